@@ -1,0 +1,1 @@
+"""The agent: one event loop per tunnel, and the supervisor above them."""

@@ -1,0 +1,1 @@
+"""A stand-in for the jumphost and its registration API, for tests and rehearsals."""
