@@ -1,0 +1,14 @@
+"""Text that came from elsewhere, made safe to print: no terminal ever obeys a jumphost.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+
+def escaped(text: str | bytes, *, limit: int = 300) -> str:
+    """Return `text` on one line with control and unprintable characters as backslash escapes, at most `limit` long."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
