@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 def escaped(text: str | bytes, *, limit: int = 300) -> str:
-    """Return `text` on one line with control and unprintable characters as backslash escapes, at most `limit` long."""
+    """Return `text` on one line with control and unprintable characters escaped, at most `limit` long."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
