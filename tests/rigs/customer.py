@@ -1,0 +1,80 @@
+"""A customer's machine: a home folder of its own and the real `ioconnect` command in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.rigs import processes
+
+
+class Customer:
+    """Runs `ioconnect` with everything under `home`; `close` ends its agent, however it got there."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        self.home = home
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        self.environment = {**os.environ, "IOCONNECT_HOME": str(home), **environment}
+        script = Path(sys.executable).with_name("ioconnect")
+        self.command = [str(script)] if script.exists() else [sys.executable, "-m", "ioconnect"]
+
+    def try_run(self, *arguments: str, text_in: str | None = None, deadline: float = 45) -> Any:
+        """Run the command and return code, stdout and stderr, whatever they are."""
+        return processes.run([*self.command, *arguments], env=self.environment, text_in=text_in, deadline=deadline)
+
+    def run(self, *arguments: str, expect: int = 0, text_in: str | None = None, deadline: float = 45) -> str:
+        """Run the command, which must leave with `expect`, and return its standard output."""
+        done: subprocess.CompletedProcess[str] = self.try_run(*arguments, text_in=text_in, deadline=deadline)
+        assert done.returncode == expect, (
+            f"ioconnect {' '.join(arguments)} left with {done.returncode}, not {expect}\n"
+            f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}\n--- log\n{self.log_text()}"
+        )
+        return done.stdout
+
+    def status(self) -> dict[str, Any]:
+        """Return `status --json`, whatever its exit code."""
+        parsed: dict[str, Any] = json.loads(self.try_run("status", "--json").stdout)
+        return parsed
+
+    def tunnel(self, name: str = "default") -> dict[str, Any]:
+        """Return one tunnel's part of `status --json`."""
+        return next(tunnel for tunnel in self.status()["tunnels"] if tunnel["name"] == name)
+
+    def wait_for(self, state: str, name: str = "default", *, deadline: float = 15) -> dict[str, Any]:
+        """Wait until the tunnel is in this state and return its part of `status --json`."""
+
+        def there() -> dict[str, Any] | None:
+            self.seen = self.tunnel(name)
+            return self.seen if self.seen["state"] == state else None
+
+        try:
+            found = processes.wait_until(there, deadline=deadline, what=f"tunnel {name} is {state}")
+        except BaseException as failed:
+            failed.args = (f"{failed}\nlast seen: {self.seen}\n--- log\n{self.log_text()}",)
+            raise
+        assert found is not None
+        return found
+
+    def agent_pid(self) -> int:
+        """Return the running agent's process id."""
+        pid: int = self.status()["agent"]["pid"]
+        return pid
+
+    def log_text(self) -> str:
+        """Return the daemon's log, "" if there is none."""
+        file = self.home / "log" / "ioconnect.log"
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    def close(self) -> None:
+        """End the agent if one runs, by `down`, and by SIGKILL if that does not do it."""
+        status = self.try_run("status", "--json")
+        agent = json.loads(status.stdout)["agent"] if status.returncode in (0, 75) else {"running": False}
+        if agent["running"]:
+            self.try_run("down")
+            if processes.is_alive(agent["pid"]):
+                os.kill(agent["pid"], signal.SIGKILL)

@@ -1,0 +1,187 @@
+"""Processes and waiting for the tests: every wait has a deadline, every process a known end.
+
+`wait_until` is the only place in the tests that sleeps. Processes that a test starts through `start` are
+registered; those that detach themselves (the agent) are found by the mark that `tests/conftest.py` puts in the
+environment. `leftovers` names what is still there of both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+T = TypeVar("T")
+
+MARK = "TESTS_OF_IOCONNECT"  # in the environment of everything that this session starts
+SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/libexec", "/opt/homebrew/bin")
+POLL = 0.02  # seconds
+# Below every system's ephemeral range, so that no outgoing connection takes a port between two uses of it.
+PORTS = range(20000, 30000)
+
+_started: dict[int, subprocess.Popen[bytes]] = {}
+_handed_out: set[int] = set()
+
+
+def wait_until(predicate: Callable[[], T], *, deadline: float = 10.0, what: str = "") -> T:
+    """Return the first true answer of `predicate`; fails the test after `deadline` seconds."""
+    end = time.monotonic() + deadline
+    while True:
+        answer = predicate()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            pytest.fail(f"not within {deadline:g} s: {what or predicate}; last answer {answer!r}")
+        time.sleep(POLL)
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on, and that no later call returns."""
+    for port in random.sample(PORTS, len(PORTS)):
+        if port in _handed_out:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            _handed_out.add(port)
+            return port
+    pytest.fail(f"no free port in {PORTS}")
+
+
+def listens(port: int, *, host: str = "127.0.0.1") -> bool:
+    """Say whether a connection to the port is accepted."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False
+
+
+def find_program(name: str, *folders: str) -> str | None:
+    """Return the program's path, also from folders that an ordinary user's PATH leaves out."""
+    path = os.pathsep.join([*folders, os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS])
+    return shutil.which(name, path=path)
+
+
+def need_program(name: str, *folders: str, package: str) -> str:
+    """Return the program's path, or skip the test and name the Debian package that brings it."""
+    return find_program(name, *folders) or pytest.skip(f"{name} is not installed (Debian package {package})")
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    cwd: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process whose output goes to the end of `log`; as root it may run as another `user`."""
+    identity: dict[str, Any] = {}
+    if user is not None and os.geteuid() == 0:
+        account = pwd.getpwnam(user)
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd=cwd, **identity
+        )
+    _started[process.pid] = process
+    return process
+
+
+def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM, deadline: float = 10.0) -> int:
+    """End the process, with SIGKILL if it takes longer than `deadline`, and return its code."""
+    if process.poll() is None:
+        process.send_signal(by)
+        process.send_signal(signal.SIGCONT)
+        try:
+            process.wait(deadline)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    code = process.wait(deadline)
+    _started.pop(process.pid, None)
+    return code
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    deadline: float = 60.0,
+    env: Mapping[str, str] | None = None,
+    text_in: str | None = None,
+    user: str | None = None,
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and return its code and output; fails the test after `deadline` seconds."""
+    identity: dict[str, Any] = {}
+    if user is not None and os.geteuid() == 0:
+        account = pwd.getpwnam(user)
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    stdin: dict[str, Any] = {"stdin": subprocess.DEVNULL} if text_in is None else {"input": text_in}
+    try:
+        return subprocess.run(
+            argv, capture_output=True, text=True, timeout=deadline, env=env, cwd=cwd, check=False, **stdin, **identity
+        )
+    except subprocess.TimeoutExpired as slow:
+        pytest.fail(f"not done within {deadline:g} s: {' '.join(argv)}\n{slow.stdout!r}\n{slow.stderr!r}")
+
+
+def checked(argv: Sequence[str], **how: Any) -> str:
+    """Run a command that must succeed and return its standard output."""
+    done = run(argv, **how)
+    assert done.returncode == 0, f"{' '.join(argv)} left with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def _process_table() -> dict[int, tuple[int, str]]:
+    """Return parent and state letter of every process, by `ps`, which Linux and macOS share."""
+    table = {}
+    for line in checked([need_program("ps", package="procps"), "-A", "-o", "pid=,ppid=,stat="]).splitlines():
+        pid, parent, state = line.split(None, 2)
+        table[int(pid)] = (int(parent), state[0])
+    return table
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether the process runs; one that ended and waits for its parent does not."""
+    return _process_table().get(pid, (0, "Z"))[1] != "Z"
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the process's running children and theirs, parents first."""
+    table = _process_table()
+    found = [pid]
+    for parent in found:
+        found += [child for child, (its_parent, state) in table.items() if its_parent == parent and state != "Z"]
+    return found[1:]
+
+
+def signal_all(pids: Iterable[int], what: signal.Signals) -> None:
+    """Send a signal to each process that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, what)
+
+
+def leftovers(mark: str) -> dict[int, str]:
+    """Return what this session started and nobody ended: pid → command line."""
+    found = {pid: str(process.args) for pid, process in _started.items() if process.poll() is None}
+    needle = f"{MARK}={mark}".encode()
+    for entry in Path("/proc").glob("[0-9]*"):  # empty on macOS: there the register above must do
+        with contextlib.suppress(OSError):
+            if int(entry.name) != os.getpid() and needle in (entry / "environ").read_bytes().split(b"\0"):
+                found[int(entry.name)] = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
+    return found
