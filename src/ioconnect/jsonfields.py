@@ -1,0 +1,72 @@
+"""Taking values out of parsed JSON that somebody else wrote: every one checked, every fault with its key path.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TypeVar
+
+_T = TypeVar("_T")
+_E = TypeVar("_E", bound=Enum)
+
+
+class Malformed(ValueError):
+    """A value is missing or of the wrong type; its text names the key path and what was expected there."""
+
+
+class Fields:
+    """A JSON object; `path` is its own key path ("" for the outermost). Keys never asked for are ignored."""
+
+    def __init__(self, document: object, path: str = "") -> None:
+        if not isinstance(document, Mapping):
+            raise Malformed(f"{path or 'the document'} is not an object")
+        self._values = document
+        self._path = path
+
+    def optional(self, name: str, *kinds: type[_T]) -> _T | None:
+        """Return the value, one of `kinds`, or None where it is null or missing. Raises Malformed."""
+        value = self._values.get(name)
+        is_flag_as_number = isinstance(value, bool) and bool not in kinds  # Python's bool is an int
+        if value is None:
+            return None
+        if is_flag_as_number or not isinstance(value, kinds):
+            raise Malformed(f"{self.path_of(name)} is not {' or '.join(kind.__name__ for kind in kinds)}")
+        return value
+
+    def required(self, name: str, *kinds: type[_T]) -> _T:
+        """Return the value, one of `kinds`. Raises Malformed, also where it is null or missing."""
+        value = self.optional(name, *kinds)
+        if value is None:
+            raise Malformed(f"{self.path_of(name)} is missing")
+        return value
+
+    def count(self, name: str) -> int:
+        """Return the number, 0 where it is missing; never negative. Raises Malformed."""
+        value = self.optional(name, int) or 0
+        if value < 0:
+            raise Malformed(f"{self.path_of(name)} is negative")
+        return value
+
+    def choice(self, name: str, kind: type[_E]) -> _E:
+        """Return the member of `kind` that has this value. Raises Malformed."""
+        try:
+            return kind(self.required(name, str))
+        except ValueError:
+            known = ", ".join(str(member.value) for member in kind)
+            raise Malformed(f"{self.path_of(name)} is not one of {known}") from None
+
+    def inner(self, name: str) -> Fields:
+        """Return the object below this key; an empty one where it is missing. Raises Malformed."""
+        return Fields(self._values.get(name, {}), self.path_of(name))
+
+    def each(self, name: str) -> list[Fields]:
+        """Return the objects of the list below this key. Raises Malformed."""
+        elements = self.required(name, list)
+        return [Fields(element, f"{self.path_of(name)}[{index}]") for index, element in enumerate(elements)]
+
+    def path_of(self, name: str) -> str:
+        """Return the key path of `name` in this object."""
+        return f"{self._path}.{name}" if self._path else name
