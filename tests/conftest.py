@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-
 from tests.rigs import processes
 from tests.rigs.mariadb import Mariadb
 from tests.rigs.postgres import Postgres

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.rigs import processes
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 class Customer:

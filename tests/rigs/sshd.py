@@ -9,15 +9,14 @@ from __future__ import annotations
 import getpass
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.rigs import processes
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterable
 
 CONFIG = """\
