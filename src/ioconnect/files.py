@@ -1,15 +1,18 @@
-"""Writing files so that a crash, a full disk or a second reader never sees half of one."""
+"""Reading files without surprises; writing them so that nothing ever sees half of one: no crash, no second reader."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 from typing import TYPE_CHECKING
 
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -25,11 +28,48 @@ def make_folder(path: Path, *, mode: int = 0o700) -> None:
         ) from error
 
 
+def read_regular(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
+    """Read a whole file of at most `limit` bytes, with what fstat says of the very file that was read.
+
+    Never waits, as a named pipe would make it. Raises OSError: also if it is no regular file (EINVAL; a folder
+    EISDIR), or larger (EFBIG).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with open(descriptor, "rb") as file:  # noqa: PTH123  a descriptor, so that nobody swaps the file in between
+        facts = os.fstat(descriptor)
+        if stat.S_ISDIR(facts.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit} bytes", str(path))
+    return content, facts
+
+
 def write_replacing(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Replace the file's content in one step, on disk when this returns; `mode` holds from the first byte.
 
     The old content stays if anything fails. Raises CannotCreate.
     """
+    with _written_beside(path, data, mode) as temporary:
+        os.replace(temporary, path)  # noqa: PTH105  temporary is a string from mkstemp
+
+
+def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
+    """Do as `write_replacing` does, unless the file is there by then: return False and leave it alone."""
+    made = True
+    with _written_beside(path, data, mode) as temporary:
+        try:
+            os.link(temporary, path)  # unlike rename(2), link(2) never replaces
+        except FileExistsError:
+            made = False
+    return made
+
+
+@contextlib.contextmanager
+def _written_beside(path: Path, data: bytes, mode: int) -> Iterator[str]:
+    """Yield the name of a complete file in the same folder, which is gone afterwards; OSError → CannotCreate."""
     temporary: str | None = None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -38,12 +78,24 @@ def write_replacing(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        os.replace(temporary, path)  # noqa: PTH105  temporary is a string from mkstemp
+        yield temporary
+        _sync_folder(path.parent)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
         raise CannotCreate(
             f"cannot write {path}: {error.strerror}",
             hint="Check the folder's permissions and the free space on its disk.",
         ) from error
+    finally:  # also after Ctrl-C; nothing is left to remove after a rename
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the new name on disk; the file is whole already, so a file system that cannot is no fault."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,142 @@
+"""Host names, ports and proxy URLs as people write them → checked values.
+
+Pure. The checks raise ValueError with a message fit for people (what it must be, what it is); who calls them
+knows where the text came from and makes a fault of it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ioconnect.errors import UsageFault
+from ioconnect.escape import escaped
+
+MAX_PORT = 65535
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+_MAX_NAME = 253  # RFC 1035 §2.3.4, without the root's dot
+_MAX_LABEL = 63
+_HOST_PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<plain>[^\[\]]*)):(?P<port>[^:\[\]]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A host name or address and a TCP port (1 to 65535); IPv6 addresses are held without brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """`host:port`, with an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_host_port(text: str, *, path: str = "endpoint") -> HostPort:
+    """Read `host:port` (an IPv6 address in brackets); raises UsageFault, which calls the text `path`."""
+    try:
+        return host_port(text)
+    except ValueError as error:
+        raise UsageFault(
+            f"{path}: {error}", hint="Write it like db.example.com:3306 or [2001:db8::7]:3306."
+        ) from None
+
+
+def host_port(text: str) -> HostPort:
+    """Read `host:port`; blanks around it do not count. Raises ValueError."""
+    text = text.strip()
+    match = _HOST_PORT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"must be host:port, with a port, not {quoted(text)}")
+    if match["bracketed"] is not None:
+        return HostPort(_ipv6(match["bracketed"]), port(match["port"]))
+    if ":" in match["plain"]:
+        raise ValueError(
+            f"an IPv6 address goes in brackets before its port, like [2001:db8::7]:3306, not {quoted(text)}"
+        )
+    return HostPort(host(match["plain"]), port(match["port"]))
+
+
+def port(text: str) -> int:
+    """Read a TCP port, 1 to 65535. Raises ValueError."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_PORT:
+        raise ValueError(f"the port must be a number from 1 to {MAX_PORT}, not {quoted(text)}")
+    return int(text)
+
+
+def host(text: str) -> str:
+    """Check a host name or a bare address (no brackets). Raises ValueError.
+
+    What passes can be given to getaddrinfo (no label that its IDNA step chokes on), to a known_hosts line and to
+    a command line.
+    """
+    if not text:
+        raise ValueError("the host is empty")
+    if ":" in text:
+        return _ipv6(text)
+    labels = text.removesuffix(".").split(".")
+    plain = all(character.isalnum() or character in "-_" for label in labels for character in label)
+    if not plain or text.startswith("-"):
+        raise ValueError(f"{quoted(text)} is not a host name or address")
+    if not all(labels):
+        raise ValueError(f"{quoted(text)} has an empty part between dots")
+    try:
+        wire = labels if text.isascii() else [label.encode("idna").decode("ascii") for label in labels]
+    except UnicodeError:
+        raise ValueError(f"{quoted(text)} is not an international host name (IDNA)") from None
+    if len(".".join(wire)) > _MAX_NAME or any(len(label) > _MAX_LABEL for label in wire):
+        raise ValueError(f"{quoted(text)} is longer than a host name can be")
+    return text
+
+
+def _ipv6(text: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not an IPv6 address") from None
+    if not (address.scope_id or "eth0").replace("-", "").replace(".", "").replace("_", "").isalnum():
+        raise ValueError(f"{quoted(text)} has no network interface after its %")
+    return text
+
+
+def user(text: str) -> str:
+    """Check a user name for the jumphost. Raises ValueError."""
+    if not text:
+        raise ValueError("the user name is empty")
+    if not text.isprintable() or " " in text or text.startswith("-"):
+        raise ValueError(f"{quoted(text)} is not a user name")
+    return text
+
+
+def proxy(text: str) -> str:
+    """Check what `proxy` may be: "" (the environment's), "none", or a proxy's URL.
+
+    Raises ValueError; its message never repeats the text, because a URL may hold a password.
+    """
+    if text in ("", "none"):
+        return text
+    expected = 'must be "", "none" or a URL like http://host:3128 or socks5://user@host:1080'
+    if not text.isprintable() or " " in text:
+        raise ValueError(f"{expected}, without blanks or control characters")
+    try:
+        url = urlsplit(text)
+        url_port = url.port
+    except ValueError:
+        raise ValueError(f"{expected}; its host or port is not one") from None
+    if url.scheme not in PROXY_SCHEMES or not text.lower().startswith(f"{url.scheme}://"):
+        raise ValueError(f"{expected}; it begins with none of {', '.join(f'{name}://' for name in PROXY_SCHEMES)}")
+    if url_port == 0 or url.netloc.endswith(":"):
+        raise ValueError(f"{expected}; its port must be a number from 1 to {MAX_PORT}")
+    if url.path not in ("", "/") or url.query or url.fragment or "?" in text or "#" in text:
+        raise ValueError(f"{expected}; nothing may follow the port (write @ / ? # in a password as %40 %2F %3F %23)")
+    try:
+        host(url.hostname or "")
+    except ValueError:
+        raise ValueError(f"{expected}; its host is not a host name or address") from None
+    return text
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a message shows it: escaped, shortened, in quotes."""
+    return f'"{escaped(text, limit=80)}"'
