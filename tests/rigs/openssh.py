@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from tests.rigs import processes
@@ -23,12 +24,20 @@ class OpensshTunnel:
         self.target_port = target_port
         self.key = sshd.make_key(f"client_of_{port}")
         self.log = sshd.folder / f"ssh_{port}.log"
+        self.log.touch()
         self.known_hosts: Path = sshd.folder / f"known_hosts_{port}"
         self.process: subprocess.Popen[bytes] | None = None
         sshd.authorize(self.key.with_name(self.key.name + ".pub").read_text(), port)
 
-    def start(self) -> None:
-        """Start it and wait until the jumphost has granted the port."""
+    def start(self, *, deadline: float = 10) -> None:
+        """Start it again and again until the jumphost has granted the port, for `deadline` seconds."""
+        end = time.monotonic() + deadline
+        while not self._try_once():
+            assert time.monotonic() < end, f"ssh -R is not granted {self.port}:\n{self.log.read_text()}"
+
+    def _try_once(self) -> bool:
+        """Start ssh once; say whether it holds the port."""
+        before = len(self.log.read_text())
         self.known_hosts.write_text(self.sshd.known_hosts_line + "\n")
         self.process = process = processes.start(
             [
@@ -40,10 +49,10 @@ class OpensshTunnel:
             log=self.log,
         )
         processes.wait_until(
-            lambda: process.poll() is not None or "remote forward success" in self.log.read_text(),
-            what="ssh -R is granted its port",
+            lambda: process.poll() is not None or "remote forward success" in self.log.read_text()[before:],
+            what="ssh -R has its answer",
         )
-        assert process.poll() is None, f"ssh gave up:\n{self.log.read_text()}"
+        return process.poll() is None
 
     def stop(self) -> None:
         """End it; twice is fine."""

@@ -68,6 +68,12 @@ def listens(port: int, *, host: str = "127.0.0.1") -> bool:
     return False
 
 
+def first_bytes(port: int, *, host: str = "127.0.0.1", deadline: float = 10) -> bytes:
+    """Return what a server says first."""
+    with socket.create_connection((host, port), timeout=deadline) as connection:
+        return connection.recv(4096)
+
+
 def find_program(name: str, *folders: str) -> str | None:
     """Return the program's path, also from folders that an ordinary user's PATH leaves out."""
     path = os.pathsep.join([*folders, os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS])
