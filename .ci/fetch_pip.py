@@ -1,6 +1,7 @@
 """Put pip into this virtual environment from PyPI: for a Debian python3 without python3-venv's ensurepip.
 
-Only the standard library, Python 3.10 or newer. The wheel's SHA-256 is checked against the index; pip's own settings for the index count.
+Only the standard library, Python 3.10 or newer. The wheel's SHA-256 is checked against the index; PIP_INDEX_URL names
+another index.
 """
 
 # ruff: noqa: INP001  a script beside the shell scripts, not a package
