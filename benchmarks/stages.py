@@ -1,0 +1,213 @@
+"""The order of things: who is up when, and which load runs on whom, interleaved A B A B."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks import gauges, loads, postgres
+from benchmarks.contestants import KEEPALIVE_SECONDS, Contestant, Entry, entered
+from benchmarks.measures import PLAIN
+from benchmarks.processes import BenchmarkFailed, companion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.jumphost import Jumphost
+    from benchmarks.loads import Figures, Sizes
+    from benchmarks.samples import Samples
+
+Load = Callable[[Entry], "Figures"]
+
+NEAR = ("out1", "in1", "out8", "in8", "ping", "ping1", "ping8", "churn")
+FAR, PGBENCH, PGBENCH_SELECT, IDLE = "far", "pgbench", "pgbench_select", "idle"
+ALL = (*NEAR, FAR, PGBENCH, PGBENCH_SELECT, IDLE)
+
+FAR_ROUND_TRIP_MS = 80
+_FURTHER_TUNNELS = 9
+_NEVER = 3600  # a keepalive interval longer than any run
+_SETTLE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was asked for, and where the figures go."""
+
+    contestants: list[Contestant]
+    wanted: frozenset[str]  # of ALL
+    sizes: Sizes
+    rounds: int
+    deadline: float  # monotonic; no round but the first starts after it
+    samples: Samples
+    out_of_it: set[tuple[str, str]] = field(default_factory=set)  # (contestant, load) that failed once
+
+
+def run_all(run: Run, jumphost: Jumphost) -> None:
+    """Go through every stage that has a wanted load."""
+    with companion("endpoint") as line:
+        endpoint = int(line)
+        if run.wanted & set(NEAR):
+            near(run, jumphost, endpoint)
+        if FAR in run.wanted:
+            far(run, jumphost, endpoint)
+        if IDLE in run.wanted:
+            idle(run, jumphost, endpoint)
+    folder = postgres.programs()
+    if run.wanted & {PGBENCH, PGBENCH_SELECT} and folder is not None:
+        database(run, jumphost, folder)
+
+
+def near(run: Run, jumphost: Jumphost, endpoint: int) -> None:
+    """Everything that needs no delay, and what is resident after it."""
+    menu: dict[str, Load] = {}
+    for key in NEAR:
+        if key.startswith(("out", "in")):
+            menu[key] = partial(_bulk, key, run.sizes)
+        elif key.startswith("ping"):
+            menu[key] = partial(_ping, key, run.sizes)
+        else:
+            menu[key] = partial(_churn, run.sizes)
+    with contextlib.ExitStack() as stack:
+        entries = _enter_all(run, stack, jumphost, endpoint)
+        interleave(run, entries, menu)
+        for entry in entries:
+            if entry.pids:
+                run.samples.add("rss_loaded", entry.contestant.key, gauges.resident_bytes(entry.pids) / 1e6)
+
+
+def far(run: Run, jumphost: Jumphost, endpoint: int) -> None:
+    """One upload with a long link between client and jumphost; plain TCP has no such link to compare."""
+    with contextlib.ExitStack() as stack:
+        relay = stack.enter_context(companion("delay", str(jumphost.port), str(FAR_ROUND_TRIP_MS / 2)))
+        entries = _enter_all(run, stack, jumphost, endpoint, ssh_port=int(relay))
+        interleave(
+            run, [entry for entry in entries if entry.contestant.key != PLAIN], {FAR: partial(_far, run.sizes)}
+        )
+
+
+def database(run: Run, jumphost: Jumphost, folder: Path) -> None:
+    """Pgbench through each tunnel: its usual transaction, and single-row queries."""
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(postgres.postgres(folder))
+        entries = _enter_all(run, stack, jumphost, target)
+        seconds = run.sizes.pgbench_seconds
+        interleave(
+            run,
+            entries,
+            {
+                PGBENCH: partial(_pgbench, PGBENCH, (), folder, seconds),
+                PGBENCH_SELECT: partial(_pgbench, PGBENCH_SELECT, ("-S",), folder, seconds),
+            },
+        )
+
+
+def idle(run: Run, jumphost: Jumphost, endpoint: int) -> None:
+    """Three of each, all at once, left alone: silent, with keepalives, with ten tunnels."""
+    seconds = run.sizes.idle_seconds
+    with contextlib.ExitStack() as stack:
+        silent = _enter_all(run, stack, jumphost, endpoint, keepalive=_NEVER)
+        probing = _enter_all(run, stack, jumphost, endpoint)
+        many = _enter_all(run, stack, jumphost, endpoint, keepalive=_NEVER, tunnels=1 + _FURTHER_TUNNELS)
+        time.sleep(_SETTLE_SECONDS)
+        before = {id(entry): (gauges.wake_ups(entry.pids), entry.cpu()) for entry in silent + probing}
+        _say(f"idle: {seconds:.0f} s, keepalives every {KEEPALIVE_SECONDS} s")
+        time.sleep(seconds)
+        for entry in filter(lambda entry: entry.pids, silent):
+            woken = gauges.wake_ups(entry.pids) - before[id(entry)][0]
+            run.samples.add("idle_wakeups", entry.contestant.key, woken)
+            run.samples.add("rss_one", entry.contestant.key, gauges.resident_bytes(entry.pids) / 1e6)
+        for entry in filter(lambda entry: entry.pids, probing):
+            woken, used = before[id(entry)]
+            run.samples.add("idle_keepalive_wakeups", entry.contestant.key, gauges.wake_ups(entry.pids) - woken)
+            run.samples.add("idle_cpu", entry.contestant.key, (entry.cpu() - used) / seconds * 100)
+        for entry in filter(lambda entry: entry.pids, many):
+            resident = gauges.resident_bytes(entry.pids) / 1e6
+            one = run.samples.median("rss_one", entry.contestant.key)
+            if one is not None:
+                run.samples.add("rss_further", entry.contestant.key, (resident - one) / _FURTHER_TUNNELS)
+
+
+def interleave(run: Run, entries: list[Entry], menu: dict[str, Load]) -> None:
+    """Every wanted load on every entry, next to each other in time, again each round in another order."""
+    for number in range(run.rounds):
+        if number > 0 and time.monotonic() > run.deadline:
+            _say(f"time is up after {number} rounds")
+            return
+        turn = number % max(1, len(entries))
+        for key, load in menu.items():
+            if key in run.wanted:
+                _say(f"round {number + 1} of {run.rounds}: {key}")
+                for entry in entries[turn:] + entries[:turn]:
+                    _measure(run, entry, key, load)
+
+
+def _measure(run: Run, entry: Entry, key: str, load: Load) -> None:
+    name = entry.contestant.key
+    if (name, key) in run.out_of_it:
+        return
+    try:
+        entry.check()
+        figures = load(entry)
+    except (OSError, BenchmarkFailed, subprocess.SubprocessError) as error:
+        run.out_of_it.add((name, key))
+        run.samples.fail(name, key, str(error) or type(error).__name__)
+        return
+    for measure, figure in figures.items():
+        if entry.pids or not measure.endswith("_cpu"):  # no process, no CPU of it
+            run.samples.add(measure, name, figure)
+
+
+def _enter_all(
+    run: Run,
+    stack: contextlib.ExitStack,
+    jumphost: Jumphost,
+    target_port: int,
+    *,
+    ssh_port: int | None = None,
+    tunnels: int = 1,
+    keepalive: int = KEEPALIVE_SECONDS,
+) -> list[Entry]:
+    """Bring up everyone who can; the others are reported and left out."""
+    entries = []
+    for contestant in run.contestants:
+        start = entered(
+            contestant, jumphost, target_port=target_port, ssh_port=ssh_port, tunnels=tunnels, keepalive=keepalive
+        )
+        try:
+            entries.append(stack.enter_context(start))
+        except BenchmarkFailed as error:
+            run.samples.fail(contestant.key, "coming up", str(error))
+    return entries
+
+
+def _bulk(key: str, sizes: Sizes, entry: Entry) -> Figures:
+    return loads.bulk_figures(key, entry.port, entry.cpu, sizes.bulk_bytes)
+
+
+def _ping(key: str, sizes: Sizes, entry: Entry) -> Figures:
+    return loads.ping_figures(key, entry.port, sizes)
+
+
+def _churn(sizes: Sizes, entry: Entry) -> Figures:
+    return loads.churn_figures(entry.port, entry.cpu, sizes)
+
+
+def _far(sizes: Sizes, entry: Entry) -> Figures:
+    seconds = loads.bulk(loads.upload, port=entry.port, connections=1, size=sizes.far_bytes)
+    return {FAR: sizes.far_bytes / loads.MEGABYTE / seconds}
+
+
+def _pgbench(key: str, options: tuple[str, ...], folder: Path, seconds: int, entry: Entry) -> Figures:
+    used = entry.cpu()
+    rate = postgres.transactions_per_second(folder, entry.port, *options, seconds=seconds)
+    return {key: rate, f"{key}_cpu": (entry.cpu() - used) / (rate * seconds) * 1e6}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
