@@ -152,7 +152,7 @@ class Database:
             connection.sendall(piece)
         connection.shutdown(socket.SHUT_WR)
         if greeting[:1] == b"S":
-            drain(connection)
+            self._read_to_eof(connection)
 
     def _read_to_eof(self, connection: socket.socket) -> tuple[int, str]:
         count, digest, buffer = 0, hashlib.sha256(), bytearray(1 << 18)
