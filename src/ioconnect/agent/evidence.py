@@ -6,7 +6,6 @@ Pure.
 from __future__ import annotations
 
 import errno
-import os
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -65,17 +64,18 @@ _TELLING = (Refused, ForbiddenHere, NoAnswer, NoRoute)
 _WORDS: dict[type[Unreachable], str] = {
     Refused: "refused by {addresses}",
     ForbiddenHere: "not permitted on this machine ({addresses})",
-    NoAnswer: "no answer from {addresses}",
+    NoAnswer: "no answer from {addresses} within {time}",
     NoRoute: "no route to {addresses}",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One attempt: the address in print, and the errno (ETIMEDOUT also for our own deadline)."""
+    """One attempt: the address in print, and the errno (ETIMEDOUT also for our own deadline) with its text."""
 
     address: str
     errno: int
+    text: str = ""
 
 
 def allow_request(host: HostPort) -> str:
@@ -90,16 +90,15 @@ def unreachable(host: HostPort, failures: Sequence[Failure], *, role: Role, seco
     for failure in failures:
         kind = _KINDS.get(failure.errno)
         if kind is None:
-            others.append(f"{failure.address}: {os.strerror(failure.errno)}")
+            others.append(f"{failure.address}: {failure.text or failure.errno}")
         else:
             by_kind.setdefault(kind, []).append(failure.address)
     kinds = [kind for kind in _TELLING if kind in by_kind]
-    clauses = [_WORDS[kind].format(addresses=_listed(by_kind[kind])) for kind in kinds]
+    time = f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
+    clauses = [_WORDS[kind].format(addresses=_listed(by_kind[kind]), time=time) for kind in kinds]
     if others:
         clauses.append(_listed(others))
     evidence = "; ".join(clauses) or "no answer"
-    if NoAnswer in kinds:
-        evidence += f" within {seconds:.0f} s" if seconds >= 1 else f" within {seconds:.1f} s"
     verdict = kinds[0] if kinds else Unreachable
     return verdict(f"cannot connect to the {role.value} {host}: {evidence}", hint=_hint(verdict, host, role))
 

@@ -2,7 +2,8 @@
 
 Pure. A `Dialogue` yields bytes to be sent and ints, each a number of bytes to be given, exactly. It never asks for a
 byte beyond the proxy's answer: the jumphost speaks first, and its banner may come in the same packet. EOFError thrown
-in means that the proxy closed. Ends when the pipe is there; raises ProxyRefused when it will not be.
+in means that the proxy closed. Ends when the pipe is there; raises ProxyRefused when it will not be, NameNotResolved for a
+name that cannot be sent.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.evidence import allow_request
 from ioconnect.agent.proxy import SOCKS_FIELD, Scheme
-from ioconnect.errors import ProxyRefused
+from ioconnect.errors import NameNotResolved, ProxyRefused
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _CREDENTIALS_HINT = "Give them in the proxy's URL: {scheme}://user:password@{add
 _KERBEROS_HINT = (
     "It wants {offered}, which ioconnect does not speak: run cntlm or px here and name that as the proxy."
 )
+_NAME_HINT = "Check the endpoint in the configuration."
 _WRONG_PROXY_HINT = "Check the proxy's address, port and scheme (http, https, socks5)."
 
 
@@ -42,9 +44,7 @@ def dialogue(proxy: Proxy, target: HostPort) -> Dialogue:
 
 def http_connect(proxy: Proxy, target: HostPort) -> Dialogue:
     """RFC 9110 §9.3.6: CONNECT; any 2xx makes the connection a pipe, whatever headers came with it."""
-    host = target.host.encode("idna").decode("ascii") if not target.host.isascii() else target.host
-    if not re.fullmatch(r"[!-~]+", host):
-        raise ProxyRefused(f"the jumphost's name {escaped(host)} cannot be asked of a proxy")
+    host = _ascii(target)
     authority = f"[{host}]:{target.port}" if ":" in host else f"{host}:{target.port}"
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
     if proxy.username is not None:
@@ -60,6 +60,19 @@ def http_connect(proxy: Proxy, target: HostPort) -> Dialogue:
             return
         if status >= 200:  # noqa: PLR2004  1xx are interim answers (RFC 9110 §15.2)
             raise _http_refusal(proxy, target, status, phrase, head)
+
+
+def _ascii(target: HostPort) -> str:
+    """Return the jumphost's name in ASCII, by IDNA if need be, without anything that could end a line."""
+    host = target.host
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            host = ""
+    if not re.fullmatch(r"[!-~]+", host):
+        raise NameNotResolved(f"the jumphost's name {escaped(target.host)} is not a host name", hint=_NAME_HINT)
+    return host
 
 
 def _head(proxy: Proxy, room: int) -> Generator[bytes | int, bytes, bytes]:
@@ -106,7 +119,7 @@ def _http_refusal(proxy: Proxy, target: HostPort, status: int, phrase: str, head
     if status == 403:  # noqa: PLR2004  as above
         what = f"does not permit CONNECT to {target}"
         hint = _FORBIDDEN_HINT.format(request=request)
-    elif status in (502, 503, 504):
+    elif status in (500, 502, 503, 504):
         what = f"cannot reach {target}"
         hint = _CANNOT_REACH_HINT.format(request=request)
     elif status in (400, 404, 405, 501):
@@ -191,13 +204,12 @@ def _socks_address(target: HostPort) -> bytes:
     try:
         address = ip_address(target.host)
     except ValueError:
-        name = target.host.encode("idna") if not target.host.isascii() else target.host.encode("ascii")
-        if not 1 <= len(name) <= SOCKS_FIELD:
-            raise ProxyRefused(
-                f"the jumphost's name is longer than SOCKS5 can say ({SOCKS_FIELD} bytes)",
-                hint="Check the endpoint in the configuration.",
+        name = _ascii(target)
+        if len(name) > SOCKS_FIELD:
+            raise NameNotResolved(
+                f"the jumphost's name is longer than SOCKS5 can say ({SOCKS_FIELD} bytes)", hint=_NAME_HINT
             ) from None
-        return bytes([_ATYP_NAME, len(name)]) + name
+        return bytes([_ATYP_NAME, len(name)]) + name.encode("ascii")
     return bytes([_ATYP_IPV4 if address.version == 4 else _ATYP_IPV6]) + address.packed  # noqa: PLR2004  IP's version
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import os
 import selectors
 import socket
 import time
@@ -114,9 +115,9 @@ class _Race:
                 if self._finished(sock):
                     del self._under_way[sock]
                     return sock
-        self._failures += [Failure(str(address), errno.ETIMEDOUT) for address, _ in self._under_way.values()]
+        self._failures += [_failure(address, errno.ETIMEDOUT) for address, _ in self._under_way.values()]
         if not self._failures:  # the deadline was there before the first attempt
-            self._failures = [Failure(str(address), errno.ETIMEDOUT) for address, _ in self._to_come]
+            self._failures = [_failure(address, errno.ETIMEDOUT) for address, _ in self._to_come]
         raise NoneConnected(self._failures)
 
     def close_all(self) -> None:
@@ -128,7 +129,7 @@ class _Race:
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
         except OSError as error:
-            self._failures.append(Failure(str(address), error.errno or errno.EIO))
+            self._failures.append(_failure(address, error.errno or errno.EIO))
             return
         sock.setblocking(False)
         if source is not None and not _bound(sock, source):
@@ -157,7 +158,11 @@ class _Race:
         if source is not None and code in _LOCAL_ERRORS:
             self._to_come.appendleft((address, None))
         else:
-            self._failures.append(Failure(str(address), code))
+            self._failures.append(_failure(address, code))
+
+
+def _failure(address: Address, code: int) -> Failure:
+    return Failure(str(address), code, os.strerror(code))
 
 
 def _bound(sock: socket.socket, source: Source) -> bool:
