@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -21,6 +22,8 @@ _HERE = Path(__file__).parent
 
 def main() -> int:
     """Run what the command line asks for; 1 if ours failed anything or the jumphost did not start."""
+    # A polite end from outside unwinds like any other, so nothing that we started outlives us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = _options()
     everyone = contestants.available(options.prototype)
     chosen = [one for one in everyone if not options.contestants or one.key in options.contestants]

@@ -11,14 +11,17 @@ import math
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from benchmarks.measures import MEASURES, OPENSSH, PLAIN, Measure
+from benchmarks.measures import MEASURES, OPENSSH, PLAIN
+from benchmarks.report import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from benchmarks.measures import Measure
     from benchmarks.samples import Samples
 
-_WIDTH, _LEFT, _RIGHT = 860, 300, 70
+_WIDTH, _LEFT, _RIGHT = 860, 330, 60  # the plot is between the margins
+_LABELS = 290  # where the rows' names end
 _TOP, _BAR, _GAP = 70, 11, 14
 _FOOT = 34
 _STYLE = """\
@@ -44,9 +47,11 @@ def svg(samples: Samples, titles: Mapping[str, str], ours: str) -> str:
     y = _TOP
     for measure, values in groups:
         height = _BAR * len(values)
-        body.append(f'<text x="{_LEFT - 12}" y="{y + height / 2 + 4:.1f}" text-anchor="end">{_label(measure)}</text>')
+        body.append(
+            f'<text x="{_LABELS}" y="{y + height / 2 + 4:.1f}" text-anchor="end">{escape(measure.title)}</text>'
+        )
         for key, value in values.items():
-            body.append(_bar(across(1), across(value), y, series.index(key), f"{value:.2g}×"))
+            body.append(_bar(across(1), across(value), y, series.index(key), f"{number(value)}×"))
             y += _BAR
         y += _GAP
     head = _head(titles, series) + _grid(range(lowest, highest + 1), across, y)
@@ -75,10 +80,6 @@ def _span(values: Sequence[float]) -> tuple[int, int]:
     return min(-1, math.floor(min(logs, default=0))), max(1, math.ceil(max(logs, default=0)))
 
 
-def _label(measure: Measure) -> str:
-    return escape(measure.title if measure.more_is_better else f"{measure.title} (inverse)")
-
-
 def _bar(start: float, end: float, y: float, series: int, text: str) -> str:
     left, width = min(start, end), max(abs(end - start), 1)
     # Beside the bar's end that points away from the middle.
@@ -93,8 +94,8 @@ def _bar(start: float, end: float, y: float, series: int, text: str) -> str:
 def _head(titles: Mapping[str, str], series: Sequence[str]) -> list[str]:
     parts = [f'<text class="title" x="12" y="24">{escape(_TITLE)}</text>']
     x = 12
-    for number, key in enumerate(series):
-        parts.append(f'<rect class="s{number % 4}" x="{x}" y="38" width="11" height="11"/>')
+    for place, key in enumerate(series):
+        parts.append(f'<rect class="s{place % 4}" x="{x}" y="38" width="11" height="11"/>')
         parts.append(f'<text x="{x + 17}" y="48">{escape(titles[key])}</text>')
         x += 40 + 7 * len(titles[key])
     return parts

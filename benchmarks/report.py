@@ -28,19 +28,30 @@ sshd meets the client's delayed acknowledgement); newer ones have cured that, an
 def markdown(samples: Samples, titles: Mapping[str, str], ours: str, machine: Mapping[str, str]) -> str:
     """The whole of RESULTS.md; `titles` has the contestants by key, in order."""
     references = [key for key in titles if key != ours]
+    measured = {measure for measure, _ in samples.figures}
+    taken = [measure for measure in MEASURES if measure.key in measured]
+    facts = [fact for fact in FACTS if fact.key in measured]
     parts = [
         "# Benchmark results",
         "Made by `python -m benchmarks`; do not edit.",
         "\n".join(f"- {name}: {value}" for name, value in machine.items()) + f"\n- rounds: {samples.rounds()}",
         f"## {titles[ours]}, divided by …",
-        _table(_ratio_head(references, titles), [_ratio_row(samples, m, ours, references) for m in MEASURES]),
+        _table(_ratio_head(references, titles), [_ratio_row(samples, m, ours, references) for m in taken]),
         _NOTES.strip(),
         "## Absolute figures, on this machine",
-        _table(_fact_head(ours, titles), [_fact_row(samples, fact, ours, list(titles)) for fact in FACTS]),
+        _table(_fact_head(ours, titles), [_fact_row(samples, fact, ours, list(titles)) for fact in facts]),
     ]
+    missing = [one.title for one in (*MEASURES, *FACTS) if one.key not in measured]
+    if missing:
+        parts.append(f"Not measured in this run: {'; '.join(missing)}.")
     if samples.failures:
         parts += ["## What failed or was left out", "\n".join(f"- {_on_one_line(text)}" for text in samples.failures)]
     return "\n\n".join(parts) + "\n"
+
+
+def number(value: float) -> str:
+    """Three digits or so."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _ratio_head(references: Sequence[str], titles: Mapping[str, str]) -> list[str]:
@@ -59,8 +70,8 @@ def _ratio_row(samples: Samples, measure: Measure, ours: str, references: Sequen
 def _ratio_cell(ratio: tuple[float, float, float] | None) -> str:
     if ratio is None:
         return "–"
-    spread = "" if ratio[1] == ratio[2] else f" ({_number(ratio[1])}–{_number(ratio[2])})"
-    return f"**{_number(ratio[0])}**{spread}"
+    spread = "" if ratio[1] == ratio[2] else f" ({number(ratio[1])}–{number(ratio[2])})"
+    return f"**{number(ratio[0])}**{spread}"
 
 
 def _goal_text(measure: Measure, goal: Goal) -> str:
@@ -85,10 +96,6 @@ def _verdict(met: Sequence[bool | None]) -> str:
     if not known:
         return "not measured" if met else "–"
     return "yes" if all(known) else "**no**"
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _on_one_line(text: str) -> str:
