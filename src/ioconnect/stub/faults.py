@@ -1,0 +1,192 @@
+"""What the stand-in jumphost can be told to do wrong, while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Literal
+
+from ioconnect.stub.keys import HostKey
+from ioconnect.stub.listener import Listener
+from ioconnect.stub.wire import set_reset
+
+if TYPE_CHECKING:
+    import socket
+
+    from ioconnect.stub.jumphost import Jumphost
+    from ioconnect.stub.keys import PublicKey
+    from ioconnect.stub.session import Session
+
+Refusal = Literal["busy", "not_permitted"]
+JOIN_DEADLINE = 10.0  # seconds for a session to end
+
+
+class Faults:
+    """One jumphost's faults; every method may be called from any thread and returns when the fault holds."""
+
+    def __init__(self, jumphost: Jumphost, host_key: HostKey) -> None:
+        self._jumphost = jumphost
+        self._lock = threading.Lock()
+        self._own_host_key = host_key
+        self._host_key = host_key
+        self._revoked: set[bytes] = set()
+        self._ghosts: dict[int, Listener | None] = {}
+        self._silent: list[socket.socket] = []
+        self._silence = False
+        self._line: bytes | None = None
+        self.forwards_refused: Refusal | None = None
+
+    # sessions that live
+
+    def freeze(self) -> None:
+        """Stop reading and writing on every session that there is, as SIGSTOP of sshd's processes would.
+
+        TCP stays alive and their ports stay taken. Sessions that come later are served.
+        """
+        for session in self._jumphost.sessions():
+            session.wire.freeze(True)
+
+    def thaw(self) -> None:
+        """Let all sessions go on."""
+        for session in self._jumphost.sessions():
+            session.wire.freeze(False)
+
+    def drop(self) -> None:
+        """Reset every connection, and wait until their ports are free."""
+        for session in (sessions := self._jumphost.sessions()):
+            session.wire.abort()
+        self._release_silent(reset=True)
+        _await_end(sessions)
+
+    def disconnect(self, reason: str) -> None:
+        """Send every session SSH_MSG_DISCONNECT with this text, close, and wait until their ports are free."""
+        for session in (sessions := self._jumphost.sessions()):
+            session.farewell(reason)
+        _await_end(sessions)
+
+    def rekey(self, deadline: float = 10.0) -> None:
+        """Ask every session for new keys; returns when all have them. Raises TimeoutError."""
+        before = {session: session.rekeys for session in self._jumphost.sessions()}
+        for session in before:
+            session.ask_for_new_keys()
+        self._jumphost.ledger.wait_for(
+            lambda: all(s.rekeys > count or not s.is_active() for s, count in before.items()), deadline
+        )
+
+    # forwards
+
+    def refuse_forward(self, why: Refusal) -> None:
+        """Refuse every tcpip-forward: "busy" without a word, "not_permitted" after MSG_DEBUG, as sshd does."""
+        if why not in ("busy", "not_permitted"):
+            raise ValueError(f"refuse_forward: {why!r} is neither 'busy' nor 'not_permitted'")
+        self.forwards_refused = why
+
+    def allow_forward(self) -> None:
+        """End `refuse_forward`."""
+        self.forwards_refused = None
+
+    def hold_port(self, port: int) -> None:
+        """Make the port busy, as the listener of a dead session does; connections to it are never answered."""
+        if self.is_ghost(port):
+            return
+        listener: Listener | None = None
+        with contextlib.suppress(OSError):  # a session listens there: its next request meets the ghost
+            listener = Listener("127.0.0.1", port, name=f"stub-ghost-{port}")
+        with self._lock:
+            self._ghosts[port] = listener
+
+    def free_port(self, port: int) -> None:
+        """End `hold_port`."""
+        with self._lock:
+            listener = self._ghosts.pop(port, None)
+        if listener is not None:
+            listener.close()
+
+    def is_ghost(self, port: int) -> bool:
+        """Whether the port is held."""
+        with self._lock:
+            return port in self._ghosts
+
+    # keys
+
+    def revoke(self, key: PublicKey) -> None:
+        """Refuse the key's sign-ins from now on; sessions that live go on, as with authorized_keys."""
+        with self._lock:
+            self._revoked.add(key.blob)
+
+    def restore(self, key: PublicKey) -> None:
+        """End `revoke`."""
+        with self._lock:
+            self._revoked.discard(key.blob)
+
+    def is_revoked(self, blob: bytes) -> bool:
+        """Whether the key is revoked."""
+        with self._lock:
+            return blob in self._revoked
+
+    @property
+    def host_key(self) -> HostKey:
+        """The host key that is shown now."""
+        return self._host_key
+
+    def swap_host_key(self) -> HostKey:
+        """Show a fresh host key, to new sessions and at the next key exchange of those that live."""
+        self._host_key = HostKey.generate()
+        return self._host_key
+
+    def restore_host_key(self) -> None:
+        """Show the first host key again."""
+        self._host_key = self._own_host_key
+
+    # before the banner
+
+    def banner_silence(self) -> None:
+        """Accept new connections and say nothing."""
+        self._silence, self._line = True, None
+
+    def turn_away(self, line: bytes) -> None:
+        r"""Say `line` (b"Exceeded MaxStartups\r\n", b"Not allowed at this time\r\n") to new connections and close."""
+        self._silence, self._line = False, line
+
+    def welcome(self) -> None:
+        """End `banner_silence` and `turn_away`; connections that met silence are closed."""
+        self._silence, self._line = False, None
+        self._release_silent()
+
+    def intercepts(self, sock: socket.socket) -> bool:
+        """Do to a new connection what these two demand; False if it is to be served."""
+        line = self._line
+        if self._silence:
+            with self._lock:
+                self._silent.append(sock)
+            return True
+        if line is None:
+            return False
+        with contextlib.suppress(OSError):  # the client is gone
+            sock.sendall(line)
+        sock.close()
+        return True
+
+    def release_all(self) -> None:
+        """Let go of every socket and port that the faults hold; for the jumphost's end."""
+        self._release_silent()
+        with self._lock:
+            ghosts, self._ghosts = list(self._ghosts.values()), {}
+        for listener in ghosts:
+            if listener is not None:
+                listener.close()
+
+    def _release_silent(self, *, reset: bool = False) -> None:
+        with self._lock:
+            silent, self._silent = self._silent, []
+        for sock in silent:
+            if reset:
+                set_reset(sock)
+            sock.close()
+
+
+def _await_end(sessions: list[Session]) -> None:
+    ends = time.monotonic() + JOIN_DEADLINE
+    for session in sessions:
+        session.join(max(0.0, ends - time.monotonic()))
