@@ -41,7 +41,7 @@ def read_regular(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
             raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
         if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123  nobody swaps a descriptor's file
+        with open(descriptor, "rb", closefd=False) as file:  # nobody swaps a descriptor's file
             content = file.read(limit + 1)
     finally:
         os.close(descriptor)
