@@ -1,0 +1,204 @@
+"""The order of things behind `install-service` and `uninstall-service`: look, decide, refuse, then write and run."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ioconnect import paths as places
+from ioconnect.errors import CannotCreate, SystemRefused, UsageFault
+from ioconnect.installers import apply, crontab, crontable, launchd, machine, systemd
+from ioconnect.installers.described import describe
+from ioconnect.installers.readable import make_readable
+from ioconnect.installers.service import LABEL, MARK, Installation, Kind, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UNITS = Path("/etc/systemd/system")
+USER_UNITS = Path(".config/systemd/user")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it: `text` is the file's, for `--print`; `messages` are for a person, one line each."""
+
+    kind: Kind
+    changed: bool
+    text: str = ""
+    messages: tuple[str, ...] = ()
+
+
+class Differs(CannotCreate):
+    """What is installed is not what would be written; `difference` is a unified diff of the two."""
+
+    def __init__(self, message: str, *, hint: str, difference: str) -> None:
+        super().__init__(message, hint=hint)
+        self.difference = difference
+
+
+def install(
+    kind: Kind | None = None,
+    *,
+    print_only: bool = False,
+    start: bool = True,
+    run_as: str | None = None,
+    force: bool = False,
+    encrypted: bool = False,
+    config: Path | None = None,
+    confirm: Callable[[str], bool] | None = None,
+) -> Outcome:
+    """Install the agent as a service and start it; with `print_only` only say what would be written.
+
+    `config` is what `--config` said; IOCONNECT_HOME is taken from the environment. `confirm` is shown the
+    difference and asked when something else is installed already; without it (or its consent) `Differs` is raised,
+    unless `force`. Raises also SystemRefused, CannotCreate, UsageFault and, before anything is written,
+    ConfigInvalid.
+    """
+    kind = kind or machine.default_kind()
+    if not print_only:
+        _refuse_wrong_user(kind, run_as)
+    described = describe(kind, run_as=run_as, encrypted=encrypted, config=config, print_only=print_only)
+    service = described.service
+    if print_only:
+        return Outcome(kind, changed=False, text=_text(kind, service), messages=described.notes)
+    consent = _consent(force=force, confirm=confirm)
+    if kind is Kind.CRON:
+        changed = _install_crontab(service, consent, start=start)
+        return Outcome(kind, changed, messages=(*_said(None, kind, changed=changed, start=start), *described.notes))
+    installation = _installation(kind, service)
+    for file in installation.files:
+        consent(apply.current(file), file.content, str(file.path))
+    with make_readable(described.to_be_readable, described.reader) as made:
+        changed = apply.put(installation, start=start, account=service.run_as)
+    messages = (*_said(installation, kind, changed=changed, start=start), *made, *described.notes)
+    return Outcome(kind, changed, messages=messages)
+
+
+def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Outcome:
+    """Stop the service and remove what `install` wrote; nothing installed: says so. Raises SystemRefused."""
+    kind = kind or machine.default_kind()
+    _refuse_wrong_user(kind, run_as)
+    if kind is Kind.CRON:
+        removed = crontable.edit(crontab.without_block, run_as)
+    else:
+        removed = apply.take_away(_installation(kind, _any_service()), is_ours=_is_ours)
+    name = _name(kind)
+    return Outcome(kind, removed, messages=(f"{name} is removed." if removed else f"{name} is not installed.",))
+
+
+def installed(kind: Kind) -> bool:
+    """Say whether a service of that kind is installed for this machine or this user. Raises SystemRefused."""
+    if kind is Kind.CRON:
+        return crontab.block_in(crontable.read()) is not None
+    return any(apply.current(file) is not None for file in _installation(kind, _any_service()).files)
+
+
+def _any_service() -> Service:
+    """Return a service that names the same files and commands as the installed one, whatever that runs."""
+    own = machine.account()
+    return Service(
+        program=("/ioconnect",),
+        config=Path("/config.toml"),
+        home=own.home,
+        log=places.site().log,
+        systemd_version=machine.systemd_version(),
+    )
+
+
+def _is_ours(content: bytes) -> bool:
+    return MARK.encode() in content or LABEL.encode() in content
+
+
+def _installation(kind: Kind, service: Service) -> Installation:
+    if kind is Kind.SYSTEMD:
+        return systemd.installation(service, UNITS)
+    if kind is Kind.SYSTEMD_USER:
+        return systemd.installation(service, _user_units(service.home), user=True)
+    return launchd.installation(service, kind, os.getuid())
+
+
+def _user_units(home: Path) -> Path:
+    configured = os.environ.get("XDG_CONFIG_HOME")
+    return Path(configured, "systemd/user") if configured else home / USER_UNITS
+
+
+def _text(kind: Kind, service: Service) -> str:
+    if kind is Kind.CRON:
+        return crontab.block(service).decode()
+    if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER):
+        return systemd.unit(service, user=kind is Kind.SYSTEMD_USER)
+    return launchd.plist(service, kind).decode()
+
+
+def _install_crontab(service: Service, consent: Callable[[bytes | None, bytes, str], None], *, start: bool) -> bool:
+    new = crontab.block(service)
+    consent(crontab.block_in(crontable.read(service.run_as)), new, "the crontab")
+    before = crontable.read(service.run_as)
+    changed = crontable.edit(lambda table: crontab.with_block(table, new), service.run_as)
+    if start:
+        try:
+            apply.perform(crontab.start(service))
+        except BaseException:
+            crontable.edit(
+                lambda table: before if crontab.with_block(before, new) == table else table, service.run_as
+            )
+            raise
+    return changed
+
+
+def _consent(*, force: bool, confirm: Callable[[str], bool] | None) -> Callable[[bytes | None, bytes, str], None]:
+    """Return what raises `Differs` unless there is nothing to lose or somebody agreed to lose it."""
+
+    def ask(there: bytes | None, new: bytes, name: str) -> None:
+        if there is None or there == new or force:
+            return
+        before, after = (text.decode(errors="backslashreplace").splitlines() for text in (there, new))
+        difference = "\n".join(
+            difflib.unified_diff(before, after, f"{name}, as it is", "as it would be", lineterm="")
+        )
+        if confirm is None or not confirm(difference):
+            raise Differs(
+                f"{name} holds another ioconnect service already",
+                hint="Use --force to replace it.",
+                difference=difference,
+            )
+
+    return ask
+
+
+def _refuse_wrong_user(kind: Kind, run_as: str | None) -> None:
+    root = os.geteuid() == 0
+    if kind.is_system and not root:
+        other = Kind.SYSTEMD_USER if kind is Kind.SYSTEMD else Kind.LAUNCHD_AGENT
+        raise SystemRefused(
+            f"only root may install a service of the kind {kind.value}",
+            hint=f"Use sudo with the full path of ioconnect, or `--kind {other.value}`.",
+        )
+    if run_as is not None and not root:
+        raise SystemRefused("only root may install a service that runs as somebody else", hint="Use sudo.")
+    if run_as is not None and kind in (Kind.SYSTEMD_USER, Kind.LAUNCHD_AGENT):
+        raise UsageFault(
+            f"a service of the kind {kind.value} runs as the user who installs it",
+            hint="Leave --run-as out, or choose the kind of the machine's service.",
+        )
+
+
+def _said(installation: Installation | None, kind: Kind, *, changed: bool, start: bool) -> list[str]:
+    state = "installed" if changed else "installed already, nothing changed"
+    runs = "and runs" if start else "and starts at the next boot"
+    inspect = installation.inspect if installation else "crontab -l"
+    return [f"{_name(kind)} is {state}, {runs}.", f"Look at it: {inspect}; ioconnect status"]
+
+
+def _name(kind: Kind) -> str:
+    return {
+        Kind.SYSTEMD: "The service ioconnect.service",
+        Kind.SYSTEMD_USER: "Your service ioconnect.service",
+        Kind.CRON: "The block in the crontab",
+        Kind.LAUNCHD_DAEMON: f"The daemon {LABEL}",
+        Kind.LAUNCHD_AGENT: f"The agent {LABEL}",
+    }[kind]

@@ -1,0 +1,64 @@
+"""What a service could not reach, said before it is installed.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ioconnect.errors import SystemRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HOMES = (Path("/home"), Path("/root"), Path("/run/user"))  # ProtectHome= (systemd.exec(5))
+TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # PrivateTmp=  # noqa: S108  named, not used
+REINSTALL = "sudo python3 -m venv /opt/ioconnect && sudo /opt/ioconnect/bin/pip install ioconnect"
+
+
+def in_homes(paths: Iterable[Path]) -> list[Path]:
+    """Return those of the paths that a service with ProtectHome=yes does not see."""
+    return [path for path in paths if _inside(path, HOMES)]
+
+
+def in_temporary(paths: Iterable[Path]) -> list[Path]:
+    """Return those of the paths that a service with PrivateTmp=yes does not see."""
+    return [path for path in paths if _inside(path, TEMPORARY)]
+
+
+def refuse_hidden_program(paths: Iterable[Path], *, sees_home: bool) -> None:
+    """Raise SystemRefused if the system's service would not find the program, naming the place and the way out."""
+    needed = list(paths)
+    hidden = in_temporary(needed) + ([] if sees_home else in_homes(needed))
+    if hidden:
+        raise SystemRefused(
+            f"the system's service does not see {hidden[0]}: it has no access to home and temporary folders, "
+            "and ioconnect is installed there",
+            hint=f"Install it for the machine: {REINSTALL}. Or use `--kind systemd-user`.",
+        )
+
+
+def refuse_hidden_configuration(config: Path, *, sees_home: bool) -> None:
+    """Raise SystemRefused if the system's service would not find its configuration."""
+    if in_temporary([config]) or (not sees_home and in_homes([config])):
+        raise SystemRefused(
+            f"the system's service does not see {config}: it has no access to home and temporary folders",
+            hint="Move the folder with the configuration, pins and identity to /etc/ioconnect, or use "
+            "`--run-as ACCOUNT`, which leaves home folders readable.",
+        )
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Raise SystemRefused for a word that no unit, crontab or property list can hold: unprintable, not UTF-8."""
+    for word in words:
+        if not word.isprintable():  # surrogates, which stand for bytes that are not UTF-8, are not printable either
+            raise SystemRefused(
+                f"{word!a} has characters that a service's file cannot hold",
+                hint="Move ioconnect or its configuration to a path without them.",
+            )
+
+
+def _inside(path: Path, folders: tuple[Path, ...]) -> bool:
+    return any(path == folder or folder in path.parents for folder in folders)

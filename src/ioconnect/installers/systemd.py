@@ -1,0 +1,167 @@
+"""The systemd unit: a service that says the truth about itself and may do almost nothing (systemd.exec(5)).
+
+Pure. Directives that the target's systemd does not know yet are left out: it would warn about each at every reload.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ioconnect.errors import SystemRefused
+from ioconnect.installers.service import MARK, UNIT_NAME, Command, File, Installation, Kind, Service
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLDEST = 235  # StateDirectory= with DynamicUser=; older ones are no match for the Python that we need anyway
+CREDENTIALS_SINCE = 247
+ENCRYPTED_SINCE = 250
+CLEAN_SINCE = 243
+WATCHDOG_SECONDS = 30
+NO_RESTART_ON = "64 66 78"  # usage, identity, configuration: nothing that trying again would heal
+
+_SUPERVISION = """\
+ExecReload=/bin/kill -HUP $MAINPID
+WorkingDirectory=/
+Restart=always
+{restart}
+RestartPreventExitStatus={no_restart_on}
+WatchdogSec={watchdog}
+TimeoutStopSec=20
+"""
+
+# (since which version, directive). `man systemd.exec` tells what each does; the tests hold the score.
+_SANDBOX: tuple[tuple[int, str], ...] = (
+    (187, "NoNewPrivileges=yes"),
+    (0, "CapabilityBoundingSet="),
+    (232, "ProtectSystem=strict"),
+    (214, "PrivateTmp=yes"),
+    (209, "PrivateDevices=yes"),
+    (232, "PrivateUsers=yes"),
+    (242, "ProtectHostname=yes"),
+    (245, "ProtectClock=yes"),
+    (232, "ProtectKernelTunables=yes"),
+    (232, "ProtectKernelModules=yes"),
+    (244, "ProtectKernelLogs=yes"),
+    (232, "ProtectControlGroups=yes"),
+    (247, "ProtectProc=invisible"),
+    (247, "ProcSubset=pid"),
+    (232, "RemoveIPC=yes"),
+    (235, "KeyringMode=private"),
+    (233, "RestrictNamespaces=yes"),
+    (239, "SystemCallFilter=@system-service"),
+    (239, "SystemCallFilter=~@privileged @resources"),
+    (209, "SystemCallErrorNumber=EPERM"),
+)
+# What needs no right that a user's own manager lacks; all of it holds for the system's unit too.
+_SANDBOX_EVERYWHERE: tuple[tuple[int, str], ...] = (
+    (235, "LockPersonality=yes"),
+    (231, "MemoryDenyWriteExecute=yes"),
+    (231, "RestrictRealtime=yes"),
+    (242, "RestrictSUIDSGID=yes"),
+    (211, "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK"),
+    (209, "SystemCallArchitectures=native"),
+)
+
+
+def unit(service: Service, *, user: bool = False) -> str:
+    """Return the unit's text; `user` for the user's own manager. Raises SystemRefused when it cannot work there."""
+    version = service.systemd_version
+    if version is not None and version < OLDEST:
+        raise SystemRefused(
+            f"this systemd is version {version}, the unit needs {OLDEST} or newer",
+            hint="Use `ioconnect install-service --kind cron`.",
+        )
+
+    def known(directives: tuple[tuple[int, str], ...]) -> str:
+        return "".join(f"{line}\n" for since, line in directives if version is None or version >= since)
+
+    sections = [
+        f"# {MARK}\n",
+        "[Unit]\nDescription=Integrate.io tunnel agent\n",
+        # Not network-online.target: the agent waits for the network itself, and says so meanwhile. After= makes
+        # the shutdown orderly: the tunnel is closed while there still is a network.
+        "" if user else "After=network.target nss-lookup.target\n" + _mounts(service),
+        "StartLimitIntervalSec=0\n",
+        "\n[Service]\nType=notify\nNotifyAccess=main\n",
+        f"ExecStart={' '.join(quoted_argument(word) for word in service.command)} up\n",
+        _supervision(version),
+        *(f"Environment={quoted(f'{name}={value}')}\n" for name, value in service.environment),
+        "SyslogIdentifier=ioconnect\nUMask=0077\nLimitCORE=0\n",
+        # The hard limit of a user's manager may be lower than what we would like to have.
+        "" if user else "LimitNOFILE=65536\nTasksMax=4096\n",
+        "" if user else _account(service, version),
+        "" if user else known(_SANDBOX),
+        known(_SANDBOX_EVERYWHERE),
+        f"\n[Install]\nWantedBy={'default.target' if user else 'multi-user.target'}\n",
+    ]
+    return "".join(sections)
+
+
+def installation(service: Service, folder: Path, *, user: bool = False) -> Installation:
+    """Return the unit in `folder` and the commands that make systemd use it."""
+    systemctl = ("systemctl", "--user") if user else ("systemctl",)
+    reread = Command((*systemctl, "daemon-reload"), undo=(*systemctl, "daemon-reload"))
+    disable: tuple[Command, ...] = (Command((*systemctl, "disable", "--now", UNIT_NAME)),)
+    version = service.systemd_version
+    if not user and (version is None or version >= CLEAN_SINCE):
+        disable += (Command((*systemctl, "clean", "--what=state", UNIT_NAME)),)
+    stop = (*systemctl, "stop", UNIT_NAME)
+    journal = ("journalctl", *(("--user",) if user else ()), "--unit", UNIT_NAME)
+    return Installation(
+        kind=Kind.SYSTEMD_USER if user else Kind.SYSTEMD,
+        files=(File(folder / UNIT_NAME, unit(service, user=user).encode()),),
+        reread=(reread,),
+        enable=(Command((*systemctl, "enable", UNIT_NAME), undo=(*systemctl, "disable", UNIT_NAME)),),
+        start=(Command((*systemctl, "start", UNIT_NAME), undo=stop),),
+        restart=(Command((*systemctl, "restart", UNIT_NAME), undo=stop),),
+        disable=disable,
+        # A unit that had failed would be remembered, and shown, after its file is gone (1, 5: it is not loaded).
+        forget=(reread, Command((*systemctl, "reset-failed", UNIT_NAME), tolerated=(1, 5))),
+        explain=(*journal, "--identifier=ioconnect", "--lines=5", "--output=cat", "--no-pager"),
+        inspect=f"{' '.join(systemctl)} status ioconnect",
+    )
+
+
+def quoted(text: str) -> str:
+    """Return one word for a unit file (systemd.syntax(7)): quoted, with `%` kept from being a specifier."""
+    inner = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{inner}"' if inner != text or any(c in " '\t;" for c in text) or not text else text
+
+
+def quoted_argument(text: str) -> str:
+    """Return one word of a command line: as `quoted`, and `$` kept from being a variable."""
+    return quoted(text).replace("$", "$$")
+
+
+def _mounts(service: Service) -> str:
+    return f"RequiresMountsFor={quoted(str(service.config.parent))}\n"
+
+
+def _supervision(version: int | None) -> str:
+    steps = "RestartSec=1\nRestartSteps=8\nRestartMaxDelaySec=60"
+    restart = steps if version is None or version >= 254 else "RestartSec=3"  # noqa: PLR2004  RestartSteps= came in 254
+    return _SUPERVISION.format(restart=restart, no_restart_on=NO_RESTART_ON, watchdog=WATCHDOG_SECONDS)
+
+
+def _account(service: Service, version: int | None) -> str:
+    lines = [f"User={service.run_as}" if service.run_as else "DynamicUser=yes"]
+    lines += ["StateDirectory=ioconnect", "StateDirectoryMode=0700"]
+    lines += _credentials(service, version)
+    lines += [f"ProtectHome={'read-only' if service.sees_home else 'yes'}"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _credentials(service: Service, version: int | None) -> list[str]:
+    """Let the manager hand over the identities: files that only root can read, to an account that is not root."""
+    if not service.credentials:
+        return []
+    needed = ENCRYPTED_SINCE if service.encrypted else CREDENTIALS_SINCE
+    if version is not None and version < needed:
+        raise SystemRefused(
+            f"this systemd is version {version}; handing an identity to the service needs {needed} or newer",
+            hint="Make an account for it, give it the identity (chown), and use `--run-as ACCOUNT`.",
+        )
+    directive, suffix = ("LoadCredentialEncrypted", ".cred") if service.encrypted else ("LoadCredential", "")
+    # All after the colon is the path as it stands: no quoting, only specifiers (systemd.exec(5)).
+    return [f"{directive}={name}:{str(path).replace('%', '%%')}{suffix}" for name, path in service.credentials]
