@@ -26,7 +26,7 @@ _TYPESET = str.maketrans(
     "\u00a0\u201c\u201d\u201e\u2018\u2019\u2013\u2014\u2212", ' """\'\'---', "\u200b\u200e\u200f\ufeff"
 )
 _MENTIONS_SSH = re.compile(r"(?<![\w-])(?:auto)?ssh(?![\w-])")
-_FORWARDS = re.compile(r"""(?<!\S)["']?-[A-Za-z0-9]*R|(?i:remoteforward)""")
+_FORWARDS = re.compile(r"""(?<!\S)["']?-[A-Za-z0-9]*R\s*\S*:|(?i:remoteforward)""")
 _PLACEHOLDER = re.compile(r"<[A-Za-z][^<>\s]{0,40}>")
 _CONTINUED = re.compile(r"\\\n[ \t]*")
 _EXEC_START = re.compile(r"\s*ExecStart\s*=\s*[-@:+!|]*(.*)")
@@ -60,7 +60,7 @@ class _NoForward(ValueError):
     """An ssh command, but no reverse tunnel: of interest only if there is nothing else."""
 
 
-def parse(text: str, *, environ: Mapping[str, str] = {}) -> Pasted:  # noqa: B006  never written to
+def parse(text: str, *, environ: Mapping[str, str] = {}) -> Pasted:
     """Read the one tunnel that `text` describes; raises UsageFault, also if there are several."""
     found = parse_all(text, environ=environ)
     if len(found) > 1:
@@ -70,7 +70,7 @@ def parse(text: str, *, environ: Mapping[str, str] = {}) -> Pasted:  # noqa: B00
     return found[0]
 
 
-def parse_all(text: str, *, environ: Mapping[str, str] = {}) -> tuple[Pasted, ...]:  # noqa: B006
+def parse_all(text: str, *, environ: Mapping[str, str] = {}) -> tuple[Pasted, ...]:
     """Read every tunnel, each once, that a line, a crontab, a unit file or a script describes, at least one.
 
     Lines that have nothing to do with ssh are passed over, and so are comments. Raises UsageFault if there is no
