@@ -36,7 +36,7 @@ def observe(paths: Paths, configured: Sequence[Tunnel] = ()) -> Snapshot:
     # It has only just taken the lock: what the file tells, if anything, is about its predecessor.
     since = _modified(paths.lock)
     tunnels = tuple(_without_memory(tunnel, State.CONNECTING, since) for tunnel in configured)
-    return Snapshot(running=True, pid=pid, version=__version__, started_at=since, tunnels=tunnels)
+    return Snapshot(running=True, pid=pid or None, version=__version__, started_at=since, tunnels=tunnels)
 
 
 def _at_rest(paths: Paths, configured: Sequence[Tunnel]) -> Snapshot:

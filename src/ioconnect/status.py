@@ -12,7 +12,6 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ioconnect import __version__
 from ioconnect.errors import ExitCode, Fault, Reason, ReasonCode
 from ioconnect.files import write_replacing
 from ioconnect.jsonfields import Fields, Malformed

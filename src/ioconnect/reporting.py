@@ -1,0 +1,64 @@
+"""`status`: observe, show in the form that was asked for, and leave with the verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import datetime, timezone
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ioconnect import render, status
+from ioconnect.errors import ConfigInvalid, Fault
+from ioconnect.observe import observe
+from ioconnect.terminal import answer, is_colourful
+
+if TYPE_CHECKING:
+    from ioconnect.call import Call
+    from ioconnect.config import Tunnel
+    from ioconnect.errors import ExitCode
+    from ioconnect.status import Snapshot
+
+
+class Form(Enum):
+    """How a status is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    NOTHING = "nothing"
+
+
+def report(call: Call, form: Form) -> ExitCode:
+    """Show what the agent does now and return the verdict on it. Raises StatusDamaged, SystemRefused."""
+    if form is Form.NOTHING:
+        try:
+            return status.overall(observe(call.paths))
+        except Fault as fault:
+            return fault.exit_code  # not a word was asked for
+    snapshot = observe(call.paths, _configured(call))
+    if form is Form.JSON:
+        answer(json.dumps(status.to_json(snapshot), indent=2))
+    else:
+        _show(snapshot)
+    return status.overall(snapshot)
+
+
+def _configured(call: Call) -> tuple[Tunnel, ...]:
+    """Return the configured tunnels; none, with a warning, while the configuration has a fault."""
+    try:
+        return call.config.tunnels
+    except ConfigInvalid as fault:
+        if call.paths.config.exists():
+            call.terminal.warn(fault)
+        return ()
+
+
+def _show(snapshot: Snapshot) -> None:
+    now = datetime.now(timezone.utc)
+    if not is_colourful(sys.stdout, os.environ):
+        answer(render.plain(snapshot, now))
+        return
+    from rich.console import Console  # noqa: PLC0415  heavy, and only a terminal needs it
+
+    Console(file=sys.stdout).print(render.rich_table(snapshot, now))

@@ -1,0 +1,73 @@
+"""Start, stop and nudge the agent, as the commands do."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from ioconnect.errors import ExitCode, Fault
+from ioconnect.selection import chosen, tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ioconnect.call import Call
+
+STOP_WITHIN = 10.0  # seconds; the agent itself takes at most 5 to leave cleanly
+
+
+def run(call: Call, names: Sequence[str], ready_fd: int | None) -> ExitCode:
+    """Be the agent until it is told to stop; with `ready_fd` as the child of `start`, which listens there."""
+    from ioconnect.agent import daemon  # noqa: PLC0415  brings paramiko
+
+    config = call.config
+    wanted = chosen(config, names) if names else ()
+    return daemon.run(
+        config, call.paths, wanted, ready_fd=ready_fd, to_file=ready_fd is not None, verbose=call.verbose
+    )
+
+
+def start(call: Call, names: Sequence[str], wait: float) -> ExitCode:
+    """Start the agent in the background and wait until all is connected, at most `wait` seconds."""
+    from ioconnect.agent import launch  # noqa: PLC0415
+
+    wanted = chosen(call.config, names) if names else ()
+    outcome = launch.start(call.paths, [*_options(call), "up", *wanted], wait=wait, progress=call.terminal.say)
+    if outcome.code is not ExitCode.OK:
+        fault = Fault(outcome.message, hint=outcome.hint)
+        fault.exit_code = outcome.code
+        raise fault
+    call.terminal.say(outcome.message)
+    return ExitCode.OK
+
+
+def stop(call: Call) -> None:
+    """Stop the agent and wait until it is gone; fine if none runs."""
+    from ioconnect.agent import launch  # noqa: PLC0415
+
+    pid = launch.stop(call.paths, deadline=STOP_WITHIN)
+    call.terminal.say("No agent is running." if pid is None else f"Stopped the agent (pid {pid}).")
+
+
+def reload(call: Call) -> None:
+    """Make the agent read the configuration again. Raises ConfigInvalid before it is told, AgentNotRunning."""
+    from ioconnect.agent import launch  # noqa: PLC0415
+
+    chosen(call.config, ())
+    launch.signal_agent(call.paths, signal.SIGHUP)
+    call.terminal.say("The agent reads its configuration again.")
+
+
+def reconnect(call: Call, name: str | None) -> None:
+    """Make the agent try now. Raises UsageFault if there is no tunnel of that name, AgentNotRunning."""
+    from ioconnect.agent import launch  # noqa: PLC0415
+
+    if name is not None:
+        tunnel(call.config, name)
+    launch.signal_agent(call.paths, signal.SIGUSR1)
+    call.terminal.say("The agent tries now.")
+
+
+def _options(call: Call) -> list[str]:
+    options = ["-v"] * call.verbose
+    return options if call.config_file is None else ["--config", str(call.config_file.absolute()), *options]
