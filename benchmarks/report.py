@@ -41,7 +41,7 @@ def markdown(samples: Samples, titles: Mapping[str, str], ours: str, machine: Ma
         "## Absolute figures, on this machine",
         _table(_fact_head(ours, titles), [_fact_row(samples, fact, ours, list(titles)) for fact in facts]),
     ]
-    missing = [one.title for one in (*MEASURES, *FACTS) if one.key not in measured]
+    missing = dict.fromkeys(one.title for one in (*MEASURES, *FACTS) if one.key not in measured)
     if missing:
         parts.append(f"Not measured in this run: {'; '.join(missing)}.")
     if samples.failures:
