@@ -1,0 +1,221 @@
+"""One forwarded connection: a socket to the target, and its channel on the wire.
+
+Theory of operation. Outbound bytes are read straight into the wire's frames and sealed there, so nothing that was
+read is ever held here; what cannot be sent is not read. Inbound bytes are gathered as views of the wire's batch and
+written to the socket in one call when the batch is over; only what the socket does not take is copied, into
+`pending`, and that is bounded by the channel's window.
+
+Belongs to the loop's thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from ioconnect.agent.channels import PACKET_SIZE, Due
+from ioconnect.agent.loop import BROKEN, READ, WRITE
+
+if TYPE_CHECKING:
+    from ioconnect.agent.channels import Channel
+    from ioconnect.agent.relay import Relay
+
+MSG_WINDOW_ADJUST, MSG_EOF, MSG_CLOSE = 93, 96, 97
+_KIND_ID = struct.Struct(">BI")
+_ADJUST = struct.Struct(">BII")
+_MESSAGES = {Due.EOF: MSG_EOF, Due.CLOSE: MSG_CLOSE}
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, 0 s: close(2) sends RST
+MOST_PIECES = 64  # of one sendmsg; well below IOV_MAX
+
+
+def reset(sock: socket.socket) -> None:
+    """Close so that the peer sees a reset: a stream that was cut must not look complete."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    sock.close()
+
+
+class Connection:
+    """A channel joined to its target's connected socket."""
+
+    __slots__ = (
+        "_fd",
+        "_sock",
+        "_wide",
+        "_wire",
+        "began",
+        "channel",
+        "from_target",
+        "gathered",
+        "inbound_done",
+        "origin",
+        "pending",
+        "relay",
+        "to_target",
+        "why",
+    )
+
+    def __init__(self, relay: Relay, channel: Channel, sock: socket.socket, origin: str) -> None:
+        self.relay = relay
+        self.channel = channel
+        self.origin = origin
+        self.began = relay.loop.now
+        self._wire = relay.wire
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._wide = False  # the last read filled a frame: read a batch
+        self.gathered: list[memoryview] = []
+        self.pending = bytearray()
+        self.inbound_done = False
+        self.from_target = self.to_target = 0
+        self.why = ""
+        relay.loop.watch(self._fd, READ, self.ready)
+
+    def ready(self, mask: int) -> None:
+        """The loop's call: the socket can be read or written, or is broken."""
+        if mask & WRITE and self.pending:
+            self._drain()
+        if mask & (READ | BROKEN) and self.open:
+            self._pump()
+
+    @property
+    def open(self) -> bool:
+        """The target's socket is still in use."""
+        return self._fd >= 0
+
+    # outbound: target → wire
+
+    def _pump(self) -> None:
+        wire, channel = self._wire, self.channel
+        limit = channel.sendable()
+        if not limit:
+            self._rewatch()
+            return
+        if wire.congested:
+            return  # the loop serves writers only until it is not
+        packet = channel.peer_packet
+        try:
+            if self._wide:
+                count = self._sock.recvmsg_into(wire.slots(limit, packet, wide=True))[0]
+            else:
+                count = self._sock.recv_into(wire.slots(limit, packet, wide=False)[0])
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.why = f"target: {error.strerror}"
+            channel.target_broken()
+            self.settle()
+            return
+        if not count:
+            channel.target_ended()
+            self.settle()
+            return
+        self._wide = count >= PACKET_SIZE
+        channel.sent(count)
+        self.from_target += count
+        self.relay.carried_out(count)
+        wire.send_data(channel.peer_id, count, packet)
+
+    # inbound: wire → target
+
+    def deliver(self) -> None:
+        """The batch is over: write what it brought to the target."""
+        pieces, self.gathered = self.gathered, []
+        if not self.pending:
+            at = 0
+            while at < len(pieces):
+                batch = pieces[at : at + MOST_PIECES]
+                count = self._write(batch)
+                if count < 0:
+                    self.settle()
+                    return
+                for piece in batch:
+                    if count < len(piece):
+                        break
+                    count -= len(piece)
+                    at += 1
+                else:
+                    continue
+                self.pending += pieces[at][count:]
+                at += 1
+                break
+            pieces = pieces[at:]
+        for piece in pieces:
+            self.pending += piece
+        self.settle()
+
+    def _drain(self) -> None:
+        with memoryview(self.pending) as pending:  # released, or the bytearray could not shrink
+            count = self._write([pending])
+        if count > 0:
+            del self.pending[:count]
+        self.settle()
+
+    def _write(self, pieces: list[memoryview]) -> int:
+        """Write and account for it; return how much, -1 if the target is gone."""
+        try:
+            count = self._sock.sendmsg(pieces) if len(pieces) > 1 else self._sock.send(pieces[0])
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self.why = f"target: {error.strerror}"
+            self.channel.target_broken()
+            return -1
+        self.to_target += count
+        relay = self.relay
+        relay.carried_in(count)
+        adjust = self.channel.delivered(count, relay.loop.now, relay.round_trip)
+        if adjust:
+            self._wire.queue(_ADJUST.pack(MSG_WINDOW_ADJUST, self.channel.peer_id, adjust))
+        return count
+
+    # the end
+
+    def settle(self) -> None:
+        """Do what the channel's state now asks for: shut, send what is due, watch, or end."""
+        channel = self.channel
+        if channel.target_gone:
+            self.pending.clear()
+        if channel.eof_received and not self.inbound_done and not self.pending and not self.gathered:
+            self.inbound_done = True
+            with contextlib.suppress(OSError):  # it is gone: reading will tell
+                self._sock.shutdown(socket.SHUT_WR)
+        for message in channel.due(inbound_done=self.inbound_done):
+            self._wire.queue(_KIND_ID.pack(_MESSAGES[message], channel.peer_id))
+        if not channel.close_sent:
+            self._rewatch()
+        elif self.pending and channel.eof_received:
+            self._rewatch()  # closed on the wire, but what was received before is still to be delivered
+        else:
+            self._end()
+
+    def _rewatch(self) -> None:
+        mask = READ if self.channel.sendable() else 0
+        if self.pending:
+            mask |= WRITE
+        self.relay.loop.watch(self._fd, mask, self.ready)
+
+    def window_opened(self) -> None:
+        """The peer's WINDOW_ADJUST was taken: read again."""
+        self._rewatch()
+
+    def _end(self) -> None:
+        """The target's socket has nothing more to do."""
+        if self._fd < 0:
+            return
+        self.relay.loop.forget(self._fd)
+        self._fd = -1
+        if self.inbound_done and not self.channel.target_gone:
+            self._sock.close()
+        else:
+            reset(self._sock)
+        self.relay.ended(self)
+
+    def cut(self) -> None:
+        """The session is over: reset the target's socket."""
+        self.channel.target_broken()
+        self.channel.close_sent = True
+        self.why = self.why or "session over"
+        self._end()

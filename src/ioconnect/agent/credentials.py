@@ -1,0 +1,29 @@
+"""Which identity a tunnel signs in with, and its private key, read afresh for every session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ioconnect import identity
+
+if TYPE_CHECKING:
+    from ioconnect.config import AgentSettings, Tunnel
+    from ioconnect.paths import Paths
+
+
+def identity_path(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Path:
+    """Return the tunnel's own identity, else the agent's, else where `keygen` puts it."""
+    return tunnel.identity or settings.identity or paths.identity
+
+
+def load_identity(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> bytes:
+    """Return the private key, unencrypted, in OpenSSH's format.
+
+    Raises IdentityMissing, IdentityUnreadable.
+    """
+    path = identity_path(tunnel, settings, paths)
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    credential = folder is not None and Path(folder) in path.parents
+    return identity.load(path, credential=credential)

@@ -1,0 +1,129 @@
+"""Why a session ended, told from the evidence: its phase, what the jumphost said, and the error.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from ioconnect.agent.channels import ProtocolViolation
+from ioconnect.errors import (
+    AuthRefused,
+    BannerTimeout,
+    ConnectionLost,
+    Fault,
+    Penalized,
+    TooManyConnections,
+)
+from ioconnect.escape import escaped
+
+if TYPE_CHECKING:
+    from ioconnect.config import HostPort
+
+
+class Phase(IntEnum):
+    """How far a session has come."""
+
+    DIALLING = 0
+    GREETING = 1  # banner and first key exchange
+    SIGNING_IN = 2
+    SIGNED_IN = 3
+
+
+_DOING = {
+    Phase.DIALLING: "while connecting",
+    Phase.GREETING: "during the key exchange",
+    Phase.SIGNING_IN: "during the sign-in",
+    Phase.SIGNED_IN: "",
+}
+_LOST_HINT = "Nothing to do: the agent connects again by itself."
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known at a session's end; texts from the jumphost are escaped already."""
+
+    jumphost: HostPort
+    user: str
+    phase: Phase
+    greeted: bool  # its SSH version line arrived
+    said_before_banner: tuple[str, ...] = ()
+    disconnect_text: str = ""
+
+
+def diagnose(evidence: Evidence, error: BaseException | str | None) -> Fault:
+    """Name the fault; `error` is what ended the session (text: what the SSH library said of it)."""
+    if isinstance(error, Fault):
+        return error
+    turned_away = _turned_away(evidence)
+    if turned_away is not None:
+        return turned_away
+    jumphost, doing = evidence.jumphost, _DOING[evidence.phase]
+    if evidence.disconnect_text:
+        text = evidence.disconnect_text
+        if evidence.phase is Phase.SIGNING_IN and "authentication" in text.lower():
+            return auth_refused(evidence.jumphost, evidence.user, f"it said: {text}")
+        return _lost(f"{jumphost} ended the connection {doing}: {text}")
+    if error is None or isinstance(error, EOFError):
+        if not evidence.greeted and evidence.phase is Phase.GREETING:
+            said = f' after saying "{evidence.said_before_banner[-1]}"' if evidence.said_before_banner else ""
+            return _lost(f"{jumphost} closed the connection before it introduced itself{said}")
+        return _lost(f"{jumphost} closed the connection {doing}")
+    if isinstance(error, OSError):
+        return _lost(f"the connection to {jumphost} broke {doing}: {error.strerror or error}")
+    if isinstance(error, ProtocolViolation):
+        return _lost(f"{jumphost} broke the SSH protocol {doing}: {error}")
+    return _lost(f"the connection to {jumphost} failed {doing}: {escaped(str(error))}")
+
+
+def too_late(evidence: Evidence, seconds: float) -> Fault:
+    """Name the fault of a session that was not signed in within `seconds`."""
+    jumphost = evidence.jumphost
+    if evidence.greeted:
+        return _lost(f"{jumphost} did not finish {_DOING[evidence.phase]} within {seconds:.0f} s")
+    return BannerTimeout(
+        f"{jumphost} takes connections but no SSH server introduced itself within {seconds:.0f} s",
+        hint=(
+            f"Check ssh_port ({jumphost.port}); if it is right, a firewall or proxy on the way may swallow the "
+            "connection, or the jumphost is overloaded."
+        ),
+    )
+
+
+def auth_refused(jumphost: HostPort, user: str, detail: str = "") -> AuthRefused:
+    """Name the fault of a key that is not accepted."""
+    return AuthRefused(
+        f"{jumphost} does not accept this machine's key for {user}{f' ({detail})' if detail else ''}",
+        hint=(
+            "Compare the public key (`ioconnect keygen` shows it) with the one in the tunnel's settings at "
+            "Integrate.io; then `ioconnect reconnect`."
+        ),
+    )
+
+
+def _turned_away(evidence: Evidence) -> Fault | None:
+    if evidence.greeted:
+        return None
+    jumphost = evidence.jumphost
+    for said in evidence.said_before_banner:
+        if "Exceeded MaxStartups" in said:
+            return TooManyConnections(
+                f"{jumphost} has too many sign-ins under way (it said: {said})",
+                hint="Nothing to do: the agent tries again in a few seconds.",
+            )
+        if "Not allowed at this time" in said:
+            return Penalized(
+                f"{jumphost} turns this address away for now (it said: {said})",
+                hint=(
+                    "It punishes failed sign-ins from this address for some minutes. Look for another agent or "
+                    "ssh here with a wrong key; the agent tries again by itself."
+                ),
+            )
+    return None
+
+
+def _lost(message: str) -> ConnectionLost:
+    return ConnectionLost(message.replace("  ", " ").strip(), hint=_LOST_HINT)

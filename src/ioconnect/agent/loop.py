@@ -1,0 +1,206 @@
+"""One thread's event loop: sockets, a wake-up pipe and one timer.
+
+Theory of operation. Every descriptor stands in `_readers`, those that wait to be written also in `_writers`; the
+SSH socket stands in both. As long as the wire takes more, the loop waits on `_readers`. When it does not (its
+backlog is not empty, or a key exchange holds channel traffic back), the loop waits on `_writers`: no database socket
+is even looked at, at the price of no system call per socket. That is the whole back pressure.
+
+Level-triggered epoll where there is one, poll elsewhere; both speak the same numbers.
+Only `post` may be called from another thread; everything else belongs to the thread that turns the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READ = select.POLLIN
+WRITE = select.POLLOUT
+BROKEN = select.POLLERR | select.POLLHUP
+FOREVER = float("inf")
+MOST_EVENTS = 64  # a turn; the rest is reported by the next one
+
+
+class Poller(Protocol):
+    """What epoll and poll have in common."""
+
+    def register(self, fd: int, mask: int) -> None:
+        """Begin to watch."""
+
+    def modify(self, fd: int, mask: int) -> None:
+        """Watch for something else."""
+
+    def unregister(self, fd: int) -> None:
+        """Watch no more."""
+
+    def wait(self, timeout: float) -> list[tuple[int, int]]:
+        """Wait at most `timeout` seconds (FOREVER: no end) and return (descriptor, mask) pairs."""
+
+    def close(self) -> None:
+        """Give the kernel's part back."""
+
+
+class EpollPoller:
+    """Linux: the cost of a turn does not grow with the number of idle connections."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self.register = self._epoll.register
+        self.modify = self._epoll.modify
+        self.unregister = self._epoll.unregister
+        self.close = self._epoll.close
+
+    def wait(self, timeout: float) -> list[tuple[int, int]]:
+        """Wait; see `Poller`."""
+        return self._epoll.poll(-1 if timeout == FOREVER else timeout, MOST_EVENTS)
+
+
+class PollPoller:
+    """Anywhere else: the same levels, the same numbers."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self.register = self._poll.register
+        self.modify = self._poll.modify
+        self.unregister = self._poll.unregister
+
+    def wait(self, timeout: float) -> list[tuple[int, int]]:
+        """Wait; see `Poller`."""
+        # Rounded up: a timer must not find itself a fraction of a millisecond early, again and again.
+        return self._poll.poll(None if timeout == FOREVER else int(timeout * 1000) + (timeout > 0))
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def new_poller() -> Poller:
+    """Return the best poller of this machine."""
+    return EpollPoller() if hasattr(select, "epoll") else PollPoller()
+
+
+class Loop:
+    """Watches descriptors and calls back; turned by one thread.
+
+    `gate_closed` says that the wire takes nothing more: only writers are served. `flush_wanted` says that the SSH
+    socket should be watched for writing while it is. `next_timer` is an absolute time.monotonic(), FOREVER for none.
+    """
+
+    def __init__(self, poller: Callable[[], Poller] = new_poller) -> None:
+        self._readers = poller()
+        self._writers = poller()
+        self._masks: dict[int, int] = {}
+        self._calls: dict[int, Callable[[int], None]] = {}
+        self._posted: deque[Callable[[], None]] = deque()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._wire_fd = -1
+        self._wire_mask = 0
+        self._closed = False
+        self.gate_closed = False
+        self.flush_wanted = False
+        self.next_timer = FOREVER
+        self.on_timer: Callable[[float], None] = lambda _now: None
+        self.now = time.monotonic()
+        self._waiting = False
+        for poller_ in (self._readers, self._writers):
+            poller_.register(self._wake_read, READ)
+        self._calls[self._wake_read] = self._run_posted
+
+    def watch_wire(self, fd: int, call: Callable[[int], None]) -> None:
+        """Watch the SSH socket: always for reading; for writing while the gate is closed and a flush is wanted."""
+        self._wire_fd = fd
+        self._calls[fd] = call
+        self._readers.register(fd, READ)
+        self._wire_mask = READ | WRITE
+        self._writers.register(fd, self._wire_mask)
+
+    def watch(self, fd: int, mask: int, call: Callable[[int], None]) -> None:
+        """Call `call(mask)` whenever `fd` is ready for what `mask` (READ, WRITE, both or 0) says, or broken.
+
+        With 0 it is not watched at all: a broken socket reports itself whatever one asked for, for ever.
+        """
+        old = self._masks.get(fd, 0)
+        if mask == old:
+            return
+        if not old:
+            self._readers.register(fd, mask)
+            self._calls[fd] = call
+        elif mask:
+            self._readers.modify(fd, mask)
+        else:
+            self._readers.unregister(fd)
+            del self._calls[fd]
+        if (mask ^ old) & WRITE:
+            if mask & WRITE:
+                self._writers.register(fd, WRITE)
+            else:
+                self._writers.unregister(fd)
+        if mask:
+            self._masks[fd] = mask
+        else:
+            del self._masks[fd]
+
+    def forget(self, fd: int) -> None:
+        """Watch `fd` no more; before it is closed."""
+        if fd in self._masks:
+            self.watch(fd, 0, self._calls[fd])
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have the loop's thread call `call` soon. Any thread; lost without a word once the loop is closed."""
+        self._posted.append(call)
+        # A full pipe wakes the loop as well as one byte more would; a closed one belongs to a loop that is over.
+        with contextlib.suppress(OSError):
+            os.write(self._wake_write, b"\0")
+
+    def turn(self) -> None:
+        """Wait for something to happen, or for the timer, and call whom it concerns."""
+        poller = self._readers
+        if self.gate_closed:
+            poller = self._writers
+            wanted = READ | WRITE if self.flush_wanted else READ
+            if wanted != self._wire_mask:
+                self._wire_mask = wanted
+                poller.modify(self._wire_fd, wanted)
+        timer = self.next_timer
+        self._waiting = True
+        ready = poller.wait(timer if timer == FOREVER else max(0.0, timer - time.monotonic()))
+        self._waiting = False
+        self.now = now = time.monotonic()
+        calls = self._calls
+        for fd, mask in ready:
+            call = calls.get(fd)  # an earlier call of this turn may have dropped it
+            if call is not None:
+                call(mask)
+        if now >= timer:
+            self.on_timer(now)
+
+    def alive_at(self, now: float) -> float:
+        """Return when this loop last showed life: `now` while it rightly waits. Any thread."""
+        return now if self._waiting and now < self.next_timer + 1 else self.now
+
+    def close(self) -> None:
+        """Give every descriptor back. Calling it again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._readers.close()
+        self._writers.close()
+        wake_write, self._wake_write = self._wake_write, -1
+        os.close(wake_write)
+        os.close(self._wake_read)
+        self._calls.clear()
+        self._posted.clear()
+
+    def _run_posted(self, _mask: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+        while self._posted:
+            self._posted.popleft()()

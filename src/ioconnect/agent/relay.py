@@ -1,0 +1,336 @@
+"""The connection protocol (RFC 4254) of one session: forwarded-tcpip channels joined to connections to the target.
+
+Theory of operation. The wire hands every connection-protocol message to `take` while it parses a batch, and calls
+`settle` when the batch is over: then the gathered data goes to the targets, and the answers go out in one send. An
+exception in one connection is that connection's end, never the session's; only a ProtocolViolation is.
+
+Belongs to the loop's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from typing import TYPE_CHECKING
+
+from ioconnect.agent.channels import PACKET_SIZE, Budget, Channel, ProtocolViolation
+from ioconnect.agent.connection import Connection
+from ioconnect.agent.opening import Opening
+from ioconnect.escape import escaped
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from ioconnect.agent.loop import Loop
+    from ioconnect.agent.target import TargetAddresses
+    from ioconnect.agent.traffic import Traffic
+    from ioconnect.agent.wire import Wire
+
+log = logging.getLogger(__name__)
+
+MSG_GLOBAL_REQUEST, MSG_REQUEST_SUCCESS, MSG_REQUEST_FAILURE = 80, 81, 82
+MSG_CHANNEL_OPEN, MSG_OPEN_CONFIRMATION, MSG_OPEN_FAILURE = 90, 91, 92
+MSG_WINDOW_ADJUST, MSG_DATA, MSG_EXTENDED_DATA, MSG_EOF, MSG_CLOSE = 93, 94, 95, 96, 97
+MSG_CHANNEL_REQUEST, MSG_CHANNEL_SUCCESS, MSG_CHANNEL_FAILURE = 98, 99, 100
+PROHIBITED, CONNECT_FAILED, UNKNOWN_TYPE, RESOURCE_SHORTAGE = 1, 2, 3, 4  # RFC 4254 §5.1
+
+_U32 = struct.Struct(">I")
+_TWO_U32 = struct.Struct(">II")
+_CONFIRMATION = struct.Struct(">BIIII")
+_FAILURE = struct.Struct(">BII")
+
+
+class Reader:
+    """Takes SSH data types (RFC 4251 §5) off a message, checking every length."""
+
+    __slots__ = ("_at", "_body")
+
+    def __init__(self, body: memoryview) -> None:
+        self._body = body
+        self._at = 0
+
+    def u32(self) -> int:
+        """Take a uint32. Raises ProtocolViolation if the message ends before."""
+        if len(self._body) - self._at < 4:  # noqa: PLR2004  a uint32
+            raise ProtocolViolation("a message ends in the middle of a number")
+        (value,) = _U32.unpack_from(self._body, self._at)
+        self._at += 4
+        return int(value)
+
+    def string(self) -> bytes:
+        """Take a string. Raises ProtocolViolation if it is longer than the message."""
+        length = self.u32()
+        if length > len(self._body) - self._at:
+            raise ProtocolViolation(f"a string of {length} bytes in a shorter message")
+        start, self._at = self._at, self._at + length
+        return bytes(self._body[start : self._at])
+
+    def boolean(self) -> bool:
+        """Take a boolean. Raises ProtocolViolation if the message ends before."""
+        if self._at >= len(self._body):
+            raise ProtocolViolation("a message ends before its flag")
+        self._at += 1
+        return self._body[self._at - 1] != 0
+
+
+class Relay:
+    """All channels of one session.
+
+    `round_trip` is the link's, in seconds. `on_stir` is called when a counter of a settled Traffic changes,
+    `on_reply` with (success?, body) for each answer to a global request, in the order asked (RFC 4254 §4).
+    """
+
+    def __init__(
+        self,
+        *,
+        wire: Wire,
+        loop: Loop,
+        target: TargetAddresses,
+        listen_port: int,
+        max_connections: int,
+        buffer_budget: int,
+        traffic: Traffic,
+        on_stir: Callable[[], None],
+        on_reply: Callable[[bool, bytes], None],
+    ) -> None:
+        self.wire = wire
+        self.loop = loop
+        self.target = target
+        self.round_trip = 0.0
+        self.listening = False  # the jumphost granted the port
+        self._listen_port = listen_port
+        self._max = max_connections
+        self._budget = Budget(buffer_budget, max_connections)
+        self._traffic = traffic
+        self._on_stir = on_stir
+        self._on_reply = on_reply
+        self._channels: dict[int, Connection] = {}
+        self._free_ids: list[int] = []
+        self._next_id = 0
+        self._gathering: list[Connection] = []
+        self._draining: set[Connection] = set()  # over on the wire, bytes still on their way to the target
+        self.openings: dict[Opening, None] = {}  # in order of their deadlines
+        self._handlers: dict[int, Callable[[memoryview], None]] = {
+            MSG_GLOBAL_REQUEST: self._global_request,
+            MSG_REQUEST_SUCCESS: lambda body: self._on_reply(True, bytes(body)),
+            MSG_REQUEST_FAILURE: lambda _body: self._on_reply(False, b""),
+            MSG_CHANNEL_OPEN: self._open,
+            MSG_OPEN_CONFIRMATION: self._unasked,
+            MSG_OPEN_FAILURE: self._unasked,
+            MSG_WINDOW_ADJUST: self._window_adjust,
+            MSG_DATA: self._data,
+            MSG_EXTENDED_DATA: self._extended_data,
+            MSG_EOF: self._eof,
+            MSG_CLOSE: self._close,
+            MSG_CHANNEL_REQUEST: self._channel_request,
+            MSG_CHANNEL_SUCCESS: lambda _body: None,  # we make no channel requests
+            MSG_CHANNEL_FAILURE: lambda _body: None,
+        }
+
+    # --- messages
+
+    def take(self, kind: int, body: memoryview) -> bool:
+        """Handle one message; see `wire.Upper.take`."""
+        handler = self._handlers.get(kind)
+        if handler is None:
+            return False
+        handler(body)
+        return True
+
+    def _data(self, body: memoryview) -> None:
+        if len(body) < 8:  # noqa: PLR2004  channel and length
+            raise ProtocolViolation("DATA without data")
+        channel_id, length = _TWO_U32.unpack_from(body)
+        if length != len(body) - 8:
+            raise ProtocolViolation(f"DATA announces {length} bytes and brings {len(body) - 8}")
+        connection = self._channels.get(channel_id)
+        if connection is None:
+            return
+        if not connection.channel.received(length) or not length:
+            return
+        gathered = connection.gathered
+        if not gathered:
+            self._gathering.append(connection)
+        gathered.append(body[8:])
+
+    def _extended_data(self, body: memoryview) -> None:
+        """No forwarded-tcpip channel has any (RFC 4254 §5.2): counted against the window, and dropped."""
+        reader = Reader(body)
+        connection = self._channels.get(reader.u32())
+        reader.u32()
+        length = len(reader.string())
+        if connection is not None and connection.channel.received(length):
+            connection.channel.held -= length
+
+    def _window_adjust(self, body: memoryview) -> None:
+        if len(body) < 8:  # noqa: PLR2004  channel and count
+            raise ProtocolViolation("WINDOW_ADJUST without a count")
+        channel_id, count = _TWO_U32.unpack_from(body)
+        connection = self._channels.get(channel_id)
+        if connection is not None:
+            was = connection.channel.peer_window
+            connection.channel.peer_adjusted(count)
+            if not was:
+                connection.window_opened()
+
+    def _eof(self, body: memoryview) -> None:
+        connection = self._channels.get(Reader(body).u32())
+        if connection is not None:
+            connection.channel.peer_eof()
+            if not connection.gathered:
+                connection.settle()
+
+    def _close(self, body: memoryview) -> None:
+        connection = self._channels.get(Reader(body).u32())
+        if connection is None:
+            return
+        if connection.gathered:
+            connection.deliver()
+        connection.channel.peer_closed()
+        connection.settle()  # answers with our CLOSE, if it was not first: the id is free again
+        del self._channels[connection.channel.id]
+        self._free_ids.append(connection.channel.id)
+        if connection.open:
+            self._draining.add(connection)
+        else:
+            connection.channel.release()
+
+    def _channel_request(self, body: memoryview) -> None:
+        reader = Reader(body)
+        connection = self._channels.get(reader.u32())
+        reader.string()
+        if reader.boolean() and connection is not None and not connection.channel.close_sent:
+            # sshd's ClientAlive asks this way while a channel is open: a refusal is life too.
+            self.wire.queue(bytes((MSG_CHANNEL_FAILURE,)) + _U32.pack(connection.channel.peer_id))
+
+    def _global_request(self, body: memoryview) -> None:
+        reader = Reader(body)
+        name = reader.string()
+        if reader.boolean():
+            self.wire.queue(bytes((MSG_REQUEST_FAILURE,)))
+        log.debug("global request %s", escaped(name))
+
+    def _unasked(self, _body: memoryview) -> None:
+        raise ProtocolViolation("an answer to a channel that was never opened")
+
+    # --- opening
+
+    def _open(self, body: memoryview) -> None:
+        reader = Reader(body)
+        kind = reader.string()
+        peer_id, peer_window, peer_packet = reader.u32(), reader.u32(), reader.u32()
+        if kind != b"forwarded-tcpip":
+            self.refuse(peer_id, UNKNOWN_TYPE, "only forwarded-tcpip")
+            return
+        reader.string()
+        port = reader.u32()
+        origin = f"{escaped(reader.string(), limit=60)} port {reader.u32()}"
+        if not self.listening or port != self._listen_port or not peer_packet:
+            self.refuse(peer_id, PROHIBITED, "nothing is forwarded from there")
+            return
+        if len(self._channels) + len(self.openings) >= self._max:
+            self._traffic.refused += 1
+            self._stir()
+            self.refuse(peer_id, RESOURCE_SHORTAGE, "too many connections")
+            log.warning("refused a connection from %s: %d are open, the most allowed", origin, self._max)
+            return
+        own_id = self._free_ids.pop() if self._free_ids else self._next_id
+        self._next_id = max(self._next_id, own_id + 1)
+        channel = Channel(own_id, peer_id, peer_window, peer_packet, self._budget)
+        self._traffic.total += 1
+        self._traffic.open += 1
+        self._stir()
+        opening = Opening(self, channel, origin)
+        self.openings[opening] = None
+        opening.begin()
+
+    def refuse(self, peer_id: int, code: int, text: str) -> None:
+        """Send CHANNEL_OPEN_FAILURE."""
+        encoded = text.encode()
+        self.wire.queue(
+            _FAILURE.pack(MSG_OPEN_FAILURE, peer_id, code) + _U32.pack(len(encoded)) + encoded + _U32.pack(0)
+        )
+
+    def opened(self, opening: Opening, sock: socket.socket) -> None:
+        """The target took the connection: confirm the channel."""
+        del self.openings[opening]
+        channel = opening.channel
+        self.wire.queue(
+            _CONFIRMATION.pack(MSG_OPEN_CONFIRMATION, channel.peer_id, channel.id, channel.window, PACKET_SIZE)
+        )
+        self._channels[channel.id] = Connection(self, channel, sock, opening.origin)
+
+    def open_failed(self, opening: Opening, why: str) -> None:
+        """No address of the target took the connection."""
+        del self.openings[opening]
+        self._traffic.failed += 1
+        self._traffic.open -= 1
+        self._stir()
+        log.warning("connection from %s failed: %s", opening.origin, why)
+        self.refuse(opening.channel.peer_id, CONNECT_FAILED, "Connection refused")
+        self._free_ids.append(opening.channel.id)
+        opening.channel.release()
+
+    # --- after a batch, and the end
+
+    def settle(self) -> None:
+        """Deliver what the batch brought; see `wire.Upper.settle`."""
+        if self._gathering:
+            gathering, self._gathering = self._gathering, []
+            for connection in gathering:
+                if connection.gathered:
+                    connection.deliver()
+
+    def carried_out(self, count: int) -> None:
+        """Count bytes from the target."""
+        self._traffic.from_target += count
+        if not self._traffic.stirred:
+            self._stir()
+
+    def carried_in(self, count: int) -> None:
+        """Count bytes to the target."""
+        self._traffic.to_target += count
+        if not self._traffic.stirred:
+            self._stir()
+
+    def _stir(self) -> None:
+        if not self._traffic.stirred:
+            self._traffic.stirred = True
+            self._on_stir()
+
+    def ended(self, connection: Connection) -> None:
+        """A connection's socket is closed; its channel may still wait for the peer's CLOSE."""
+        if connection in self._draining:
+            self._draining.remove(connection)
+            connection.channel.release()
+        self._traffic.open -= 1
+        self._stir()
+        log.info(
+            "connection from %s ended after %.1f s: %d bytes from the target, %d to it%s",
+            connection.origin,
+            self.loop.now - connection.began,
+            connection.from_target,
+            connection.to_target,
+            f" ({connection.why})" if connection.why else "",
+        )
+
+    def expire(self, now: float) -> float:
+        """Fail the openings whose time is up; return when the next one's is."""
+        while self.openings:
+            opening = next(iter(self.openings))
+            if opening.deadline > now:
+                return opening.deadline
+            opening.give_up()
+        return float("inf")
+
+    def cut(self) -> None:
+        """The session is over: reset every target."""
+        self.listening = False
+        for connection in [*self._channels.values(), *self._draining]:
+            connection.cut()
+        for opening in self.openings:
+            opening.cut()
+            self._traffic.open -= 1
+        self._channels.clear()
+        self.openings.clear()

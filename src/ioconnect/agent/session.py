@@ -1,0 +1,467 @@
+"""One session: dial, verify the host key, sign in, ask for the forward, keep alive, leave.
+
+Theory of operation. `start` dials on a thread of its own and hands the socket to a `Link`, whose thread is the
+tunnel's loop from then on: everything below runs on it, and nothing else touches the wire. paramiko does the key
+exchange and the sign-in; `advance` is called whenever it comes back for the next message, and takes the next step of
+the session. Other threads only post (`ask_forward`, `probe`, `close`, `kill`).
+
+"Session" is one authenticated connection; RFC 4254's session channel does not occur here.
+A started session reports to its supervisor, and its last report is exactly one Lost or Closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import socket
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from paramiko.ed25519key import Ed25519Key
+from paramiko.ssh_exception import SSHException
+
+from ioconnect import hostkeys
+from ioconnect.agent.channels import ProtocolViolation
+from ioconnect.agent.connection import reset
+from ioconnect.agent.credentials import load_identity
+from ioconnect.agent.diagnosis import Evidence, Phase, auth_refused, diagnose, too_late
+from ioconnect.agent.dial import DialCancelled, dial
+from ioconnect.agent.events import Closed, Granted, Lost, PortRefused, SessionEvent, SignedIn, Stirred
+from ioconnect.agent.keepalive import Keepalive, Verdict
+from ioconnect.agent.link import Link
+from ioconnect.agent.loop import Loop
+from ioconnect.agent.relay import Relay
+from ioconnect.agent.target import TargetAddresses
+from ioconnect.agent.wire import REKEY_BYTES
+from ioconnect.errors import (
+    ConnectionLost,
+    Fault,
+    ForwardNotPermitted,
+    HostKeyChanged,
+    HostKeyUnpinned,
+    KeepaliveTimeout,
+    PortBusy,
+)
+from ioconnect.escape import escaped
+from ioconnect.hostkeys import Verdict as PinVerdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ioconnect.agent.traffic import Traffic
+    from ioconnect.config import AgentSettings, Tunnel
+    from ioconnect.paths import Paths
+
+log = logging.getLogger(__name__)
+
+SIGN_IN_PATIENCE = 30.0  # seconds for dial, banner, key exchange and sign-in together
+REKEY_PATIENCE = 60.0  # seconds for a later key exchange, during which nothing of ours may leave
+LEAVE_PATIENCE = 1.0  # seconds to put our goodbye on the socket
+BY_APPLICATION, PROTOCOL_ERROR = 11, 2  # RFC 4253 §11.1
+FOREVER = float("inf")
+
+
+class _Left(Exception):
+    """Ends the link's thread after a goodbye."""
+
+
+class _Killed(Exception):
+    """Ends the link's thread at once."""
+
+
+class Session:
+    """See the module; satisfies `sessions.RunningSession`."""
+
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        settings: AgentSettings,
+        paths: Paths,
+        traffic: Traffic,
+        report: Callable[[SessionEvent], None],
+        *,
+        source: tuple[str, int] | None = None,
+    ) -> None:
+        self.local_address: tuple[str, int] | None = None
+        self.host_key: str | None = None
+        self._tunnel = tunnel
+        self._settings = settings
+        self._paths = paths
+        self._traffic = traffic
+        self._report = report
+        self._source = source
+        self._deadline = FOREVER
+        self._phase = Phase.DIALLING
+        self._loop = Loop()
+        self._loop.on_timer = self._on_timer
+        self._cancel_read, self._cancel_write = socket.socketpair()
+        self._lock = threading.Lock()  # guards _over
+        self._closing = False
+        self._over = False
+        self._link: Link | None = None
+        self._relay: Relay | None = None
+        self._keepalive: Keepalive | None = None
+        self._quiet_since = FOREVER
+        self._fault: Fault | None = None
+        self._auth = threading.Event()
+        self._replies: deque[Callable[[bool, bytes], None]] = deque()
+
+    # --- any thread
+
+    def start(self) -> None:
+        """Begin to dial on a thread of its own."""
+        self._deadline = time.monotonic() + SIGN_IN_PATIENCE
+        threading.Thread(target=self._dial, name=f"dial {self._tunnel.name}", daemon=True).start()
+
+    def ask_forward(self) -> None:
+        """Ask again for the forward; answered by Granted, PortRefused or Lost."""
+        self._loop.post(self._ask_forward)
+
+    def probe(self) -> None:
+        """Ask for a sign of life now, with less patience than the keepalive."""
+        self._loop.post(self._probe_now)
+
+    def close(self) -> None:
+        """Leave cleanly; answered by Closed, or Lost if the link dies first. Also legal while dialling."""
+        self._loop.post(self._leave)
+        self._cancel_dial()
+
+    def kill(self) -> None:
+        """Drop the socket at once (RST)."""
+        self._loop.post(self._die)
+        self._cancel_dial()
+
+    def alive_at(self) -> float:
+        """When the session's thread last showed life (time.monotonic), for the watchdog."""
+        now = time.monotonic()
+        return now if self._phase is Phase.DIALLING else self._loop.alive_at(now)
+
+    def _cancel_dial(self) -> None:
+        with self._lock:
+            self._closing = True
+            if not self._over:
+                with contextlib.suppress(OSError):
+                    self._cancel_write.send(b"\0")
+
+    # --- the dial's thread
+
+    def _dial(self) -> None:
+        try:
+            key = Ed25519Key.from_private_key(
+                io.StringIO(load_identity(self._tunnel, self._settings, self._paths).decode("ascii"))
+            )
+            pins = hostkeys.load(self._paths.known_hosts)
+            sock = dial(
+                self._tunnel.jumphost,
+                environ=os.environ,
+                deadline=self._deadline,
+                proxy=self._tunnel.proxy,
+                source=self._source,
+                cancelled=self._cancel_read,
+            )
+        except DialCancelled:
+            self._finish(Closed())
+        except Fault as fault:
+            self._finish(Lost(fault, unclean=False))
+        except Exception as error:
+            log.exception("tunnel %s: cannot dial", self._tunnel.name)
+            self._finish(Lost(ConnectionLost(f"cannot dial: {escaped(str(error))}"), unclean=False))
+        else:
+            self._hand_over(sock, key, pins)
+
+    def _hand_over(self, sock: socket.socket, key: Ed25519Key, pins: hostkeys.Pins) -> None:
+        """Give the connected socket to a link, whose thread carries on."""
+        self._tune(sock)
+        jumphost = self._tunnel.jumphost
+        self._key, self._pins = key, pins
+        with self._lock:
+            closing = self._closing
+        if closing:
+            sock.close()
+            self._finish(Closed())
+            return
+        self.local_address = sock.getsockname()[:2] if sock.family != socket.AF_UNIX else None
+        self._link = link = Link(
+            sock,
+            loop=self._loop,
+            upper=self,
+            verify=self._verify,
+            ended=self._ended,
+            pinned_types=pins.types_for(jumphost.host, jumphost.port),
+            rekey_bytes=int(os.environ.get("IOCONNECT_REKEY_BYTES") or REKEY_BYTES),
+        )
+        self._relay = Relay(
+            wire=link.wire,
+            loop=self._loop,
+            target=TargetAddresses(self._tunnel.target, self._loop),
+            listen_port=self._tunnel.listen_port,
+            max_connections=self._tunnel.max_connections,
+            buffer_budget=self._settings.buffer_budget,
+            traffic=self._traffic,
+            on_stir=lambda: self._report(Stirred()),
+            on_reply=self._replied,
+        )
+        self._phase = Phase.GREETING
+        self._loop.next_timer = self._deadline
+        link.name = f"tunnel {self._tunnel.name}"
+        link.start_client(event=threading.Event())
+
+    def _tune(self, sock: socket.socket) -> None:
+        if sock.family == socket.AF_UNIX:
+            return  # a proxy's TLS end: its socket is not ours
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            patience = self._settings.keepalive_interval * (self._settings.keepalive_count_max + 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(patience * 1000))
+
+    # --- the loop's thread: steps of the session
+
+    def advance(self) -> None:
+        """Take the session's next step if paramiko is done with the last; see `wire.Upper`."""
+        link = self._link
+        assert link is not None
+        if self._phase is Phase.GREETING and link.initial_kex_done:
+            self._phase = Phase.SIGNING_IN
+            link.auth_publickey(self._tunnel.ssh_user, self._key, self._auth)
+        elif self._phase is Phase.SIGNING_IN and self._auth.is_set():
+            if not link.is_authenticated():
+                link.wire.disconnect(BY_APPLICATION, "no other key to offer")
+                self._fail(auth_refused(self._tunnel.jumphost, self._tunnel.ssh_user))
+            self._signed_in()
+
+    def _signed_in(self) -> None:
+        self._phase = Phase.SIGNED_IN
+        settings = self._settings
+        self._keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, self._loop.now)
+        self._loop.next_timer = self._keepalive.next_deadline()
+        self._report(SignedIn())
+        self._ask_forward()
+
+    def _verify(self, blob: bytes) -> None:
+        """Hold the host key against the pins, on every key exchange."""
+        host, port = self._tunnel.jumphost.host, self._tunnel.jumphost.port
+        shown = hostkeys.fingerprint(blob)
+        verdict = self._pins.verdict(host, port, blob)
+        if verdict is PinVerdict.OK:
+            self.host_key = shown
+        elif verdict is PinVerdict.UNPINNED:
+            self._fail(
+                HostKeyUnpinned(
+                    f"no host key is pinned for {self._tunnel.jumphost} (it shows {shown})",
+                    hint=f"Run `ioconnect pin {self._tunnel.name}` and compare the fingerprint.",
+                )
+            )
+        else:
+            pinned = ", ".join(self._pins.fingerprints_for(host, port)) or "none"
+            revoked = " (revoked)" if verdict is PinVerdict.REVOKED else ""
+            self._fail(
+                HostKeyChanged(
+                    f"the host key of {self._tunnel.jumphost} is {shown}{revoked}, pinned is {pinned}; "
+                    "no sign-in was attempted",
+                    hint=(
+                        "Somebody may be in between. Ask Integrate.io whether the key changed; if so, accept it: "
+                        f"`ioconnect pin {self._tunnel.name} --fingerprint {shown}`."
+                    ),
+                )
+            )
+
+    def _ask_forward(self) -> None:
+        link, began = self._link, time.monotonic()
+        if self._phase is not Phase.SIGNED_IN or link is None:
+            return
+        link.debug_text = ""
+        # "localhost", as permitlisten="localhost:PORT" refuses "" and "127.0.0.1".
+        link.wire.queue(_global_request("tcpip-forward", True, "localhost", self._tunnel.listen_port))
+        self._replies.append(lambda granted, _body: self._forward_answered(granted, time.monotonic() - began))
+
+    def _forward_answered(self, granted: bool, seconds: float) -> None:  # noqa: FBT001  the message's own flag
+        assert self._link is not None
+        assert self._relay is not None
+        port, jumphost = self._tunnel.listen_port, self._tunnel.jumphost
+        if granted:
+            self._relay.listening = True
+            self._measured(seconds)
+            self._report(Granted(port))
+        elif "forward" in self._link.debug_text.lower():
+            self._link.wire.disconnect(BY_APPLICATION, "the forward is not permitted")
+            self._fail(
+                ForwardNotPermitted(
+                    f"{jumphost} does not permit this key to listen on port {port} "
+                    f"(it said: {self._link.debug_text})",
+                    hint="Compare the endpoint's port with the one shown in the tunnel's settings at Integrate.io.",
+                )
+            )
+        else:
+            self._report(
+                PortRefused(
+                    PortBusy(
+                        f"port {port} on {jumphost.host} is held by another session",
+                        hint=(
+                            "Another agent or autossh with this endpoint may be running: stop it. If it is a dead "
+                            "session of this one, the jumphost frees it by itself (ClientAliveInterval)."
+                        ),
+                    )
+                )
+            )
+
+    # --- the loop's thread: messages and time
+
+    def take(self, kind: int, body: memoryview) -> bool:
+        """Handle a message of the connection protocol; see `wire.Upper`."""
+        if self._phase is not Phase.SIGNED_IN:
+            raise ProtocolViolation(f"message {kind} before the sign-in")
+        assert self._relay is not None
+        return self._relay.take(kind, body)
+
+    def settle(self) -> None:
+        """Deliver what the batch brought; see `wire.Upper`."""
+        if self._relay is not None:
+            self._relay.settle()
+
+    def heard(self, now: float) -> None:
+        """Note that the jumphost is alive; see `wire.Upper`."""
+        if self._keepalive is not None:
+            self._keepalive.heard(now)
+
+    def _replied(self, success: bool, body: bytes) -> None:  # noqa: FBT001  the message's own flag
+        if not self._replies:
+            raise ProtocolViolation("an answer to nothing")
+        self._replies.popleft()(success, body)
+
+    def _on_timer(self, now: float) -> None:
+        loop, keepalive = self._loop, self._keepalive
+        if keepalive is None:
+            if now >= self._deadline:
+                self._fail(too_late(self._evidence(), SIGN_IN_PATIENCE))
+            loop.next_timer = self._deadline
+            return
+        verdict = keepalive.check(now)
+        if verdict is Verdict.DEAD:
+            self._dead()
+        elif verdict is Verdict.PROBE:
+            self._send_probe(now)
+        assert self._relay is not None
+        loop.next_timer = min(keepalive.next_deadline(), self._relay.expire(now), self._rekey_deadline(now))
+
+    def _rekey_deadline(self, now: float) -> float:
+        assert self._link is not None
+        if not self._link.wire.quiet:
+            self._quiet_since = FOREVER
+            return FOREVER
+        self._quiet_since = min(self._quiet_since, now)
+        if now - self._quiet_since >= REKEY_PATIENCE:
+            self._fail(ConnectionLost(f"{self._tunnel.jumphost} did not finish a key exchange"))
+        return self._quiet_since + REKEY_PATIENCE
+
+    def _send_probe(self, now: float) -> None:
+        assert self._link is not None
+        assert self._keepalive is not None
+        self._keepalive.probed(now)
+        self._link.wire.queue(_global_request("keepalive@openssh.com", True))
+        # A refusal is the usual answer, and as good as any.
+        self._replies.append(lambda _success, _body: self._measured(time.monotonic() - now))
+
+    def _probe_now(self) -> None:
+        if self._keepalive is not None:
+            self._keepalive.probe_now(self._loop.now)
+            self._on_timer(self._loop.now)
+
+    def _measured(self, seconds: float) -> None:
+        assert self._relay is not None
+        self._traffic.rtt = seconds
+        self._relay.round_trip = min(self._relay.round_trip or seconds, seconds)
+        if not self._traffic.stirred:
+            self._traffic.stirred = True
+            self._report(Stirred())
+
+    # --- the loop's thread: the end
+
+    def _fail(self, fault: Fault) -> None:
+        self._fault = fault  # paramiko wraps what is raised in some places
+        raise fault
+
+    def _dead(self) -> None:
+        settings = self._settings
+        silent = settings.keepalive_interval * (settings.keepalive_count_max + 1)
+        assert self._link is not None
+        reset(self._link.sock)  # no TIME_WAIT of ours: the same port is dialled from again
+        self._fail(
+            KeepaliveTimeout(
+                f"{self._tunnel.jumphost} has not answered for {silent:.0f} s",
+                hint="The network on the way, or the jumphost, is down; the agent connects again by itself.",
+            )
+        )
+
+    def _leave(self) -> None:
+        link = self._link
+        if link is None:
+            return  # the dial is called off
+        if self._relay is not None and self._relay.listening and not link.wire.quiet:
+            port = self._tunnel.listen_port
+            link.wire.queue(_global_request("cancel-tcpip-forward", False, "localhost", port))
+        link.wire.disconnect(BY_APPLICATION, "the agent leaves", patience=LEAVE_PATIENCE)
+        raise _Left
+
+    def _die(self) -> None:
+        if self._link is not None:
+            reset(self._link.sock)
+            raise _Killed
+
+    def _evidence(self) -> Evidence:
+        link = self._link
+        assert link is not None
+        return Evidence(
+            jumphost=self._tunnel.jumphost,
+            user=self._tunnel.ssh_user,
+            phase=self._phase,
+            greeted=bool(link.remote_version),
+            said_before_banner=tuple(escaped(line) for line in link.wire.said_before_banner),
+            disconnect_text=link.disconnect_text,
+        )
+
+    def _ended(self, error: BaseException | None) -> None:
+        """Clean up and report; last on the link's thread."""
+        if self._relay is not None:
+            self._relay.cut()
+        if isinstance(error, _Left):
+            self._finish(Closed())
+            return
+        fault = self._fault or diagnose(self._evidence(), _cause(error))
+        told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows
+        unclean = self._phase is Phase.SIGNED_IN and not told and fault.disposition.value == "retry"
+        self._finish(Lost(fault, unclean=unclean))
+
+    def _finish(self, last: Closed | Lost) -> None:
+        with self._lock:
+            self._over = True
+            self._cancel_read.close()
+            self._cancel_write.close()
+        self._loop.close()
+        self._link = self._relay = None
+        self._report(last)
+
+
+def _cause(error: BaseException | None) -> BaseException | str | None:
+    """Return the error that paramiko wrapped, or what it said if there is none."""
+    while isinstance(error, SSHException):
+        inner = error.__cause__ or error.__context__
+        if inner is None:
+            return str(error)
+        error = inner
+    return error
+
+
+def _global_request(name: str, want_reply: bool, *arguments: str | int) -> bytes:  # noqa: FBT001  the message's own flag
+    """Return an SSH_MSG_GLOBAL_REQUEST (RFC 4254 §4)."""
+    encoded = name.encode()
+    message = b"\x50" + len(encoded).to_bytes(4, "big") + encoded + bytes((want_reply,))
+    for argument in arguments:
+        if isinstance(argument, int):
+            message += argument.to_bytes(4, "big")
+        else:
+            message += len(argument).to_bytes(4, "big") + argument.encode()
+    return message
