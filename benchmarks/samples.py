@@ -21,10 +21,10 @@ class Samples:
         self.figures.setdefault((measure, contestant), []).append(figure)
 
     def fail(self, contestant: str, load: str, why: str) -> None:
-        """Keep what went wrong, once."""
-        text = f"{contestant}: {load}: {why}"
-        if text not in self.failures:
-            self.failures.append(text)
+        """Keep what went wrong first with this load on this contestant."""
+        prefix = f"{contestant}: {load}: "
+        if not any(text.startswith(prefix) for text in self.failures):
+            self.failures.append(prefix + why)
 
     def median(self, measure: str, contestant: str) -> float | None:
         """The median over the rounds; None if there is none."""

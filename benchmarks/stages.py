@@ -33,6 +33,8 @@ FAR_ROUND_TRIP_MS = 80
 _FURTHER_TUNNELS = 9
 _NEVER = 3600  # a keepalive interval longer than any run
 _SETTLE_SECONDS = 3.0
+# What one contestant or one stage may run into without ending the others.
+_TROUBLE = (OSError, BenchmarkFailed, subprocess.SubprocessError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +51,25 @@ class Run:
 
 
 def run_all(run: Run, jumphost: Jumphost) -> None:
-    """Go through every stage that has a wanted load."""
+    """Go through every stage that has a wanted load; one that cannot take place is reported and left out."""
     with companion("endpoint") as line:
         endpoint = int(line)
         if run.wanted & set(NEAR):
-            near(run, jumphost, endpoint)
+            _attempt(run, "near", partial(near, run, jumphost, endpoint))
         if FAR in run.wanted:
-            far(run, jumphost, endpoint)
+            _attempt(run, FAR, partial(far, run, jumphost, endpoint))
         if IDLE in run.wanted:
-            idle(run, jumphost, endpoint)
+            _attempt(run, IDLE, partial(idle, run, jumphost, endpoint))
     folder = postgres.programs()
     if run.wanted & {PGBENCH, PGBENCH_SELECT} and folder is not None:
-        database(run, jumphost, folder)
+        _attempt(run, PGBENCH, partial(database, run, jumphost, folder))
+
+
+def _attempt(run: Run, name: str, stage: Callable[[], None]) -> None:
+    try:
+        stage()
+    except _TROUBLE as error:
+        run.samples.fail("everyone", name, str(error) or type(error).__name__)
 
 
 def near(run: Run, jumphost: Jumphost, endpoint: int) -> None:
@@ -77,8 +86,7 @@ def near(run: Run, jumphost: Jumphost, endpoint: int) -> None:
         entries = _enter_all(run, stack, jumphost, endpoint)
         interleave(run, entries, menu)
         for entry in entries:
-            if entry.pids:
-                run.samples.add("rss_loaded", entry.contestant.key, gauges.resident_bytes(entry.pids) / 1e6)
+            _gauge(run, entry, "rss_loaded", _resident)
 
 
 def far(run: Run, jumphost: Jumphost, endpoint: int) -> None:
@@ -118,19 +126,42 @@ def idle(run: Run, jumphost: Jumphost, endpoint: int) -> None:
         before = {id(entry): (gauges.wake_ups(entry.pids), entry.cpu()) for entry in silent + probing}
         _say(f"idle: {seconds:.0f} s, keepalives every {KEEPALIVE_SECONDS} s")
         time.sleep(seconds)
-        for entry in filter(lambda entry: entry.pids, silent):
-            woken = gauges.wake_ups(entry.pids) - before[id(entry)][0]
-            run.samples.add("idle_wakeups", entry.contestant.key, woken)
-            run.samples.add("rss_one", entry.contestant.key, gauges.resident_bytes(entry.pids) / 1e6)
-        for entry in filter(lambda entry: entry.pids, probing):
-            woken, used = before[id(entry)]
-            run.samples.add("idle_keepalive_wakeups", entry.contestant.key, gauges.wake_ups(entry.pids) - woken)
-            run.samples.add("idle_cpu", entry.contestant.key, (entry.cpu() - used) / seconds * 100)
-        for entry in filter(lambda entry: entry.pids, many):
-            resident = gauges.resident_bytes(entry.pids) / 1e6
+
+        def woken(entry: Entry) -> float:
+            return gauges.wake_ups(entry.pids) - before[id(entry)][0]
+
+        def percent(entry: Entry) -> float:
+            return (entry.cpu() - before[id(entry)][1]) / seconds * 100
+
+        for entry in silent:
+            _gauge(run, entry, "idle_wakeups", woken)
+            _gauge(run, entry, "rss_one", _resident)
+        for entry in probing:
+            _gauge(run, entry, "idle_keepalive_wakeups", woken)
+            _gauge(run, entry, "idle_cpu", percent)
+        for entry in many:
             one = run.samples.median("rss_one", entry.contestant.key)
             if one is not None:
-                run.samples.add("rss_further", entry.contestant.key, (resident - one) / _FURTHER_TUNNELS)
+                _gauge(run, entry, "rss_further", partial(_further, one))
+
+
+def _gauge(run: Run, entry: Entry, measure: str, figure: Callable[[Entry], float]) -> None:
+    """Take one figure of the contestant's processes, if it has any and they live."""
+    if not entry.pids:
+        return
+    try:
+        entry.check()
+        run.samples.add(measure, entry.contestant.key, figure(entry))
+    except _TROUBLE as error:
+        run.samples.fail(entry.contestant.key, measure, str(error))
+
+
+def _resident(entry: Entry) -> float:
+    return gauges.resident_bytes(entry.pids) / 1e6
+
+
+def _further(one: float, entry: Entry) -> float:
+    return (_resident(entry) - one) / _FURTHER_TUNNELS
 
 
 def interleave(run: Run, entries: list[Entry], menu: dict[str, Load]) -> None:
@@ -154,7 +185,7 @@ def _measure(run: Run, entry: Entry, key: str, load: Load) -> None:
     try:
         entry.check()
         figures = load(entry)
-    except (OSError, BenchmarkFailed, subprocess.SubprocessError) as error:
+    except _TROUBLE as error:
         run.out_of_it.add((name, key))
         run.samples.fail(name, key, str(error) or type(error).__name__)
         return
