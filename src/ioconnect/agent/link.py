@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from paramiko.kex_curve25519 import KexCurve25519
+from paramiko.ssh_exception import SSHException
 from paramiko.transport import Transport
 
 from ioconnect import __version__
@@ -64,6 +65,16 @@ def host_key_algorithms(pinned_types: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(HOST_KEYS, key=lambda algorithm: not is_pinned(algorithm)))
 
 
+def unwrapped(error: BaseException | None) -> BaseException | str | None:
+    """Return the error that paramiko wrapped in its own, or what it said if there is none inside."""
+    while type(error) is SSHException:
+        inner = error.__cause__ or error.__context__
+        if inner is None:
+            return str(error)
+        error = inner
+    return error
+
+
 class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
     """One SSH connection; its thread is the tunnel's loop.
 
@@ -85,14 +96,14 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
         upper: Upper,
         verify: Callable[[bytes], None],
         ended: Callable[[BaseException | None], None],
-        pinned_types: Sequence[str] = (),
+        host_key_algorithms: Sequence[str] = HOST_KEYS,
         ciphers: Sequence[str] = (),
         rekey_bytes: int = REKEY_BYTES,
     ) -> None:
         super().__init__(sock, packetizer_class=partial(Wire, loop=loop, upper=upper, rekey_bytes=rekey_bytes))
         sock.setblocking(False)  # paramiko has just given it a timeout
         self._preferred_ciphers = tuple(ciphers) or CIPHERS
-        self._preferred_keys = host_key_algorithms(pinned_types)
+        self._preferred_keys = tuple(host_key_algorithms)
         self._verify_pin = verify
         self._ended = ended
         self.disconnect_text = ""

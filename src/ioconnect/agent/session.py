@@ -22,7 +22,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from paramiko.ed25519key import Ed25519Key
-from paramiko.ssh_exception import SSHException
 
 from ioconnect import hostkeys
 from ioconnect.agent.channels import ProtocolViolation
@@ -32,7 +31,7 @@ from ioconnect.agent.diagnosis import Evidence, Phase, auth_refused, diagnose, t
 from ioconnect.agent.dial import DialCancelled, dial
 from ioconnect.agent.events import Closed, Granted, Lost, PortRefused, SessionEvent, SignedIn, Stirred
 from ioconnect.agent.keepalive import Keepalive, Verdict
-from ioconnect.agent.link import Link
+from ioconnect.agent.link import Link, host_key_algorithms, unwrapped
 from ioconnect.agent.loop import Loop
 from ioconnect.agent.relay import Relay
 from ioconnect.agent.target import TargetAddresses
@@ -191,7 +190,7 @@ class Session:
             upper=self,
             verify=self._verify,
             ended=self._ended,
-            pinned_types=pins.types_for(jumphost.host, jumphost.port),
+            host_key_algorithms=host_key_algorithms(pins.types_for(jumphost.host, jumphost.port)),
             rekey_bytes=int(os.environ.get("IOCONNECT_REKEY_BYTES") or REKEY_BYTES),
         )
         self._relay = Relay(
@@ -430,7 +429,7 @@ class Session:
         if isinstance(error, _Left):
             self._finish(Closed())
             return
-        fault = self._fault or diagnose(self._evidence(), _cause(error))
+        fault = self._fault or diagnose(self._evidence(), unwrapped(error))
         told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows
         unclean = self._phase is Phase.SIGNED_IN and not told and fault.disposition.value == "retry"
         self._finish(Lost(fault, unclean=unclean))
@@ -443,16 +442,6 @@ class Session:
         self._loop.close()
         self._link = self._relay = None
         self._report(last)
-
-
-def _cause(error: BaseException | None) -> BaseException | str | None:
-    """Return the error that paramiko wrapped, or what it said if there is none."""
-    while isinstance(error, SSHException):
-        inner = error.__cause__ or error.__context__
-        if inner is None:
-            return str(error)
-        error = inner
-    return error
 
 
 def _global_request(name: str, want_reply: bool, *arguments: str | int) -> bytes:  # noqa: FBT001  the message's own flag
