@@ -24,6 +24,7 @@ from ioconnect.agent.events import (
     SessionEvent,
     SignedIn,
     Started,
+    Stirred,
 )
 from ioconnect.agent.inbox import Report
 from ioconnect.agent.machine import TABLE, IllegalEvent, step
@@ -33,8 +34,6 @@ from ioconnect.agent.tunnelstate import Phase, TunnelState
 from ioconnect.errors import ConnectionLost, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ioconnect.agent.inbox import Clock, Inbox
     from ioconnect.agent.sessions import RunningSession, SessionFactory
     from ioconnect.agent.sources import Sources
@@ -74,6 +73,11 @@ class Keeper:
         """Whether nothing runs and nothing will."""
         return self.state.phase is Phase.STOPPED
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is a wait that a person's wish would cut short."""
+        return self.state.wait is not None
+
     def start(self) -> None:
         """Begin to connect; from the source port of a session that was never closed, if one is known."""
         self.handle(Started(same_port=self._around.sources.recall(self.tunnel) is not None))
@@ -87,16 +91,19 @@ class Keeper:
         self.state = TunnelState(fresh.since, attempts=old.attempts, reconnects=old.reconnects)
 
     def hear(self, report: Report) -> None:
-        """Take what a session says, if it is the present one."""
-        if self.session is None or report.generation != self._generation:
+        """Take what a session says, if it is the present one and it concerns the machine."""
+        if report.generation != self._generation:
             return
         event = report.event
-        if isinstance(event, (SignedIn, Granted)):
+        if isinstance(event, Stirred):
+            return
+        if isinstance(event, (SignedIn, Granted)) and self.session is not None:
             self.host_key = self.session.host_key
         self._mind_source(event)
         if isinstance(event, (Lost, Closed)):
             self.session = None
-        self.handle(event)  # type: ignore[arg-type]  # Stirred never gets here, see Supervisor
+            self._generation += 1
+        self.handle(event)
 
     def handle(self, event: MachineEvent) -> None:
         """Let the machine decide, carry out what it says, and log what is news."""
@@ -167,7 +174,7 @@ class Keeper:
         if isinstance(event, Granted):
             if self.session is not None and self.session.local_address is not None:
                 sources.remember(self.tunnel, self.session.local_address)
-        elif isinstance(event, Closed) or (
-            isinstance(event, Lost) and not event.unclean and self.state.phase is Phase.CONNECTED
-        ):
+            return
+        over = isinstance(event, Closed) or (isinstance(event, Lost) and not event.unclean)
+        if over and self.state.connected_at is not None:  # else another, dead session may be the one with the port
             sources.forget(self.tunnel)

@@ -1,0 +1,29 @@
+"""Local faults are errors: what must hold on this machine before anything of a configuration runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ioconnect import hostkeys, identity
+from ioconnect.errors import HostKeyUnpinned
+
+if TYPE_CHECKING:
+    from ioconnect.config import Config
+    from ioconnect.paths import Paths
+
+
+def check(config: Config, paths: Paths) -> None:
+    """Raise the fault of the first tunnel whose identity cannot be used or whose jumphost nobody vouched for.
+
+    Raises IdentityMissing, IdentityUnreadable or HostKeyUnpinned.
+    """
+    pins = hostkeys.load(paths.known_hosts)
+    for path in {tunnel.identity or config.agent.identity or paths.identity: None for tunnel in config.tunnels}:
+        identity.load(path, credential=paths.credential and path == paths.identity)
+    for tunnel in config.tunnels:
+        host, port = tunnel.jumphost.host, tunnel.jumphost.port
+        if not pins.types_for(host, port):
+            raise HostKeyUnpinned(
+                f"{tunnel.name}: no host key is pinned for the jumphost {tunnel.jumphost}",
+                hint=f"Run: ioconnect pin {tunnel.name}",
+            )

@@ -1,0 +1,79 @@
+"""The snapshot that everybody else reads: made of the keepers, written to the status file."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from ioconnect import __version__, status
+from ioconnect.errors import CannotCreate
+from ioconnect.status import Connections, Snapshot, State, TunnelStatus, timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ioconnect.agent.inbox import Clock
+    from ioconnect.agent.keeper import Keeper
+    from ioconnect.paths import Paths
+
+log = logging.getLogger(__name__)
+
+_WAITING = {State.BACKOFF, State.HELD, State.STANDBY}
+
+
+class Publisher:
+    """Writes the status file; a disk that is full is mentioned once, the tunnels go on."""
+
+    def __init__(self, paths: Paths, clock: Clock, *, started_at: str) -> None:
+        self._path = paths.status
+        self._clock = clock
+        self._started_at = started_at
+        self._complained = False
+
+    def publish(self, keepers: Iterable[Keeper]) -> Snapshot:
+        """Write what every tunnel does now, and return it."""
+        tunnels = tuple(self._line(keeper) for keeper in keepers)
+        snapshot = Snapshot(True, os.getpid(), __version__, self._started_at, tunnels)
+        try:
+            status.write(self._path, snapshot)
+            self._complained = False
+        except CannotCreate as fault:
+            if not self._complained:
+                log.warning("%s; status shows what was written last", fault.message)
+            self._complained = True
+        return snapshot
+
+    def _line(self, keeper: Keeper) -> TunnelStatus:
+        keeper.traffic.stirred = False  # before it is read: what changes from here on is reported anew
+        tunnel, traffic, state = keeper.tunnel, keeper.traffic, keeper.state
+        ahead = state.deadline - self._clock.now() if state.deadline is not None else None
+        waiting = ahead is not None and state.shown in _WAITING
+        return TunnelStatus(
+            name=tunnel.name,
+            state=state.shown,
+            since=timestamp(keeper.since_wall),
+            reason=state.reason,
+            jumphost=str(tunnel.jumphost),
+            listen_port=tunnel.listen_port,
+            target=str(tunnel.target),
+            attempts=state.attempts,
+            reconnects=state.reconnects,
+            next_attempt_at=timestamp(self._clock.wall() + ahead) if waiting and ahead is not None else None,
+            rtt_ms=round(traffic.rtt * 1000, 1) if traffic.rtt is not None else None,
+            connections=Connections(traffic.open, traffic.total, traffic.refused, traffic.failed),
+            bytes_from_target=traffic.from_target,
+            bytes_to_target=traffic.to_target,
+            host_key=keeper.host_key,
+        )
+
+
+def summary(snapshot: Snapshot) -> str:
+    """Return the truth in one line: how many are connected, and what keeps the first of the others."""
+    connected = sum(tunnel.state is State.CONNECTED for tunnel in snapshot.tunnels)
+    line = f"{connected} of {len(snapshot.tunnels)} connected"
+    for tunnel in snapshot.tunnels:
+        if tunnel.state is not State.CONNECTED:
+            why = f": {tunnel.reason.message}" if tunnel.reason else ""
+            return f"{line}; {tunnel.name} {tunnel.state.value}{why}"
+    return line
