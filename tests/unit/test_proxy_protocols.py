@@ -126,8 +126,11 @@ def test_a_forbidden_port_comes_with_the_sentence_for_the_network_team() -> None
     assert "tunnel.example.com, port 50683" in fault.hint
 
 
-def test_credentials_that_are_not_accepted_are_told_from_missing_ones() -> None:
-    fault = refusal("http://u:hunter2@p:3128", b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\n")
+@pytest.mark.parametrize("status", [b"407", b"401"])
+def test_credentials_that_are_not_accepted_are_told_from_missing_ones(status: bytes) -> None:
+    fault = refusal(
+        "http://u:hunter2@p:3128", b"HTTP/1.1 " + status + b" No\r\nProxy-Authenticate: Basic realm=x\r\n\r\n"
+    )
 
     assert "does not accept the user name or password in proxy" in fault.message
     assert "hunter2" not in fault.message + fault.hint

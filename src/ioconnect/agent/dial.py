@@ -66,8 +66,8 @@ def dial(
         seconds = time.monotonic() - started
         raise NoAnswer(
             f"the proxy {chosen} gave no answer for {jumphost} within {seconds:.0f} s",
-            hint="It may be waiting for the jumphost behind a firewall that drops. "
-            f"Ask the network team: {allow_request(jumphost)}",
+            hint="Check the scheme in the proxy's URL. If that is right, the proxy waits for the jumphost, and a "
+            f"firewall behind it drops: ask the network team: {allow_request(jumphost)}",
         ) from None
 
 

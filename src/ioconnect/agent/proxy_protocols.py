@@ -2,8 +2,8 @@
 
 Pure. A `Dialogue` yields bytes to be sent and ints, each a number of bytes to be given, exactly. It never asks for a
 byte beyond the proxy's answer: the jumphost speaks first, and its banner may come in the same packet. EOFError thrown
-in means that the proxy closed. Ends when the pipe is there; raises ProxyRefused when it will not be, NameNotResolved for a
-name that cannot be sent.
+in means that the proxy closed. Ends when the pipe is there; raises ProxyRefused when it will not be, NameNotResolved
+for a name that cannot be sent.
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ def _status(proxy: Proxy, head: bytes) -> tuple[int, str]:
 def _http_refusal(proxy: Proxy, target: HostPort, status: int, phrase: str, head: bytes) -> ProxyRefused:
     answer = f"{status} {phrase}".strip()
     request = allow_request(target)
-    if status == 407:  # noqa: PLR2004  each status is named by its number
+    if status in (401, 407):  # 401 is tinyproxy's answer to a wrong password
         return _unauthenticated(proxy, answer, head)
-    if status == 403:  # noqa: PLR2004  as above
+    if status == 403:  # noqa: PLR2004  each status is named by its number
         what = f"does not permit CONNECT to {target}"
         hint = _FORBIDDEN_HINT.format(request=request)
     elif status in (500, 502, 503, 504):
