@@ -53,7 +53,7 @@ def start(paths: Paths, arguments: Sequence[str], *, wait: float, progress: Call
     """Start the daemon and wait until it is connected, for at most `wait` seconds.
 
     `arguments` are those of the command, global options and `up` and names included (`-v up orders`); the daemon
-    runs with the same and `--ready-fd N --log-to-file` behind them, in `/`: file names in them must be absolute.
+    runs with the same and the hidden `--ready-fd N` behind them, in `/`: file names in them must be absolute.
     `progress` hears how it goes. Returns OK once all are connected (or if an agent runs already), TEMP_FAIL if the
     agent runs and one is not, or the code of what kept it from running. Raises CannotCreate, SystemRefused.
     """
@@ -115,31 +115,30 @@ def reconnect(paths: Paths, name: str | None) -> int:
 def _spawn(crash_log: Path, arguments: Sequence[str], writing: int) -> tuple[int, subprocess.Popen[bytes]]:
     """Start the child; return where its output begins in the crash log, and the child."""
     make_folder(crash_log.parent)
-    options = ["--ready-fd", str(writing), "--log-to-file"]
+    options = ["--ready-fd", str(writing)]
     end = arguments.index("--") if "--" in arguments else len(arguments)
     command = [sys.executable, "-m", "ioconnect", *arguments[:end], *options, *arguments[end:]]
     try:
         output = os.open(crash_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CannotCreate(f"cannot write {crash_log}: {error.strerror}", hint="Check its permissions.") from error
-    try:
+    with os.fdopen(output, "wb") as file:
         if os.fstat(output).st_size > LARGEST_CRASH_LOG:
             os.ftruncate(output, 0)
         said_before = os.fstat(output).st_size
-        child = subprocess.Popen(  # noqa: S603  our own interpreter and program
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            pass_fds=[writing],
-            start_new_session=True,
-        )
-        return said_before, child
-    except OSError as error:
-        raise SystemRefused(f"cannot start {sys.executable}: {error.strerror}") from error
-    finally:
-        os.close(output)
+        try:
+            child = subprocess.Popen(  # noqa: S603  our own interpreter and program
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                cwd="/",
+                pass_fds=[writing],
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SystemRefused(f"cannot start {sys.executable}: {error.strerror}") from error
+    return said_before, child
 
 
 def _await(reading: int, paths: Paths, pid: int, wait: float, progress: Callable[[str], None]) -> bytes | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ioconnect import hostkeys, identity
+from ioconnect import hostkeys
+from ioconnect.agent.credentials import identity_path, load_identity
 from ioconnect.errors import HostKeyUnpinned
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ def check(config: Config, paths: Paths) -> None:
 
     Raises IdentityMissing, IdentityUnreadable or HostKeyUnpinned.
     """
+    for tunnel in {identity_path(tunnel, config.agent, paths): tunnel for tunnel in config.tunnels}.values():
+        load_identity(tunnel, config.agent, paths)
     pins = hostkeys.load(paths.known_hosts)
-    for path in {tunnel.identity or config.agent.identity or paths.identity: None for tunnel in config.tunnels}:
-        identity.load(path, credential=paths.credential and path == paths.identity)
     for tunnel in config.tunnels:
         host, port = tunnel.jumphost.host, tunnel.jumphost.port
         if not pins.types_for(host, port):
