@@ -202,9 +202,9 @@ def logs(call: Call, lines: int, *, follow: bool) -> None:
 @click.option("--api", metavar="HOST:PORT", default="127.0.0.1:0", help="For the API (127.0.0.1, a free port).")
 @click.option("--home", type=FILE, metavar="DIR", help="Where its keys and tunnels are kept from run to run.")
 def stub(listen: str, api: str, home: Path | None) -> None:
-    """Run a stand-in for Integrate.io's side, for tests and rehearsals.
+    """Stand in for Integrate.io's side, in rehearsals.
 
-    An SSH jumphost and a registration API. Prints one line of JSON when it is ready.
+    Runs an SSH jumphost and a registration API. Prints one line of JSON when it is ready.
     """
     from ioconnect.stub import serve  # noqa: PLC0415
 
@@ -214,10 +214,10 @@ def stub(listen: str, api: str, home: Path | None) -> None:
 @cli.command(examples=["ioconnect demo"])
 @click.pass_obj
 def demo(call: Call) -> ExitCode:
-    """Show a tunnel's whole life on this machine, with nothing set up.
+    """Show a tunnel's whole life on this machine.
 
-    A stub as the jumphost, a tiny service as the database, key, registration, tunnel, a request through it, a
-    dropped link and the recovery. Cleans up after itself.
+    Needs nothing set up: a stub is the jumphost, a tiny service the database. Key, registration, tunnel, a request
+    through it, a dropped link and the recovery; cleans up after itself.
     """
     from ioconnect.demo import run  # noqa: PLC0415
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ioconnect import addresses, config, identity, pasted
+from ioconnect.agent import lock
 from ioconnect.errors import ConfigInvalid, Fault, UsageFault
 from ioconnect.escape import escaped
 from ioconnect.selection import default_name
@@ -73,6 +74,8 @@ def register(request: Request, paths: Paths, terminal: Terminal, environ: Mappin
     else:
         config.save(paths.config, changed)
         terminal.say(f"Saved the tunnel {name}: {tunnel.endpoint} leads to {tunnel.target}.")
+        start = "ioconnect up --daemon" if lock.holder(paths.lock) is None else "ioconnect reload"
+        terminal.say(f"Next: ioconnect pin {name}, then {start}.")
     return name
 
 

@@ -14,13 +14,16 @@ from ioconnect.escape import escaped
 from ioconnect.status import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from rich.console import Group
+    from rich.console import Group, RenderableType
 
     from ioconnect.status import Snapshot, TunnelStatus
 
 COLUMNS = ("TUNNEL", "STATE", "FOR", "ENDPOINT", "TARGET", "CONNECTIONS", "FROM TARGET", "TO TARGET", "RTT")
+
+LEAST_NEEDED_FIRST = ("RTT", "TO TARGET", "FROM TARGET", "CONNECTIONS", "TARGET")  # left out on a narrow terminal
+GAP = "  "
 
 COLOURS = {
     State.CONNECTING: "yellow",
@@ -43,32 +46,46 @@ class Note:
 def plain(snapshot: Snapshot, now: datetime) -> str:
     """Return the table and its notes as aligned lines, without a control character but the line ends."""
     table = [COLUMNS, *rows(snapshot, now)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
+    widths = _widths(table)
     lines = [headline(snapshot, now)]
     if snapshot.tunnels:
-        lines += [
-            "",
-            *("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table),
-        ]
+        aligned = (GAP.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table)
+        lines += ["", *aligned]
     lines += [f"{note.tunnel}: {note.text}" for note in notes(snapshot, now)]
     return "\n".join(lines)
 
 
-def rich_table(snapshot: Snapshot, now: datetime) -> Group:
-    """Return the same for rich to print."""
+def rich_table(snapshot: Snapshot, now: datetime, width: int) -> Group:
+    """Return the same for rich to print on a terminal of this width; the columns that do not fit are left out."""
     from rich.console import Group  # noqa: PLC0415  rich is heavy, and only a terminal needs it
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, overflow="fold")
-    for tunnel, row in zip(snapshot.tunnels, rows(snapshot, now), strict=True):
-        styles = ("bold", COLOURS[tunnel.state])
-        table.add_row(*(Text(cell, style) for cell, style in zip(row, styles + ("",) * len(row), strict=False)))
-    shown = [Text(headline(snapshot, now), "" if snapshot.running else "red"), Text(), table]
+    cells = rows(snapshot, now)
+    columns = fitting(_widths([COLUMNS, *cells]), width)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, len(GAP), 0, 0))
+    for column in columns:
+        table.add_column(COLUMNS[column], overflow="fold")
+    for tunnel, row in zip(snapshot.tunnels, cells, strict=True):
+        styles = {"TUNNEL": "bold", "STATE": COLOURS[tunnel.state]}
+        table.add_row(*(Text(row[column], styles.get(COLUMNS[column], "")) for column in columns))
+    shown: list[RenderableType] = [Text(headline(snapshot, now), "" if snapshot.running else "red"), Text(), table]
     said = [Text.assemble((note.tunnel, "bold"), ": ", note.text) for note in notes(snapshot, now)]
     return Group(*(shown if snapshot.tunnels else shown[:1]), *said)
+
+
+def fitting(widths: Sequence[int], available: int) -> list[int]:
+    """Return which columns to show so that they fit, as far as some may be left out."""
+    columns = list(range(len(COLUMNS)))
+    for name in LEAST_NEEDED_FIRST:
+        if sum(widths[column] for column in columns) + len(GAP) * (len(columns) - 1) <= available:
+            break
+        columns.remove(COLUMNS.index(name))
+    return columns
+
+
+def _widths(table: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
 
 
 def headline(snapshot: Snapshot, now: datetime) -> str:

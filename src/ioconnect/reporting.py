@@ -61,4 +61,5 @@ def _show(snapshot: Snapshot) -> None:
         return
     from rich.console import Console  # noqa: PLC0415  heavy, and only a terminal needs it
 
-    Console(file=sys.stdout).print(render.rich_table(snapshot, now))
+    console = Console(file=sys.stdout)
+    console.print(render.rich_table(snapshot, now, console.width))
