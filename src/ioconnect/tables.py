@@ -111,11 +111,9 @@ def shown(value: object) -> str:
             return "true" if value else "false"
         case str():
             return quoted(value)
+        case int() if value.bit_length() > 64:  # noqa: PLR2004  Python refuses to print what has 4300 digits
+            return "a number far too large"
         case int() | float():
             return escaped(repr(value), limit=40)
-        case dict():
-            return "a table"
-        case list():
-            return "an array"
         case _:
-            return f"a {type(value).__name__}"
+            return {dict: "a table", list: "an array"}.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,54 @@
+"""Python code run as somebody who is not root, whoever runs the tests; and folders that such a one can reach."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NOBODY = 65534
+_DROP = f"""
+import os
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid({NOBODY})
+    os.setuid({NOBODY})
+"""
+
+
+def run(imports: str, code: str, *, environ: Mapping[str, str] | None = None, deadline: float = 30) -> str:
+    """Return what `code` prints; `imports` runs before root's rights are dropped (its interpreter may be closed to
+    others), and must name what `code` imports lazily too. A failure there is a failure here."""
+    done = subprocess.run(
+        [sys.executable, "-c", imports + _DROP + code],
+        env={**os.environ, **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=deadline,
+        cwd="/",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextlib.contextmanager
+def folder(*, mode: int = 0o755, own: bool = True) -> Iterator[Path]:
+    """Yield a folder below no private one; with `own` it belongs to the user that `run` becomes."""
+    path = Path(tempfile.mkdtemp(prefix="ioconnect-test-"))
+    try:
+        if own and os.geteuid() == 0:
+            os.chown(path, NOBODY, NOBODY)
+        path.chmod(mode)
+        yield path
+    finally:
+        path.chmod(0o700)
+        shutil.rmtree(path)
