@@ -1,5 +1,10 @@
 """A stand-in for the jumphost and its registration API, for tests and rehearsals.
 
-`jumphost.Jumphost` is the SSH server, `api.Api` the HTTP one, `server.Stub` both together, `server.serve` the
-`ioconnect stub` command. Nothing is imported here, so that paramiko is loaded only where a server is wanted.
+`Stub` is both in this process, `serve` the `ioconnect stub` command. Importing this loads paramiko.
 """
+
+from __future__ import annotations
+
+from ioconnect.stub.server import Stub, serve
+
+__all__ = ["Stub", "serve"]

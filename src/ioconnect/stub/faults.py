@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ioconnect.stub.session import Session
 
 Refusal = Literal["busy", "not_permitted"]
+REFUSALS: dict[str, Refusal] = {"busy": "busy", "not_permitted": "not_permitted"}
 JOIN_DEADLINE = 10.0  # seconds for a session to end
 
 
@@ -78,7 +79,7 @@ class Faults:
 
     def refuse_forward(self, why: Refusal) -> None:
         """Refuse every tcpip-forward: "busy" without a word, "not_permitted" after MSG_DEBUG, as sshd does."""
-        if why not in ("busy", "not_permitted"):
+        if why not in REFUSALS:
             raise ValueError(f"refuse_forward: {why!r} is neither 'busy' nor 'not_permitted'")
         self.forwards_refused = why
 

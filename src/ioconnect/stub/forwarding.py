@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from paramiko import common
 
 from ioconnect.escape import escaped
-from ioconnect.stub.connection import Connection, ProtocolViolation
+from ioconnect.stub.channel import Channel, ProtocolViolation
+from ioconnect.stub.connection import Connection
 from ioconnect.stub.listener import Listener
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Forwarding:
         for listener in forwards:
             listener.close()
         for connection in connections:
-            connection.on_session_end()
+            connection.channel.on_session_end()
         for connection in connections:
             connection.join(JOIN_DEADLINE)
         with self._lock:
@@ -77,9 +78,11 @@ class Forwarding:
 
     def connection_ended(self, connection: Connection) -> None:
         """Forget a connection once its number may be used again."""
-        if connection.over:
+        number = connection.channel.number
+        if connection.channel.over:
             with self._lock:
-                self._connections.pop(connection.number, None)
+                if self._connections.get(number) is connection:  # two threads may come here
+                    del self._connections[number]
             self._ledger.stir()
 
     # the accepting threads
@@ -105,19 +108,22 @@ class Forwarding:
             **dict.fromkeys(range(FIRST_UNKNOWN, 256), self._on_unknown),
             common.MSG_GLOBAL_REQUEST: self._on_global_request,
             common.MSG_CHANNEL_OPEN: self._on_channel_open,
-            common.MSG_CHANNEL_OPEN_SUCCESS: self._for_channel(
+            common.MSG_CHANNEL_OPEN_SUCCESS: self._to_channel(
                 lambda c, m: c.on_confirmation(m.get_int(), m.get_int(), m.get_int())
             ),
-            common.MSG_CHANNEL_OPEN_FAILURE: self._for_channel(self._on_open_failure),
-            common.MSG_CHANNEL_WINDOW_ADJUST: self._for_channel(lambda c, m: c.on_window_adjust(m.get_int())),
-            common.MSG_CHANNEL_DATA: self._for_channel(lambda c, m: c.on_data(m.get_binary())),
-            common.MSG_CHANNEL_EXTENDED_DATA: self._for_channel(lambda c, _: c.on_extended_data()),
-            common.MSG_CHANNEL_EOF: self._for_channel(lambda c, _: c.on_eof()),
-            common.MSG_CHANNEL_CLOSE: self._for_channel(self._on_close),
-            common.MSG_CHANNEL_REQUEST: self._for_channel(self._on_channel_request),
+            common.MSG_CHANNEL_OPEN_FAILURE: self._to_connection(self._on_open_failure),
+            common.MSG_CHANNEL_WINDOW_ADJUST: self._to_channel(lambda c, m: c.on_window_adjust(m.get_int())),
+            common.MSG_CHANNEL_DATA: self._to_channel(lambda c, m: c.on_data(m.get_binary())),
+            common.MSG_CHANNEL_EXTENDED_DATA: self._to_channel(lambda c, _: c.on_extended_data()),
+            common.MSG_CHANNEL_EOF: self._to_channel(lambda c, _: c.on_eof()),
+            common.MSG_CHANNEL_CLOSE: self._to_connection(self._on_close),
+            common.MSG_CHANNEL_REQUEST: self._to_connection(self._on_channel_request),
         }
 
-    def _for_channel(self, act: Callable[[Connection, Message], None]) -> Callable[[Message], None]:
+    def _to_channel(self, act: Callable[[Channel, Message], None]) -> Callable[[Message], None]:
+        return self._to_connection(lambda connection, m: act(connection.channel, m))
+
+    def _to_connection(self, act: Callable[[Connection, Message], None]) -> Callable[[Message], None]:
         def receive(m: Message) -> None:
             number = m.get_int()
             with self._lock:
@@ -143,16 +149,16 @@ class Forwarding:
     def _on_open_failure(self, connection: Connection, m: Message) -> None:
         self._ledger.open_failures.append((m.get_int(), escaped(m.get_binary())))
         self._ledger.note("channels_refused")
-        connection.on_failure()
+        connection.channel.on_failure()
 
     def _on_close(self, connection: Connection, _m: Message) -> None:
-        connection.on_close()
+        connection.channel.on_close()
         self.connection_ended(connection)
 
     def _on_channel_request(self, connection: Connection, m: Message) -> None:
         m.get_binary()
         if m.get_boolean():
-            self._session.answer(common.cMSG_CHANNEL_FAILURE, connection.remote_number)
+            self._session.answer(common.cMSG_CHANNEL_FAILURE, connection.channel.remote_number)
 
     def _on_global_request(self, m: Message) -> None:
         kind, want_reply = m.get_binary(), m.get_boolean()

@@ -12,7 +12,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from ioconnect.config import DEFAULT_SSH_USER, HostPort
+from ioconnect.addresses import HostPort
+from ioconnect.config import DEFAULT_SSH_USER
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.stub.faults import Faults
 from ioconnect.stub.keys import PERMIT_HOST, Grant, HostKey, PublicKey
@@ -161,6 +162,11 @@ class Jumphost:
     def open_channels(self) -> int:
         """How many channel numbers are in use in all sessions; 0 when every connection has ended properly."""
         return sum(session.forwarding.open_channels for session in self.sessions())
+
+    def has_channel(self, origin: tuple[str, int]) -> bool:
+        """Whether the client took the connection that this TCP peer opened to an allocated port."""
+        found = (session.forwarding.connection_from(origin) for session in self.sessions())
+        return any(connection is not None and connection.channel.confirmed for connection in found)
 
     def session_ended(self, session: Session) -> None:
         """Forget it; called by the session's own thread, as its last act."""

@@ -30,7 +30,10 @@ class Counters:
 
 
 class Ledger:
-    """The counters, behind one condition. Any thread may call."""
+    """The counters, behind one condition.
+
+    Any thread may call, but not while it holds another lock of the stub: predicates take those.
+    """
 
     def __init__(self) -> None:
         self.counters = Counters()

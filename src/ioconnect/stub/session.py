@@ -22,7 +22,6 @@ from ioconnect.stub.wire import Wire
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
 
     from ioconnect.stub.jumphost import Jumphost
     from ioconnect.stub.keys import Grant
@@ -36,6 +35,20 @@ DISCONNECT_PROTOCOL_ERROR = 2  # RFC 4250 §4.2.2
 DISCONNECT_BY_APPLICATION = 11
 RFC_CURVE = "curve25519-sha256"  # RFC 8731; paramiko has it under libssh's name only
 LIBSSH_CURVE = "curve25519-sha256@libssh.org"
+GONE = (EOFError, OSError, paramiko.SSHException)  # what sending raises then; the reading thread ends the session
+
+
+def _message(kind: bytes, fields: tuple[str | bytes | int, ...]) -> Message:
+    message = Message()
+    message.add_byte(kind)
+    for field in fields:
+        if isinstance(field, bool):
+            message.add_boolean(field)
+        elif isinstance(field, int):
+            message.add_int(field)
+        else:
+            message.add_string(field)
+    return message
 
 
 class _Packets(Packetizer):  # type: ignore[misc]  # paramiko ships no types
@@ -92,11 +105,6 @@ class Session(paramiko.Transport):  # type: ignore[misc]  # paramiko ships no ty
         """Begin with the banner; returns at once."""
         self.start_server(event=threading.Event(), server=_Gatekeeper(self))
 
-    @property
-    def frozen(self) -> bool:
-        """Whether a fault holds all its traffic back."""
-        return self.wire.frozen
-
     # leaving
 
     def farewell(self, text: str, code: int = DISCONNECT_BY_APPLICATION) -> None:
@@ -129,27 +137,15 @@ class Session(paramiko.Transport):  # type: ignore[misc]  # paramiko ships no ty
 
     # sending
 
-    def say(self, message: Message) -> None:
+    def say(self, kind: bytes, *fields: str | bytes | int) -> None:
         """Send a message of the connection protocol, if need be after a key exchange. Not for the reading thread."""
-        self._quietly(lambda: self._send_user_message(message))
+        with contextlib.suppress(*GONE):
+            self._send_user_message(_message(kind, fields))
 
-    def answer(self, kind: bytes, *fields: object) -> None:
+    def answer(self, kind: bytes, *fields: str | bytes | int) -> None:
         """Send a message from the reading thread, which must not wait; also what no key exchange holds back."""
-        message = Message()
-        message.add_byte(kind)
-        for field in fields:
-            if isinstance(field, bool):
-                message.add_boolean(field)
-            elif isinstance(field, int):
-                message.add_int(field)
-            else:
-                message.add_string(field)
-        self._quietly(lambda: self._send_message(message))
-
-    @staticmethod
-    def _quietly(send: Callable[[], None]) -> None:
-        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):  # gone: the reading thread sees to it
-            send()
+        with contextlib.suppress(*GONE):
+            self._send_message(_message(kind, fields))
 
     def _send_message(self, data: Message) -> None:
         """Keep back what the reading thread may not say during a key exchange."""
