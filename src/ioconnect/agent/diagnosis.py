@@ -40,6 +40,7 @@ _DOING = {
     Phase.SIGNED_IN: "",
 }
 _LOST_HINT = "Nothing to do: the agent connects again by itself."
+_NO_SSH_HINT = "Check ssh_port ({port}): is it an SSH server that listens there?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,10 @@ def diagnose(evidence: Evidence, error: BaseException | str | None) -> Fault:
     if isinstance(error, OSError):
         return _lost(f"the connection to {jumphost} broke {doing}: {error.strerror or error}")
     if isinstance(error, ProtocolViolation):
-        return _lost(f"{jumphost} broke the SSH protocol {doing}: {error}")
+        broke = _lost(f"{jumphost} broke the SSH protocol {doing}: {error}")
+        if not evidence.greeted:
+            broke.hint = _NO_SSH_HINT.format(port=jumphost.port)
+        return broke
     return _lost(f"the connection to {jumphost} failed {doing}: {escaped(str(error))}")
 
 

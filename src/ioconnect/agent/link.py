@@ -67,7 +67,7 @@ def host_key_algorithms(pinned_types: Sequence[str]) -> tuple[str, ...]:
 
 def unwrapped(error: BaseException | None) -> BaseException | str | None:
     """Return the error that paramiko wrapped in its own, or what it said if there is none inside."""
-    while type(error) is SSHException:
+    while isinstance(error, SSHException) and type(error) is SSHException:
         inner = error.__cause__ or error.__context__
         if inner is None:
             return str(error)
@@ -121,6 +121,12 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
             super().run()
         finally:
             self._ended(self.saved_exception)
+
+    def _log(self, level: int, msg: str | list[str], *args: object) -> None:  # noqa: ARG002  all is detail to us
+        """Log for those who asked for detail: paramiko calls every end of a connection an error, with traceback."""
+        if log.isEnabledFor(logging.DEBUG):
+            for line in msg if isinstance(msg, list) else [msg]:
+                log.debug(line, *args)
 
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         super()._verify_key(host_key, sig)

@@ -22,6 +22,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from paramiko.ed25519key import Ed25519Key
+from paramiko.ssh_exception import SSHException
 
 from ioconnect import hostkeys
 from ioconnect.agent.channels import ProtocolViolation
@@ -70,6 +71,9 @@ class _Left(Exception):
 
 class _Killed(Exception):
     """Ends the link's thread at once."""
+
+
+_EXPECTED = (Fault, ProtocolViolation, SSHException, EOFError, OSError, _Killed)
 
 
 class Session:
@@ -429,7 +433,10 @@ class Session:
         if isinstance(error, _Left):
             self._finish(Closed())
             return
-        fault = self._fault or diagnose(self._evidence(), unwrapped(error))
+        cause = unwrapped(error)
+        if isinstance(cause, Exception) and not isinstance(cause, _EXPECTED):
+            log.error("tunnel %s: a bug ended the session", self._tunnel.name, exc_info=cause)
+        fault = self._fault or diagnose(self._evidence(), cause)
         told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows
         unclean = self._phase is Phase.SIGNED_IN and not told and fault.disposition.value == "retry"
         self._finish(Lost(fault, unclean=unclean))

@@ -1,0 +1,267 @@
+"""The channel's bookkeeping, against a peer that is written from RFC 4254 §5 alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ioconnect.agent.channels import (
+    LARGEST_START,
+    MAX_WINDOW,
+    PACKET_SIZE,
+    SMALLEST_WINDOW,
+    Budget,
+    Channel,
+    Due,
+    ProtocolViolation,
+)
+
+MIB = 1 << 20
+
+
+def new_channel(*, peer_window: int = 2 * MIB, total: int = 64 * MIB, most: int = 256) -> Channel:
+    return Channel(0, 7, peer_window, PACKET_SIZE, Budget(total, most))
+
+
+class Peer:
+    """The jumphost's half of a channel and the target behind ours; every rule of the RFC is asserted here."""
+
+    def __init__(self, channel: Channel, now: float = 0.0) -> None:
+        self.channel = channel
+        self.now = now
+        self.may_send = channel.window  # what OPEN_CONFIRMATION announced
+        self.its_window = channel.peer_window  # what it lets us send
+        self.sent_in = self.delivered = self.sent_out = self.accepted = 0
+        self.eof_in = self.close_in = False
+        self.wire: list[Due | int] = []
+        self.target_open = True
+
+    def settle(self) -> None:
+        channel = self.channel
+        done = channel.eof_received and not channel.held
+        for message in channel.due(inbound_done=done):
+            assert Due.CLOSE not in self.wire, "nothing may follow CLOSE"
+            assert message not in self.wire, "each control message goes out once"
+            if message is Due.EOF:
+                assert not self.close_in
+            self.wire.append(message)
+
+    def peer_data(self, count: int) -> None:
+        count = min(count, self.may_send, PACKET_SIZE)
+        if self.eof_in or self.close_in or not count:
+            return
+        self.may_send -= count
+        self.sent_in += count
+        if self.channel.received(count):
+            self.accepted += count
+        self.settle()
+
+    def deliver(self, count: int) -> None:
+        count = min(count, self.channel.held)
+        if not count or self.channel.target_gone:
+            return
+        adjust = self.channel.delivered(count, self.now, 0.01)
+        self.delivered += count
+        if adjust:
+            assert Due.CLOSE not in self.wire, "no WINDOW_ADJUST after CLOSE"
+            self.may_send += adjust
+            assert self.may_send <= MAX_WINDOW
+        self.settle()
+
+    def target_data(self, count: int) -> None:
+        count = min(count, self.channel.sendable())
+        if not count or not self.target_open:
+            return
+        assert Due.EOF not in self.wire
+        assert Due.CLOSE not in self.wire
+        self.channel.sent(count)
+        self.its_window -= count
+        assert self.its_window >= 0, "never more than the peer's window"
+        self.sent_out += count
+        self.wire.append(count)
+
+    def peer_adjust(self, count: int) -> None:
+        if not self.close_in:
+            self.its_window += count
+            self.channel.peer_adjusted(count)
+
+    def peer_eof(self, _count: int) -> None:
+        if not self.eof_in and not self.close_in:
+            self.eof_in = True
+            self.channel.peer_eof()
+            self.settle()
+
+    def peer_close(self, _count: int) -> None:
+        if not self.close_in:
+            self.close_in = True
+            self.channel.peer_closed()
+            self.settle()
+
+    def target_eof(self, _count: int) -> None:
+        if self.target_open:
+            self.target_open = False
+            self.channel.target_ended()
+            self.settle()
+
+    def target_reset(self, _count: int) -> None:
+        self.target_open = False
+        self.channel.target_broken()
+        self.settle()
+
+    def wait(self, count: int) -> None:
+        self.now += count / MIB
+
+
+STEPS = ("peer_data", "deliver", "target_data", "peer_adjust", "peer_eof", "peer_close", "target_eof", "wait")
+sizes = st.integers(min_value=0, max_value=300_000)
+
+
+@given(st.lists(st.tuples(st.sampled_from((*STEPS, "target_reset")), sizes), max_size=60))
+def test_any_order_of_events_keeps_every_rule(steps: list[tuple[str, int]]) -> None:
+    """Whatever happens in whatever order: windows hold, each control message once, nothing after CLOSE."""
+    channel = new_channel()
+    peer = Peer(channel)
+    for name, count in steps:
+        getattr(peer, name)(count)
+        assert channel.window + channel.held <= max(channel.window_size, LARGEST_START)
+    peer.peer_close(0)
+
+    assert channel.over
+    assert peer.wire.count(Due.CLOSE) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(("peer_data", "deliver", "target_data", "peer_adjust", "wait")), sizes)))
+def test_an_orderly_end_loses_no_byte(steps: list[tuple[str, int]]) -> None:
+    """Both sides end with EOF: all that was sent either way was delivered, then EOF, then CLOSE."""
+    channel = new_channel()
+    peer = Peer(channel)
+    for name, count in steps:
+        getattr(peer, name)(count)
+    peer.peer_eof(0)
+    while channel.held:
+        peer.deliver(PACKET_SIZE)
+    peer.target_eof(0)
+
+    assert peer.sent_in == peer.accepted == peer.delivered
+    assert peer.wire[-2:] == [Due.EOF, Due.CLOSE]
+
+
+def test_half_close_leaves_the_other_way_open() -> None:
+    """After the pipeline's EOF the database can still answer, and the other way round."""
+    channel = new_channel()
+    peer = Peer(channel)
+    peer.peer_eof(0)
+    peer.target_data(5000)
+    peer.target_eof(0)
+
+    assert peer.wire == [5000, Due.EOF, Due.CLOSE]
+
+    channel = new_channel()
+    peer = Peer(channel)
+    peer.target_eof(0)
+    peer.peer_data(700)
+    peer.deliver(700)
+
+    assert peer.wire == [Due.EOF]
+    assert peer.delivered == 700
+
+    peer.peer_eof(0)
+
+    assert peer.wire == [Due.EOF, Due.CLOSE]
+
+
+def test_a_reset_target_closes_without_eof() -> None:
+    """A stream that was cut must not look complete."""
+    peer = Peer(new_channel())
+    peer.target_data(10)
+    peer.target_reset(0)
+
+    assert peer.wire == [10, Due.CLOSE]
+
+
+def test_too_much_data_is_a_violation() -> None:
+    channel = new_channel()
+    channel.received(channel.window)
+
+    with pytest.raises(ProtocolViolation, match="window is 0"):
+        channel.received(1)
+
+
+def test_a_window_cannot_overflow() -> None:
+    channel = new_channel(peer_window=MAX_WINDOW)
+
+    with pytest.raises(ProtocolViolation, match="overflows"):
+        channel.peer_adjusted(1)
+
+
+def fill_and_drain(channel: Channel, rounds: int, seconds: float, round_trip: float) -> None:
+    now = 0.0
+    for _ in range(rounds):
+        now += seconds
+        count = channel.window
+        channel.received(count)
+        channel.delivered(count, now, round_trip)
+
+
+def test_a_window_grows_on_a_long_link_that_it_limits() -> None:
+    """A whole window each round trip of 80 ms: the window is the limit, so it grows to what the budget has."""
+    channel = new_channel()
+    fill_and_drain(channel, 20, 0.08, 0.08)
+
+    assert channel.window_size >= 16 * MIB
+
+
+def test_a_window_stays_small_on_a_short_link() -> None:
+    """The reader takes a tenth of the window a round trip: a larger one would only cost memory."""
+    channel = new_channel()
+    now = 0.0
+    for _ in range(200):
+        now += 0.001
+        channel.received(channel.window_size // 10)
+        channel.delivered(channel.window_size // 10, now, 0.001)
+
+    assert channel.window_size == LARGEST_START
+
+
+def test_windows_shrink_when_the_budget_runs_low() -> None:
+    """A grown window gives back once others need it."""
+    budget = Budget(16 * MIB, 8)
+    grown = Channel(0, 0, MIB, PACKET_SIZE, budget)
+    fill_and_drain(grown, 20, 0.08, 0.08)
+    before = grown.window_size
+    others = [Channel(n, n, MIB, PACKET_SIZE, budget) for n in range(1, 8)]
+    now = 100.0
+    for _ in range(20):
+        now += 10
+        count = grown.window
+        grown.received(count)
+        grown.delivered(count, now, 0.08)
+
+    assert grown.window_size < before
+    assert all(other.window_size >= SMALLEST_WINDOW for other in others)
+
+
+@given(st.integers(1, 300), st.integers(1, 128), st.lists(st.integers(0, 5), max_size=80))
+def test_windows_never_exceed_the_budget(most: int, mib: int, choices: list[int]) -> None:
+    """However many come, grow and go, up to the most allowed."""
+    budget = Budget(mib * MIB, most)
+    channels: list[Channel] = []
+    for choice in choices:
+        if choice == 0 and channels:
+            channels.pop().release()
+        elif choice in (1, 2) and channels:
+            fill_and_drain(channels[-1], choice, 0.08, 0.08)
+        elif len(channels) < most:
+            channels.append(Channel(len(channels), 0, MIB, PACKET_SIZE, budget))
+
+        assert sum(channel.window_size for channel in channels) == budget.granted <= budget.total
+
+
+def test_the_budget_is_whole_again_after_the_last_channel() -> None:
+    budget = Budget(64 * MIB, 256)
+    channels = [Channel(n, n, MIB, PACKET_SIZE, budget) for n in range(256)]
+    for channel in channels:
+        channel.release()
+
+    assert (budget.granted, budget.users) == (0, 0)
