@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 D = TypeVar("D")
 
+_NAMES: dict[type, str] = {dict: "a table", list: "an array"}
+
 
 @dataclass(slots=True)
 class Table:
@@ -116,4 +118,4 @@ def shown(value: object) -> str:
         case int() | float():
             return escaped(repr(value), limit=40)
         case _:
-            return {dict: "a table", list: "an array"}.get(type(value), f"a {type(value).__name__}")
+            return _NAMES.get(type(value), f"a {type(value).__name__}")

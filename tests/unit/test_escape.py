@@ -1,0 +1,38 @@
+"""Text from elsewhere, made safe to print."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ioconnect.escape import escaped
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain text, ünïcode", "plain text, ünïcode"),
+        ("\x1b[2J\x07", "\\x1b[2J\\x07"),
+        ("two\nlines\r", "two\\nlines\\r"),
+        ("\u202eright to left", "\\u202eright to left"),
+        ("\ud800", "\\ud800"),
+        (b"caf\xe9\x00", "caf\\xe9\\x00"),
+        ("", ""),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text: str | bytes, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+def test_what_is_too_long_ends_in_dots() -> None:
+    assert escaped("x" * 300) == "x" * 300
+    assert escaped("x" * 301) == "x" * 299 + "…"
+
+
+@given(st.text() | st.binary(), st.integers(1, 100))
+def test_any_text_becomes_one_printable_line_within_the_limit(text: str | bytes, limit: int) -> None:
+    shown = escaped(text, limit=limit)
+
+    assert shown.isprintable()
+    assert len(shown) <= limit

@@ -1,0 +1,124 @@
+"""Where everything lives, by environment, option and user."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.rigs import ordinary_user
+
+from ioconnect import paths
+from ioconnect.paths import Paths, discover
+
+
+def test_home_holds_everything() -> None:
+    assert discover({"IOCONNECT_HOME": "/h"}) == Paths(
+        config=Path("/h/config.toml"),
+        identity=Path("/h/id_ed25519"),
+        known_hosts=Path("/h/known_hosts"),
+        state=Path("/h/state"),
+        log=Path("/h/log/ioconnect.log"),
+    )
+
+
+def test_files_inside_have_the_contracts_names() -> None:
+    found = discover({"IOCONNECT_HOME": "/h"})
+
+    assert found.public_key == Path("/h/id_ed25519.pub")
+    assert found.status == Path("/h/state/status.json")
+    assert found.lock == Path("/h/state/agent.lock")
+
+
+def test_a_relative_home_is_made_absolute() -> None:
+    assert discover({"IOCONNECT_HOME": "h"}).state == Path.cwd() / "h" / "state"
+    assert discover({"IOCONNECT_HOME": "~/h"}).state == Path.home() / "h" / "state"
+
+
+def test_home_and_a_named_configuration_share_the_work() -> None:
+    """The configuration is the named one, everything else is at home."""
+    found = discover({"IOCONNECT_HOME": "/h"}, config=Path("/etc/x/c.toml"))
+
+    assert found.config == Path("/etc/x/c.toml")
+    assert found.identity == Path("/h/id_ed25519")
+    assert found.known_hosts == Path("/h/known_hosts")
+    assert found.state == Path("/h/state")
+
+
+@pytest.mark.parametrize("named", [{"config": Path("c/my.toml")}, {"environ": {"IOCONNECT_CONFIG": "c/my.toml"}}])
+def test_a_named_configuration_alone_has_its_key_and_pins_beside_it(named: dict[str, object]) -> None:
+    plain = discover({})
+
+    found = discover(named.get("environ", {}), config=named.get("config"))  # type: ignore[arg-type]
+
+    beside = Path.cwd() / "c"
+    assert (found.config, found.identity, found.known_hosts) == (
+        beside / "my.toml",
+        beside / "id_ed25519",
+        beside / "known_hosts",
+    )
+    assert (found.state, found.log) == (plain.state, plain.log)
+
+
+def test_the_option_goes_before_the_variable() -> None:
+    assert discover({"IOCONNECT_CONFIG": "/a"}, config=Path("/b")).config == Path("/b")
+
+
+def test_an_empty_variable_says_nothing() -> None:
+    names = ("IOCONNECT_HOME", "IOCONNECT_CONFIG", "STATE_DIRECTORY", "LOGS_DIRECTORY", "CREDENTIALS_DIRECTORY")
+
+    assert discover(dict.fromkeys(names, "")) == discover({})
+
+
+def test_systemds_folders_are_taken_the_first_of_several() -> None:
+    found = discover({"STATE_DIRECTORY": "/s/one:/s/two", "RUNTIME_DIRECTORY": "/r", "LOGS_DIRECTORY": "/l:/m"})
+
+    assert found.state == Path("/s/one")
+    assert found.log == Path("/l/ioconnect.log")
+    assert found.config == discover({}).config
+
+
+def test_a_unit_with_a_runtime_folder_only_has_its_state_there() -> None:
+    assert discover({"RUNTIME_DIRECTORY": "/r"}).state == Path("/r")
+
+
+def test_home_is_meant_for_us_and_systemds_folders_for_anybody() -> None:
+    assert discover({"IOCONNECT_HOME": "/h", "STATE_DIRECTORY": "/s"}).state == Path("/h/state")
+
+
+@pytest.mark.parametrize("home", [{}, {"IOCONNECT_HOME": "/h"}, {"IOCONNECT_CONFIG": "/c/c.toml"}])
+def test_a_credential_is_the_identity_if_it_is_there(tmp_path: Path, home: dict[str, str]) -> None:
+    environ = {**home, "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert discover(environ) == discover(home)
+
+    (tmp_path / "ssh-key").touch()
+
+    found = discover(environ)
+    assert (found.identity, found.credential) == (tmp_path / "ssh-key", True)
+    assert found.known_hosts == discover(home).known_hosts
+
+
+def test_roots_folders_are_the_sites() -> None:
+    assert paths.site() == Paths(
+        config=Path("/etc/ioconnect/config.toml"),
+        identity=Path("/etc/ioconnect/id_ed25519"),
+        known_hosts=Path("/etc/ioconnect/known_hosts"),
+        state=Path("/var/lib/ioconnect"),
+        log=Path("/var/log/ioconnect/ioconnect.log"),
+    )
+    assert (discover({}) == paths.site()) is (os.geteuid() == 0)
+
+
+def test_an_ordinary_user_has_folders_of_his_own() -> None:
+    """As platformdirs knows them, in the process's own environment."""
+    shown = ordinary_user.run(
+        "import platformdirs, platformdirs.unix, platformdirs.macos; from ioconnect.paths import discover",
+        "found = discover({})\nprint(found.config, found.state, found.log, sep='\\n')",
+        environ={"HOME": "/home/me", "XDG_CONFIG_HOME": "/home/me/conf", "XDG_STATE_HOME": "/home/me/state"},
+    )
+
+    config, state, log = map(Path, shown.splitlines())
+    assert config.name == "config.toml"
+    assert config.parent.name == state.name == "ioconnect"
+    assert log.name == "ioconnect.log"
+    assert all(Path("/home/me") in path.parents for path in (config, state, log))
