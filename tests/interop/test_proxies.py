@@ -91,10 +91,16 @@ def test_microsocks_before_a_jumphost_that_is_not_there(tmp_path: Path) -> None:
     assert "was refused by 127.0.0.1" in fault.message
 
 
-def test_a_proxy_of_the_other_kind_is_silent_and_the_hint_says_why(tmp_path: Path) -> None:
-    """Tinyproxy takes a SOCKS greeting for half a line, microsocks a CONNECT for half a greeting."""
-    with tinyproxy(tmp_path) as http, microsocks(tmp_path) as socks:
-        for proxy in (f"socks5://127.0.0.1:{http}", f"http://127.0.0.1:{socks}"):
-            with pytest.raises(NoAnswer) as caught:
-                dial(HostPort("127.0.0.1", 1), proxy=proxy, environ={}, deadline=time.monotonic() + 1)
-            assert "scheme" in caught.value.hint
+def test_http_with_a_socks_proxy_is_told(tmp_path: Path) -> None:
+    with microsocks(tmp_path) as port:
+        fault = refusal(HostPort("127.0.0.1", 1), f"http://127.0.0.1:{port}")
+
+    assert "does not answer as an HTTP proxy" in fault.message
+
+
+def test_socks_with_an_http_proxy_is_silence_and_the_hint_says_why(tmp_path: Path) -> None:
+    """Tinyproxy takes a SOCKS greeting for half a line, and waits for the rest."""
+    with tinyproxy(tmp_path) as port, pytest.raises(NoAnswer) as caught:
+        dial(HostPort("127.0.0.1", 1), proxy=f"socks5://127.0.0.1:{port}", environ={}, deadline=time.monotonic() + 1)
+
+    assert "scheme" in caught.value.hint

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.waiting import Waiting
 
 CHUNK = 64 << 10  # bytes held at most, each way
-LINGER = 5.0  # seconds to deliver what is held once the session has closed
+LINGER = 5.0  # seconds for the proxy to take what is held and to close, once the session has closed
 
 _WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
@@ -107,6 +107,7 @@ class _Pump:
         self._outbound = memoryview(b"")  # to the proxy
         self._inbound = memoryview(b"")  # to the session
         self._proxy_closed = False
+        self._goodbye_said = False
         self._ends_at: float | None = None  # monotonic seconds; set once the session has closed
         self._interests: dict[socket.socket, int] = {}
 
@@ -120,12 +121,20 @@ class _Pump:
     def _over(self) -> bool:
         if self._proxy_closed:
             return not self._inbound
-        return self._ends_at is not None and (not self._outbound or time.monotonic() >= self._ends_at)
+        return self._ends_at is not None and time.monotonic() >= self._ends_at
 
     def _turn(self) -> bool:
         """Move what can be moved in both directions; say whether anything was."""
         moved = self._write_inbound() if self._inbound else self._read_tls()
-        return (self._write_outbound() if self._outbound else self._read_plain()) or moved
+        if self._outbound:
+            return self._write_outbound() or moved
+        if self._ends_at is None:
+            return self._read_plain() or moved
+        if not self._goodbye_said:
+            # Closed at once, with bytes still coming in, TCP would reset, and the proxy lose what it has not read.
+            self._goodbye_said = True
+            self._tls.shutdown(socket.SHUT_WR)
+        return moved
 
     def _read_tls(self) -> bool:
         if self._proxy_closed:
@@ -141,8 +150,6 @@ class _Pump:
         return True
 
     def _read_plain(self) -> bool:
-        if self._ends_at is not None:
-            return False
         try:
             self._outbound = memoryview(self._plain.recv(CHUNK))
         except BlockingIOError:
