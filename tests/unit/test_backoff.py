@@ -1,0 +1,77 @@
+"""How long each class of failure waits; the figures are promises to the jumphost and to the user."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ioconnect.agent.backoff import PATIENT_AFTER, delay, soonest
+from ioconnect.errors import Disposition
+
+LAST_ROLL = 1.0 - 2**-53  # the greatest that random.random() returns
+
+rolls = st.floats(0.0, LAST_ROLL)
+failures = st.integers(1, 10_000)
+ages = st.floats(0.0, 1e7)
+
+
+def longest(disposition: Disposition, count: int, age: float = 0.0) -> float:
+    return delay(disposition, count, age, LAST_ROLL)
+
+
+def test_network_retries_double_to_five_seconds_then_after_five_minutes_to_fifteen() -> None:
+    assert [longest(Disposition.RETRY, n) for n in (1, 2, 3, 4, 9)] == pytest.approx([1, 2, 4, 5, 5])
+    assert longest(Disposition.RETRY, 50, PATIENT_AFTER - 1) == pytest.approx(5)
+    assert longest(Disposition.RETRY, 50, PATIENT_AFTER) == pytest.approx(15)
+
+
+@given(count=failures, age=ages)
+def test_network_retries_have_full_jitter(count: int, age: float) -> None:
+    """No part of the wait is fixed: agents that were cut off together come back one by one."""
+    assert delay(Disposition.RETRY, count, age, 0.0) == 0.0
+    assert delay(Disposition.RETRY, count, age, 0.5) == pytest.approx(longest(Disposition.RETRY, count, age) / 2)
+
+
+@given(age=ages, roll=rolls)
+def test_a_first_loss_is_retried_within_a_second(age: float, roll: float) -> None:
+    assert 0.0 <= delay(Disposition.RETRY, 1, age, roll) < 1.0
+
+
+@pytest.mark.parametrize("disposition", [Disposition.HOLD, Disposition.EXIT])
+def test_a_refusal_waits_thirty_seconds_and_doubles_to_fifteen_minutes(disposition: Disposition) -> None:
+    assert [delay(disposition, n, 0.0, 0.0) for n in range(1, 8)] == [30, 60, 120, 240, 480, 900, 900]
+
+
+@given(roll=rolls)
+def test_a_refused_key_is_tried_at_most_three_times_in_the_first_minute(roll: float) -> None:
+    tries = [0.0]
+    for count in range(1, 5):
+        tries.append(tries[-1] + delay(Disposition.HOLD, count, tries[-1], roll))
+
+    assert sum(moment < 60 for moment in tries) <= 3
+
+
+@given(count=failures, age=ages, roll=rolls)
+def test_every_class_keeps_its_range(count: int, age: float, roll: float) -> None:
+    ranges = {
+        Disposition.RETRY: (0, 15),
+        Disposition.CROWDED: (5, 20),
+        Disposition.ASK_AGAIN: (1, 5),
+        Disposition.PENALIZED: (60, 600),
+        Disposition.HOLD: (30, 900),
+        Disposition.EXIT: (30, 900),
+    }
+    assert set(ranges) == set(Disposition)
+    for disposition, (least, most) in ranges.items():
+        assert least <= delay(disposition, count, age, roll) <= most
+
+
+def test_penalties_double_to_ten_minutes() -> None:
+    assert [delay(Disposition.PENALIZED, n, 0.0, 0.0) for n in range(1, 6)] == [60, 120, 240, 480, 600]
+
+
+def test_no_event_brings_a_punished_agent_back_before_its_time() -> None:
+    assert soonest(Disposition.PENALIZED) >= 60
+    assert soonest(Disposition.HOLD) >= 30
+    assert all(soonest(disposition) > 0 for disposition in Disposition)

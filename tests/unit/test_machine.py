@@ -1,0 +1,426 @@
+"""The whole life of a tunnel: the table walked state by state and event by event, then the stories that matter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from ioconnect.agent import machine
+from ioconnect.agent.backoff import STABLE_AFTER
+from ioconnect.agent.events import (
+    AskForward,
+    Closed,
+    CloseSession,
+    Command,
+    DeadlinePassed,
+    Dial,
+    DropSession,
+    Granted,
+    Lost,
+    MachineEvent,
+    PortRefused,
+    Probe,
+    SignedIn,
+    Started,
+    StopRequested,
+    Woken,
+)
+from ioconnect.agent.machine import IllegalEvent, step
+from ioconnect.agent.tunnelstate import SHOWN, Phase, TunnelState
+from ioconnect.errors import (
+    AuthRefused,
+    ConnectionLost,
+    Disposition,
+    Fault,
+    IdentityUnreadable,
+    KeepaliveTimeout,
+    NameNotResolved,
+    Penalized,
+    PortBusy,
+    ReasonCode,
+    SystemRefused,
+    TooManyConnections,
+    Unreachable,
+)
+from ioconnect.status import State
+
+NOW = 1000.0
+BUSY = PortBusy("port 58115 on j is held by another session", hint="stop it")
+GONE = Unreachable("j: connection refused", hint="wait")
+REFUSED = AuthRefused("j refused the key", hint="register it")
+
+EVENTS: dict[type, MachineEvent] = {
+    Started: Started(),
+    SignedIn: SignedIn(),
+    Granted: Granted(58115),
+    PortRefused: PortRefused(BUSY),
+    Lost: Lost(GONE, unclean=False),
+    Closed: Closed(),
+    Woken: Woken("test"),
+    StopRequested: StopRequested(),
+    DeadlinePassed: DeadlinePassed(),
+}
+
+_up = TunnelState(900.0, attempts=1, was_connected=True)
+STATES: dict[Phase, TunnelState] = {
+    Phase.STOPPED: TunnelState(0.0),
+    Phase.DIALING: replace(_up, phase=Phase.DIALING, deadline=1020.0, tried_at=990.0),
+    Phase.ASKING: replace(_up, phase=Phase.ASKING, deadline=1020.0, tried_at=990.0),
+    Phase.CONNECTED: replace(_up, phase=Phase.CONNECTED, connected_at=900.0),
+    Phase.BACKOFF: replace(
+        _up, phase=Phase.BACKOFF, deadline=1001.0, wait=Disposition.RETRY, reason=GONE.reason, tried_at=990.0
+    ),
+    Phase.HELD: replace(
+        _up, phase=Phase.HELD, deadline=1020.0, wait=Disposition.HOLD, reason=REFUSED.reason, tried_at=990.0
+    ),
+    Phase.STANDBY: replace(
+        _up, phase=Phase.STANDBY, deadline=1002.0, wait=Disposition.ASK_AGAIN, reason=BUSY.reason, tried_at=990.0
+    ),
+    Phase.REASKING: replace(_up, phase=Phase.REASKING, deadline=1020.0, reason=BUSY.reason, tried_at=990.0),
+    Phase.STOPPING: replace(_up, phase=Phase.STOPPING, deadline=1005.0),
+}
+
+DIAL, ASK, PROBE, CLOSE, DROP = Dial(same_port=False), AskForward(), Probe(), CloseSession(), DropSession()
+Move = tuple[Phase, tuple[Command, ...]]
+
+LEGAL: dict[Phase, dict[type, Move]] = {
+    Phase.STOPPED: {
+        Started: (Phase.DIALING, (DIAL,)),
+        Woken: (Phase.STOPPED, ()),
+        StopRequested: (Phase.STOPPED, ()),
+    },
+    Phase.DIALING: {
+        SignedIn: (Phase.ASKING, ()),
+        Lost: (Phase.BACKOFF, ()),
+        Woken: (Phase.DIALING, (DIAL,)),
+        StopRequested: (Phase.STOPPING, (CLOSE,)),
+        DeadlinePassed: (Phase.BACKOFF, (DROP,)),
+    },
+    Phase.ASKING: {
+        Granted: (Phase.CONNECTED, ()),
+        PortRefused: (Phase.STANDBY, ()),
+        Lost: (Phase.BACKOFF, ()),
+        Woken: (Phase.ASKING, (PROBE,)),
+        StopRequested: (Phase.STOPPING, (CLOSE,)),
+        DeadlinePassed: (Phase.BACKOFF, (DROP,)),
+    },
+    Phase.CONNECTED: {
+        Lost: (Phase.BACKOFF, ()),
+        Woken: (Phase.CONNECTED, (PROBE,)),
+        StopRequested: (Phase.STOPPING, (CLOSE,)),
+    },
+    Phase.BACKOFF: {
+        Woken: (Phase.DIALING, (DIAL,)),
+        StopRequested: (Phase.STOPPED, ()),
+        DeadlinePassed: (Phase.DIALING, (DIAL,)),
+    },
+    Phase.HELD: {
+        Woken: (Phase.DIALING, (DIAL,)),
+        StopRequested: (Phase.STOPPED, ()),
+        DeadlinePassed: (Phase.DIALING, (DIAL,)),
+    },
+    Phase.STANDBY: {
+        Lost: (Phase.BACKOFF, ()),
+        Woken: (Phase.REASKING, (ASK,)),
+        StopRequested: (Phase.STOPPING, (CLOSE,)),
+        DeadlinePassed: (Phase.REASKING, (ASK,)),
+    },
+    Phase.REASKING: {
+        Granted: (Phase.CONNECTED, ()),
+        PortRefused: (Phase.STANDBY, ()),
+        Lost: (Phase.BACKOFF, ()),
+        Woken: (Phase.REASKING, (PROBE,)),
+        StopRequested: (Phase.STOPPING, (CLOSE,)),
+        DeadlinePassed: (Phase.BACKOFF, (DROP,)),
+    },
+    Phase.STOPPING: {
+        SignedIn: (Phase.STOPPING, ()),
+        Granted: (Phase.STOPPING, ()),
+        PortRefused: (Phase.STOPPING, ()),
+        Lost: (Phase.STOPPED, ()),
+        Closed: (Phase.STOPPED, ()),
+        Woken: (Phase.STOPPING, ()),
+        StopRequested: (Phase.STOPPED, (DROP,)),
+        DeadlinePassed: (Phase.STOPPED, (DROP,)),
+    },
+}
+
+
+def go(state: TunnelState, *events: MachineEvent, now: float = NOW, roll: float = 0.5) -> TunnelState:
+    """Return the state after the events, all at one moment."""
+    for event in events:
+        state, _ = step(state, event, now, roll)
+    return state
+
+
+def lost(fault: Fault = GONE, *, unclean: bool = False) -> Lost:
+    return Lost(fault, unclean=unclean)
+
+
+# --- the table
+
+
+def test_the_examples_cover_every_phase_and_event() -> None:
+    assert set(STATES) == set(LEGAL) == set(machine.TABLE) == set(SHOWN) == set(Phase)
+    assert set(EVENTS) == set(get_args(MachineEvent))
+    assert all(state.phase is phase for phase, state in STATES.items())
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("phase", Phase)
+def test_every_event_in_every_phase_moves_as_written_or_is_refused(phase: Phase, event: MachineEvent) -> None:
+    state = STATES[phase]
+    expected = LEGAL[phase].get(type(event))
+    if expected is None:
+        with pytest.raises(IllegalEvent, match=f"{type(event).__name__} while {phase.value}"):
+            step(state, event, NOW, 0.5)
+        return
+
+    after, commands = step(state, event, NOW, 0.5)
+
+    assert (after.phase, commands) == expected
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_every_state_has_a_way_on(phase: Phase) -> None:
+    """Where nobody else will speak, a deadline does; a tunnel that waits for nothing would be stuck."""
+    somebody_speaks = {Phase.CONNECTED, Phase.STOPPED}
+    assert (STATES[phase].deadline is not None) == (phase not in somebody_speaks)
+    for event in EVENTS.values():
+        if type(event) in LEGAL[phase]:
+            after = go(STATES[phase], event)
+            assert (after.deadline is not None) == (after.phase not in somebody_speaks)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_only_the_shown_state_counts_for_since(phase: Phase) -> None:
+    for event in EVENTS.values():
+        if type(event) in LEGAL[phase]:
+            before = STATES[phase]
+            after = go(before, event)
+            assert after.since == (before.since if after.shown is before.shown else NOW)
+
+
+# --- connecting and reasons
+
+
+def test_the_reason_stays_from_a_loss_until_the_port_is_granted_again() -> None:
+    state = go(STATES[Phase.CONNECTED], lost(KeepaliveTimeout("silent", hint="wait")))
+    seen = [state.reason]
+    for event in (DeadlinePassed(), SignedIn(), Granted(58115)):
+        state = go(state, event)
+        seen.append(state.reason)
+
+    assert [reason and reason.code for reason in seen] == [ReasonCode.KEEPALIVE_TIMEOUT] * 3 + [None]
+
+
+def test_attempts_count_dials_and_reconnects_count_returns() -> None:
+    state = go(TunnelState(0.0), Started(), lost(), DeadlinePassed(), SignedIn(), Granted(58115))
+    assert (state.attempts, state.reconnects) == (2, 0)
+
+    state = go(state, lost(), DeadlinePassed(), SignedIn(), Granted(58115))
+    assert (state.attempts, state.reconnects) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        (GONE, State.BACKOFF),
+        (NameNotResolved("no address for j", hint="DNS"), State.BACKOFF),
+        (TooManyConnections("j is crowded", hint="wait"), State.BACKOFF),
+        (Penalized("j punishes us", hint="wait"), State.BACKOFF),
+        (BUSY, State.BACKOFF),
+        (REFUSED, State.HELD),
+        (IdentityUnreadable("id is mode 0644", hint="chmod 600"), State.HELD),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_nothing_that_ends_a_session_ends_the_tunnel(fault: Fault, shown: State) -> None:
+    """Also a local fault in mid-life is waited out: somebody may mend it."""
+    state = go(STATES[Phase.DIALING], lost(fault))
+
+    assert (state.shown, state.reason) == (shown, fault.reason)
+    assert state.deadline is not None
+    assert go(state, DeadlinePassed()).shown is State.CONNECTING
+
+
+def test_a_fault_without_a_reason_code_is_shown_as_a_lost_connection() -> None:
+    state = go(STATES[Phase.DIALING], lost(SystemRefused("too many open files", hint="raise the limit")))
+
+    assert state.reason is not None
+    assert (state.reason.code, state.reason.message) == (ReasonCode.CONNECTION_LOST, "too many open files")
+
+
+# --- waiting
+
+
+def waited(state: TunnelState, now: float = NOW) -> float:
+    assert state.deadline is not None
+    return state.deadline - now
+
+
+def test_waits_grow_and_are_forgotten_only_by_a_tunnel_that_stays_up() -> None:
+    state = STATES[Phase.DIALING]
+    for _ in range(6):
+        state = go(state, lost(), DeadlinePassed())
+    brief = go(state, SignedIn(), Granted(58115))
+
+    early = go(brief, lost(ConnectionLost("reset", hint="")), now=NOW + STABLE_AFTER - 1, roll=0.9)
+    late = go(brief, lost(ConnectionLost("reset", hint="")), now=NOW + STABLE_AFTER, roll=0.9)
+
+    assert waited(early, NOW + STABLE_AFTER - 1) == pytest.approx(4.5)
+    assert waited(late, NOW + STABLE_AFTER) == pytest.approx(0.9)
+
+
+def test_network_trouble_between_two_refusals_does_not_excuse_them() -> None:
+    state = go(STATES[Phase.DIALING], lost(REFUSED), DeadlinePassed(), lost(), DeadlinePassed(), roll=0.0)
+    state = go(state, lost(REFUSED), roll=0.0)
+
+    assert waited(state) == 60
+
+
+def test_retries_slow_down_after_five_minutes_of_one_outage() -> None:
+    state = go(STATES[Phase.CONNECTED], lost(), roll=0.9)
+    for _ in range(8):
+        state = go(state, DeadlinePassed(), lost(), now=NOW + 200, roll=0.9)
+    assert waited(state, NOW + 200) == pytest.approx(4.5)
+
+    state = go(state, DeadlinePassed(), lost(), now=NOW + 301, roll=0.9)
+    assert waited(state, NOW + 301) == pytest.approx(13.5)
+
+
+def test_a_session_that_hangs_is_dropped_and_tried_again() -> None:
+    state, commands = step(STATES[Phase.ASKING], DeadlinePassed(), NOW, 0.5)
+
+    assert commands == (DROP,)
+    assert state.reason is not None
+    assert "no progress for 10 s" in state.reason.message
+
+
+# --- woken
+
+
+@pytest.mark.parametrize("phase", [Phase.BACKOFF, Phase.HELD])
+def test_a_persons_wish_drops_every_wait(phase: Phase) -> None:
+    state = replace(STATES[phase], tried_at=NOW - 0.01)
+
+    assert step(state, Woken("reconnect"), NOW, 0.5)[1] == (DIAL,)
+
+
+def test_a_flapping_link_does_not_hurry_a_refused_key() -> None:
+    state = go(STATES[Phase.DIALING], lost(REFUSED))
+    state = replace(state, tried_at=NOW, deadline=NOW + 480)
+    woken, commands = step(state, Woken("address changed", asked=False), NOW + 1, 0.5)
+
+    assert commands == ()
+    assert woken.deadline == NOW + 30
+    assert step(woken, Woken("address changed", asked=False), NOW + 31, 0.5)[1] == (DIAL,)
+
+
+def test_a_network_change_brings_a_waiting_tunnel_back_within_half_a_second() -> None:
+    state = replace(STATES[Phase.BACKOFF], tried_at=NOW - 0.1, deadline=NOW + 12)
+    woken = go(state, Woken("link up", asked=False))
+
+    assert waited(woken) == pytest.approx(0.4)
+
+
+def test_a_wake_never_prolongs_a_wait() -> None:
+    state = replace(STATES[Phase.HELD], tried_at=NOW - 1, deadline=NOW + 5)
+
+    assert waited(go(state, Woken("link up", asked=False))) == 5
+
+
+def test_a_dial_that_lost_its_first_packet_is_begun_anew_but_not_for_ever() -> None:
+    young = replace(STATES[Phase.DIALING], tried_at=NOW - 0.9)
+    assert step(young, Woken("link up", asked=False), NOW, 0.5) == (young, ())
+
+    state, dials, now = replace(STATES[Phase.DIALING], tried_at=NOW - 5), 0, NOW
+    while now < NOW + 60:
+        state, commands = step(state, Woken("link up", asked=False), now, 0.5)
+        dials += len(commands)
+        now += 0.25
+
+    assert 1 <= dials <= 7
+
+
+def test_a_network_change_leaves_a_dial_alone_after_a_refusal() -> None:
+    """An aborted sign-in counts as a failed one for sshd's penalties."""
+    state = replace(STATES[Phase.DIALING], refusals=1)
+
+    assert step(state, Woken("link up", asked=False), NOW, 0.5) == (state, ())
+    assert step(state, Woken("reconnect"), NOW, 0.5)[1] == (DIAL,)
+
+
+# --- the port
+
+
+def test_standby_stays_signed_in_and_asks_every_few_seconds() -> None:
+    """No new sign-in in ten minutes of a busy port, and an ask at least every 5 s."""
+    state, now, asks = go(STATES[Phase.ASKING], PortRefused(BUSY)), NOW, 0
+    while now < NOW + 600:
+        assert state.deadline is not None
+        assert 1 <= state.deadline - now <= 5
+        now = state.deadline
+        state, commands = step(state, DeadlinePassed(), now, (asks % 10) / 10)
+        assert commands == (ASK,)
+        state = go(state, PortRefused(BUSY), now=now)
+        asks += 1
+
+    assert state.attempts == 1
+    assert (state.shown, state.since) == (State.STANDBY, NOW)
+    assert go(state, DeadlinePassed(), Granted(58115), now=now).shown is State.CONNECTED
+
+
+def commands_of(state: TunnelState, *events: MachineEvent) -> list[Command]:
+    given: list[Command] = []
+    for event in events:
+        state, commands = step(state, event, NOW, 0.5)
+        given += commands
+    return given
+
+
+SAME, OTHER = Dial(same_port=True), Dial(same_port=False)
+TIMED_OUT = lost(Unreachable("j: timed out", hint=""))
+UNCLEAN = lost(KeepaliveTimeout("silent", hint=""), unclean=True)
+
+
+def test_after_a_clean_loss_any_port_will_do() -> None:
+    assert commands_of(STATES[Phase.CONNECTED], lost(), DeadlinePassed()) == [OTHER]
+
+
+def test_after_an_unclean_loss_the_remembered_port_comes_first_and_an_ordinary_one_after_it_failed() -> None:
+    again = (DeadlinePassed(), TIMED_OUT)
+    assert commands_of(STATES[Phase.CONNECTED], UNCLEAN, *again, *again, *again) == [SAME, OTHER, SAME]
+
+
+def test_a_failure_that_is_not_the_ports_fault_changes_no_port() -> None:
+    no_name = lost(NameNotResolved("no address", hint=""))
+    story = (UNCLEAN, DeadlinePassed(), no_name, DeadlinePassed(), no_name, DeadlinePassed())
+    assert commands_of(STATES[Phase.CONNECTED], *story) == [SAME, SAME, SAME]
+
+
+def test_an_ordinary_port_that_meets_our_own_dead_session_goes_back_to_the_remembered_one_once() -> None:
+    story = (UNCLEAN, DeadlinePassed(), TIMED_OUT, DeadlinePassed(), SignedIn(), PortRefused(BUSY))
+    assert commands_of(STATES[Phase.CONNECTED], *story) == [SAME, OTHER, SAME]
+    assert commands_of(
+        STATES[Phase.CONNECTED], *story, SignedIn(), PortRefused(BUSY), DeadlinePassed(), PortRefused(BUSY)
+    ) == [SAME, OTHER, SAME, ASK]
+    assert commands_of(
+        STATES[Phase.CONNECTED], *story, TIMED_OUT, DeadlinePassed(), SignedIn(), PortRefused(BUSY)
+    ) == [SAME, OTHER, SAME, OTHER]
+
+
+def test_a_port_refused_to_the_remembered_source_is_standby() -> None:
+    state = go(STATES[Phase.CONNECTED], UNCLEAN, DeadlinePassed(), SignedIn(), PortRefused(BUSY))
+
+    assert (state.shown, state.attempts) == (State.STANDBY, 2)
+
+
+def test_an_agent_that_starts_after_a_power_cut_begins_at_the_remembered_port() -> None:
+    assert commands_of(TunnelState(0.0), Started(same_port=True)) == [SAME]
+
+
+def test_a_failed_dial_is_no_unclean_loss() -> None:
+    assert commands_of(STATES[Phase.DIALING], lost(unclean=True), DeadlinePassed()) == [OTHER]
