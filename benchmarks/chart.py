@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from benchmarks.measures import MEASURES, OPENSSH, PLAIN
+from benchmarks.measures import MEASURES, OPENSSH, PLAIN, PROTOTYPE
 from benchmarks.report import number
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ text{font:12px system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif;fil
 
 def svg(samples: Samples, titles: Mapping[str, str], ours: str) -> str:
     """The chart of every charted measure that was taken of us and of OpenSSH; `titles` by key, in order."""
-    series = [ours, *(key for key in titles if key not in (ours, OPENSSH, PLAIN))]
+    series = [ours, *(key for key in titles if key not in (ours, OPENSSH, PLAIN, PROTOTYPE))]
     groups = [(m, _advantages(samples, m, series)) for m in MEASURES if m.charted]
     groups = [(measure, values) for measure, values in groups if ours in values]
     lowest, highest = _span([value for _, values in groups for value in values.values()])

@@ -22,6 +22,7 @@ STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 # Below the ports that the kernel gives to outgoing connections, so that no client takes one between look and use.
 _PORTS = range(15000, 32000)
+_handed_out: set[int] = set()
 
 
 class BenchmarkFailed(Exception):
@@ -37,13 +38,16 @@ class Command:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on."""
-    for port in random.sample(_PORTS, 200):
+    """A TCP port on loopback that nobody listens on, another one each time."""
+    for port in random.sample(_PORTS, 1000):
+        if port in _handed_out:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))
             except OSError:
                 continue
+            _handed_out.add(port)
             return port
     raise BenchmarkFailed("no free TCP port on loopback")
 
