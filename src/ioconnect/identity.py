@@ -21,6 +21,7 @@ __all__ = ["fingerprint", "generate", "keep_passphrase", "load", "passphrase_fro
 
 COMMENT = "integrateio-reverse-tunnel"
 _MAX_FILE = 64 << 10  # an ed25519 key has 400 bytes, the largest RSA key 13 KiB
+_REWRITE = "Check the passphrase; `ssh-keygen -p -Z aes256-ctr -f {}` writes the key with a cipher that can be read."
 _KEYGEN = "Run `ioconnect keygen` to make one."
 
 
@@ -108,7 +109,7 @@ def load(path: Path, *, passphrase: Callable[[], str] | None = None, credential:
     try:
         return privatekeys.decrypted(key, secret)
     except ValueError as error:
-        raise IdentityUnreadable(f"{path} {error}", hint="Check the passphrase with `ssh-keygen -y -f`.") from None
+        raise IdentityUnreadable(f"{path} {error}", hint=_REWRITE.format(path)) from None
 
 
 def fingerprint(public_line: str) -> str:

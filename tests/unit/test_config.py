@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rigs import ordinary_user
 
@@ -289,6 +289,7 @@ documents = st.recursive(
 )
 
 
+@settings(max_examples=40)  # each is a whole document
 @given(st.dictionaries(st.sampled_from(["schema", "agent", "tunnels"]) | st.text(), documents))
 def test_any_document_is_read_or_refused_with_its_faults(values: dict[str, object]) -> None:
     message = ""
