@@ -1,0 +1,221 @@
+"""A simulated world for the real supervisor: a clock that jumps to the next event, and scripted sessions.
+
+One thread, no sockets, no sleeps: a day passes in as long as its events take to compute.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ioconnect.agent.keeper import Surroundings
+from ioconnect.agent.sources import Sources
+from ioconnect.agent.supervisor import Supervisor
+from ioconnect.config import AgentSettings, Config, HostPort, Tunnel
+from ioconnect.paths import under
+from ioconnect.status import Snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ioconnect.agent.events import SessionEvent
+    from ioconnect.agent.inbox import Letter
+    from ioconnect.agent.traffic import Traffic
+    from ioconnect.errors import ExitCode
+    from ioconnect.paths import Paths
+
+Script = Callable[["ScriptedSession"], None]  # what the world does when a session begins to dial
+
+EPOCH = 1_790_000_000.0
+
+
+class NothingWillHappen(AssertionError):
+    """The supervisor waits for ever: fine for an idle agent, the end of a test."""
+
+
+class World:
+    """Clock, inbox and session factory in one."""
+
+    def __init__(self, on_dial: Script, *, seed: int = 1) -> None:
+        self.on_dial = on_dial
+        self.sessions: list[ScriptedSession] = []
+        self.wakes = 0  # times that the supervisor was woken
+        self._now = 0.0
+        self._random = random.Random(seed)
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._letters: list[Letter] = []
+
+    # Clock
+
+    def now(self) -> float:
+        return self._now
+
+    def wall(self) -> float:
+        return EPOCH + self._now
+
+    def roll(self) -> float:
+        return self._random.random()
+
+    # Inbox
+
+    def put(self, letter: Letter) -> None:
+        self._letters.append(letter)
+
+    def get(self, deadline: float | None) -> Letter | None:
+        """Jump to the next thing that happens, at most to the deadline."""
+        self.wakes += 1
+        while not self._letters:
+            due = self._agenda[0][0] if self._agenda else None
+            if deadline is not None and (due is None or deadline < due):
+                self._now = max(self._now, deadline)
+                return None
+            if due is None:
+                raise NothingWillHappen
+            moment, _, happen = heapq.heappop(self._agenda)
+            self._now = max(self._now, moment)
+            happen()
+        return self._letters.pop(0)
+
+    # the world
+
+    def after(self, seconds: float, happen: Callable[[], None]) -> None:
+        """Let something happen so many seconds from now."""
+        heapq.heappush(self._agenda, (self._now + seconds, next(self._order), happen))
+
+    def post(self, seconds: float, letter: Letter) -> None:
+        """Put a letter into the inbox so many seconds from now."""
+        self.after(seconds, lambda: self.put(letter))
+
+    def __call__(
+        self,
+        tunnel: Tunnel,
+        settings: AgentSettings,
+        _paths: Paths,
+        traffic: Traffic,
+        report: Callable[[SessionEvent], None],
+        *,
+        source: tuple[str, int] | None,
+    ) -> ScriptedSession:
+        """Make a session, as `agent.sessions.SessionFactory`."""
+        return ScriptedSession(self, tunnel, settings, traffic, report, source=source)
+
+
+class ScriptedSession:
+    """A session that does what the world's script says; `said` is what the supervisor told it."""
+
+    def __init__(
+        self,
+        world: World,
+        tunnel: Tunnel,
+        settings: AgentSettings,
+        traffic: Traffic,
+        report: Callable[[SessionEvent], None],
+        *,
+        source: tuple[str, int] | None,
+    ) -> None:
+        self.world = world
+        self.tunnel = tunnel
+        self.settings = settings
+        self.traffic = traffic
+        self.report = report
+        self.source = source
+        self.local_address: tuple[str, int] | None = source or ("192.0.2.1", 40000 + len(world.sessions))
+        self.host_key: str | None = "SHA256:simulated"
+        self.began = world.now()
+        self.said: list[str] = []
+        self.stuck_since: float | None = None
+        self.on_close: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        self.world.sessions.append(self)
+        self.world.on_dial(self)
+
+    def says(self, *events: SessionEvent, after: float = 0.0) -> None:
+        """Report the events so many seconds from now, one after another."""
+        for event in events:
+            self.world.after(after, lambda event=event: self.report(event))
+
+    def ask_forward(self) -> None:
+        self.said.append("ask_forward")
+
+    def probe(self) -> None:
+        self.said.append("probe")
+
+    def close(self) -> None:
+        self.said.append("close")
+        self.on_close()
+
+    def kill(self) -> None:
+        self.said.append("kill")
+
+    def alive_at(self) -> float:
+        return self.world.now() if self.stuck_since is None else self.stuck_since
+
+
+class Witness:
+    """Takes the place of the publisher and of the daemon around the supervisor; nothing is written."""
+
+    def __init__(self, world: World, config: Config) -> None:
+        self.world = world
+        self.config = config
+        self.beat_every: float | None = None
+        self.wanted: tuple[str, ...] = ()
+        self.heard: list[str] = []
+        self.published_at: list[float] = []
+        self.load: Callable[[], Config] = lambda: self.config
+
+    def publish(self, keepers: object) -> Snapshot:
+        for keeper in keepers:  # type: ignore[attr-defined]
+            keeper.traffic.stirred = False
+        self.published_at.append(self.world.now())
+        return Snapshot(running=True, pid=1, version="0", started_at=None, tunnels=())
+
+    def requested(self) -> tuple[str, ...]:
+        return self.wanted
+
+    def published(self, _snapshot: Snapshot) -> None:
+        self.heard.append("published")
+
+    def stopping(self) -> None:
+        self.heard.append("stopping")
+
+    def reloading(self) -> None:
+        self.heard.append("reloading")
+
+    def reloaded(self) -> None:
+        self.heard.append("reloaded")
+
+    def beat(self) -> None:
+        self.heard.append("beat")
+
+
+def tunnel(name: str = "orders", port: int = 58115) -> Tunnel:
+    """Return a tunnel that is complete but leads nowhere."""
+    return Tunnel(name, HostPort("jumphost.test", port), HostPort("localhost", 3306))
+
+
+class Simulation:
+    """A supervisor in a world of its own."""
+
+    def __init__(self, on_dial: Script, *tunnels: Tunnel, folder: Path, seed: int = 1) -> None:
+        self.world = World(on_dial, seed=seed)
+        self.config = Config(AgentSettings(), tunnels or (tunnel(),))
+        self.witness = Witness(self.world, self.config)
+        around = Surroundings(under(folder), self.world, self.world, self.world, Sources(folder / "sources.json"))
+        self.supervisor = Supervisor(self.config, around, self.witness, self.witness)  # type: ignore[arg-type]
+
+    def run(self) -> ExitCode:
+        """Run until the supervisor is told to stop."""
+        return self.supervisor.run()
+
+    def run_until_idle(self) -> None:
+        """Run until nothing will ever happen any more."""
+        try:
+            self.supervisor.run()
+        except NothingWillHappen:
+            return
+        raise AssertionError("the supervisor stopped by itself")

@@ -1,0 +1,376 @@
+"""The main loop with scripted sessions: commands carried out, the past ignored, nobody woken for nothing."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs.simulated import ScriptedSession, Simulation, tunnel
+
+from ioconnect.agent.events import Closed, Granted, Lost, PortRefused, SignedIn, Stirred, Woken
+from ioconnect.agent.inbox import Reconnect, Reload, Report, Stop
+from ioconnect.agent.machine import STOP_PATIENCE
+from ioconnect.agent.tunnelstate import Phase
+from ioconnect.errors import (
+    AuthRefused,
+    ConfigFault,
+    ConfigInvalid,
+    ExitCode,
+    KeepaliveTimeout,
+    PortBusy,
+    Unreachable,
+)
+from ioconnect.status import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UP = (SignedIn(), Granted(58115))
+GONE = Lost(Unreachable("jumphost.test: no route", hint="wait"), unclean=False)
+DEAD = Lost(KeepaliveTimeout("jumphost.test has not answered for 20 s", hint="wait"), unclean=True)
+
+
+def connects(session: ScriptedSession) -> None:
+    """Let every dial succeed, and leave politely."""
+    session.says(*UP, after=0.1)
+    session.on_close = lambda: session.says(Closed(), after=0.05)
+
+
+def state(simulation: Simulation, name: str = "orders") -> State:
+    return simulation.supervisor.keepers[name].state.shown
+
+
+def test_a_connected_agent_wakes_nobody(tmp_path: Path) -> None:
+    """Neither a timer nor a poll: after the connection is up, nothing happens for ever."""
+    simulation = Simulation(connects, folder=tmp_path)
+    simulation.run_until_idle()
+
+    assert state(simulation) is State.CONNECTED
+    assert simulation.world.wakes == 3  # signed in, granted, and the one that waits for ever
+    assert simulation.world.now() == pytest.approx(0.1)
+
+
+def test_a_loss_is_followed_by_a_new_session_within_a_second(tmp_path: Path) -> None:
+    def script(session: ScriptedSession) -> None:
+        connects(session)
+        if len(session.world.sessions) == 1:
+            session.says(GONE, after=100)
+
+    simulation = Simulation(script, folder=tmp_path)
+    simulation.run_until_idle()
+
+    assert [100 < session.began <= 101 for session in simulation.world.sessions] == [False, True]
+    assert state(simulation) is State.CONNECTED
+
+
+def test_what_an_old_session_still_says_does_not_count(tmp_path: Path) -> None:
+    def script(session: ScriptedSession) -> None:
+        connects(session)
+        if len(session.world.sessions) == 1:
+            session.says(DEAD, after=10)
+            session.says(*UP, GONE, after=50)
+
+    simulation = Simulation(script, folder=tmp_path)
+    simulation.run_until_idle()
+
+    assert len(simulation.world.sessions) == 2
+    assert state(simulation) is State.CONNECTED
+
+
+def test_stop_closes_every_session_and_waits_for_them(tmp_path: Path) -> None:
+    simulation = Simulation(connects, tunnel("a", 1), tunnel("b", 2), folder=tmp_path)
+    simulation.world.post(5, Stop(ExitCode.INTERRUPTED))
+
+    assert simulation.run() is ExitCode.INTERRUPTED
+    assert [session.said for session in simulation.world.sessions] == [["close"], ["close"]]
+    assert simulation.world.now() == pytest.approx(5.05)
+    assert "stopping" in simulation.witness.heard
+
+
+def test_a_session_that_does_not_leave_is_dropped_after_the_patience(tmp_path: Path) -> None:
+    simulation = Simulation(lambda session: session.says(*UP), folder=tmp_path)
+    simulation.world.post(10, Stop())
+
+    assert simulation.run() is ExitCode.OK
+    assert simulation.world.sessions[0].said == ["close", "kill"]
+    assert simulation.world.now() == 10 + STOP_PATIENCE
+
+
+def test_a_second_stop_drops_at_once(tmp_path: Path) -> None:
+    simulation = Simulation(lambda session: session.says(*UP), folder=tmp_path)
+    simulation.world.post(10, Stop(ExitCode.OK))
+    simulation.world.post(11, Stop(ExitCode.INTERRUPTED))
+
+    assert simulation.run() is ExitCode.OK
+    assert simulation.world.now() == 11
+
+
+def test_stop_while_waiting_to_dial_is_immediate(tmp_path: Path) -> None:
+    refused = Lost(AuthRefused("the key is not accepted", hint="register it"), unclean=False)
+    simulation = Simulation(lambda session: session.says(refused), folder=tmp_path)
+    simulation.world.post(10, Stop())
+    simulation.run()
+
+    assert simulation.world.now() == 10
+
+
+def test_reconnect_tries_the_named_tunnel_now_and_leaves_the_others(tmp_path: Path) -> None:
+    refused = Lost(AuthRefused("the key is not accepted", hint="register it"), unclean=False)
+    simulation = Simulation(lambda session: session.says(refused), tunnel("a", 1), tunnel("b", 2), folder=tmp_path)
+    simulation.witness.wanted = ("b",)
+    simulation.world.post(5, Reconnect())
+    simulation.world.post(6, Stop())
+    simulation.run()
+
+    assert [(s.tunnel.name, s.began) for s in simulation.world.sessions] == [("a", 0), ("b", 0), ("b", 5)]
+
+
+def test_a_network_change_probes_what_is_connected(tmp_path: Path) -> None:
+    simulation = Simulation(connects, folder=tmp_path)
+    simulation.world.post(5, Woken("the address changed", asked=False))
+    simulation.run_until_idle()
+
+    assert simulation.world.sessions[0].said == ["probe"]
+
+
+def test_standby_asks_on_the_same_session(tmp_path: Path) -> None:
+    busy = PortRefused(PortBusy("held", hint="wait"))
+
+    def script(session: ScriptedSession) -> None:
+        session.says(SignedIn(), busy)
+        session.says(Granted(58115), after=30)
+        session.ask_forward = lambda: asked(session)  # type: ignore[method-assign]
+
+    def asked(session: ScriptedSession) -> None:
+        session.said.append("ask_forward")
+        if session.world.now() < 25:
+            session.says(busy, after=0.1)
+
+    simulation = Simulation(script, folder=tmp_path)
+    simulation.run_until_idle()
+
+    session = simulation.world.sessions[0]
+    assert len(simulation.world.sessions) == 1
+    assert 5 <= session.said.count("ask_forward") <= 25
+    assert state(simulation) is State.CONNECTED
+
+
+# --- the source port
+
+
+def sources_of(simulation: Simulation) -> list[tuple[str, int] | None]:
+    return [session.source for session in simulation.world.sessions]
+
+
+def test_an_unclean_loss_dials_from_the_port_that_had_the_forward(tmp_path: Path) -> None:
+    def script(session: ScriptedSession) -> None:
+        connects(session)
+        if len(session.world.sessions) < 3:
+            session.says(DEAD if len(session.world.sessions) == 1 else GONE, after=60)
+
+    simulation = Simulation(script, folder=tmp_path)
+    simulation.run_until_idle()
+    first = simulation.world.sessions[0].local_address
+
+    assert sources_of(simulation) == [None, first, None]  # the second loss was a clean one
+
+
+def test_the_port_is_remembered_over_a_power_cut_and_forgotten_by_a_clean_stop(tmp_path: Path) -> None:
+    before = Simulation(connects, folder=tmp_path)
+    before.run_until_idle()  # and is never heard of again
+
+    after = Simulation(connects, folder=tmp_path)
+    after.world.post(10, Stop())
+    after.run()
+
+    assert sources_of(after) == [before.world.sessions[0].local_address]
+
+    third = Simulation(connects, folder=tmp_path)
+    third.run_until_idle()
+    assert sources_of(third) == [None]
+
+
+def test_a_damaged_memory_of_ports_is_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "sources.json").write_text('{"jumphost.test:58115 50683": ["x", 99999]}')
+    simulation = Simulation(connects, folder=tmp_path)
+    simulation.run_until_idle()
+
+    assert sources_of(simulation) == [None]
+
+
+# --- reload
+
+
+def reloaded(simulation: Simulation, *tunnels: object, at: float = 10.0, **settings: object) -> Simulation:
+    agent = replace(simulation.config.agent, **settings)  # type: ignore[arg-type]
+    config = replace(simulation.config, agent=agent, tunnels=tunnels)  # type: ignore[arg-type]
+    simulation.witness.config = config
+    simulation.world.post(at, Reload())
+    return simulation
+
+
+def test_reload_adds_removes_and_changes_without_touching_the_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ioconnect")
+    kept, gone, old = tunnel("kept", 1), tunnel("gone", 2), tunnel("changed", 3)
+    simulation = Simulation(connects, kept, gone, old, folder=tmp_path)
+    reloaded(simulation, kept, replace(old, max_connections=1), tunnel("added", 4)).run_until_idle()
+
+    story = [(s.tunnel.name, s.began, s.said) for s in simulation.world.sessions]
+    assert story[:3] == [("kept", 0, []), ("gone", 0, ["close"]), ("changed", 0, ["close"])]
+    assert story[3:] == [("added", 10, []), ("changed", pytest.approx(10.05), [])]
+    assert set(simulation.supervisor.keepers) == {"kept", "changed", "added"}
+    assert simulation.supervisor.keepers["changed"].state.attempts == 2
+    assert "reload: added added; changed changed; removed gone" in caplog.messages
+    assert simulation.witness.heard.count("reloaded") == 1
+
+
+def test_a_changed_agent_setting_restarts_only_whom_it_concerns(tmp_path: Path) -> None:
+    own = replace(tunnel("own", 1), identity=tmp_path / "own_key")
+    simulation = Simulation(connects, own, tunnel("shared", 2), folder=tmp_path)
+    reloaded(simulation, own, tunnel("shared", 2), identity=tmp_path / "new_key").run_until_idle()
+
+    assert [s.tunnel.name for s in simulation.world.sessions] == ["own", "shared", "shared"]
+
+
+def test_a_faulty_configuration_changes_nothing_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> object:
+        raise ConfigInvalid("config.toml is faulty", faults=(ConfigFault("tunnels.orders.ssh_prot", "unknown key"),))
+
+    simulation = Simulation(connects, folder=tmp_path)
+    simulation.witness.load = broken  # type: ignore[assignment]
+    simulation.world.post(10, Reload())
+    simulation.run_until_idle()
+
+    assert simulation.world.sessions[0].said == []
+    assert simulation.witness.heard.count("reloaded") == 1
+    assert "reload refused, going on as before: tunnels.orders.ssh_prot: unknown key" in caplog.messages
+
+
+def test_a_second_reload_while_a_tunnel_leaves_lets_it_leave_cleanly(tmp_path: Path) -> None:
+    simulation = Simulation(connects, folder=tmp_path)
+    reloaded(simulation, replace(tunnel(), max_connections=1))
+    simulation.world.post(10.01, Reload())
+    simulation.world.after(10.005, lambda: reloaded(simulation, replace(tunnel(), max_connections=2), at=0.005))
+    simulation.run_until_idle()
+
+    assert [s.said for s in simulation.world.sessions] == [["close"], []]
+    assert simulation.world.sessions[-1].tunnel.max_connections == 2
+
+
+def test_reload_tries_a_held_tunnel_at_once(tmp_path: Path) -> None:
+    """Whoever reloads has just changed something: perhaps the key."""
+    refused = Lost(AuthRefused("the key is not accepted", hint="register it"), unclean=False)
+    simulation = Simulation(lambda session: session.says(refused), folder=tmp_path)
+    reloaded(simulation, tunnel(), at=5)
+    simulation.world.post(6, Stop())
+    simulation.run()
+
+    assert [s.began for s in simulation.world.sessions] == [0, 5]
+
+
+# --- publishing and the watchdog
+
+
+def test_traffic_is_published_at_most_once_a_second_and_at_the_latest_a_second_later(tmp_path: Path) -> None:
+    simulation = Simulation(connects, folder=tmp_path)
+    for tenth in range(10, 60):
+        simulation.world.after(tenth / 10, lambda: simulation.world.sessions[0].report(Stirred()))
+    simulation.run_until_idle()
+
+    moments = [moment for moment in simulation.witness.published_at if moment >= 1]
+    assert len(moments) <= 7
+    assert all(0.999 <= later - earlier <= 1.2 for earlier, later in itertools.pairwise(moments))
+    assert 5.9 <= moments[-1] <= 7
+
+
+def test_the_watchdog_is_fed_while_every_loop_turns_and_only_then(tmp_path: Path) -> None:
+    simulation = Simulation(connects, folder=tmp_path)
+    simulation.witness.beat_every = 10.0
+    simulation.world.post(100, Stop())
+
+    def freeze() -> None:
+        simulation.world.sessions[0].stuck_since = simulation.world.now()
+
+    simulation.world.after(45, freeze)
+    simulation.run()
+
+    # 0, 10 … 70: at 80 the loop has stood still for 35 s
+    assert simulation.witness.heard.count("beat") == 8
+
+
+# --- what must never happen
+
+
+def test_a_factory_that_fails_is_a_loss_like_another(tmp_path: Path) -> None:
+    def script(session: ScriptedSession) -> None:
+        if len(session.world.sessions) < 3:
+            raise RuntimeError("can't start new thread")
+        connects(session)
+
+    simulation = Simulation(script, folder=tmp_path)
+    simulation.run_until_idle()
+
+    assert state(simulation) is State.CONNECTED
+
+
+def test_an_impossible_report_costs_the_session_never_the_tunnel(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script(session: ScriptedSession) -> None:
+        session.says(*((Closed(),) if len(session.world.sessions) == 1 else UP))
+
+    simulation = Simulation(script, folder=tmp_path)
+    simulation.run_until_idle()
+
+    assert state(simulation) is State.CONNECTED
+    assert any("a bug: Closed while dialing" in message for message in caplog.messages)
+
+
+def test_a_report_about_a_tunnel_that_was_removed_is_ignored(tmp_path: Path) -> None:
+    simulation = Simulation(connects, folder=tmp_path)
+    simulation.world.post(1, Report("nobody", 1, GONE))
+    simulation.run_until_idle()
+
+    assert simulation.supervisor.keepers["orders"].state.phase is Phase.CONNECTED
+
+
+# --- the log
+
+
+def test_an_outage_is_a_line_at_its_beginning_at_each_new_reason_and_at_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ioconnect")
+    refused = Lost(AuthRefused("the key is not accepted", hint="register it"), unclean=False)
+
+    def script(session: ScriptedSession) -> None:
+        number, now = len(session.world.sessions), session.world.now()
+        if number == 1:
+            session.says(*UP)
+            session.says(DEAD, after=3600)
+        elif now < 3900:
+            session.says(GONE, after=0.2)
+        elif now < 4000:
+            session.says(refused, after=0.2)
+        else:
+            session.says(*UP, after=0.2)
+
+    simulation = Simulation(script, folder=tmp_path)
+    simulation.run_until_idle()
+
+    lines = [message.split(": ", 1)[1] for message in caplog.messages]
+    assert len(simulation.world.sessions) > 30
+    assert len(lines) == 6
+    assert lines[0] == "connecting"
+    assert lines[1] == "connected after 0.0 s, dial number 1"
+    assert lines[2].startswith(
+        "backoff, lost after 1 h 0 min: jumphost.test has not answered for 20 s [keepalive_timeout]"
+    )
+    assert "[unreachable]" in lines[3]
+    assert lines[4].startswith("held, not connected for 5 min ")
+    assert "connected again after" in lines[5]
