@@ -55,6 +55,7 @@ class Sshd:
         self.authorized_keys = folder / "authorized_keys"
         self.authorized_keys.touch()
         self._process: subprocess.Popen[bytes] | None = None
+        self._permits: dict[str, list[int]] = {}  # public key → ports that it may listen on
         self._outlived: list[int] = []  # sessions whose listener we ended
 
     def make_key(self, name: str) -> Path:
@@ -135,13 +136,16 @@ class Sshd:
         processes.signal_all(self.session_pids(), signal.SIGCONT)
 
     def authorize(self, public_key: str, *ports: int) -> None:
-        """Let the key (a line as in id_ed25519.pub) ask for these ports of localhost, and do nothing else."""
-        permits = "".join(f',permitlisten="localhost:{port}"' for port in ports)
-        with self.authorized_keys.open("a") as file:
-            file.write(f"restrict,port-forwarding{permits} {public_key.strip()}\n")
+        """Let the key (a line as in id_ed25519.pub) ask for these ports of localhost too, and do nothing else."""
+        self._permits.setdefault(public_key.strip(), []).extend(ports)  # of a key's lines sshd obeys the first only
+        with self.authorized_keys.open("w") as file:
+            for key, permitted in self._permits.items():
+                listens = "".join(f',permitlisten="localhost:{port}"' for port in permitted)
+                file.write(f"restrict,port-forwarding{listens} {key}\n")
 
     def revoke_all(self) -> None:
         """Forget every authorized key; sessions that are there go on."""
+        self._permits = {}
         self.authorized_keys.write_text("")
 
     def swap_host_key(self) -> None:
