@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.errors import ExitCode, Fault
+from ioconnect.errors import AgentNotRunning, ExitCode, Fault, IdentityMissing, IdentityUnreadable
 from ioconnect.selection import chosen, tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import MutableMapping, Sequence
 
     from ioconnect.call import Call
 
@@ -29,10 +32,16 @@ def run(call: Call, names: Sequence[str], ready_fd: int | None) -> ExitCode:
 
 def start(call: Call, names: Sequence[str], wait: float) -> ExitCode:
     """Start the agent in the background and wait until all is connected, at most `wait` seconds."""
-    from ioconnect.agent import launch  # noqa: PLC0415
+    from ioconnect.agent import launch, lock  # noqa: PLC0415
 
-    wanted = chosen(call.config, names) if names else ()
-    outcome = launch.start(call.paths, [*_options(call), "up", *wanted], wait=wait, progress=call.terminal.say)
+    wanted = ["--", *chosen(call.config, names)] if names else []
+    _make_absolute(os.environ)
+    try:
+        outcome = launch.start(call.paths, [*_options(call), "up", *wanted], wait=wait, progress=call.terminal.say)
+    except KeyboardInterrupt:
+        if lock.holder(call.paths.lock) is not None:
+            call.terminal.say("\nThe agent goes on in the background; ioconnect down ends it.")
+        raise
     if outcome.code is not ExitCode.OK:
         fault = Fault(outcome.message, hint=outcome.hint)
         fault.exit_code = outcome.code
@@ -50,10 +59,19 @@ def stop(call: Call) -> None:
 
 
 def reload(call: Call) -> None:
-    """Make the agent read the configuration again. Raises ConfigInvalid before it is told, AgentNotRunning."""
-    from ioconnect.agent import launch  # noqa: PLC0415
+    """Make the agent read the configuration again.
 
-    chosen(call.config, ())
+    Raises AgentNotRunning, and what the agent would refuse, before it is told: ConfigInvalid, HostKeyUnpinned.
+    """
+    from ioconnect.agent import launch, lock, preflight  # noqa: PLC0415
+
+    if lock.holder(call.paths.lock) is None:
+        raise AgentNotRunning("the agent is not running", hint=launch.NOT_RUNNING)
+    config = call.config
+    chosen(config, ())
+    # A service may have its identity from where we cannot look: that is for the agent to judge.
+    with contextlib.suppress(IdentityMissing, IdentityUnreadable):
+        preflight.check(config, call.paths)
     launch.signal_agent(call.paths, signal.SIGHUP)
     call.terminal.say("The agent reads its configuration again.")
 
@@ -62,12 +80,17 @@ def reconnect(call: Call, name: str | None) -> None:
     """Make the agent try now. Raises UsageFault if there is no tunnel of that name, AgentNotRunning."""
     from ioconnect.agent import launch  # noqa: PLC0415
 
-    if name is not None:
-        tunnel(call.config, name)
-    launch.signal_agent(call.paths, signal.SIGUSR1)
+    launch.reconnect(call.paths, None if name is None else tunnel(call.config, name).name)
     call.terminal.say("The agent tries now.")
 
 
 def _options(call: Call) -> list[str]:
     options = ["-v"] * call.verbose
     return options if call.config_file is None else ["--config", str(call.config_file.absolute()), *options]
+
+
+def _make_absolute(environ: MutableMapping[str, str]) -> None:
+    """Make what the environment says of files true in `/` too, where the agent runs."""
+    for name in ("IOCONNECT_HOME", "IOCONNECT_CONFIG"):
+        if environ.get(name):
+            environ[name] = str(Path(environ[name]).expanduser().absolute())
