@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import chart, contestants, machine, postgres, report, stages
 from benchmarks.jumphost import jumphost
 from benchmarks.loads import QUICK, Sizes
-from benchmarks.measures import IOCONNECT
+from benchmarks.measures import EVERYONE, IOCONNECT
 from benchmarks.processes import BenchmarkFailed
 from benchmarks.samples import Samples
 
@@ -21,7 +21,7 @@ _HERE = Path(__file__).parent
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 if ours failed anything or the jumphost did not start."""
+    """Run what the command line asks for; 1 if ours failed anything, or a whole stage did, or there is no jumphost."""
     # A polite end from outside unwinds like any other, so nothing that we started outlives us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = _options()
@@ -31,7 +31,7 @@ def main() -> int:
         raise SystemExit(f"{options.ours} does not take part")
     samples = Samples()
     if postgres.programs() is None:
-        samples.fail("everyone", "pgbench", "left out: PostgreSQL is not installed")
+        samples.fail("PostgreSQL", "pgbench", "left out: not installed")
     for key in options.contestants or ():
         if key not in {one.key for one in everyone}:
             samples.fail(key, "everything", "left out: unknown or not installed")
@@ -60,7 +60,7 @@ def main() -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "RESULTS.md").write_text(text, encoding="utf-8")
         (options.out / "chart.svg").write_text(chart.svg(samples, titles, options.ours), encoding="utf-8")
-    return 1 if any(failure.startswith(f"{options.ours}:") for failure in samples.failures) else 0
+    return 1 if any(failure.startswith((f"{options.ours}:", f"{EVERYONE}:")) for failure in samples.failures) else 0
 
 
 def _options() -> argparse.Namespace:

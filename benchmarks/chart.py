@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.measures import Measure
     from benchmarks.samples import Samples
 
+_TITLE = "Times as good as OpenSSH’s client with its default cipher (longer is better)"
 _WIDTH, _LEFT, _RIGHT = 860, 330, 60  # the plot is between the margins
 _LABELS = 290  # where the rows' names end
 _TOP, _BAR, _GAP = 70, 11, 14
@@ -59,9 +60,6 @@ def svg(samples: Samples, titles: Mapping[str, str], ours: str) -> str:
     box = f'viewBox="0 0 {_WIDTH} {y + _FOOT}" width="{_WIDTH}" height="{y + _FOOT}"'
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img" aria-label="{escape(_TITLE)}">'
     return "\n".join([opening, f"<style>{_STYLE}</style>", *head, *body, one, "</svg>"]) + "\n"
-
-
-_TITLE = "Times as good as OpenSSH’s client with its default cipher (longer is better)"
 
 
 def _advantages(samples: Samples, measure: Measure, series: Sequence[str]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 # The contestants' keys.
 IOCONNECT, OPENSSH, OPENSSH_GCM = "ioconnect", "openssh", "openssh-gcm"
 ASYNCSSH, PLAIN, PROTOTYPE = "asyncssh", "tcp", "prototype"
+EVERYONE = "everyone"  # what failed before any of them had its turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import gauges, loads, postgres
 from benchmarks.contestants import KEEPALIVE_SECONDS, Contestant, Entry, entered
-from benchmarks.measures import PLAIN
+from benchmarks.measures import EVERYONE, PLAIN
 from benchmarks.processes import BenchmarkFailed, companion
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _attempt(run: Run, name: str, stage: Callable[[], None]) -> None:
     try:
         stage()
     except _TROUBLE as error:
-        run.samples.fail("everyone", name, str(error) or type(error).__name__)
+        run.samples.fail(EVERYONE, name, str(error) or type(error).__name__)
 
 
 def near(run: Run, jumphost: Jumphost, endpoint: int) -> None:
