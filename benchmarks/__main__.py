@@ -21,7 +21,7 @@ _HERE = Path(__file__).parent
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 if ours failed anything, or a whole stage did, or there is no jumphost."""
+    """Run what the command line asks for; 1 if ours failed anything, or a whole stage did, or nothing could start."""
     # A polite end from outside unwinds like any other, so nothing that we started outlives us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = _options()
