@@ -15,7 +15,9 @@ SLICE = 0.2  # seconds; where shutdown does not wake accept (macOS), how soon a 
 
 
 class Listener:
-    """Listens on `host`:`port` (0: any) from construction on, and accepts once started. Raises OSError.
+    """Listens on `host`:`port` (0: any) from construction on, and accepts once started.
+
+    Raises OSError, and OverflowError for a port that is none.
 
     `accepted(sock, peer)` runs in the accepting thread and owns the socket.
     """
@@ -27,7 +29,7 @@ class Listener:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._sock.bind((host, port))
             self._sock.listen(BACKLOG)
-        except OSError:
+        except (OSError, OverflowError):
             self._sock.close()
             raise
         self.host, self.port = self._sock.getsockname()[:2]

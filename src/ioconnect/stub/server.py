@@ -113,7 +113,7 @@ class Stub:
         return json.dumps({**facts, "fingerprint": key.fingerprint, "token": self.token})
 
     def _authorized_by_file(self, blob: bytes) -> Grant | None:
-        """Return what authorized_keys grants the key, read anew; the ports of several lines add up."""
+        """Return what authorized_keys grants the key, read anew; of several lines the first counts, as in sshd."""
         if self.authorized_keys is None or not self.authorized_keys.exists():
             return None
         try:
@@ -124,14 +124,7 @@ class Stub:
         grants, complaints = parse_authorized_keys(content)
         for complaint in complaints:
             log.warning("%s: %s", self.authorized_keys, escaped(complaint))
-        mine = [grant for grant in grants if grant.key.blob == blob]
-        return next((grant for grant in mine if grant.ports is None), None) or _sum_of(mine)
-
-
-def _sum_of(grants: list[Grant]) -> Grant | None:
-    if not grants:
-        return None
-    return type(grants[0])(grants[0].key, frozenset[int]().union(*(grant.ports or () for grant in grants)))
+        return next((grant for grant in grants if grant.key.blob == blob), None)
 
 
 def _kept_token(path: Path) -> str:
