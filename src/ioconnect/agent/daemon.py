@@ -30,6 +30,7 @@ from ioconnect.agent.sources import Sources
 from ioconnect.agent.supervisor import Supervisor
 from ioconnect.errors import ConfigInvalid, ExitCode, Fault
 from ioconnect.escape import escaped
+from ioconnect.paths import public_status
 from ioconnect.status import overall, timestamp
 
 if TYPE_CHECKING:
@@ -52,17 +53,16 @@ def run(
     ready_fd: int | None = None,
     to_file: bool = False,
     verbose: int = 0,
-    factory: SessionFactory | None = None,
 ) -> ExitCode:
     """Keep the named tunnels (none named: all, also those that a reload brings) up until a signal says otherwise.
 
     Call in the main thread. Blocks; returns OK after SIGTERM, or if an agent runs already (and says so),
     INTERRUPTED after SIGINT, SOFTWARE if one of our threads died. Raises the Fault of a local error, nothing
-    running. `factory` stands in for agent.session.Session in tests.
+    running.
     """
     readiness = Readiness(ready_fd)
     try:
-        return _locked(config, paths, names, readiness, to_file=to_file, verbose=verbose, factory=factory)
+        return _locked(config, paths, names, readiness, to_file=to_file, verbose=verbose)
     except AlreadyRunning as other:
         readiness.running(other.pid)
         sys.stderr.write(f"{other.message}\n")
@@ -75,34 +75,42 @@ def run(
 
 
 def _locked(
-    config: Config,
-    paths: Paths,
-    names: tuple[str, ...],
-    readiness: Readiness,
-    *,
-    to_file: bool,
-    verbose: int,
-    factory: SessionFactory | None,
+    config: Config, paths: Paths, names: tuple[str, ...], readiness: Readiness, *, to_file: bool, verbose: int
 ) -> ExitCode:
+    """Hold the lock, check everything local, run; the lock is kept to the very end of the process."""
     started_at = timestamp(time.time())
     lock = AgentLock.acquire(paths.lock, version=__version__, started_at=started_at)
-    with contextlib.ExitStack() as ending:
-        ending.callback(lock.release)
+    try:
         selected = select(config, names)
         preflight.check(selected, paths)
-        logs = LogSetup(file=paths.log if to_file else None, verbose=verbose, environ=os.environ)
-        ending.callback(logs.close)
-        inbox, clock = SignalInbox(), SystemClock()
-        ending.enter_context(inbox.receiving_signals())
-        ending.enter_context(_dying_threads_end(inbox))
-        ending.enter_context(_tracebacks_of_crashes())
-        requests.clear(paths)
-        around = Surroundings(paths, factory or _real_sessions(), inbox, clock, Sources(paths.state / "sources.json"))
-        publisher = Publisher(paths, clock, started_at=started_at)
-        log.info("ioconnect %s, pid %d: %s", __version__, os.getpid(), ", ".join(t.name for t in selected.tunnels))
-        code = Supervisor(selected, around, publisher, _Outside(paths, names, readiness)).run()
-        log.info("ended, code %d", code)
-        return code
+        with contextlib.ExitStack() as ending:
+            logs = LogSetup(file=paths.log if to_file else None, verbose=verbose, environ=os.environ)
+            ending.callback(logs.close)
+            inbox, clock = SignalInbox(), SystemClock()
+            ending.enter_context(inbox.receiving_signals())
+            ending.enter_context(_dying_threads_end(inbox))
+            ending.enter_context(_tracebacks_of_crashes())
+            requests.clear(paths)
+            sources = Sources(paths.state / "sources.json")
+            around = Surroundings(paths, _session_factory(), inbox, clock, sources)
+            publisher = Publisher(paths, clock, started_at=started_at, public=public_status(os.environ))
+            supervisor = Supervisor(selected, around, publisher, _Outside(paths, names, readiness))
+            return _supervised(supervisor)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _supervised(supervisor: Supervisor) -> ExitCode:
+    """Run the supervisor; what ends it against its will is in the log, wherever else it is shown."""
+    log.info("ioconnect %s, pid %d: %s", __version__, os.getpid(), ", ".join(supervisor.keepers))
+    try:
+        code = supervisor.run()
+    except Exception:
+        log.critical("a bug ended the agent", exc_info=True)
+        raise
+    log.info("ended, code %d", code)
+    return code
 
 
 def select(config: Config, names: tuple[str, ...]) -> Config:
@@ -117,7 +125,7 @@ def select(config: Config, names: tuple[str, ...]) -> Config:
     return replace(config, tunnels=tunnels)
 
 
-def _real_sessions() -> SessionFactory:
+def _session_factory() -> SessionFactory:
     from ioconnect.agent.session import Session  # noqa: PLC0415  brings paramiko, which only a running agent needs
 
     return Session

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ioconnect.status import Snapshot
 
 KILL_PATIENCE = 3.0  # seconds from SIGKILL to the end of a process
-END_PATIENCE = 3.0  # seconds from the release of the lock to the end of its process
+END_PATIENCE = 3.0  # seconds from the daemon's last word to its end
 LOOK_EVERY = 0.5  # seconds between two looks at the status, to say how it goes
 LARGEST_ANSWER = 65536  # bytes that the daemon may say over the pipe
 LARGEST_CRASH_LOG = 1 << 20  # bytes; a larger one is begun anew
@@ -88,7 +88,6 @@ def stop(paths: Paths, *, deadline: float) -> int | None:
         _send(pid, signal.SIGKILL)
         if not lock.wait_until_free(paths.lock, KILL_PATIENCE):
             raise SystemRefused(f"the agent (pid {pid}) does not end, not even killed", hint="Is its disk hanging?")
-    _await_end(pid)
     return pid
 
 
@@ -195,11 +194,12 @@ def _ended(child: subprocess.Popen[bytes], crash_log: Path, said_before: int) ->
         code = child.wait()
     with crash_log.open("rb") as file:
         file.seek(said_before)
-        last_words = file.read(LARGEST_ANSWER).decode("utf-8", "backslashreplace").strip().splitlines()
+        last_words = file.read(LARGEST_ANSWER).decode("utf-8", "backslashreplace").splitlines()
+    said = [line.removeprefix("error: ") for line in last_words if line.startswith("error: ")] or last_words
     known = {int(each): each for each in ExitCode if each is not ExitCode.OK}
     return Outcome(
         known.get(code, ExitCode.SOFTWARE),
-        f"the agent ended at once with code {code}" + (f": {last_words[-1]}" if last_words else ""),
+        f"the agent ended at once with code {code}" + (f": {said[-1]}" if said else ""),
         f"Look at {crash_log}.",
     )
 
@@ -221,7 +221,7 @@ def _signal(paths: Paths, what: signal.Signals) -> int | None:
     return pid if pid is not None and _send(pid, what) else None
 
 
-def _send(pid: int, what: int) -> bool:
+def _send(pid: int, what: signal.Signals) -> bool:
     """Send the signal; False if the process is gone."""
     try:
         os.kill(pid, what)
@@ -232,15 +232,3 @@ def _send(pid: int, what: int) -> bool:
             f"the agent (pid {pid}) belongs to another user", hint="Use sudo, or be that user."
         ) from error
     return True
-
-
-def _await_end(pid: int) -> None:
-    """Wait until the process is gone: it lets go of the lock shortly before its end."""
-    end = time.monotonic() + END_PATIENCE
-    while time.monotonic() < end:
-        with contextlib.suppress(ChildProcessError):  # it is our child only where we have just started it
-            if os.waitpid(pid, os.WNOHANG)[0] == pid:
-                return
-        if not _send(pid, 0):
-            return
-        time.sleep(lock.POLL)

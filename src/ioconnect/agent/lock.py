@@ -40,7 +40,7 @@ class AlreadyRunning(Fault):
 
 
 class AgentLock:
-    """The lock, held until `release` or the end of the process, whatever ends it."""
+    """The lock, held until the end of the process, whatever ends it: that it is free means that the agent is gone."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -64,9 +64,7 @@ class AgentLock:
         return cls(descriptor)
 
     def release(self) -> None:
-        """Let go. The file is emptied first: no later reader shall take our pid for a new holder's."""
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._descriptor, 0)
+        """Let go before the process ends: only if nothing runs after all."""
         os.close(self._descriptor)
 
 

@@ -12,6 +12,7 @@ from ioconnect.status import Connections, Snapshot, State, TunnelStatus, timesta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from ioconnect.agent.inbox import Clock
     from ioconnect.agent.keeper import Keeper
@@ -23,10 +24,11 @@ _WAITING = {State.BACKOFF, State.HELD, State.STANDBY}
 
 
 class Publisher:
-    """Writes the status file; a disk that is full is mentioned once, the tunnels go on."""
+    """Writes the status file, and the same for everybody to `public`; a full disk is mentioned once."""
 
-    def __init__(self, paths: Paths, clock: Clock, *, started_at: str) -> None:
+    def __init__(self, paths: Paths, clock: Clock, *, started_at: str, public: Path | None = None) -> None:
         self._path = paths.status
+        self._public = public
         self._clock = clock
         self._started_at = started_at
         self._complained = False
@@ -37,6 +39,8 @@ class Publisher:
         snapshot = Snapshot(True, os.getpid(), __version__, self._started_at, tunnels)
         try:
             status.write(self._path, snapshot)
+            if self._public is not None:
+                status.write(self._public, snapshot, mode=0o644)
             self._complained = False
         except CannotCreate as fault:
             if not self._complained:
