@@ -51,14 +51,13 @@ class Customer:
         """Wait until the tunnel is in this state and return its part of `status --json`."""
 
         def there() -> dict[str, Any] | None:
-            self.seen = self.tunnel(name)
-            return self.seen if self.seen["state"] == state else None
+            seen = self.tunnel(name)
+            return seen if seen["state"] == state else None
 
-        try:
-            found = processes.wait_until(there, deadline=deadline, what=f"tunnel {name} is {state}")
-        except BaseException as failed:
-            failed.args = (f"{failed}\nlast seen: {self.seen}\n--- log\n{self.log_text()}",)
-            raise
+        def instead() -> str:
+            return f"{json.dumps(self.tunnel(name), indent=1)}\n--- log\n{self.log_text()}"
+
+        found = processes.wait_until(there, deadline=deadline, what=f"tunnel {name} is {state}", instead=instead)
         assert found is not None
         return found
 

@@ -36,15 +36,18 @@ _started: dict[int, subprocess.Popen[bytes]] = {}
 _handed_out: set[int] = set()
 
 
-def wait_until(predicate: Callable[[], T], *, deadline: float = 10.0, what: str = "") -> T:
-    """Return the first true answer of `predicate`; fails the test after `deadline` seconds."""
+def wait_until(
+    predicate: Callable[[], T], *, deadline: float = 10.0, what: str = "", instead: Callable[[], object] | None = None
+) -> T:
+    """Return the first true answer of `predicate`; fails the test after `deadline` seconds, and shows `instead`."""
     end = time.monotonic() + deadline
     while True:
         answer = predicate()
         if answer:
             return answer
         if time.monotonic() > end:
-            pytest.fail(f"not within {deadline:g} s: {what or predicate}; last answer {answer!r}")
+            shown = "" if instead is None else f"\n{instead()}"
+            pytest.fail(f"not within {deadline:g} s: {what or predicate}; last answer {answer!r}{shown}")
         time.sleep(POLL)
 
 
