@@ -14,6 +14,7 @@ import pytest
 from tests.rigs import processes
 from tests.rigs.proxies import Scripted, certified, inside_tls, read_exactly, read_head, until_closed
 
+from ioconnect.agent import proxy_tls
 from ioconnect.agent.dial import DialCancelled, dial
 from ioconnect.agent.evidence import NoAnswer, Refused
 from ioconnect.agent.resolve import Address, Resolver
@@ -316,6 +317,27 @@ def test_the_proxys_end_arrives_after_all_it_sent(
     with secure(serve, certificate, script) as sock:
         sock.settimeout(10)
         assert until_closed(sock) == BULK
+
+
+def test_a_proxy_that_takes_nothing_holds_the_pump_no_longer_than_it_lingers(
+    serve: Callable[[Script], int], certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy_tls, "LINGER", 0.2)
+    frozen = threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(OK)
+        frozen.wait(60)
+
+    with secure(serve, certificate, script) as sock:
+        with pytest.raises(TimeoutError):  # noqa: PT012  the send that does not fit is the second or a later one
+            sock.settimeout(0.5)
+            while True:
+                sock.sendall(bytes(1 << 20))
+        assert pump_threads()
+    processes.wait_until(lambda: not pump_threads(), deadline=10, what="the pump gives up")
+    frozen.set()
 
 
 def test_a_certificate_that_nobody_vouches_for(

@@ -8,6 +8,7 @@ It ends when either side closes, after what it holds has been delivered, and nev
 from __future__ import annotations
 
 import contextlib
+import select
 import selectors
 import socket
 import ssl
@@ -107,8 +108,9 @@ class _Pump:
         self._outbound = memoryview(b"")  # to the proxy
         self._inbound = memoryview(b"")  # to the session
         self._proxy_closed = False
+        self._session_read = False  # to its end
         self._goodbye_said = False
-        self._ends_at: float | None = None  # monotonic seconds; set once the session has closed
+        self._ends_at: float | None = None  # monotonic seconds; set once the session is known to have closed
         self._interests: dict[socket.socket, int] = {}
 
     def run(self) -> None:
@@ -128,7 +130,7 @@ class _Pump:
         moved = self._write_inbound() if self._inbound else self._read_tls()
         if self._outbound:
             return self._write_outbound() or moved
-        if self._ends_at is None:
+        if not self._session_read:
             return self._read_plain() or moved
         if not self._goodbye_said:
             # Closed at once, with bytes still coming in, TCP would reset, and the proxy lose what it has not read.
@@ -158,7 +160,8 @@ class _Pump:
         except OSError:
             pass  # closed with bytes of ours unread: the end as well
         if not self._outbound:
-            self._ends_at = time.monotonic() + LINGER
+            self._session_read = True
+            self._begin_to_end()
         return True
 
     def _write_outbound(self) -> bool:
@@ -184,8 +187,24 @@ class _Pump:
     def _want(self, sock: socket.socket, events: int) -> None:
         self._interests[sock] = self._interests.get(sock, 0) | events
 
+    def _begin_to_end(self) -> None:
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + LINGER
+
     def _wait(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            for sock, events in self._interests.items():
-                selector.register(sock, events)
-            selector.select(None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic()))
+        """Wait for what the last turn wanted, and for the session to hang up, which needs poll(2)'s own event.
+
+        While the proxy takes nothing, the session is not read, and its end would not be seen otherwise.
+        """
+        poller = select.poll()
+        for sock, events in self._interests.items():
+            reading = select.POLLIN if events & selectors.EVENT_READ else 0
+            poller.register(sock, reading | (select.POLLOUT if events & selectors.EVENT_WRITE else 0))
+        if self._ends_at is None:
+            if self._plain not in self._interests:
+                poller.register(self._plain, 0)
+            timeout = None
+        else:
+            timeout = 1000 * max(0.0, self._ends_at - time.monotonic())
+        if any(fd == self._plain.fileno() and event & select.POLLHUP for fd, event in poller.poll(timeout)):
+            self._begin_to_end()

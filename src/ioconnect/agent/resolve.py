@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioconnect.agent.evidence import Role
 from ioconnect.errors import NameNotResolved
+from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
     from ioconnect.agent.waiting import Waiting
@@ -124,7 +125,7 @@ class Resolver:
 
 def _unanswered(host: HostPort, role: Role) -> NameNotResolved:
     return NameNotResolved(
-        f"the {role.value}'s name {host.host} could not be resolved: the resolver did not answer in time",
+        f"the {role.value}'s name {escaped(host.host)} could not be resolved: the resolver did not answer in time",
         hint="Check this machine's network and its name servers (/etc/resolv.conf).",
     )
 
@@ -132,12 +133,12 @@ def _unanswered(host: HostPort, role: Role) -> NameNotResolved:
 def _unresolved(host: HostPort, role: Role, error: Exception) -> NameNotResolved:
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         return NameNotResolved(
-            f"the {role.value}'s name {host.host} could not be resolved: no name server answered",
+            f"the {role.value}'s name {escaped(host.host)} could not be resolved: no name server answered",
             hint="Check this machine's network and its name servers (/etc/resolv.conf).",
         )
     cause = error.strerror if isinstance(error, OSError) else str(error)
     where = "the endpoint in the configuration" if role is Role.JUMPHOST else "the proxy's URL"
     return NameNotResolved(
-        f"the {role.value}'s name {host.host} does not resolve: {cause}",
+        f"the {role.value}'s name {escaped(host.host)} does not resolve: {cause}",
         hint=f"Check {where} for a typing error; if it is right, this machine's name servers don't know the name.",
     )
