@@ -8,12 +8,13 @@ import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from ioconnect import addresses
 from ioconnect.addresses import HostPort, parse_host_port
 from ioconnect.errors import ConfigInvalid, UsageFault
 from ioconnect.escape import escaped
-from ioconnect.files import make_folder, read_regular, write_replacing
+from ioconnect.files import kept_mode, make_folder, read_regular, write_replacing
 from ioconnect.tables import Table, integer, seconds, shown, text
 
 if sys.version_info >= (3, 11):
@@ -256,11 +257,21 @@ def load(path: Path, *, or_empty: bool = False) -> Config:
 
 
 def save(path: Path, config: Config) -> None:
-    """Write `config` to the file in one step (0600, its folder made 0700). Raises CannotCreate."""
+    """Write `config` to the file in one step, its folder made 0700. Raises CannotCreate.
+
+    0600, or readable for whom the file is already, unless it holds a proxy's password.
+    """
     import tomli_w  # noqa: PLC0415  only commands that write need it
 
     make_folder(path.parent)
-    write_replacing(path, tomli_w.dumps(document(config)).encode())
+    write_replacing(
+        path, tomli_w.dumps(document(config)).encode(), mode=0o600 if has_secret(config) else kept_mode(path)
+    )
+
+
+def has_secret(config: Config) -> bool:
+    """Say whether a proxy's password is in it."""
+    return any(urlsplit(tunnel.proxy).password for tunnel in config.tunnels)
 
 
 def document(config: Config) -> dict[str, object]:

@@ -59,6 +59,17 @@ def write_replacing(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.replace(temporary, path)  # noqa: PTH105  temporary is a string from mkstemp
 
 
+def kept_mode(path: Path) -> int:
+    """Return the mode for a file without secrets that is to be replaced: 0600, and readable for whom it is now.
+
+    A service that runs under an account of its own reads root's configuration and pins.
+    """
+    try:
+        return 0o600 | path.stat().st_mode & 0o044
+    except OSError:
+        return 0o600
+
+
 def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
     """Do as `write_replacing` does, unless the file is there by then: return False and leave it alone."""
     made = True

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
-from ioconnect.files import make_folder, read_regular, write_replacing
+from ioconnect.files import kept_mode, make_folder, read_regular, write_replacing
 from ioconnect.keyblobs import decoded, encoded, fingerprint, key_type
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def pin(path: Path, host: str, port: int, blobs: Sequence[bytes]) -> None:
     if kept and not kept.endswith(b"\n"):
         kept += b"\n"
     make_folder(path.parent)
-    write_replacing(path, kept + added)
+    write_replacing(path, kept + added, mode=kept_mode(path))
 
 
 def _without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 APPLICATION = "ioconnect"
 CREDENTIAL = "ssh-key"  # what systemd's LoadCredential= calls our private key
+SITE_STATUS = Path("/run", APPLICATION, "status.json")  # what the system service's agent shows to everybody
 _IDENTITY = "id_ed25519"
 
 
@@ -63,6 +64,12 @@ def discover(environ: Mapping[str, str], *, config: Path | None = None) -> Paths
         beside = paths.config.parent if home else file.parent
         paths = Paths(file, beside / _IDENTITY, beside / "known_hosts", paths.state, paths.log)
     return _with_credential(paths, environ)
+
+
+def public_status(environ: Mapping[str, str]) -> Path | None:
+    """Return where the agent shows its status to everybody: in the folder under /run that systemd gave it."""
+    folder = _first(environ, "RUNTIME_DIRECTORY")
+    return folder / SITE_STATUS.name if folder else None
 
 
 def under(home: Path) -> Paths:

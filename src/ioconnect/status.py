@@ -187,9 +187,9 @@ def _reason_from_fields(fields: Fields) -> Reason | None:
     )
 
 
-def write(path: Path, snapshot: Snapshot) -> None:
+def write(path: Path, snapshot: Snapshot, *, mode: int = 0o600) -> None:
     """Replace the status file. Raises CannotCreate; the old content stays then."""
-    write_replacing(path, json.dumps(to_json(snapshot)).encode() + b"\n")
+    write_replacing(path, json.dumps(to_json(snapshot)).encode() + b"\n", mode=mode)
 
 
 def read(path: Path) -> Snapshot | None:

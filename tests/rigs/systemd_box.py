@@ -9,27 +9,31 @@ import importlib.metadata
 import os
 import re
 import shutil
+import signal
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ioconnect
 import pytest
 from tests.rigs import processes
+
+import ioconnect
 
 if TYPE_CHECKING:
     import subprocess
 
 SCRIPT = Path(__file__).with_suffix(".sh")
 NAMESPACES = ("--mount", "--pid", "--uts", "--ipc", "--cgroup")
+ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8")
 UP = {"running", "degraded"}  # systemctl(1), is-system-running
 
 
 class SystemdBox:
     """One machine: `boot`, `run` in it, `reboot` (which keeps what was written), `close`. Use it from one thread."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         if sys.platform != "linux":
             pytest.skip("systemd runs on Linux only")
         if os.geteuid() != 0:
@@ -37,15 +41,17 @@ class SystemdBox:
         self.nsenter = processes.need_program("nsenter", package="util-linux")
         self.unshare = processes.need_program("unshare", package="util-linux")
         processes.need_program("systemctl", package="systemd")
-        self.folder = folder
-        self.console = folder / "console"
+        self.folder = Path(tempfile.mkdtemp(prefix="ioconnect-box-", dir="/var/tmp"))
+        self._mounted = processes.checked(["stat", "-f", "-c", "%T", str(self.folder)]).strip() == "overlayfs"
+        if self._mounted:  # as in a container: an overlay's changes cannot be kept in another overlay
+            processes.checked(["mount", "-t", "tmpfs", "tmpfs", str(self.folder)])
+        self.console = self.folder / "console"
         self._outer: subprocess.Popen[bytes] | None = None
         self._init = 0
 
     def boot(self, *, deadline: float = 30) -> None:
         """Start it and wait until it has started all that it wants to start."""
-        options = [f"{option}" for option in NAMESPACES]
-        argv = [self.unshare, *options, "--fork", "--kill-child", "bash", str(SCRIPT), str(self.folder)]
+        argv = [self.unshare, *NAMESPACES, "--fork", "--kill-child", "bash", str(SCRIPT), str(self.folder)]
         outer = self._outer = processes.start(argv, log=self.console)
 
         def first_process() -> int | None:
@@ -64,7 +70,7 @@ class SystemdBox:
     def power_off(self) -> None:
         """End everything in it at once, as pulling the plug does."""
         if self._outer is not None:
-            processes.end(self._outer, by=processes.signal.SIGKILL)
+            processes.end(self._outer, by=signal.SIGKILL)
             processes.wait_until(lambda: not Path(f"/proc/{self._init}").exists(), what="the box is off")
             self._outer = None
 
@@ -76,12 +82,18 @@ class SystemdBox:
     def close(self) -> None:
         """Power off and remove all that it wrote."""
         self.power_off()
+        if self._mounted:
+            processes.checked(["umount", str(self.folder)])
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def try_run(self, *argv: str, deadline: float = 60, **how: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in it as root, whatever comes of it."""
         entered = [self.nsenter, "-t", str(self._init), *NAMESPACES, "--root", "--wd", "env", "-i"]
-        settings = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
+        settings = [
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/root",
+            "LC_ALL=C.UTF-8",
+        ]
         return processes.run([*entered, *settings, *argv], deadline=deadline, **how)
 
     def run(self, *argv: str, expect: int = 0, **how: Any) -> str:
@@ -138,10 +150,13 @@ def install_program(box: SystemdBox, folder: str) -> str:
     (target / "pyvenv.cfg").write_text(f"home = {home}\ninclude-system-site-packages = false\n")
     (target / "bin/python").symlink_to(home / version)
     script = target / "bin/ioconnect"
-    # As pip writes it when the interpreter's path has a space in it: sh reads the second line, Python a string.
+    # As pip writes it when the interpreter's path has a space in it: sh reads the second line, Python a string. A
+    # shared libpython is looked for where it was built, which may be a home folder.
     script.write_text(
-        f"#!/bin/sh\n'''exec' '{folder}/bin/python' \"$0\" \"$@\"\n' '''\n"
-        "import sys\nfrom ioconnect.cli import main\nsys.exit(main())\n"
+        f"#!/bin/sh\n'''exec' env LD_LIBRARY_PATH='{home.parent}/lib' '{folder}/bin/python' \"$0\" \"$@\"\n' '''\n"
+        "import sys\nfrom ioconnect.cli import cli, main\n"
+        "from ioconnect.installers.commands import install_service, uninstall_service\n"
+        "cli.add_command(install_service)\ncli.add_command(uninstall_service)\nsys.exit(main())\n"
     )
     script.chmod(0o755)
     return f"{folder}/bin/ioconnect"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect import identity
+from ioconnect.paths import CREDENTIAL
 
 if TYPE_CHECKING:
     from ioconnect.config import AgentSettings, Tunnel
@@ -14,7 +15,16 @@ if TYPE_CHECKING:
 
 
 def identity_path(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Path:
-    """Return the tunnel's own identity, else the agent's, else where `keygen` puts it."""
+    """Return the tunnel's own identity, else the agent's, else where `keygen` puts it.
+
+    What systemd was told to hand over in its place (LoadCredential=ssh-key, for a tunnel's own ssh-key.NAME) comes
+    first: the file itself is not for the service's account to read.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder:
+        handed_over = Path(folder, f"{CREDENTIAL}.{tunnel.name}" if tunnel.identity else CREDENTIAL)
+        if os.path.lexists(handed_over):
+            return handed_over
     return tunnel.identity or settings.identity or paths.identity
 
 

@@ -11,6 +11,7 @@ import pwd
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ioconnect.errors import CannotCreate, Fault, SystemRefused
@@ -78,29 +79,22 @@ def put(installation: Installation, *, start: bool, account: str | None = None) 
     """
     before = {file.path: _read(file.path) for file in installation.files}
     changed = [file for file in installation.files if before[file.path] != file.content]
-    fresh = not any(before.values())
-    undo: list[Callable[[], object]] = []
+    restored = [_restorer(file.path, before[file.path]) for file in changed]
+    made: list[Path] = []
     try:
         for folder in installation.folders:
-            _make_folder(folder, account)
+            made += _make_folder(folder, account)
         for file in changed:
-            undo.append(_restorer(file.path, before[file.path]))
             make_folder(file.path.parent, mode=0o755)
             write_replacing(file.path, file.content, mode=file.mode)
-        for command in installation.reread if changed else ():
-            _step(command, undo)
-        starting = (installation.restart if changed else installation.start) if start else ()
-        # An installation that was there before stays enabled when it comes back; a new one leaves nothing.
-        commands_undone = undo if fresh else []
-        for command in installation.enable:
-            _step(command, commands_undone)
-        try:
-            for command in starting:
-                _step(command, commands_undone)
-        except SystemRefused as refused:
-            raise _explained(refused, installation.explain) from refused
+        _run_all((*(installation.reread if changed else ()), *installation.enable))
+        if start:
+            _begin(installation.restart if changed else installation.start, installation.explain)
     except BaseException:
-        _undo(undo, installation, was_there=bool(changed) and not fresh, start=start)
+        if not any(before.values()):
+            _undo_new(installation, restored, made)
+        elif changed:
+            _undo_change(installation, restored, start=start)
         raise
     return bool(changed)
 
@@ -140,7 +134,7 @@ def perform(command: Command) -> None:
         time.sleep(0.25)
     raise SystemRefused(
         f"`{' '.join(command.argv)}` failed: {ran.words or f'code {ran.code}'}",
-        hint="Nothing is left half-done; mend that, then try again.",
+        hint="Mend that, then try again.",
     )
 
 
@@ -149,12 +143,11 @@ def _run_all(commands: Iterable[Command]) -> None:
         perform(command)
 
 
-def _step(command: Command, undo: list[Callable[[], object]]) -> None:
-    """Run a command; what undoes it is noted first, because it may fail half-way."""
-    if command.undo is not None:
-        argv = command.undo
-        undo.append(lambda: run(argv))
-    perform(command)
+def _begin(commands: Iterable[Command], explain: tuple[str, ...]) -> None:
+    try:
+        _run_all(commands)
+    except SystemRefused as refused:
+        raise _explained(refused, explain) from refused
 
 
 def _explained(refused: SystemRefused, explain: tuple[str, ...]) -> SystemRefused:
@@ -168,14 +161,23 @@ def _explained(refused: SystemRefused, explain: tuple[str, ...]) -> SystemRefuse
     return refused
 
 
-def _undo(undo: list[Callable[[], object]], installation: Installation, *, was_there: bool, start: bool) -> None:
-    for step in reversed(undo):
+def _undo_new(installation: Installation, restored: list[Callable[[], None]], made: list[Path]) -> None:
+    """Leave nothing of what was not there before: the same as `take_away`, whatever fails of it."""
+    forget = [partial(perform, command) for command in installation.forget]
+    folders = [folder.rmdir for folder in reversed(made)]
+    _whatever_fails(*(partial(perform, command) for command in installation.disable), *restored, *forget, *folders)
+
+
+def _undo_change(installation: Installation, restored: list[Callable[[], None]], *, start: bool) -> None:
+    """Bring back the service as it was, and running if this was to start it."""
+    again = (*installation.reread, *(installation.restart if start else ()))
+    _whatever_fails(*restored, *(partial(perform, command) for command in again))
+
+
+def _whatever_fails(*steps: Callable[[], object]) -> None:
+    for step in steps:
         with contextlib.suppress(Fault, OSError):
             step()
-    again = (*installation.reread, *(installation.restart if start else ())) if was_there else ()
-    for command in again:
-        with contextlib.suppress(Fault, OSError):
-            perform(command)
 
 
 def _remove(path: Path) -> None:
@@ -208,10 +210,12 @@ def _read(path: Path) -> bytes | None:
         ) from error
 
 
-def _make_folder(folder: Path, account: str | None) -> None:
+def _make_folder(folder: Path, account: str | None) -> list[Path]:
+    """Make the folder if it is not there; return what was made."""
     if folder.exists():
-        return
+        return []
     make_folder(folder)
     if account is not None and os.geteuid() == 0:
         entry = pwd.getpwnam(account)
         os.chown(folder, entry.pw_uid, entry.pw_gid)
+    return [folder]

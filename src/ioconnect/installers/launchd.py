@@ -67,7 +67,6 @@ def installation(service: Service, kind: Kind, uid: int) -> Installation:
         retried=BOOTSTRAP_RACES,
         patience=PATIENCE,
         unless=("launchctl", "print", target),  # code 5 is also what a job gets that is there already
-        undo=("launchctl", "bootout", target),
     )
     return Installation(
         kind=kind,

@@ -71,7 +71,7 @@ class Command:
     """A program to run. An exit code in `tolerated` counts as success.
 
     One in `retried` is met by running it again, for `patience` seconds at most. With `unless` it is left out if
-    that command succeeds. `undo` is run when a later step of the same installation fails.
+    that command succeeds.
     """
 
     argv: tuple[str, ...]
@@ -79,7 +79,6 @@ class Command:
     retried: tuple[int, ...] = ()
     patience: float = 0.0
     unless: tuple[str, ...] | None = None
-    undo: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,22 +101,22 @@ def unit(service: Service, *, user: bool = False) -> str:
 def installation(service: Service, folder: Path, *, user: bool = False) -> Installation:
     """Return the unit in `folder` and the commands that make systemd use it."""
     systemctl = ("systemctl", "--user") if user else ("systemctl",)
-    reread = Command((*systemctl, "daemon-reload"), undo=(*systemctl, "daemon-reload"))
+    reread = Command((*systemctl, "daemon-reload"))
     disable: tuple[Command, ...] = (Command((*systemctl, "disable", "--now", UNIT_NAME)),)
     version = service.systemd_version
     if not user and (version is None or version >= CLEAN_SINCE):
+        # Only what is at rest can be cleaned, and one that failed is not (1, 5: it is not loaded).
+        disable += (Command((*systemctl, "reset-failed", UNIT_NAME), tolerated=(1, 5)),)
         disable += (Command((*systemctl, "clean", "--what=state", UNIT_NAME)),)
-    stop = (*systemctl, "stop", UNIT_NAME)
     journal = ("journalctl", *(("--user",) if user else ()), "--unit", UNIT_NAME)
     return Installation(
         kind=Kind.SYSTEMD_USER if user else Kind.SYSTEMD,
         files=(File(folder / UNIT_NAME, unit(service, user=user).encode()),),
         reread=(reread,),
-        enable=(Command((*systemctl, "enable", UNIT_NAME), undo=(*systemctl, "disable", UNIT_NAME)),),
-        start=(Command((*systemctl, "start", UNIT_NAME), undo=stop),),
-        restart=(Command((*systemctl, "restart", UNIT_NAME), undo=stop),),
+        enable=(Command((*systemctl, "enable", UNIT_NAME)),),
+        start=(Command((*systemctl, "start", UNIT_NAME)),),
+        restart=(Command((*systemctl, "restart", UNIT_NAME)),),
         disable=disable,
-        # A unit that had failed would be remembered, and shown, after its file is gone (1, 5: it is not loaded).
         forget=(reread, Command((*systemctl, "reset-failed", UNIT_NAME), tolerated=(1, 5))),
         explain=(*journal, "--identifier=ioconnect", "--lines=5", "--output=cat", "--no-pager"),
         inspect=f"{' '.join(systemctl)} status ioconnect",
@@ -147,6 +147,7 @@ def _supervision(version: int | None) -> str:
 def _account(service: Service, version: int | None) -> str:
     lines = [f"User={service.run_as}" if service.run_as else "DynamicUser=yes"]
     lines += ["StateDirectory=ioconnect", "StateDirectoryMode=0700"]
+    lines += ["RuntimeDirectory=ioconnect", "RuntimeDirectoryMode=0755"]  # the status, for everybody
     lines += _credentials(service, version)
     lines += [f"ProtectHome={'read-only' if service.sees_home else 'yes'}"]
     return "".join(f"{line}\n" for line in lines)
