@@ -97,7 +97,7 @@ def _read_line(line: str, environ: Mapping[str, str]) -> tuple[Pasted, ...] | Us
     Raises UsageFault if it was meant to be a tunnel and cannot be read.
     """
     try:
-        return tuple(_tunnels(line, environ, depth=0))
+        return tuple(_tunnels(line, environ))
     except _NoForward as error:
         return _fault(str(error), line)
     except ValueError as error:
@@ -114,22 +114,27 @@ def _lines(text: str) -> Iterator[str]:
     yield from started or (line for line in lines if line and not line.startswith("#"))
 
 
-def _tunnels(line: str, environ: Mapping[str, str], *, depth: int) -> Iterator[Pasted]:
-    """Yield the tunnels of one line of shell, crontab or unit. Raises ValueError."""
+def _tunnels(line: str, environ: Mapping[str, str], *, depth: int = 0) -> list[Pasted]:
+    """Return the tunnels of one line of shell, crontab or unit. Raises ValueError."""
     if not _MENTIONS_SSH.search(line):
-        return
+        return []
     placeholder = _PLACEHOLDER.search(line)
     if placeholder:
         raise ValueError(_unfilled(placeholder[0]))
-    for words in _commands(line):
-        at = _command_at(words)
-        if at is not None:
-            line_read = sshline.read(words[at + 1 :], autossh=_program(words[at]) == "autossh")
-            yield from _described(line_read, environ)
-        elif depth == 0:  # sh -c '…'
-            for word in words:
-                if " " in word:
-                    yield from _tunnels(word, environ, depth=1)
+    results = [_of_command(words, environ, depth) for words in _commands(line)]
+    found = [tunnel for result in results for tunnel in result or ()]
+    if not found and any(result is not None for result in results):
+        raise _NoForward("this ssh command opens no reverse tunnel: it has no -R")
+    return found
+
+
+def _of_command(words: list[str], environ: Mapping[str, str], depth: int) -> list[Pasted] | None:
+    """Return the tunnels of one simple command; None if it is not ssh's."""
+    at = _command_at(words)
+    if at is not None:
+        return _described(sshline.read(words[at + 1 :], autossh=_program(words[at]) == "autossh"), environ)
+    nested = (word for word in words if " " in word) if depth == 0 else ()  # sh -c '…'
+    return [tunnel for word in nested for tunnel in _tunnels(word, environ, depth=1)] or None
 
 
 def _commands(line: str) -> Iterator[list[str]]:
@@ -172,15 +177,14 @@ def _program(word: str) -> str | None:
     return name if name in ("ssh", "autossh") else None
 
 
-def _described(line: sshline.SshLine, environ: Mapping[str, str]) -> Iterator[Pasted]:
+def _described(line: sshline.SshLine, environ: Mapping[str, str]) -> list[Pasted]:
     if not line.forwards:
-        raise _NoForward("this ssh command opens no reverse tunnel: it has no -R")
+        return []
     if line.host is None:
         raise ValueError("the jumphost is missing (user@host)")
     interval = line.keepalive_interval or 0
-    for spec in line.forwards:
-        port, target = sshline.forward(spec)
-        yield Pasted(
+    return [
+        Pasted(
             endpoint=HostPort(line.host, port),
             target=target,
             ssh_port=line.port or sshline.SSH_PORT,
@@ -191,6 +195,8 @@ def _described(line: sshline.SshLine, environ: Mapping[str, str]) -> Iterator[Pa
             known_hosts=_known_hosts(line.known_hosts, environ),
             ignored=tuple(dict.fromkeys(line.ignored)),
         )
+        for port, target in map(sshline.forward, line.forwards)
+    ]
 
 
 def _known_hosts(written: str | None, environ: Mapping[str, str]) -> str | None:

@@ -36,9 +36,9 @@ class SshLine:
     another way or forward something else, which we do not do.
     """
 
-    destination: str | None = None
-    user: str | None = None
     host: str | None = None
+    hostname: str | None = None  # what ssh_config calls HostName: the name to dial instead of `host`
+    user: str | None = None
     port: int | None = None
     identity: str | None = None
     known_hosts: str | None = None
@@ -56,17 +56,17 @@ def read(arguments: Sequence[str], *, autossh: bool) -> SshLine:
     while waiting:
         word = waiting.pop()
         if word == "--":
-            if waiting and found.destination is None:
-                found.destination = waiting.pop()
+            if waiting and found.host is None:
+                _read_destination(found, waiting.pop())
             break
         if len(word) > 1 and word.startswith("-"):
             _read_letters(found, word[1:], waiting, with_value)
-        elif found.destination is None:
-            found.destination = word
+        elif found.host is None:
+            _read_destination(found, word)
         else:
             break  # a command for the other side; ssh reads no options after it
-    if found.destination is not None:
-        _read_destination(found, found.destination)
+    if found.host is not None:
+        found.host = addresses.host((found.hostname or found.host).removeprefix("[").removesuffix("]"))
     return found
 
 
@@ -106,8 +106,8 @@ def _apply_key(found: SshLine, key: str, value: str) -> None:
             found.port = addresses.port(value)
         case "user" if found.user is None:
             found.user = addresses.user(value)
-        case "hostname" if found.host is None:
-            found.host = value
+        case "hostname" if found.hostname is None:
+            found.hostname = value
         case "identityfile" if found.identity is None and value != "none":
             found.identity = value
         case "userknownhostsfile" if found.known_hosts is None:
@@ -133,7 +133,7 @@ def _read_destination(found: SshLine, destination: str) -> None:
         host = written.host
         if found.port is None:
             found.port = written.port
-    found.host = addresses.host((found.host or host).removeprefix("[").removesuffix("]"))
+    found.host = host
 
 
 def forward(spec: str) -> tuple[int, HostPort]:
