@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import re
 import select
 import subprocess
 import termios
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 CTRL_C, CTRL_D = "\x03", "\x04"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Terminal:
@@ -56,10 +58,15 @@ class Terminal:
     def expect(self, text: str, *, deadline: float = 20) -> None:
         """Wait until `text` is shown, after what was waited for before."""
         end = time.monotonic() + deadline
-        while (found := self.seen.find(text, self._read_to)) < 0:
+        while (found := self.text.find(text, self._read_to)) < 0:
             if not self._read(end):
                 pytest.fail(f"{text!r} was not shown; this was:\n{self.seen}")
         self._read_to = found + len(text)
+
+    @property
+    def text(self) -> str:
+        """What was seen so far, without its colours."""
+        return _COLOURS.sub("", self.seen)
 
     def type(self, text: str) -> None:
         """Type the text and the return key."""

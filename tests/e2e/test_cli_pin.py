@@ -1,0 +1,198 @@
+"""`pin`: nobody is trusted by default, and what is stored is what somebody vouched for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs import processes
+from tests.rigs.customer import Customer
+from tests.rigs.terminals import Terminal
+
+from ioconnect import hostkeys
+from ioconnect.stub.jumphost import Jumphost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WRONG = "SHA256:" + "A" * 43
+
+
+@pytest.fixture
+def jumphost() -> Iterator[Jumphost]:
+    with Jumphost() as server:
+        yield server
+
+
+@pytest.fixture
+def customer(tmp_path: Path, jumphost: Jumphost) -> Customer:
+    machine = Customer(tmp_path / "home")
+    address = jumphost.address
+    endpoint = ("--endpoint", f"{address.host}:40000", "--ssh-port", str(address.port))
+    machine.run("register", "orders", *endpoint, "--to", "localhost:3306")
+    return machine
+
+
+def fingerprint(jumphost: Jumphost) -> str:
+    return jumphost.host_key.public.fingerprint
+
+
+def pinned(customer: Customer, jumphost: Jumphost) -> tuple[str, ...]:
+    pins = hostkeys.load(customer.home / "known_hosts")
+    return pins.fingerprints_for(jumphost.address.host, jumphost.address.port)
+
+
+def test_a_fingerprint_that_was_told(customer: Customer, jumphost: Jumphost) -> None:
+    done = customer.try_run("pin", "--fingerprint", fingerprint(jumphost))
+
+    assert (done.returncode, done.stdout) == (0, fingerprint(jumphost) + "\n")
+    assert fingerprint(jumphost) in done.stderr
+    line = (customer.home / "known_hosts").read_text()
+    assert line.startswith(f"[127.0.0.1]:{jumphost.address.port} ssh-ed25519 ")
+    assert (customer.home / "known_hosts").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_fingerprint_that_does_not_match_stores_nothing(customer: Customer, jumphost: Jumphost) -> None:
+    """And shows both."""
+    done = customer.try_run("pin", "--fingerprint", WRONG)
+
+    assert (done.returncode, done.stdout) == (76, "")
+    assert WRONG in done.stderr
+    assert fingerprint(jumphost) in done.stderr
+    assert not (customer.home / "known_hosts").exists()
+    assert jumphost.ledger.counters.auth_requests == 0
+
+
+def test_yes_pins_what_is_shown(customer: Customer, jumphost: Jumphost) -> None:
+    assert customer.run("pin", "orders", "--yes") == fingerprint(jumphost) + "\n"
+    assert pinned(customer, jumphost) == (fingerprint(jumphost),)
+
+
+def test_pinning_again_changes_nothing(customer: Customer, jumphost: Jumphost) -> None:
+    customer.run("pin", "--yes")
+    before = (customer.home / "known_hosts").stat().st_ino
+
+    done = customer.try_run("pin", "--yes")
+
+    assert (done.returncode, done.stdout) == (0, fingerprint(jumphost) + "\n")
+    assert "already" in done.stderr
+    assert (customer.home / "known_hosts").stat().st_ino == before  # not even written anew
+
+
+def test_yes_does_not_replace_a_pin(customer: Customer, jumphost: Jumphost) -> None:
+    """A script that pins on every run must not follow an impostor."""
+    customer.run("pin", "--yes")
+    old = fingerprint(jumphost)
+    jumphost.faults.swap_host_key()
+
+    done = customer.try_run("pin", "--yes")
+
+    assert (done.returncode, done.stdout) == (76, "")
+    assert old in done.stderr
+    assert fingerprint(jumphost) in done.stderr
+    assert pinned(customer, jumphost) == (old,)
+
+
+def test_a_fingerprint_replaces_a_pin(customer: Customer, jumphost: Jumphost) -> None:
+    customer.run("pin", "--yes")
+    jumphost.faults.swap_host_key()
+
+    customer.run("pin", "--fingerprint", fingerprint(jumphost))
+
+    assert pinned(customer, jumphost) == (fingerprint(jumphost),)
+
+
+def test_a_revoked_key_is_never_pinned(customer: Customer, jumphost: Jumphost) -> None:
+    line = hostkeys.line("127.0.0.1", jumphost.address.port, jumphost.host_key.public.blob)
+    (customer.home / "known_hosts").write_text(f"@revoked {line}\n")
+
+    customer.run("pin", "--fingerprint", fingerprint(jumphost), expect=76)
+
+    assert (customer.home / "known_hosts").read_text() == f"@revoked {line}\n"
+
+
+def test_without_a_terminal_somebody_must_vouch(customer: Customer, jumphost: Jumphost) -> None:
+    done = customer.try_run("pin")
+
+    assert done.returncode == 64
+    assert "--fingerprint" in done.stderr
+    assert jumphost.ledger.counters.connections == 0
+
+
+@pytest.mark.parametrize("text", ["SHA256:short", "MD5:00:11", "", WRONG + "A"])
+def test_what_is_no_fingerprint_is_refused(customer: Customer, jumphost: Jumphost, text: str) -> None:
+    customer.run("pin", "--fingerprint", text, expect=64)
+
+    assert jumphost.ledger.counters.connections == 0
+
+
+@pytest.mark.parametrize("answer", ["yes", "y", "fingerprint"])
+def test_a_person_vouches(customer: Customer, jumphost: Jumphost, answer: str) -> None:
+    with Terminal([*customer.command, "pin"], env=customer.environment, capture_stdout=True) as person:
+        person.expect(fingerprint(jumphost))
+        person.expect("(yes, no, or the fingerprint you were told)")
+        person.type(fingerprint(jumphost) if answer == "fingerprint" else answer)
+        person.expect("Pinned ")
+
+        assert person.leave() == (0, fingerprint(jumphost) + "\n")
+    assert pinned(customer, jumphost) == (fingerprint(jumphost),)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("no", 78), ("", 78), (WRONG, 76)])
+def test_a_person_does_not_vouch(customer: Customer, jumphost: Jumphost, answer: str, code: int) -> None:
+    with Terminal([*customer.command, "pin"], env=customer.environment, capture_stdout=True) as person:
+        person.expect("the fingerprint you were told)")
+        person.type(answer)
+
+        assert person.leave() == (code, "")
+    assert pinned(customer, jumphost) == ()
+
+
+def test_a_person_is_told_that_the_key_changed(customer: Customer, jumphost: Jumphost) -> None:
+    customer.run("pin", "--yes")
+    old = fingerprint(jumphost)
+    jumphost.faults.swap_host_key()
+
+    with Terminal([*customer.command, "pin"], env=customer.environment) as person:
+        person.expect("HAS CHANGED")
+        person.expect(old)
+        person.type("yes")
+        person.expect("Pinned ")
+        assert person.leave()[0] == 0
+    assert pinned(customer, jumphost) == (fingerprint(jumphost),)
+
+
+def test_a_jumphost_that_is_not_there_is_69(customer: Customer, jumphost: Jumphost) -> None:
+    jumphost.stop()
+
+    done = customer.try_run("pin", "--yes")
+
+    assert done.returncode == 69
+    assert done.stderr.splitlines()[-1].startswith("hint: ")
+
+
+def test_a_name_that_does_not_resolve_is_68(customer: Customer) -> None:
+    customer.run("register", "stock", "--endpoint", "no-such-host.invalid:40001", "--to", "db:1")
+
+    customer.run("pin", "stock", "--yes", expect=68)
+
+
+def test_a_jumphost_that_turns_us_away_is_75(customer: Customer, jumphost: Jumphost) -> None:
+    jumphost.faults.turn_away(b"Exceeded MaxStartups\r\n")
+
+    done = customer.try_run("pin", "--yes")
+
+    assert done.returncode == 75
+    assert "MaxStartups" in done.stderr
+
+
+def test_two_tunnels_on_one_jumphost_share_the_pin(customer: Customer, jumphost: Jumphost) -> None:
+    port = jumphost.address.port
+    endpoint = ("--endpoint", f"127.0.0.1:{processes.free_port()}", "--ssh-port", str(port))
+    customer.run("register", "stock", *endpoint, "--to", "localhost:1")
+
+    customer.run("pin", "orders", "--yes")
+
+    assert customer.run("pin", "stock", "--yes") == fingerprint(jumphost) + "\n"
+    assert len((customer.home / "known_hosts").read_text().splitlines()) == 1

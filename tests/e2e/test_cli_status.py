@@ -1,0 +1,241 @@
+"""`status` and `logs` against files and a lock as an agent leaves them: what is running, what ended, and how."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.rigs.customer import Customer
+from tests.rigs.terminals import CTRL_C, Terminal
+
+from ioconnect import __version__, status
+from ioconnect.agent.lock import AgentLock
+from ioconnect.errors import Reason, ReasonCode
+from ioconnect.status import Connections, Snapshot, State, TunnelStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONFIG = """schema = 1
+[tunnels.orders]
+endpoint = "jump:58115"
+target = "db:3306"
+[tunnels.stock]
+endpoint = "jump:58116"
+target = "db:5432"
+"""
+SINCE = "2026-11-22T10:00:00Z"
+ORDERS = TunnelStatus(
+    "orders",
+    State.CONNECTED,
+    SINCE,
+    None,
+    "jump:50683",
+    58115,
+    "db:3306",
+    rtt_ms=3.0,
+    connections=Connections(open=2, total=9),
+)
+STOCK = TunnelStatus(
+    "stock",
+    State.BACKOFF,
+    SINCE,
+    Reason(ReasonCode.UNREACHABLE, "nothing answers", "Check."),
+    "jump:50683",
+    58116,
+    "db:5432",
+    next_attempt_at=SINCE,
+)
+
+
+@pytest.fixture
+def customer(tmp_path: Path) -> Customer:
+    machine = Customer(tmp_path / "home")
+    (machine.home / "config.toml").write_text(CONFIG)
+    (machine.home / "state").mkdir()
+    return machine
+
+
+@pytest.fixture
+def held(customer: Customer) -> Iterator[None]:
+    """The lock, held by this process as by an agent."""
+    lock = AgentLock.acquire(customer.home / "state" / "agent.lock", version=__version__, started_at=SINCE)
+    yield
+    lock.release()
+
+
+def leave(customer: Customer, *tunnels: TunnelStatus, pid: int | None = None) -> None:
+    """Write what an agent writes."""
+    snapshot = Snapshot(True, pid or os.getpid(), __version__, SINCE, tunnels)
+    status.write(customer.home / "state" / "status.json", snapshot)
+
+
+def shown(customer: Customer, expect: int) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(customer.run("status", "--json", expect=expect))
+    return parsed
+
+
+@pytest.mark.usefixtures("held")
+def test_a_running_agent_is_shown_as_it_says(customer: Customer) -> None:
+    leave(customer, ORDERS)
+
+    seen = shown(customer, 0)
+
+    assert seen == status.to_json(Snapshot(True, os.getpid(), __version__, SINCE, (ORDERS,)))
+    assert customer.run("status", "--check") == ""
+    assert "connected" in customer.run("status")
+
+
+@pytest.mark.usefixtures("held")
+def test_one_that_is_not_connected_is_75_in_every_form(customer: Customer) -> None:
+    leave(customer, ORDERS, STOCK)
+
+    for form in ((), ("--json",), ("--check",)):
+        assert customer.try_run("status", *form).returncode == 75
+    assert "stock: nothing answers (unreachable)" in customer.run("status", expect=75)
+
+
+@pytest.mark.usefixtures("held")
+def test_an_agent_that_has_just_begun_is_not_its_predecessor(customer: Customer) -> None:
+    """The lock is newer than the file."""
+    leave(customer, ORDERS, pid=1)
+
+    seen = shown(customer, 75)
+
+    assert seen["agent"]["pid"] == os.getpid()
+    assert [(tunnel["name"], tunnel["state"]) for tunnel in seen["tunnels"]] == [
+        ("orders", "connecting"),
+        ("stock", "connecting"),
+    ]
+
+
+@pytest.mark.usefixtures("held")
+def test_a_damaged_file_of_a_running_agent_is_said(customer: Customer) -> None:
+    (customer.home / "state" / "status.json").write_text('{"schema": 1, "agent": 5}')
+
+    done = customer.try_run("status", "--json")
+    check = customer.try_run("status", "--check")
+
+    assert (done.returncode, done.stdout) == (75, "")
+    assert "damaged: agent is not an object" in done.stderr
+    assert (check.returncode, check.stdout, check.stderr) == (75, "", "")
+
+
+def test_without_an_agent_the_configuration_is_shown(customer: Customer) -> None:
+    seen = shown(customer, 69)
+
+    assert seen["agent"] == {"running": False, "pid": None, "version": __version__, "started_at": None}
+    assert [(tunnel["name"], tunnel["state"], tunnel["listen_port"]) for tunnel in seen["tunnels"]] == [
+        ("orders", "stopped", 58115),
+        ("stock", "stopped", 58116),
+    ]
+    assert all(tunnel["since"].endswith("Z") for tunnel in seen["tunnels"])
+    assert customer.run("status", "--check", expect=69) == ""
+
+
+def test_after_a_crash_it_says_so_with_the_last_known_reason(customer: Customer) -> None:
+    """Nobody holds the lock, and the file tells of tunnels at work."""
+    leave(customer, ORDERS, STOCK)
+
+    orders, stock = shown(customer, 69)["tunnels"]
+
+    assert (orders["state"], stock["state"]) == ("stopped", "stopped")
+    assert orders["reason"]["code"] == "connection_lost"
+    assert "ended without a word" in orders["reason"]["message"]
+    assert stock["reason"]["code"] == "unreachable"
+    assert "ended without a word" in stock["reason"]["message"]
+    assert "nothing answers" in stock["reason"]["message"]
+    assert orders["connections"] == {"open": 0, "total": 9, "refused": 0, "failed": 0}
+    assert (orders["rtt_ms"], stock["next_attempt_at"]) == (None, None)
+
+
+def test_a_clean_end_is_no_crash(customer: Customer) -> None:
+    stopped = TunnelStatus("orders", State.STOPPED, SINCE, None, "jump:50683", 58115, "db:3306")
+    leave(customer, stopped)
+
+    orders = shown(customer, 69)["tunnels"][0]
+
+    assert (orders["state"], orders["since"], orders["reason"]) == ("stopped", SINCE, None)
+
+
+def test_a_damaged_file_without_an_agent_is_only_no_memory(customer: Customer) -> None:
+    (customer.home / "state" / "status.json").write_text("{")
+
+    assert len(shown(customer, 69)["tunnels"]) == 2
+
+
+def test_a_broken_configuration_is_warned_of_and_the_last_status_shown(customer: Customer) -> None:
+    leave(customer, ORDERS)
+    (customer.home / "config.toml").write_text("schema = 2\n")
+
+    done = customer.try_run("status", "--json")
+
+    assert done.returncode == 69
+    assert "warning: " in done.stderr
+    assert [tunnel["name"] for tunnel in json.loads(done.stdout)["tunnels"]] == ["orders"]
+
+
+def test_reload_and_reconnect_need_an_agent_and_down_does_not(customer: Customer) -> None:
+    for command in ("reload", "reconnect"):
+        assert "not running" in customer.try_run(command).stderr
+        customer.run(command, expect=69)
+    assert "No agent" in customer.try_run("down").stderr
+    customer.run("down")
+
+
+@pytest.mark.usefixtures("held")
+def test_reload_refuses_a_broken_configuration(customer: Customer) -> None:
+    """The agent, which is this process, is not told: the signal would end it."""
+    (customer.home / "config.toml").write_text("schema = 1\n[tunnels.orders]\n")
+
+    customer.run("reload", expect=78)
+
+
+def log_of(customer: Customer, name: str, *lines: str) -> Path:
+    file = customer.home / "log" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("".join(f"{line}\n" for line in lines))
+    return file
+
+
+def test_logs_shows_the_last_lines_also_of_the_rotated_file(customer: Customer) -> None:
+    log_of(customer, "ioconnect.log.1", "one", "two", "three")
+    log_of(customer, "ioconnect.log", "four", "fi\x1b[2Jve")
+
+    assert customer.run("logs", "-n", "3") == "three\nfour\nfi\\x1b[2Jve\n"
+    assert customer.run("logs", "-n", "0") == ""
+    assert len(customer.run("logs").splitlines()) == 5
+
+
+def test_logs_without_a_log_says_so(customer: Customer) -> None:
+    done = customer.try_run("logs")
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no log yet" in done.stderr
+
+
+def test_logs_follows_what_is_added_and_the_rotation(customer: Customer) -> None:
+    """Ends by Ctrl-C, with 130."""
+    file = log_of(customer, "ioconnect.log", "one")
+    with Terminal([*customer.command, "logs", "-f"], env=customer.environment) as person:
+        person.expect("one\n")
+        with file.open("a") as log:
+            log.write("two\nthr")
+            log.flush()
+            person.expect("two\n")
+            log.write("ee\n")
+            log.flush()
+            person.expect("three\n")
+            log.write("four\n")
+        file.rename(file.with_name("ioconnect.log.1"))
+        log_of(customer, "ioconnect.log", "five")
+        person.expect("four\n")
+        person.expect("five\n")
+        person.press(CTRL_C)
+
+        assert person.leave()[0] == 130
+        assert "Traceback" not in person.text
+        assert person.text.count("four") == 1
