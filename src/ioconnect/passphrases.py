@@ -23,8 +23,11 @@ DEADLINE = 20.0  # a person may have to unlock the keyring meanwhile
 _WITHOUT = "Use a key without a passphrase (mode 0600), or a credential of systemd's."
 
 # Runs in the other process. Usable means: a real backend, and a value of no worth survives the round trip.
+# Nothing is imported from the folder that the command was started in, which `-c` would put first.
 _WORK = r"""
-import json, secrets, sys
+import sys
+sys.path[:] = [folder for folder in sys.path if folder]
+import json, secrets
 asked = json.load(sys.stdin)
 def answer(**fields):
     json.dump(fields, sys.stdout)
