@@ -75,6 +75,15 @@ def unwrapped(error: BaseException | None) -> BaseException | str | None:
     return error
 
 
+def in_library(error: BaseException) -> bool:
+    """Tell whether paramiko or cryptography raised this by itself: what a peer says can make it stumble."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    raised_in = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return str(raised_in).partition(".")[0] in {"paramiko", "cryptography"}
+
+
 class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
     """One SSH connection; its thread is the tunnel's loop.
 
@@ -131,6 +140,9 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         super()._verify_key(host_key, sig)
         self._verify_pin(host_key)
+
+    def _parse_ext_info(self, msg: Message) -> None:
+        """Ignore it: an ed25519 key needs no server-sig-algs, and paramiko would believe any count it announces."""
 
     def _parse_disconnect(self, m: Message) -> None:
         m.get_int()

@@ -32,11 +32,11 @@ from ioconnect.agent.diagnosis import Evidence, Phase, auth_refused, diagnose, t
 from ioconnect.agent.dial import DialCancelled, dial
 from ioconnect.agent.events import Closed, Granted, Lost, PortRefused, SessionEvent, SignedIn, Stirred
 from ioconnect.agent.keepalive import Keepalive, Verdict
-from ioconnect.agent.link import Link, host_key_algorithms, unwrapped
+from ioconnect.agent.link import Link, host_key_algorithms, in_library, unwrapped
 from ioconnect.agent.loop import Loop
 from ioconnect.agent.relay import Relay
 from ioconnect.agent.target import TargetAddresses
-from ioconnect.agent.wire import REKEY_BYTES
+from ioconnect.agent.wire import AFTER_SIGN_IN, REKEY_BYTES
 from ioconnect.errors import (
     ConnectionLost,
     Fault,
@@ -237,7 +237,9 @@ class Session:
             self._signed_in()
 
     def _signed_in(self) -> None:
+        assert self._link is not None
         self._phase = Phase.SIGNED_IN
+        self._link.wire.for_paramiko = AFTER_SIGN_IN
         settings = self._settings
         self._keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, self._loop.now)
         self._loop.next_timer = self._keepalive.next_deadline()
@@ -289,7 +291,9 @@ class Session:
             self._relay.listening = True
             self._measured(seconds)
             self._report(Granted(port))
-        elif "forward" in self._link.debug_text.lower():
+        # "port forwarding refused", "Server has disabled port forwarding."; what sshd says about the key's options
+        # ("key options: permitlisten port-forwarding") may arrive after our request and is no refusal.
+        elif "port forwarding" in self._link.debug_text.lower():
             self._link.wire.disconnect(BY_APPLICATION, "the forward is not permitted")
             self._fail(
                 ForwardNotPermitted(
@@ -434,7 +438,7 @@ class Session:
             self._finish(Closed())
             return
         cause = unwrapped(error)
-        if isinstance(cause, Exception) and not isinstance(cause, _EXPECTED):
+        if isinstance(cause, Exception) and not isinstance(cause, _EXPECTED) and not in_library(cause):
             log.error("tunnel %s: a bug ended the session", self._tunnel.name, exc_info=cause)
         fault = self._fault or diagnose(self._evidence(), cause)
         told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows

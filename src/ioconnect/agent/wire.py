@@ -40,6 +40,10 @@ FIRST_CONNECTION, LAST_CONNECTION = 80, 127
 MSG_DATA = 94
 MSG_PING, MSG_PONG = 192, 193  # ping@openssh.com, OpenSSH's PROTOCOL 1.9
 
+# What paramiko is handed: it stumbles over types that it has no name for, and after the sign-in over its own past.
+BEFORE_SIGN_IN = frozenset(kind for kind in MSG_NAMES if kind < FIRST_CONNECTION)
+AFTER_SIGN_IN = frozenset(kind for kind in BEFORE_SIGN_IN if kind < FIRST_AFTER_KEX) - {5, 6}  # SERVICE_*
+
 MAX_PACKET = 256 * 1024  # OpenSSH's PACKET_MAX_SIZE
 FRAMES = 8  # full packets sealed into one send
 READ_SIZE = 256 * 1024  # taken off the socket in one turn: more would let the other sockets wait
@@ -129,6 +133,7 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._last_kind = 0
+        self.for_paramiko = BEFORE_SIGN_IN
         self.quiet = False
         self.congested = False  # the last flush left something behind
         loop.watch_wire(sock.fileno(), self._ready)
@@ -161,7 +166,9 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             if FIRST_CONNECTION <= kind <= LAST_CONNECTION:
                 if not self.upper.take(kind, body):
                     self._not_implemented()
-            elif kind in MSG_NAMES:
+            elif kind in self.for_paramiko:
+                if MSG_KEXINIT < kind < FIRST_AFTER_KEX and not self.quiet:
+                    raise ProtocolViolation(f"message {kind} outside a key exchange")
                 self._last_kind = kind
                 message = Message(bytes(body))
                 message.seqno = (self._seqno_in - 1) & 0xFFFFFFFF
