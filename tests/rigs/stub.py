@@ -7,6 +7,7 @@ OpenSSH's client runs against both.
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
@@ -116,6 +117,8 @@ def openssh(rig: StubRig, target_port: int) -> Iterator[OpensshTunnel]:
         tunnel.start()
         yield tunnel
     finally:
+        if tunnel.process is not None:
+            processes.end(tunnel.process, by=signal.SIGKILL)  # at SIGTERM it now and then sleeps on (OpenSSH 9.2)
         tunnel.stop()
 
 

@@ -61,14 +61,17 @@ class Faults:
         _await_end(sessions)
 
     def disconnect(self, reason: str) -> None:
-        """Send every session SSH_MSG_DISCONNECT with this text, close, and wait until their ports are free."""
+        """Send every session SSH_MSG_DISCONNECT with this text, close, and wait until their ports are free.
+
+        A frozen session is closed without a word.
+        """
         for session in (sessions := self._jumphost.sessions()):
             session.farewell(reason)
         _await_end(sessions)
 
     def rekey(self, deadline: float = 10.0) -> None:
-        """Ask every session for new keys; returns when all have them. Raises TimeoutError."""
-        before = {session: session.rekeys for session in self._jumphost.sessions()}
+        """Ask every session that is signed in for new keys; returns when all have them. Raises TimeoutError."""
+        before = {session: session.rekeys for session in self._jumphost.sessions() if session.is_authenticated()}
         for session in before:
             session.ask_for_new_keys()
         self._jumphost.ledger.wait_for(

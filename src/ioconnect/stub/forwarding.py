@@ -95,7 +95,11 @@ class Forwarding:
                 sock.close()
                 return
             number = next(n for n in itertools.count() if n not in self._connections)  # reused soon, as sshd does
-            connection = Connection(self._session, self, number, sock, origin, bound)
+            try:
+                connection = Connection(self._session, self, number, sock, origin, bound)
+            except OSError:  # reset before it was looked at; macOS then refuses socket options
+                sock.close()
+                return
             self._connections[number] = connection
         self._ledger.note("channels")
         connection.start()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ioconnect.stub.keys import Grant
 
 LOG_CHANNEL = "ioconnect.stub.transport"
-KEX_DEADLINE = 60.0  # seconds that data waits for new keys before its connection is given up
+KEX_DEADLINE = 600.0  # seconds that data waits for new keys before the session is given up
 BANNER_DEADLINE = 60.0  # seconds for the client's version line
 JOIN_DEADLINE = 5.0
 FIRST_KEPT_BACK = 50  # message numbers below are the transport's own (RFC 4250 §4.1.2)
@@ -35,7 +35,6 @@ DISCONNECT_PROTOCOL_ERROR = 2  # RFC 4250 §4.2.2
 DISCONNECT_BY_APPLICATION = 11
 RFC_CURVE = "curve25519-sha256"  # RFC 8731; paramiko has it under libssh's name only
 LIBSSH_CURVE = "curve25519-sha256@libssh.org"
-GONE = (EOFError, OSError, paramiko.SSHException)  # what sending raises then; the reading thread ends the session
 
 
 def _message(kind: bytes, fields: tuple[str | bytes | int, ...]) -> Message:
@@ -139,12 +138,16 @@ class Session(paramiko.Transport):  # type: ignore[misc]  # paramiko ships no ty
 
     def say(self, kind: bytes, *fields: str | bytes | int) -> None:
         """Send a message of the connection protocol, if need be after a key exchange. Not for the reading thread."""
-        with contextlib.suppress(*GONE):
+        try:
             self._send_user_message(_message(kind, fields))
+        except paramiko.SSHException:  # no new keys in time: what is not sent must not be skipped
+            self.wire.abort()
+        except (EOFError, OSError):
+            pass  # it is gone; the reading thread ends the session
 
     def answer(self, kind: bytes, *fields: str | bytes | int) -> None:
         """Send a message from the reading thread, which must not wait; also what no key exchange holds back."""
-        with contextlib.suppress(*GONE):
+        with contextlib.suppress(EOFError, OSError):  # it is gone, as above
             self._send_message(_message(kind, fields))
 
     def _send_message(self, data: Message) -> None:
