@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if name.startswith(STRIPPED_PREFIXES) or name.lower() in STRIPPED:
             del os.environ[name]
     home = tempfile.mkdtemp(prefix="ioconnect-home-")
-    config.add_cleanup(lambda: shutil.rmtree(home))
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     os.environ.update({"HOME": home, "LC_ALL": "C.UTF-8", "TERM": "dumb", processes.MARK: MARK})
 
 

@@ -132,7 +132,7 @@ def test_down_frees_the_port_at_once(
 def test_several_tunnels_in_one_agent(
     customer: Customer, sshd: Sshd, set_up: Callable[..., int], postgres: Postgres
 ) -> None:
-    """Each leads to its own target, and one that is lost does not touch the others."""
+    """Each leads to its own target, over a session of its own; `down` ends them all."""
     here = set_up(postgres.port, name="here")
     there = set_up(sshd.port, name="there")
     customer.run("up", "--daemon")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,14 +20,6 @@ PASSWORD = "pipeline's own"
 DATABASE = "orders"
 
 
-def _account() -> str | None:
-    """Return whom to run as: MariaDB refuses root unless told so."""
-    if os.geteuid() != 0:
-        return None
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return next((name for name in ("mysql", "nobody") if name in names), None)
-
-
 class Mariadb:
     """One server with the database `orders`, whose user signs in with a password over TCP."""
 
@@ -38,7 +29,7 @@ class Mariadb:
         self.client = processes.need_program("mariadb", package="mariadb-client")
         self.dump = processes.need_program("mysqldump", package="mariadb-client")
         self.port = 0
-        self._user = _account()
+        self._user = processes.account_for_server("mysql")  # it refuses root
         # Not pytest's tmp_path: its parents are closed to the user that the server runs as, and a socket's path
         # may have 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="ioconnect-mariadb-"))

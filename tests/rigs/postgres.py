@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 import signal
 import tempfile
@@ -25,14 +23,6 @@ def _newest_binaries() -> list[str]:
     return [str(f) for f in sorted(folders, key=lambda f: [int(n) for n in f.parent.name.split(".")], reverse=True)]
 
 
-def _account() -> str | None:
-    """Return whom to run as: PostgreSQL refuses root."""
-    if os.geteuid() != 0:
-        return None
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return next((name for name in ("postgres", "nobody") if name in names), None)
-
-
 class Postgres:
     """One server; `port` is valid from `start` on. Everybody who connects from loopback is the superuser."""
 
@@ -43,7 +33,7 @@ class Postgres:
         self.psql = processes.need_program("psql", *folders, package="postgresql-client")
         self.pgbench = processes.need_program("pgbench", *folders, package="postgresql")
         self.port = 0
-        self._user = _account()
+        self._user = processes.account_for_server("postgres")  # it refuses root
         # Not pytest's tmp_path: its parents are closed to the user that the server runs as.
         self.folder = Path(tempfile.mkdtemp(prefix="ioconnect-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None

@@ -88,6 +88,22 @@ def need_program(name: str, *folders: str, package: str) -> str:
     return find_program(name, *folders) or pytest.skip(f"{name} is not installed (Debian package {package})")
 
 
+def account_for_server(*names: str) -> str | None:
+    """Return the first of these accounts, for a server that refuses root; None: whoever runs the tests will do."""
+    if os.geteuid() != 0:
+        return None
+    there = {entry.pw_name for entry in pwd.getpwall()}
+    return next((name for name in (*names, "nobody") if name in there), None)
+
+
+def _as_user(user: str | None) -> dict[str, Any]:
+    """Return what Popen needs to run a process as another user, which only root can."""
+    if user is None or os.geteuid() != 0:
+        return {}
+    account = pwd.getpwnam(user)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
 def start(
     argv: Sequence[str],
     *,
@@ -97,13 +113,9 @@ def start(
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process whose output goes to the end of `log`; as root it may run as another `user`."""
-    identity: dict[str, Any] = {}
-    if user is not None and os.geteuid() == 0:
-        account = pwd.getpwnam(user)
-        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     with log.open("ab") as output:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd=cwd, **identity
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd=cwd, **_as_user(user)
         )
     _started[process.pid] = process
     return process
@@ -133,14 +145,17 @@ def run(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end and return its code and output; fails the test after `deadline` seconds."""
-    identity: dict[str, Any] = {}
-    if user is not None and os.geteuid() == 0:
-        account = pwd.getpwnam(user)
-        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    stdin: dict[str, Any] = {"stdin": subprocess.DEVNULL} if text_in is None else {"input": text_in}
+    how = _as_user(user) | ({"stdin": subprocess.DEVNULL} if text_in is None else {"input": text_in})
     try:
         return subprocess.run(
-            argv, capture_output=True, text=True, timeout=deadline, env=env, cwd=cwd, check=False, **stdin, **identity
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=deadline,
+            env=env,
+            cwd=cwd,
+            check=False,
+            **how,
         )
     except subprocess.TimeoutExpired as slow:
         pytest.fail(f"not done within {deadline:g} s: {' '.join(argv)}\n{slow.stdout!r}\n{slow.stderr!r}")
