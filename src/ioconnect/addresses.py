@@ -131,7 +131,7 @@ def proxy(text: str) -> str:
     if url.path not in ("", "/") or url.query or url.fragment or "?" in text or "#" in text:
         raise ValueError(f"{expected}; nothing may follow the port (write @ / ? # in a password as %40 %2F %3F %23)")
     try:
-        host(url.hostname or "")
+        host(url.hostname or "") if "[" not in url.netloc else _ipv6(url.hostname or "")
     except ValueError:
         raise ValueError(f"{expected}; its host is not a host name or address") from None
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Crashing(Kept):
 def backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Return what chooses a backend: the child process reads these variables."""
     (tmp_path / "rings.py").write_text(textwrap.dedent(BACKENDS))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "rings.Kept")
     return monkeypatch
 
