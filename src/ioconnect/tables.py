@@ -79,7 +79,7 @@ def table(value: object) -> dict[str, object]:
 def text(value: object) -> str:
     """Check for a string."""
     if not isinstance(value, str):
-        raise ValueError(f"must be text in quotes, not {shown(value)}")  # noqa: TRY004
+        raise ValueError(f"must be text in quotes, not {shown(value)}")  # noqa: TRY004  as above
     return value
 
 
