@@ -1,7 +1,7 @@
 """One forwarded connection: a socket to the target, and its channel on the wire.
 
-Theory of operation. Outbound bytes are read straight into the wire's frames and sealed there, so nothing that was
-read is ever held here; what cannot be sent is not read. Inbound bytes are gathered as views of the wire's batch and
+Theory of operation. Outbound bytes are read straight into the outbound frames and sealed there, so nothing that was
+read is ever held here; what cannot be sent is not read. Inbound bytes are gathered as views of the inbound batch and
 written to the socket in one call when the batch is over; only what the socket does not take is copied, into
 `pending`, and that is bounded by the channel's window.
 
@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.channels import PACKET_SIZE, Due
 from ioconnect.agent.loop import BROKEN, READ, WRITE
+from ioconnect.agent.messages import MSG_CLOSE, MSG_EOF, about_channel, window_adjust
 
 if TYPE_CHECKING:
     from ioconnect.agent.channels import Channel
     from ioconnect.agent.relay import Relay
 
-MSG_WINDOW_ADJUST, MSG_EOF, MSG_CLOSE = 93, 96, 97
-_KIND_ID = struct.Struct(">BI")
-_ADJUST = struct.Struct(">BII")
 _MESSAGES = {Due.EOF: MSG_EOF, Due.CLOSE: MSG_CLOSE}
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, 0 s: close(2) sends RST
 MOST_PIECES = 64  # of one sendmsg; well below IOV_MAX
@@ -42,9 +40,9 @@ class Connection:
 
     __slots__ = (
         "_fd",
+        "_outbound",
         "_sock",
         "_wide",
-        "_wire",
         "began",
         "channel",
         "from_target",
@@ -62,7 +60,7 @@ class Connection:
         self.channel = channel
         self.origin = origin
         self.began = relay.loop.now
-        self._wire = relay.wire
+        self._outbound = relay.outbound
         self._sock = sock
         self._fd = sock.fileno()
         self._wide = False  # the last read filled a frame: read a batch
@@ -88,19 +86,19 @@ class Connection:
     # outbound: target → wire
 
     def _pump(self) -> None:
-        wire, channel = self._wire, self.channel
+        outbound, channel = self._outbound, self.channel
         limit = channel.sendable()
         if not limit:
             self._rewatch()
             return
-        if wire.congested:
+        if outbound.congested:
             return  # the loop serves writers only until it is not
         packet = channel.peer_packet
         try:
             if self._wide:
-                count = self._sock.recvmsg_into(wire.slots(limit, packet, wide=True))[0]
+                count = self._sock.recvmsg_into(outbound.slots(limit, packet, wide=True))[0]
             else:
-                count = self._sock.recv_into(wire.slots(limit, packet, wide=False)[0])
+                count = self._sock.recv_into(outbound.slots(limit, packet, wide=False)[0])
         except BlockingIOError:
             return
         except OSError as error:
@@ -116,7 +114,7 @@ class Connection:
         channel.sent(count)
         self.from_target += count
         self.relay.carried_out(count)
-        wire.send_data(channel.peer_id, count, packet)
+        outbound.send_data(channel.peer_id, count, packet)
 
     # inbound: wire → target
 
@@ -168,7 +166,7 @@ class Connection:
         relay.carried_in(count)
         adjust = self.channel.delivered(count, relay.loop.now, relay.round_trip)
         if adjust:
-            self._wire.queue(_ADJUST.pack(MSG_WINDOW_ADJUST, self.channel.peer_id, adjust))
+            self._outbound.queue(window_adjust(self.channel.peer_id, adjust))
         return count
 
     # the end
@@ -183,7 +181,7 @@ class Connection:
             with contextlib.suppress(OSError):  # it is gone: reading will tell
                 self._sock.shutdown(socket.SHUT_WR)
         for message in channel.due(inbound_done=self.inbound_done):
-            self._wire.queue(_KIND_ID.pack(_MESSAGES[message], channel.peer_id))
+            self._outbound.queue(about_channel(_MESSAGES[message], channel.peer_id))
         if not channel.close_sent:
             self._rewatch()
         elif self.pending and channel.eof_received:

@@ -15,13 +15,21 @@ from ioconnect.errors import (
     BannerTimeout,
     ConnectionLost,
     Fault,
+    ForwardNotPermitted,
+    HostKeyChanged,
+    HostKeyUnpinned,
+    KeepaliveTimeout,
     Penalized,
+    PortBusy,
     TooManyConnections,
 )
 from ioconnect.escape import escaped
+from ioconnect.hostkeys import Verdict
 
 if TYPE_CHECKING:
-    from ioconnect.config import HostPort
+    from collections.abc import Sequence
+
+    from ioconnect.config import HostPort, Tunnel
 
 
 class Phase(IntEnum):
@@ -69,18 +77,19 @@ def diagnose(evidence: Evidence, error: BaseException | str | None) -> Fault:
             return auth_refused(evidence.jumphost, evidence.user, f"it said: {text}")
         return _lost(f"{jumphost} ended the connection {doing}: {text}")
     if error is None or isinstance(error, EOFError):
-        if not evidence.greeted and evidence.phase is Phase.GREETING:
-            said = f' after saying "{evidence.said_before_banner[-1]}"' if evidence.said_before_banner else ""
-            return _lost(f"{jumphost} closed the connection before it introduced itself{said}")
-        return _lost(f"{jumphost} closed the connection {doing}")
-    if isinstance(error, OSError):
-        return _lost(f"the connection to {jumphost} broke {doing}: {error.strerror or error}")
-    if isinstance(error, ProtocolViolation):
-        broke = _lost(f"{jumphost} broke the SSH protocol {doing}: {error}")
-        if not evidence.greeted:
-            broke.hint = _NO_SSH_HINT.format(port=jumphost.port)
-        return broke
-    return _lost(f"the connection to {jumphost} failed {doing}: {escaped(str(error))}")
+        message = f"{jumphost} closed the connection {doing if evidence.greeted else 'before it introduced itself'}"
+        if evidence.said_before_banner and not evidence.greeted:
+            message += f' after saying "{evidence.said_before_banner[-1]}"'
+    elif isinstance(error, OSError):
+        message = f"the connection to {jumphost} broke {doing}: {error.strerror or error}"
+    elif isinstance(error, ProtocolViolation):
+        message = f"{jumphost} broke the SSH protocol {doing}: {error}"
+    else:
+        message = f"the connection to {jumphost} failed {doing}: {escaped(str(error))}"
+    lost = _lost(message)
+    if not evidence.greeted:
+        lost.hint = _NO_SSH_HINT.format(port=jumphost.port)
+    return lost
 
 
 def too_late(evidence: Evidence, seconds: float) -> Fault:
@@ -105,6 +114,54 @@ def auth_refused(jumphost: HostPort, user: str, detail: str = "") -> AuthRefused
             "Compare the public key (`ioconnect keygen` shows it) with the one in the tunnel's settings at "
             "Integrate.io; then `ioconnect reconnect`."
         ),
+    )
+
+
+def host_key_fault(tunnel: Tunnel, verdict: Verdict, shown: str, pinned: tuple[str, ...]) -> Fault:
+    """Name the fault of a host key (fingerprint `shown`) that is not among the pins; `verdict` is not OK."""
+    if verdict is Verdict.UNPINNED:
+        return HostKeyUnpinned(
+            f"no host key is pinned for {tunnel.jumphost} (it shows {shown})",
+            hint=f"Run `ioconnect pin {tunnel.name}` and compare the fingerprint.",
+        )
+    revoked = " (revoked)" if verdict is Verdict.REVOKED else ""
+    return HostKeyChanged(
+        f"the host key of {tunnel.jumphost} is {shown}{revoked}, pinned is {', '.join(pinned) or 'none'}; "
+        "no sign-in was attempted",
+        hint=(
+            "Somebody may be in between. Ask Integrate.io whether the key changed; if so, accept it: "
+            f"`ioconnect pin {tunnel.name} --fingerprint {shown}`."
+        ),
+    )
+
+
+def forward_fault(tunnel: Tunnel, said: Sequence[str]) -> PortBusy | ForwardNotPermitted:
+    """Name the fault of a refused tcpip-forward; `said` are the DEBUG messages since it was asked for.
+
+    OpenSSH explains only what is not permitted: "port forwarding refused", "Server has disabled port forwarding.".
+    What it says of the key's options ("key options: permitlisten port-forwarding") may come in between and is none.
+    """
+    port, jumphost = tunnel.listen_port, tunnel.jumphost
+    for text in said:
+        if "port forwarding" in text.lower():
+            return ForwardNotPermitted(
+                f"{jumphost} does not permit this key to listen on port {port} (it said: {text})",
+                hint="Compare the endpoint's port with the one shown in the tunnel's settings at Integrate.io.",
+            )
+    return PortBusy(
+        f"port {port} on {jumphost.host} is held by another session",
+        hint=(
+            "Another agent or autossh with this endpoint may be running: stop it. If it is a dead session of this "
+            "one, the jumphost frees it by itself (ClientAliveInterval)."
+        ),
+    )
+
+
+def silent(jumphost: HostPort, seconds: float) -> KeepaliveTimeout:
+    """Name the fault of a jumphost that did not answer the keepalive."""
+    return KeepaliveTimeout(
+        f"{jumphost} has not answered for {seconds:.0f} s",
+        hint="The network on the way, or the jumphost, is down; the agent connects again by itself.",
     )
 
 

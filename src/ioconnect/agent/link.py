@@ -116,7 +116,7 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
         self._verify_pin = verify
         self._ended = ended
         self.disconnect_text = ""
-        self.debug_text = ""
+        self.debug_texts: list[str] = []
         self.wire: Wire = self.packetizer
 
     @property
@@ -151,5 +151,6 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
 
     def _parse_debug(self, m: Message) -> None:
         m.get_boolean()
-        self.debug_text = escaped(m.get_string())
-        log.debug("the jumphost says: %s", self.debug_text)
+        text = escaped(m.get_string())
+        self.debug_texts = [*self.debug_texts[-9:], text]
+        log.debug("the jumphost says: %s", text)

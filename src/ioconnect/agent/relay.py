@@ -10,11 +10,36 @@ Belongs to the loop's thread.
 from __future__ import annotations
 
 import logging
-import struct
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.channels import PACKET_SIZE, Budget, Channel, ProtocolViolation
 from ioconnect.agent.connection import Connection
+from ioconnect.agent.messages import (
+    CONNECT_FAILED,
+    MSG_CHANNEL_FAILURE,
+    MSG_CHANNEL_OPEN,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_SUCCESS,
+    MSG_CLOSE,
+    MSG_DATA,
+    MSG_EOF,
+    MSG_EXTENDED_DATA,
+    MSG_GLOBAL_REQUEST,
+    MSG_OPEN_CONFIRMATION,
+    MSG_OPEN_FAILURE,
+    MSG_REQUEST_FAILURE,
+    MSG_REQUEST_SUCCESS,
+    MSG_WINDOW_ADJUST,
+    PROHIBITED,
+    RESOURCE_SHORTAGE,
+    U32_PAIR,
+    U32_PAIR_SIZE,
+    UNKNOWN_TYPE,
+    Reader,
+    about_channel,
+    confirmation,
+    open_failure,
+)
 from ioconnect.agent.opening import Opening
 from ioconnect.escape import escaped
 
@@ -23,55 +48,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ioconnect.agent.loop import Loop
+    from ioconnect.agent.outbound import Outbound
     from ioconnect.agent.target import TargetAddresses
     from ioconnect.agent.traffic import Traffic
-    from ioconnect.agent.wire import Wire
 
 log = logging.getLogger(__name__)
-
-MSG_GLOBAL_REQUEST, MSG_REQUEST_SUCCESS, MSG_REQUEST_FAILURE = 80, 81, 82
-MSG_CHANNEL_OPEN, MSG_OPEN_CONFIRMATION, MSG_OPEN_FAILURE = 90, 91, 92
-MSG_WINDOW_ADJUST, MSG_DATA, MSG_EXTENDED_DATA, MSG_EOF, MSG_CLOSE = 93, 94, 95, 96, 97
-MSG_CHANNEL_REQUEST, MSG_CHANNEL_SUCCESS, MSG_CHANNEL_FAILURE = 98, 99, 100
-PROHIBITED, CONNECT_FAILED, UNKNOWN_TYPE, RESOURCE_SHORTAGE = 1, 2, 3, 4  # RFC 4254 §5.1
-
-_U32 = struct.Struct(">I")
-_TWO_U32 = struct.Struct(">II")
-_CONFIRMATION = struct.Struct(">BIIII")
-_FAILURE = struct.Struct(">BII")
-
-
-class Reader:
-    """Takes SSH data types (RFC 4251 §5) off a message, checking every length."""
-
-    __slots__ = ("_at", "_body")
-
-    def __init__(self, body: memoryview) -> None:
-        self._body = body
-        self._at = 0
-
-    def u32(self) -> int:
-        """Take a uint32. Raises ProtocolViolation if the message ends before."""
-        if len(self._body) - self._at < 4:  # noqa: PLR2004  a uint32
-            raise ProtocolViolation("a message ends in the middle of a number")
-        (value,) = _U32.unpack_from(self._body, self._at)
-        self._at += 4
-        return int(value)
-
-    def string(self) -> bytes:
-        """Take a string. Raises ProtocolViolation if it is longer than the message."""
-        length = self.u32()
-        if length > len(self._body) - self._at:
-            raise ProtocolViolation(f"a string of {length} bytes in a shorter message")
-        start, self._at = self._at, self._at + length
-        return bytes(self._body[start : self._at])
-
-    def boolean(self) -> bool:
-        """Take a boolean. Raises ProtocolViolation if the message ends before."""
-        if self._at >= len(self._body):
-            raise ProtocolViolation("a message ends before its flag")
-        self._at += 1
-        return self._body[self._at - 1] != 0
 
 
 class Relay:
@@ -84,7 +65,7 @@ class Relay:
     def __init__(
         self,
         *,
-        wire: Wire,
+        outbound: Outbound,
         loop: Loop,
         target: TargetAddresses,
         listen_port: int,
@@ -94,7 +75,7 @@ class Relay:
         on_stir: Callable[[], None],
         on_reply: Callable[[bool, bytes], None],
     ) -> None:
-        self.wire = wire
+        self.outbound = outbound
         self.loop = loop
         self.target = target
         self.round_trip = 0.0
@@ -139,11 +120,11 @@ class Relay:
         return True
 
     def _data(self, body: memoryview) -> None:
-        if len(body) < 8:  # noqa: PLR2004  channel and length
+        if len(body) < U32_PAIR_SIZE:
             raise ProtocolViolation("DATA without data")
-        channel_id, length = _TWO_U32.unpack_from(body)
-        if length != len(body) - 8:
-            raise ProtocolViolation(f"DATA announces {length} bytes and brings {len(body) - 8}")
+        channel_id, length = U32_PAIR.unpack_from(body)
+        if length != len(body) - U32_PAIR_SIZE:
+            raise ProtocolViolation(f"DATA announces {length} bytes and brings {len(body) - U32_PAIR_SIZE}")
         connection = self._channels.get(channel_id)
         if connection is None:
             return
@@ -152,7 +133,7 @@ class Relay:
         gathered = connection.gathered
         if not gathered:
             self._gathering.append(connection)
-        gathered.append(body[8:])
+        gathered.append(body[U32_PAIR_SIZE:])
 
     def _extended_data(self, body: memoryview) -> None:
         """No forwarded-tcpip channel has any (RFC 4254 §5.2): counted against the window, and dropped."""
@@ -164,9 +145,9 @@ class Relay:
             connection.channel.held -= length
 
     def _window_adjust(self, body: memoryview) -> None:
-        if len(body) < 8:  # noqa: PLR2004  channel and count
+        if len(body) < U32_PAIR_SIZE:
             raise ProtocolViolation("WINDOW_ADJUST without a count")
-        channel_id, count = _TWO_U32.unpack_from(body)
+        channel_id, count = U32_PAIR.unpack_from(body)
         connection = self._channels.get(channel_id)
         if connection is not None:
             was = connection.channel.peer_window
@@ -202,13 +183,13 @@ class Relay:
         reader.string()
         if reader.boolean() and connection is not None and not connection.channel.close_sent:
             # sshd's ClientAlive asks this way while a channel is open: a refusal is life too.
-            self.wire.queue(bytes((MSG_CHANNEL_FAILURE,)) + _U32.pack(connection.channel.peer_id))
+            self.outbound.queue(about_channel(MSG_CHANNEL_FAILURE, connection.channel.peer_id))
 
     def _global_request(self, body: memoryview) -> None:
         reader = Reader(body)
         name = reader.string()
         if reader.boolean():
-            self.wire.queue(bytes((MSG_REQUEST_FAILURE,)))
+            self.outbound.queue(bytes((MSG_REQUEST_FAILURE,)))
         log.debug("global request %s", escaped(name))
 
     def _unasked(self, _body: memoryview) -> None:
@@ -221,18 +202,18 @@ class Relay:
         kind = reader.string()
         peer_id, peer_window, peer_packet = reader.u32(), reader.u32(), reader.u32()
         if kind != b"forwarded-tcpip":
-            self.refuse(peer_id, UNKNOWN_TYPE, "only forwarded-tcpip")
+            self.outbound.queue(open_failure(peer_id, UNKNOWN_TYPE, "only forwarded-tcpip"))
             return
         reader.string()
         port = reader.u32()
         origin = f"{escaped(reader.string(), limit=60)} port {reader.u32()}"
         if not self.listening or port != self._listen_port or not peer_packet:
-            self.refuse(peer_id, PROHIBITED, "nothing is forwarded from there")
+            self.outbound.queue(open_failure(peer_id, PROHIBITED, "nothing is forwarded from there"))
             return
         if len(self._channels) + len(self.openings) >= self._max:
             self._traffic.refused += 1
             self._stir()
-            self.refuse(peer_id, RESOURCE_SHORTAGE, "too many connections")
+            self.outbound.queue(open_failure(peer_id, RESOURCE_SHORTAGE, "too many connections"))
             log.warning("refused a connection from %s: %d are open, the most allowed", origin, self._max)
             return
         own_id = self._free_ids.pop() if self._free_ids else self._next_id
@@ -245,20 +226,11 @@ class Relay:
         self.openings[opening] = None
         opening.begin()
 
-    def refuse(self, peer_id: int, code: int, text: str) -> None:
-        """Send CHANNEL_OPEN_FAILURE."""
-        encoded = text.encode()
-        self.wire.queue(
-            _FAILURE.pack(MSG_OPEN_FAILURE, peer_id, code) + _U32.pack(len(encoded)) + encoded + _U32.pack(0)
-        )
-
     def opened(self, opening: Opening, sock: socket.socket) -> None:
         """The target took the connection: confirm the channel."""
         del self.openings[opening]
         channel = opening.channel
-        self.wire.queue(
-            _CONFIRMATION.pack(MSG_OPEN_CONFIRMATION, channel.peer_id, channel.id, channel.window, PACKET_SIZE)
-        )
+        self.outbound.queue(confirmation(channel.peer_id, channel.id, channel.window, PACKET_SIZE))
         self._channels[channel.id] = Connection(self, channel, sock, opening.origin)
 
     def open_failed(self, opening: Opening, why: str) -> None:
@@ -268,7 +240,7 @@ class Relay:
         self._traffic.open -= 1
         self._stir()
         log.warning("connection from %s failed: %s", opening.origin, why)
-        self.refuse(opening.channel.peer_id, CONNECT_FAILED, "Connection refused")
+        self.outbound.queue(open_failure(opening.channel.peer_id, CONNECT_FAILED, "Connection refused"))
         self._free_ids.append(opening.channel.id)
         opening.channel.release()
 

@@ -28,26 +28,27 @@ from ioconnect import hostkeys
 from ioconnect.agent.channels import ProtocolViolation
 from ioconnect.agent.connection import reset
 from ioconnect.agent.credentials import load_identity
-from ioconnect.agent.diagnosis import Evidence, Phase, auth_refused, diagnose, too_late
+from ioconnect.agent.diagnosis import (
+    Evidence,
+    Phase,
+    auth_refused,
+    diagnose,
+    forward_fault,
+    host_key_fault,
+    silent,
+    too_late,
+)
 from ioconnect.agent.dial import DialCancelled, dial
 from ioconnect.agent.events import Closed, Granted, Lost, PortRefused, SessionEvent, SignedIn, Stirred
 from ioconnect.agent.keepalive import Keepalive, Verdict
 from ioconnect.agent.link import Link, host_key_algorithms, in_library, unwrapped
 from ioconnect.agent.loop import Loop
+from ioconnect.agent.messages import global_request
 from ioconnect.agent.relay import Relay
 from ioconnect.agent.target import TargetAddresses
 from ioconnect.agent.wire import AFTER_SIGN_IN, REKEY_BYTES
-from ioconnect.errors import (
-    ConnectionLost,
-    Fault,
-    ForwardNotPermitted,
-    HostKeyChanged,
-    HostKeyUnpinned,
-    KeepaliveTimeout,
-    PortBusy,
-)
+from ioconnect.errors import ConnectionLost, Fault, PortBusy
 from ioconnect.escape import escaped
-from ioconnect.hostkeys import Verdict as PinVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,7 +199,7 @@ class Session:
             rekey_bytes=int(os.environ.get("IOCONNECT_REKEY_BYTES") or REKEY_BYTES),
         )
         self._relay = Relay(
-            wire=link.wire,
+            outbound=link.wire.outbound,
             loop=self._loop,
             target=TargetAddresses(self._tunnel.target, self._loop),
             listen_port=self._tunnel.listen_port,
@@ -232,7 +233,7 @@ class Session:
             link.auth_publickey(self._tunnel.ssh_user, self._key, self._auth)
         elif self._phase is Phase.SIGNING_IN and self._auth.is_set():
             if not link.is_authenticated():
-                link.wire.disconnect(BY_APPLICATION, "no other key to offer")
+                link.wire.outbound.disconnect(BY_APPLICATION, "no other key to offer")
                 self._fail(auth_refused(self._tunnel.jumphost, self._tunnel.ssh_user))
             self._signed_in()
 
@@ -248,72 +249,40 @@ class Session:
 
     def _verify(self, blob: bytes) -> None:
         """Hold the host key against the pins, on every key exchange."""
-        host, port = self._tunnel.jumphost.host, self._tunnel.jumphost.port
+        jumphost = self._tunnel.jumphost
+        verdict = self._pins.verdict(jumphost.host, jumphost.port, blob)
         shown = hostkeys.fingerprint(blob)
-        verdict = self._pins.verdict(host, port, blob)
-        if verdict is PinVerdict.OK:
+        if verdict is hostkeys.Verdict.OK:
             self.host_key = shown
-        elif verdict is PinVerdict.UNPINNED:
-            self._fail(
-                HostKeyUnpinned(
-                    f"no host key is pinned for {self._tunnel.jumphost} (it shows {shown})",
-                    hint=f"Run `ioconnect pin {self._tunnel.name}` and compare the fingerprint.",
-                )
-            )
-        else:
-            pinned = ", ".join(self._pins.fingerprints_for(host, port)) or "none"
-            revoked = " (revoked)" if verdict is PinVerdict.REVOKED else ""
-            self._fail(
-                HostKeyChanged(
-                    f"the host key of {self._tunnel.jumphost} is {shown}{revoked}, pinned is {pinned}; "
-                    "no sign-in was attempted",
-                    hint=(
-                        "Somebody may be in between. Ask Integrate.io whether the key changed; if so, accept it: "
-                        f"`ioconnect pin {self._tunnel.name} --fingerprint {shown}`."
-                    ),
-                )
-            )
+            return
+        pinned = self._pins.fingerprints_for(jumphost.host, jumphost.port)
+        self._fail(host_key_fault(self._tunnel, verdict, shown, pinned))
 
     def _ask_forward(self) -> None:
         link, began = self._link, time.monotonic()
         if self._phase is not Phase.SIGNED_IN or link is None:
             return
-        link.debug_text = ""
+        link.debug_texts.clear()
         # "localhost", as permitlisten="localhost:PORT" refuses "" and "127.0.0.1".
-        link.wire.queue(_global_request("tcpip-forward", True, "localhost", self._tunnel.listen_port))
+        link.wire.outbound.queue(
+            global_request("tcpip-forward", "localhost", self._tunnel.listen_port, want_reply=True)
+        )
         self._replies.append(lambda granted, _body: self._forward_answered(granted, time.monotonic() - began))
 
     def _forward_answered(self, granted: bool, seconds: float) -> None:  # noqa: FBT001  the message's own flag
         assert self._link is not None
         assert self._relay is not None
-        port, jumphost = self._tunnel.listen_port, self._tunnel.jumphost
         if granted:
             self._relay.listening = True
             self._measured(seconds)
-            self._report(Granted(port))
-        # "port forwarding refused", "Server has disabled port forwarding."; what sshd says about the key's options
-        # ("key options: permitlisten port-forwarding") may arrive after our request and is no refusal.
-        elif "port forwarding" in self._link.debug_text.lower():
-            self._link.wire.disconnect(BY_APPLICATION, "the forward is not permitted")
-            self._fail(
-                ForwardNotPermitted(
-                    f"{jumphost} does not permit this key to listen on port {port} "
-                    f"(it said: {self._link.debug_text})",
-                    hint="Compare the endpoint's port with the one shown in the tunnel's settings at Integrate.io.",
-                )
-            )
+            self._report(Granted(self._tunnel.listen_port))
+            return
+        fault = forward_fault(self._tunnel, self._link.debug_texts)
+        if isinstance(fault, PortBusy):
+            self._report(PortRefused(fault))
         else:
-            self._report(
-                PortRefused(
-                    PortBusy(
-                        f"port {port} on {jumphost.host} is held by another session",
-                        hint=(
-                            "Another agent or autossh with this endpoint may be running: stop it. If it is a dead "
-                            "session of this one, the jumphost frees it by itself (ClientAliveInterval)."
-                        ),
-                    )
-                )
-            )
+            self._link.wire.outbound.disconnect(BY_APPLICATION, "the forward is not permitted")
+            self._fail(fault)
 
     # --- the loop's thread: messages and time
 
@@ -356,7 +325,7 @@ class Session:
 
     def _rekey_deadline(self, now: float) -> float:
         assert self._link is not None
-        if not self._link.wire.quiet:
+        if not self._link.wire.outbound.quiet:
             self._quiet_since = FOREVER
             return FOREVER
         self._quiet_since = min(self._quiet_since, now)
@@ -368,7 +337,7 @@ class Session:
         assert self._link is not None
         assert self._keepalive is not None
         self._keepalive.probed(now)
-        self._link.wire.queue(_global_request("keepalive@openssh.com", True))
+        self._link.wire.outbound.queue(global_request("keepalive@openssh.com", want_reply=True))
         # A refusal is the usual answer, and as good as any.
         self._replies.append(lambda _success, _body: self._measured(time.monotonic() - now))
 
@@ -393,24 +362,18 @@ class Session:
 
     def _dead(self) -> None:
         settings = self._settings
-        silent = settings.keepalive_interval * (settings.keepalive_count_max + 1)
         assert self._link is not None
         reset(self._link.sock)  # no TIME_WAIT of ours: the same port is dialled from again
-        self._fail(
-            KeepaliveTimeout(
-                f"{self._tunnel.jumphost} has not answered for {silent:.0f} s",
-                hint="The network on the way, or the jumphost, is down; the agent connects again by itself.",
-            )
-        )
+        self._fail(silent(self._tunnel.jumphost, settings.keepalive_interval * (settings.keepalive_count_max + 1)))
 
     def _leave(self) -> None:
         link = self._link
         if link is None:
             return  # the dial is called off
-        if self._relay is not None and self._relay.listening and not link.wire.quiet:
+        if self._relay is not None and self._relay.listening and not link.wire.outbound.quiet:
             port = self._tunnel.listen_port
-            link.wire.queue(_global_request("cancel-tcpip-forward", False, "localhost", port))
-        link.wire.disconnect(BY_APPLICATION, "the agent leaves", patience=LEAVE_PATIENCE)
+            link.wire.outbound.queue(global_request("cancel-tcpip-forward", "localhost", port, want_reply=False))
+        link.wire.outbound.disconnect(BY_APPLICATION, "the agent leaves", patience=LEAVE_PATIENCE)
         raise _Left
 
     def _die(self) -> None:
@@ -453,15 +416,3 @@ class Session:
         self._loop.close()
         self._link = self._relay = None
         self._report(last)
-
-
-def _global_request(name: str, want_reply: bool, *arguments: str | int) -> bytes:  # noqa: FBT001  the message's own flag
-    """Return an SSH_MSG_GLOBAL_REQUEST (RFC 4254 §4)."""
-    encoded = name.encode()
-    message = b"\x50" + len(encoded).to_bytes(4, "big") + encoded + bytes((want_reply,))
-    for argument in arguments:
-        if isinstance(argument, int):
-            message += argument.to_bytes(4, "big")
-        else:
-            message += len(argument).to_bytes(4, "big") + argument.encode()
-    return message
