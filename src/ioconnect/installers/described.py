@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ioconnect import config as configuration
 from ioconnect import paths as places
@@ -30,6 +29,7 @@ class Described:
     """
 
     service: Service
+    paths: Paths
     reader: Account | None
     to_be_readable: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
@@ -48,6 +48,7 @@ def describe(kind: Kind, *, run_as: str | None, encrypted: bool, config: Path | 
     placement.check_words([*words, *(str(path) for _, path in service.credentials)])
     described = Described(
         service,
+        paths,
         reader,
         to_be_readable=(paths.config, paths.known_hosts) if kind is Kind.SYSTEMD or run_as else (),
         notes=tuple(_notes(kind, settings, reader)),
@@ -57,7 +58,7 @@ def describe(kind: Kind, *, run_as: str | None, encrypted: bool, config: Path | 
     except SystemRefused as refused:
         if not print_only:
             raise
-        return Described(service, reader, notes=(*described.notes, f"On this machine: {refused.message}."))
+        return Described(service, paths, reader, notes=(*described.notes, f"On this machine: {refused.message}."))
     if not print_only:
         _refuse_unreadable_identities(kind, described, settings, paths)
         _refuse_open_secrets(described, settings)
@@ -158,8 +159,11 @@ def _refuse_unreadable_identities(kind: Kind, described: Described, settings: Co
 def _refuse_open_secrets(described: Described, settings: Config) -> None:
     """Keep a proxy's password from becoming readable for everybody."""
     config, reader = described.service.config, described.reader
-    secret = any(urlsplit(tunnel.proxy).password for tunnel in settings.tunnels)
-    if described.to_be_readable and secret and machine.unreadable_for(config, reader) is not None:
+    if (
+        described.to_be_readable
+        and configuration.has_secret(settings)
+        and machine.unreadable_for(config, reader) is not None
+    ):
         raise SystemRefused(
             f"{config} holds a proxy's password, and {_who(reader)} could read it only if everybody could",
             hint="Take the password out of the proxy's URL, or make an account for the service, give it the file "

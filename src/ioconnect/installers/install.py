@@ -14,6 +14,8 @@ from ioconnect.installers import apply, crontab, crontable, launchd, machine, sy
 from ioconnect.installers.described import describe
 from ioconnect.installers.readable import make_readable
 from ioconnect.installers.service import LABEL, MARK, Installation, Kind, Service
+from ioconnect.observe import observe
+from ioconnect.status import StatusDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +74,8 @@ def install(
     installation = _installation(kind, service)
     for file in installation.files:
         consent(apply.current(file), file.content, str(file.path))
+    if start and not any(apply.current(file) for file in installation.files):
+        _refuse_second_agent(described.paths)
     with make_readable(described.to_be_readable, described.reader) as made:
         changed = apply.put(installation, start=start, account=service.run_as)
     messages = (*_said(installation, kind, changed=changed, start=start), *made, *described.notes)
@@ -168,6 +172,19 @@ def _consent(*, force: bool, confirm: Callable[[str], bool] | None) -> Callable[
             )
 
     return ask
+
+
+def _refuse_second_agent(paths: places.Paths) -> None:
+    """Keep the service from being started beside an agent that somebody started by hand."""
+    try:
+        snapshot = observe(paths)
+    except StatusDamaged:
+        return
+    if snapshot.running:
+        raise SystemRefused(
+            f"an agent runs already (pid {snapshot.pid}), and the service would be the second",
+            hint="Stop it first: ioconnect down",
+        )
 
 
 def _refuse_wrong_user(kind: Kind, run_as: str | None) -> None:

@@ -32,7 +32,7 @@ def plist(service: Service, kind: Kind) -> bytes:
     content: dict[str, object] = {
         "Label": LABEL,
         # In the foreground: a job that forks is one that has ended, to launchd (launchd.plist(5): it MUST NOT).
-        "ProgramArguments": [*service.command, "up"],
+        "ProgramArguments": [*service.command, "up", "--log-to-file"],
         "KeepAlive": True,  # and so RunAtLoad; no condition: the agent ends only by fault or by our wish
         "ThrottleInterval": 10,
         "ExitTimeOut": 20,

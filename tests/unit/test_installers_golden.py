@@ -1,0 +1,55 @@
+"""What the installers write, held against files that people have read: for plain, spaced, % and & paths."""
+
+from __future__ import annotations
+
+import plistlib
+from pathlib import Path
+
+import pytest
+
+from ioconnect.installers import crontab, launchd, systemd
+from ioconnect.installers.service import Kind, Service
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+FOLDERS = {
+    "plain": "/opt/ioconnect",
+    "spaced": "/opt/integrate io",
+    "percent": "/opt/100%n",
+    "ampersand": '/opt/R&D\'s "$HOME"',
+}
+
+
+def service(folder: str, *, version: int | None = 252) -> Service:
+    return Service(
+        program=(f"{folder}/bin/ioconnect",),
+        config=Path(f"{folder}/etc/config.toml"),
+        home=Path("/home/alice"),
+        log=Path(f"{folder}/log/ioconnect.log"),
+        environment=(("IOCONNECT_HOME", folder),),
+        credentials=(("ssh-key", Path(f"{folder}/etc/id_ed25519")),),
+        systemd_version=version,
+    )
+
+
+WRITTEN = {
+    "service": lambda described: systemd.unit(described).encode(),
+    "user.service": lambda described: systemd.unit(described, user=True).encode(),
+    "crontab": crontab.block,
+    "daemon.plist": lambda described: launchd.plist(described, Kind.LAUNCHD_DAEMON),
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+@pytest.mark.parametrize("name", FOLDERS)
+def test_it_is_as_it_was_when_somebody_read_it(name: str, form: str) -> None:
+    written = WRITTEN[form](service(FOLDERS[name]))
+
+    assert written.decode() == (GOLDEN / f"{name}.{form}").read_text()
+
+
+@pytest.mark.parametrize("folder", FOLDERS.values(), ids=FOLDERS.keys())
+def test_a_property_list_says_again_what_was_meant(folder: str) -> None:
+    read = plistlib.loads(launchd.plist(service(folder), Kind.LAUNCHD_AGENT))
+
+    assert read["ProgramArguments"][:3] == [f"{folder}/bin/ioconnect", "--config", f"{folder}/etc/config.toml"]
+    assert read["EnvironmentVariables"] == {"IOCONNECT_HOME": folder}
