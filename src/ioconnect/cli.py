@@ -191,7 +191,7 @@ def logs(call: Call, lines: int, *, follow: bool) -> None:
     from ioconnect.terminal import answer  # noqa: PLC0415
 
     path = call.paths.log
-    if not path.exists():
+    if not logview.is_there(path):
         call.terminal.say(f"There is no log yet at {path}.")
     for line in logview.follow(path, lines) if follow else logview.last_lines(path, lines):
         answer(line)

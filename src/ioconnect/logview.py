@@ -20,6 +20,17 @@ LONGEST_LINE = 10_000  # characters shown
 LOOK_AGAIN = 0.25  # seconds; a file has no portable way to tell that it has grown
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a log, be it one that cannot be read."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def last_lines(path: Path, count: int) -> list[str]:
     """Return the last `count` lines of the log, also from the file that was rotated away last; none if none is there.
 

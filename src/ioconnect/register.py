@@ -5,6 +5,7 @@ Nothing is written before everything that was given has been checked; the config
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -182,7 +183,7 @@ def _existing(written: str | None) -> Path | None:
     if written is None:
         return None
     path = Path(written).expanduser().absolute()
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None  # noqa: PTH113  pathlib's raises where we may not look
 
 
 def _show_key(tunnel: Tunnel, given: _Given, own: Path, terminal: Terminal) -> None:

@@ -49,7 +49,7 @@ def _configured(call: Call) -> tuple[Tunnel, ...]:
     try:
         return call.config.tunnels
     except ConfigInvalid as fault:
-        if call.paths.config.exists():
+        if not isinstance(fault.__cause__, FileNotFoundError):  # nothing set up yet is not worth a word here
             call.terminal.warn(fault)
         return ()
 

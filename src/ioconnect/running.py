@@ -23,6 +23,8 @@ def run(call: Call, names: Sequence[str], ready_fd: int | None) -> ExitCode:
     """Be the agent until it is told to stop; with `ready_fd` as the child of `start`, which listens there."""
     from ioconnect.agent import daemon  # noqa: PLC0415  brings paramiko
 
+    if ready_fd is None:
+        _refuse_a_second(call)
     config = call.config
     wanted = chosen(config, names) if names else ()
     return daemon.run(
@@ -34,10 +36,12 @@ def start(call: Call, names: Sequence[str], wait: float) -> ExitCode:
     """Start the agent in the background and wait until all is connected, at most `wait` seconds."""
     from ioconnect.agent import launch, lock  # noqa: PLC0415
 
-    wanted = ["--", *chosen(call.config, names)] if names else []
+    _refuse_a_second(call)
+    wanted = chosen(call.config, names)  # a fault is better said here than by the child
+    named = ["--", *wanted] if names else []
     _make_absolute(os.environ)
     try:
-        outcome = launch.start(call.paths, [*_options(call), "up", *wanted], wait=wait, progress=call.terminal.say)
+        outcome = launch.start(call.paths, [*_options(call), "up", *named], wait=wait, progress=call.terminal.say)
     except KeyboardInterrupt:
         if lock.holder(call.paths.lock) is not None:
             call.terminal.say("\nThe agent goes on in the background; ioconnect down ends it.")
@@ -48,6 +52,15 @@ def start(call: Call, names: Sequence[str], wait: float) -> ExitCode:
         raise fault
     call.terminal.say(outcome.message)
     return ExitCode.OK
+
+
+def _refuse_a_second(call: Call) -> None:
+    """Raise AlreadyRunning, which is no failure: cron repeats `up`, whatever has become of the configuration."""
+    from ioconnect.agent import lock  # noqa: PLC0415
+
+    pid = lock.holder(call.paths.lock)
+    if pid is not None:
+        raise lock.AlreadyRunning(pid)
 
 
 def stop(call: Call) -> None:

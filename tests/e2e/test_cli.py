@@ -17,7 +17,7 @@ from tests.rigs import ordinary_user, processes
 from tests.rigs.customer import Customer
 from tests.rigs.terminals import CTRL_C, Terminal
 
-from ioconnect import __version__
+from ioconnect import __version__, hostkeys, keyblobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -317,6 +317,23 @@ def test_ctrl_c_at_a_question_is_130(customer: Customer) -> None:
         assert terminal.leave()[0] == 130
         assert "Traceback" not in terminal.seen
     assert not (customer.home / "config.toml").exists()
+
+
+@pytest.mark.parametrize("form", [("up",), ("up", "--daemon")])
+def test_ctrl_c_while_it_connects_is_130(configured: Customer, form: tuple[str, ...]) -> None:
+    """In the foreground the agent ends; one in the background goes on, which is said."""
+    configured.run("keygen")
+    blob = keyblobs.decoded("ssh-ed25519", configured.run("keygen").split()[1])
+    hostkeys.pin(configured.home / "known_hosts", "127.0.0.1", 1, [blob])  # nobody listens at port 1
+
+    with Terminal([*configured.command, *form], env=configured.environment) as terminal:
+        terminal.expect("orders")
+        terminal.press(CTRL_C)
+
+        assert terminal.leave()[0] == 130
+        assert "Traceback" not in terminal.text
+        assert ("goes on in the background" in terminal.text) == ("--daemon" in form)
+    configured.run("status", "--check", expect=75 if "--daemon" in form else 69)
 
 
 def test_no_control_characters_but_on_a_terminal(configured: Customer) -> None:

@@ -9,7 +9,7 @@ from tests.rigs import processes
 from tests.rigs.customer import Customer
 from tests.rigs.terminals import Terminal
 
-from ioconnect import hostkeys
+from ioconnect import hostkeys, pinning
 from ioconnect.stub.jumphost import Jumphost
 
 if TYPE_CHECKING:
@@ -185,6 +185,30 @@ def test_a_jumphost_that_turns_us_away_is_75(customer: Customer, jumphost: Jumph
 
     assert done.returncode == 75
     assert "MaxStartups" in done.stderr
+
+
+def key(kind: str, *fields: bytes) -> bytes:
+    """A host key blob of this type (RFC 4253 section 6.6), whatever its numbers."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in (kind.encode(), *fields))
+
+
+ED, ED2, RSA = key("ssh-ed25519", b"1" * 32), key("ssh-ed25519", b"2" * 32), key("ssh-rsa", b"\x03", b"3" * 256)
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown", "contradiction"),
+    [
+        ((), (ED,), False),
+        ((ED,), (ED,), False),
+        ((ED,), (ED, RSA), False),  # one more type
+        ((ED, RSA), (ED,), False),  # one type less
+        ((ED,), (ED2,), True),
+        ((ED,), (RSA,), True),
+        ((ED, RSA), (ED2, RSA), True),  # one of a pinned type is another one
+    ],
+)
+def test_what_contradicts_a_pin(stored: tuple[bytes, ...], shown: tuple[bytes, ...], *, contradiction: bool) -> None:
+    assert pinning.contradicts(stored, shown) is contradiction
 
 
 def test_two_tunnels_on_one_jumphost_share_the_pin(customer: Customer, jumphost: Jumphost) -> None:

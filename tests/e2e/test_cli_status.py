@@ -187,6 +187,19 @@ def test_reload_and_reconnect_need_an_agent_and_down_does_not(customer: Customer
 
 
 @pytest.mark.usefixtures("held")
+@pytest.mark.parametrize("form", [("up",), ("up", "--daemon"), ("up", "orders", "--daemon")])
+def test_up_beside_a_running_agent_says_so(customer: Customer, form: tuple[str, ...]) -> None:
+    """Exit 0, also with a broken configuration: cron repeats it."""
+    (customer.home / "config.toml").write_text("schema = 1\n[tunnels.orders]\n")
+
+    done = customer.try_run(*form)
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"already running (pid {os.getpid()})" in done.stderr
+    assert "error" not in done.stderr
+
+
+@pytest.mark.usefixtures("held")
 def test_reload_refuses_a_broken_configuration(customer: Customer) -> None:
     """The agent, which is this process, is not told: the signal would end it."""
     (customer.home / "config.toml").write_text("schema = 1\n[tunnels.orders]\n")
