@@ -1,0 +1,318 @@
+"""The agent as a real process against the stand-in jumphost: start, stop, signals, crashes, a status that is true."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.rigs import processes, stub
+from tests.rigs.customer import Customer
+from tests.rigs.database import Database, pull
+
+from ioconnect.agent import launch, lock
+from ioconnect.errors import AgentNotRunning, ExitCode
+from ioconnect.paths import under
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Scene:
+    """A jumphost, a database and a customer with one tunnel, `orders`, that is ready to go up."""
+
+    def __init__(self, rig: stub.StubRig, database: Database, customer: Customer) -> None:
+        self.rig = rig
+        self.database = database
+        self.customer = customer
+        self.paths = under(customer.home)
+        customer.run("keygen")
+        self.add("orders")
+        self.pin()
+
+    def add(self, name: str, *, listen_port: int | None = None) -> int:
+        """Register one more tunnel, which its jumphost permits; return its port there."""
+        port = listen_port or processes.free_port()
+        endpoint, target = f"{self.rig.host}:{port}", f"127.0.0.1:{self.database.port}"
+        self.customer.run("register", name, "--endpoint", endpoint, "--to", target, "--ssh-port", str(self.rig.port))
+        self.rig.authorize(self.paths.public_key.read_text(), port)
+        return port
+
+    def pin(self) -> None:
+        """Trust the jumphost's key."""
+        self.paths.known_hosts.write_text(self.rig.known_hosts_line + "\n")
+
+    @property
+    def port(self) -> int:
+        """Where `orders` listens on the jumphost."""
+        port: int = self.customer.tunnel("orders")["listen_port"]
+        return port
+
+    def log(self, needle: str) -> list[str]:
+        """Return the daemon's lines with this in them."""
+        return [line for line in self.customer.log_text().splitlines() if needle in line]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """A scene whose agent is ended afterwards."""
+    with stub.running(tmp_path / "stub") as rig, Database() as database:
+        customer = Customer(tmp_path / "home")
+        try:
+            yield Scene(rig, database, customer)
+        finally:
+            customer.close()
+
+
+def stderr_of(scene: Scene, *arguments: str, expect: int = 0) -> str:
+    done = scene.customer.try_run(*arguments)
+    assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stderr}\n{scene.customer.log_text()}"
+    text: str = done.stderr
+    return text
+
+
+# --- up and down
+
+
+def test_up_returns_when_connected_and_down_when_the_port_is_free_again(scene: Scene) -> None:
+    scene.customer.run("up", "--daemon")
+    assert pull(scene.port, 100_000)[0] == 100_000
+    pid = scene.customer.agent_pid()
+
+    scene.customer.run("down")
+
+    assert not processes.is_alive(pid)
+    assert not processes.listens(scene.port)
+    assert scene.customer.status()["agent"] == {"running": False, "pid": None, "version": "0.1.0", "started_at": None}
+    scene.customer.run("down")
+
+
+def test_up_twice_leaves_the_first_alone(scene: Scene) -> None:
+    scene.customer.run("up", "--daemon")
+    pid = scene.customer.agent_pid()
+
+    assert f"already running (pid {pid})" in stderr_of(scene, "up", "--daemon")
+    assert f"already running (pid {pid})" in stderr_of(scene, "up")
+    assert scene.customer.agent_pid() == pid
+    assert scene.customer.tunnel("orders")["attempts"] == 1
+
+
+def test_the_daemon_holds_no_pipe_of_its_starter(scene: Scene) -> None:
+    """`$(ioconnect up --daemon)` ends: a shell reads until everybody has let go of its pipe."""
+    done = subprocess.run(
+        ["sh", "-c", 'x=$("$@" 2>&1); echo "[$x]"', "sh", *scene.customer.command, "up", "--daemon"],
+        env=scene.customer.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert "every tunnel is connected" in done.stdout
+    pid = scene.customer.agent_pid()
+    assert os.getsid(pid) == pid
+    if Path("/proc/self/cwd").exists():  # not on macOS
+        assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+
+
+def test_a_local_fault_leaves_nothing_running_and_names_itself(scene: Scene) -> None:
+    scene.paths.identity.chmod(0o644)
+    text = stderr_of(scene, "up", "--daemon", expect=ExitCode.NO_INPUT)
+    assert str(scene.paths.identity) in text
+
+    scene.paths.identity.chmod(0o600)
+    scene.paths.known_hosts.unlink()
+    text = stderr_of(scene, "up", "--daemon", expect=ExitCode.CONFIG)
+    assert "no host key is pinned" in text
+    assert "ioconnect pin orders" in text
+
+    assert lock.holder(scene.paths.lock) is None
+    assert scene.rig.ledger.counters.connections == 0
+
+
+def test_an_unreachable_jumphost_is_weather_up_says_75_and_the_agent_goes_on(scene: Scene) -> None:
+    scene.rig.faults.turn_away(b"Not allowed at this time\r\n")
+    text = stderr_of(scene, "up", "--daemon", "--wait", "2", expect=ExitCode.TEMP_FAIL)
+
+    assert "keeps trying" in text
+    tunnel = scene.customer.wait_for("backoff", "orders")
+    assert tunnel["reason"]["code"] == "penalized"
+    assert tunnel["next_attempt_at"] is not None
+
+
+# --- ends of all kinds
+
+
+@pytest.mark.parametrize(("by", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_foreground_agent_leaves_cleanly_with_the_signals_code(
+    scene: Scene, tmp_path: Path, by: signal.Signals, code: int
+) -> None:
+    agent = processes.start(
+        [*scene.customer.command, "up"], log=tmp_path / "agent.log", env=scene.customer.environment
+    )
+    scene.customer.wait_for("connected", "orders")
+
+    assert processes.end(agent, by=by) == code
+    assert not processes.listens(scene.port)
+    assert "ended, code" in (tmp_path / "agent.log").read_text()
+
+
+def test_after_kill_nine_status_says_so_and_the_next_start_works(scene: Scene) -> None:
+    scene.customer.run("up", "--daemon")
+    os.kill(scene.customer.agent_pid(), signal.SIGKILL)
+    assert lock.wait_until_free(scene.paths.lock, 5)
+
+    status = scene.customer.status()
+    assert status["agent"]["running"] is False
+    assert status["tunnels"][0]["state"] == "stopped"
+    assert "without a word" in status["tunnels"][0]["reason"]["message"]
+
+    scene.customer.run("up", "--daemon")
+    assert pull(scene.port, 1000)[0] == 1000
+
+
+def test_an_agent_that_does_not_answer_is_killed(scene: Scene) -> None:
+    scene.customer.run("up", "--daemon")
+    pid = scene.customer.agent_pid()
+    os.kill(pid, signal.SIGSTOP)
+
+    assert launch.stop(scene.paths, deadline=0.5) == pid
+    assert lock.holder(scene.paths.lock) is None
+
+
+# --- signals
+
+
+def test_reconnect_drops_the_wait_of_the_tunnel_that_is_named(scene: Scene) -> None:
+    scene.rig.faults.revoke(scene_key(scene))
+    stderr_of(scene, "up", "--daemon", "--wait", "5", expect=ExitCode.TEMP_FAIL)
+    held = scene.customer.wait_for("held", "orders")
+    assert held["reason"]["code"] == "auth_refused"
+
+    scene.rig.faults.restore(scene_key(scene))
+    launch.reconnect(scene.paths, "nobody")
+    processes.wait_until(lambda: scene.log("reconnect asked for: nobody"))
+    assert scene.customer.tunnel("orders")["state"] == "held"
+
+    launch.reconnect(scene.paths, "orders")
+    scene.customer.wait_for("connected", "orders", deadline=5)
+
+
+def scene_key(scene: Scene) -> Any:
+    from ioconnect.stub.keys import parse_public_key  # noqa: PLC0415  paramiko comes with it
+
+    return parse_public_key(scene.paths.public_key.read_text())
+
+
+def test_reload_changes_what_changed_and_carries_the_rest_on(scene: Scene) -> None:
+    scene.add("second")
+    scene.customer.run("up", "--daemon")
+    with socket.create_connection(("127.0.0.1", scene.port)) as client:
+        client.sendall(b"E" + bytes(8))
+        third = scene.add("third")
+        config = scene.paths.config.read_text()
+        scene.paths.config.write_text(config.replace("[tunnels.second]", "[tunnels.second]\nmax_connections = 7"))
+        scene.customer.run("reload")
+        scene.customer.wait_for("connected", "third")
+        processes.wait_until(lambda: scene.log("reload: added third; changed second"))
+        scene.customer.wait_for("connected", "second")
+
+        client.settimeout(5)
+        client.sendall(b"still here")
+        assert client.recv(100).endswith(b"here")
+    assert pull(third, 1000)[0] == 1000
+    assert scene.customer.tunnel("orders")["attempts"] == 1
+    assert scene.customer.tunnel("second")["attempts"] == 2
+
+
+def test_a_faulty_reload_is_refused_and_changes_nothing(scene: Scene) -> None:
+    scene.customer.run("up", "--daemon")
+    config = scene.paths.config.read_text()
+    scene.paths.config.write_text(config + "\n[tunnels.broken]\nendpoint = 5\n")
+
+    scene.customer.run("reload", expect=ExitCode.CONFIG)
+    launch.signal_agent(scene.paths, signal.SIGHUP)
+
+    processes.wait_until(lambda: scene.log("reload refused, going on as before"))
+    assert scene.customer.tunnel("orders")["state"] == "connected"
+
+
+def test_without_an_agent_there_is_nothing_to_signal(scene: Scene) -> None:
+    with pytest.raises(AgentNotRunning):
+        launch.signal_agent(scene.paths, signal.SIGHUP)
+    with pytest.raises(AgentNotRunning):
+        launch.reconnect(scene.paths, "orders")
+
+
+# --- status and log
+
+
+def test_status_tells_traffic_within_two_seconds_and_then_rests(scene: Scene) -> None:
+    scene.customer.run("up", "--daemon")
+    pull(scene.port, 250_000)
+    read_at = time.monotonic()
+    tunnel = processes.wait_until(
+        lambda: (seen := scene.customer.tunnel("orders"))["bytes"]["from_target"] == 250_000 and seen, deadline=5
+    )
+
+    assert time.monotonic() - read_at < 4  # 2 s, and starting the command on a busy machine
+    assert tunnel["connections"]["total"] == 1
+    assert tunnel["host_key"] == scene.rig.fingerprint
+
+
+def test_everything_that_the_agent_writes_is_private(scene: Scene) -> None:
+    scene.customer.run("up", "--daemon")
+
+    written = [scene.paths.status, scene.paths.lock, scene.paths.log, scene.paths.log.with_name("crash.log")]
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in written}
+    assert modes == dict.fromkeys(modes, 0o600)
+    assert stat.S_IMODE(scene.paths.state.stat().st_mode) == 0o700
+    assert json.loads(scene.paths.lock.read_text())["pid"] == scene.customer.agent_pid()
+
+
+def test_a_drop_is_two_lines_in_the_log(scene: Scene) -> None:
+    scene.customer.run("up", "--daemon")
+    scene.rig.faults.drop()
+    processes.wait_until(lambda: scene.log("orders: connected again"), what="the second connection")
+
+    assert len(scene.log("orders: backoff, lost after")) == 1
+    assert len(scene.log("orders: connected after")) == 1
+    assert scene.customer.tunnel("orders")["reconnects"] == 1
+
+
+# --- the service manager
+
+
+def test_systemd_hears_ready_the_truth_a_sign_of_life_and_the_end(scene: Scene, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(10)
+        environment = scene.customer.environment | {
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "WATCHDOG_USEC": "400000",
+        }
+        agent = processes.start([*scene.customer.command, "up"], log=tmp_path / "agent.log", env=environment)
+        heard: list[str] = []
+
+        def hear_until(line: str) -> None:
+            while line not in heard:
+                heard.extend(listener.recv(4096).decode().splitlines())
+
+        hear_until("STATUS=1 of 1 connected")
+        assert heard[0] == "READY=1"
+        hear_until("WATCHDOG=1")
+        heard.clear()
+        agent.send_signal(signal.SIGHUP)
+        hear_until("READY=1")
+        assert heard[0] == "RELOADING=1"
+        assert heard[1].startswith("MONOTONIC_USEC=")
+        agent.send_signal(signal.SIGTERM)
+        hear_until("STOPPING=1")
+        assert processes.end(agent) == 0
