@@ -292,8 +292,9 @@ def test_stop_leaves_nothing(tmp_path: Path, db: database.Database) -> None:
     before = held()
     with stubs.running(tmp_path / "stub") as rig, stubs.openssh(rig, db.port) as tunnel:
         talkers = [database.call(tunnel.port, b"S", 64 * MIB) for _ in range(5)]
+        for talker in talkers:
+            database.exactly(talker, 1)
         talkers.append(socket.create_connection((rig.host, rig.port)))
-        rig.wait_for(lambda: rig.ledger.counters.channels == 5)
         rig.stub.stop()
         rig.stub.stop()
         for talker in talkers:
