@@ -86,9 +86,8 @@ class Keeper:
         """Take another configuration; only while stopped. Counters go on, they count since the agent started."""
         assert self.is_stopped
         self.tunnel, self.settings = tunnel, settings
-        fresh = TunnelState(since=self._around.clock.now())
-        old = self.state
-        self.state = TunnelState(fresh.since, attempts=old.attempts, reconnects=old.reconnects)
+        old, now = self.state, self._around.clock.now()
+        self.state = TunnelState(now, attempts=old.attempts, reconnects=old.reconnects)
 
     def hear(self, report: Report) -> None:
         """Take what a session says, if it is the present one and it concerns the machine."""
@@ -114,7 +113,7 @@ class Keeper:
         except IllegalEvent as bug:
             self._recover(bug)
             return
-        if self.state.since != before.since:
+        if self.state.shown is not before.shown:
             self.since_wall = clock.wall()
         news = narrate(before, self.state, now)
         if news is not None:

@@ -27,7 +27,7 @@ def narrate(before: TunnelState, after: TunnelState, now: float) -> tuple[int, s
     if before.connected_at is not None and after.connected_at is None:
         up = f"lost after {elapsed(now - before.connected_at)}"
         return logging.WARNING, f"{after.shown.value}, {up}: {_reason(after.reason)}"
-    if after.reason is not None and _kind(before) != _kind(after) and after.shown is not State.CONNECTING:
+    if after.reason is not None and _kind(before) != _kind(after):
         down = f"not connected for {elapsed(now - after.down_since)}" if after.down_since is not None else ""
         return logging.WARNING, f"{after.shown.value}, {down}: {_reason(after.reason)}"
     return None

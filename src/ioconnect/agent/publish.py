@@ -52,6 +52,7 @@ class Publisher:
         keeper.traffic.stirred = False  # before it is read: what changes from here on is reported anew
         tunnel, traffic, state = keeper.tunnel, keeper.traffic, keeper.state
         ahead = state.deadline - self._clock.now() if state.deadline is not None else None
+        connected = state.shown is State.CONNECTED
         waiting = ahead is not None and state.shown in _WAITING
         return TunnelStatus(
             name=tunnel.name,
@@ -64,7 +65,7 @@ class Publisher:
             attempts=state.attempts,
             reconnects=state.reconnects,
             next_attempt_at=timestamp(self._clock.wall() + ahead) if waiting and ahead is not None else None,
-            rtt_ms=round(traffic.rtt * 1000, 1) if traffic.rtt is not None else None,
+            rtt_ms=round(traffic.rtt * 1000, 1) if connected and traffic.rtt is not None else None,
             connections=Connections(traffic.open, traffic.total, traffic.refused, traffic.failed),
             bytes_from_target=traffic.from_target,
             bytes_to_target=traffic.to_target,

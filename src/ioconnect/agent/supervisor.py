@@ -105,7 +105,7 @@ class Supervisor:
         elif isinstance(letter, Reconnect):
             self._reconnect(self._outside.requested())
         else:
-            log.info("%s: trying now", letter.why)
+            log.debug("%s: trying now", letter.why)  # a flapping link must not fill the log
             for keeper in self.keepers.values():
                 keeper.handle(letter)
 
