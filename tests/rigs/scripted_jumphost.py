@@ -189,6 +189,7 @@ class Client:
             self.traffic,
             self.reports.put,
         )
+        self.over = False
         self.session.start()
 
     def next(self, kind: type[Any]) -> Any:
@@ -205,13 +206,16 @@ class Client:
 
     def lost(self) -> Lost:
         """Return the last report, which must be Lost."""
-        return self.next(Lost)  # type: ignore[no-any-return]
+        lost: Lost = self.next(Lost)
+        self.over = True
+        return lost
 
     def leave(self) -> None:
-        """Close, and wait for it."""
-        self.session.close()
-        while not isinstance(self.reports.get(timeout=PATIENCE), Closed | Lost):
-            pass
+        """Close if it is not over, and wait for it."""
+        if not self.over:
+            self.session.close()
+        while not self.over:
+            self.over = isinstance(self.reports.get(timeout=PATIENCE), Closed | Lost)
 
 
 def pack_id(kind: int, channel: int) -> bytes:

@@ -59,7 +59,7 @@ class Relay:
     """All channels of one session.
 
     `round_trip` is the link's, in seconds. `on_stir` is called when a counter of a settled Traffic changes,
-    `on_reply` with (success?, body) for each answer to a global request, in the order asked (RFC 4254 §4).
+    `on_reply` with success or not for each answer to a global request, in the order asked (RFC 4254 §4).
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Relay:
         buffer_budget: int,
         traffic: Traffic,
         on_stir: Callable[[], None],
-        on_reply: Callable[[bool, bytes], None],
+        on_reply: Callable[[bool], None],
     ) -> None:
         self.outbound = outbound
         self.loop = loop
@@ -85,7 +85,6 @@ class Relay:
         self._budget = Budget(buffer_budget, max_connections)
         self._traffic = traffic
         self._on_stir = on_stir
-        self._on_reply = on_reply
         self._channels: dict[int, Connection] = {}
         self._free_ids: list[int] = []
         self._next_id = 0
@@ -94,8 +93,8 @@ class Relay:
         self.openings: dict[Opening, None] = {}  # in order of their deadlines
         self._handlers: dict[int, Callable[[memoryview], None]] = {
             MSG_GLOBAL_REQUEST: self._global_request,
-            MSG_REQUEST_SUCCESS: lambda body: self._on_reply(True, bytes(body)),
-            MSG_REQUEST_FAILURE: lambda _body: self._on_reply(False, b""),
+            MSG_REQUEST_SUCCESS: lambda _body: on_reply(True),
+            MSG_REQUEST_FAILURE: lambda _body: on_reply(False),
             MSG_CHANNEL_OPEN: self._open,
             MSG_OPEN_CONFIRMATION: self._unasked,
             MSG_OPEN_FAILURE: self._unasked,

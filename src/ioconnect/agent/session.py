@@ -12,22 +12,19 @@ A started session reports to its supervisor, and its last report is exactly one 
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import os
 import socket
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
-from paramiko.ed25519key import Ed25519Key
 from paramiko.ssh_exception import SSHException
 
 from ioconnect import hostkeys
+from ioconnect.agent.approach import Approach, Arrival
 from ioconnect.agent.channels import ProtocolViolation
 from ioconnect.agent.connection import reset
-from ioconnect.agent.credentials import load_identity
 from ioconnect.agent.diagnosis import (
     Evidence,
     Phase,
@@ -38,12 +35,12 @@ from ioconnect.agent.diagnosis import (
     silent,
     too_late,
 )
-from ioconnect.agent.dial import DialCancelled, dial
 from ioconnect.agent.events import Closed, Granted, Lost, PortRefused, SessionEvent, SignedIn, Stirred
-from ioconnect.agent.keepalive import Keepalive, Verdict
+from ioconnect.agent.keepalive import Keepalive
 from ioconnect.agent.link import Link, host_key_algorithms, in_library, unwrapped
 from ioconnect.agent.loop import Loop
 from ioconnect.agent.messages import global_request
+from ioconnect.agent.pulse import Pulse
 from ioconnect.agent.relay import Relay
 from ioconnect.agent.target import TargetAddresses
 from ioconnect.agent.wire import AFTER_SIGN_IN, REKEY_BYTES
@@ -89,37 +86,34 @@ class Session:
         report: Callable[[SessionEvent], None],
         *,
         source: tuple[str, int] | None = None,
+        peer: str | None = None,
     ) -> None:
         self.local_address: tuple[str, int] | None = None
+        self.peer_address: str | None = None
         self.host_key: str | None = None
         self._tunnel = tunnel
         self._settings = settings
-        self._paths = paths
         self._traffic = traffic
         self._report = report
-        self._source = source
         self._deadline = FOREVER
         self._phase = Phase.DIALLING
         self._loop = Loop()
         self._loop.on_timer = self._on_timer
-        self._cancel_read, self._cancel_write = socket.socketpair()
-        self._lock = threading.Lock()  # guards _over
-        self._closing = False
-        self._over = False
+        self._approach = Approach(tunnel, settings, paths, source=source, peer=peer, ended=self._approached)
+        self._arrival: Arrival | None = None
         self._link: Link | None = None
         self._relay: Relay | None = None
-        self._keepalive: Keepalive | None = None
+        self._pulse: Pulse | None = None
         self._quiet_since = FOREVER
         self._fault: Fault | None = None
         self._auth = threading.Event()
-        self._replies: deque[Callable[[bool, bytes], None]] = deque()
 
     # --- any thread
 
     def start(self) -> None:
         """Begin to dial on a thread of its own."""
         self._deadline = time.monotonic() + SIGN_IN_PATIENCE
-        threading.Thread(target=self._dial, name=f"dial {self._tunnel.name}", daemon=True).start()
+        self._approach.start(self._deadline)
 
     def ask_forward(self) -> None:
         """Ask again for the forward; answered by Granted, PortRefused or Lost."""
@@ -132,95 +126,46 @@ class Session:
     def close(self) -> None:
         """Leave cleanly; answered by Closed, or Lost if the link dies first. Also legal while dialling."""
         self._loop.post(self._leave)
-        self._cancel_dial()
+        self._approach.call_off()
 
     def kill(self) -> None:
         """Drop the socket at once (RST)."""
         self._loop.post(self._die)
-        self._cancel_dial()
+        self._approach.call_off()
 
     def alive_at(self) -> float:
         """When the session's thread last showed life (time.monotonic), for the watchdog."""
         now = time.monotonic()
         return now if self._phase is Phase.DIALLING else self._loop.alive_at(now)
 
-    def _cancel_dial(self) -> None:
-        with self._lock:
-            self._closing = True
-            if not self._over:
-                with contextlib.suppress(OSError):
-                    self._cancel_write.send(b"\0")
-
     # --- the dial's thread
 
-    def _dial(self) -> None:
-        try:
-            key = Ed25519Key.from_private_key(
-                io.StringIO(load_identity(self._tunnel, self._settings, self._paths).decode("ascii"))
-            )
-            pins = hostkeys.load(self._paths.known_hosts)
-            sock = dial(
-                self._tunnel.jumphost,
-                environ=os.environ,
-                deadline=self._deadline,
-                proxy=self._tunnel.proxy,
-                source=self._source,
-                cancelled=self._cancel_read,
-            )
-        except DialCancelled:
-            self._finish(Closed())
-        except Fault as fault:
-            self._finish(Lost(fault, unclean=False))
-        except Exception as error:
-            log.exception("tunnel %s: cannot dial", self._tunnel.name)
-            self._finish(Lost(ConnectionLost(f"cannot dial: {escaped(str(error))}"), unclean=False))
-        else:
-            self._hand_over(sock, key, pins)
-
-    def _hand_over(self, sock: socket.socket, key: Ed25519Key, pins: hostkeys.Pins) -> None:
+    def _approached(self, result: Arrival | Fault | None) -> None:
         """Give the connected socket to a link, whose thread carries on."""
-        self._tune(sock)
-        jumphost = self._tunnel.jumphost
-        self._key, self._pins = key, pins
-        with self._lock:
-            closing = self._closing
-        if closing:
-            sock.close()
+        if result is None:
             self._finish(Closed())
             return
-        self.local_address = sock.getsockname()[:2] if sock.family != socket.AF_UNIX else None
+        if isinstance(result, Fault):
+            self._finish(Lost(result, unclean=False))
+            return
+        self._arrival = result
+        sock, jumphost = result.sock, self._tunnel.jumphost
+        if sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):  # it broke already: reading will tell
+                self.local_address, self.peer_address = sock.getsockname()[:2], sock.getpeername()[0]
         self._link = link = Link(
             sock,
             loop=self._loop,
             upper=self,
             verify=self._verify,
             ended=self._ended,
-            host_key_algorithms=host_key_algorithms(pins.types_for(jumphost.host, jumphost.port)),
+            host_key_algorithms=host_key_algorithms(result.pins.types_for(jumphost.host, jumphost.port)),
             rekey_bytes=int(os.environ.get("IOCONNECT_REKEY_BYTES") or REKEY_BYTES),
-        )
-        self._relay = Relay(
-            outbound=link.wire.outbound,
-            loop=self._loop,
-            target=TargetAddresses(self._tunnel.target, self._loop),
-            listen_port=self._tunnel.listen_port,
-            max_connections=self._tunnel.max_connections,
-            buffer_budget=self._settings.buffer_budget,
-            traffic=self._traffic,
-            on_stir=lambda: self._report(Stirred()),
-            on_reply=self._replied,
         )
         self._phase = Phase.GREETING
         self._loop.next_timer = self._deadline
         link.name = f"tunnel {self._tunnel.name}"
         link.start_client(event=threading.Event())
-
-    def _tune(self, sock: socket.socket) -> None:
-        if sock.family == socket.AF_UNIX:
-            return  # a proxy's TLS end: its socket is not ours
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            patience = self._settings.keepalive_interval * (self._settings.keepalive_count_max + 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(patience * 1000))
 
     # --- the loop's thread: steps of the session
 
@@ -228,9 +173,10 @@ class Session:
         """Take the session's next step if paramiko is done with the last; see `wire.Upper`."""
         link = self._link
         assert link is not None
+        assert self._arrival is not None
         if self._phase is Phase.GREETING and link.initial_kex_done:
             self._phase = Phase.SIGNING_IN
-            link.auth_publickey(self._tunnel.ssh_user, self._key, self._auth)
+            link.auth_publickey(self._tunnel.ssh_user, self._arrival.key, self._auth)
         elif self._phase is Phase.SIGNING_IN and self._auth.is_set():
             if not link.is_authenticated():
                 link.wire.outbound.disconnect(BY_APPLICATION, "no other key to offer")
@@ -240,41 +186,50 @@ class Session:
     def _signed_in(self) -> None:
         assert self._link is not None
         self._phase = Phase.SIGNED_IN
-        self._link.wire.for_paramiko = AFTER_SIGN_IN
-        settings = self._settings
-        self._keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, self._loop.now)
-        self._loop.next_timer = self._keepalive.next_deadline()
+        wire, settings, loop = self._link.wire, self._settings, self._loop
+        wire.for_paramiko = AFTER_SIGN_IN
+        keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, loop.now)
+        self._pulse = Pulse(wire.outbound, keepalive, dead=self._dead, measured=self._measured)
+        self._relay = Relay(
+            outbound=wire.outbound,
+            loop=loop,
+            target=TargetAddresses(self._tunnel.target, loop),
+            listen_port=self._tunnel.listen_port,
+            max_connections=self._tunnel.max_connections,
+            buffer_budget=settings.buffer_budget,
+            traffic=self._traffic,
+            on_stir=lambda: self._report(Stirred()),
+            on_reply=self._pulse.answered,
+        )
+        loop.next_timer = keepalive.next_deadline()
         self._report(SignedIn())
         self._ask_forward()
 
     def _verify(self, blob: bytes) -> None:
         """Hold the host key against the pins, on every key exchange."""
         jumphost = self._tunnel.jumphost
-        verdict = self._pins.verdict(jumphost.host, jumphost.port, blob)
+        assert self._arrival is not None
+        pins = self._arrival.pins
+        verdict = pins.verdict(jumphost.host, jumphost.port, blob)
         shown = hostkeys.fingerprint(blob)
         if verdict is hostkeys.Verdict.OK:
             self.host_key = shown
             return
-        pinned = self._pins.fingerprints_for(jumphost.host, jumphost.port)
+        pinned = pins.fingerprints_for(jumphost.host, jumphost.port)
         self._fail(host_key_fault(self._tunnel, verdict, shown, pinned))
 
     def _ask_forward(self) -> None:
-        link, began = self._link, time.monotonic()
-        if self._phase is not Phase.SIGNED_IN or link is None:
+        if self._pulse is None or self._link is None:
             return
-        link.debug_texts.clear()
+        self._link.debug_texts.clear()
         # "localhost", as permitlisten="localhost:PORT" refuses "" and "127.0.0.1".
-        link.wire.outbound.queue(
-            global_request("tcpip-forward", "localhost", self._tunnel.listen_port, want_reply=True)
-        )
-        self._replies.append(lambda granted, _body: self._forward_answered(granted, time.monotonic() - began))
+        self._pulse.ask("tcpip-forward", "localhost", self._tunnel.listen_port, answered=self._forward_answered)
 
-    def _forward_answered(self, granted: bool, seconds: float) -> None:  # noqa: FBT001  the message's own flag
+    def _forward_answered(self, granted: bool) -> None:  # noqa: FBT001  the message's own flag
         assert self._link is not None
         assert self._relay is not None
         if granted:
             self._relay.listening = True
-            self._measured(seconds)
             self._report(Granted(self._tunnel.listen_port))
             return
         fault = forward_fault(self._tunnel, self._link.debug_texts)
@@ -288,9 +243,8 @@ class Session:
 
     def take(self, kind: int, body: memoryview) -> bool:
         """Handle a message of the connection protocol; see `wire.Upper`."""
-        if self._phase is not Phase.SIGNED_IN:
+        if self._relay is None:
             raise ProtocolViolation(f"message {kind} before the sign-in")
-        assert self._relay is not None
         return self._relay.take(kind, body)
 
     def settle(self) -> None:
@@ -300,28 +254,15 @@ class Session:
 
     def heard(self, now: float) -> None:
         """Note that the jumphost is alive; see `wire.Upper`."""
-        if self._keepalive is not None:
-            self._keepalive.heard(now)
-
-    def _replied(self, success: bool, body: bytes) -> None:  # noqa: FBT001  the message's own flag
-        if not self._replies:
-            raise ProtocolViolation("an answer to nothing")
-        self._replies.popleft()(success, body)
+        if self._pulse is not None:
+            self._pulse.heard(now)
 
     def _on_timer(self, now: float) -> None:
-        loop, keepalive = self._loop, self._keepalive
-        if keepalive is None:
+        if self._pulse is None or self._relay is None:
             if now >= self._deadline:
                 self._fail(too_late(self._evidence(), SIGN_IN_PATIENCE))
-            loop.next_timer = self._deadline
             return
-        verdict = keepalive.check(now)
-        if verdict is Verdict.DEAD:
-            self._dead()
-        elif verdict is Verdict.PROBE:
-            self._send_probe(now)
-        assert self._relay is not None
-        loop.next_timer = min(keepalive.next_deadline(), self._relay.expire(now), self._rekey_deadline(now))
+        self._loop.next_timer = min(self._pulse.beat(now), self._relay.expire(now), self._rekey_deadline(now))
 
     def _rekey_deadline(self, now: float) -> float:
         assert self._link is not None
@@ -333,17 +274,9 @@ class Session:
             self._fail(ConnectionLost(f"{self._tunnel.jumphost} did not finish a key exchange"))
         return self._quiet_since + REKEY_PATIENCE
 
-    def _send_probe(self, now: float) -> None:
-        assert self._link is not None
-        assert self._keepalive is not None
-        self._keepalive.probed(now)
-        self._link.wire.outbound.queue(global_request("keepalive@openssh.com", want_reply=True))
-        # A refusal is the usual answer, and as good as any.
-        self._replies.append(lambda _success, _body: self._measured(time.monotonic() - now))
-
     def _probe_now(self) -> None:
-        if self._keepalive is not None:
-            self._keepalive.probe_now(self._loop.now)
+        if self._pulse is not None:
+            self._pulse.doubt(self._loop.now)
             self._on_timer(self._loop.now)
 
     def _measured(self, seconds: float) -> None:
@@ -409,10 +342,6 @@ class Session:
         self._finish(Lost(fault, unclean=unclean))
 
     def _finish(self, last: Closed | Lost) -> None:
-        with self._lock:
-            self._over = True
-            self._cancel_read.close()
-            self._cancel_write.close()
         self._loop.close()
-        self._link = self._relay = None
+        self._link = self._relay = self._pulse = self._arrival = None
         self._report(last)
