@@ -56,7 +56,7 @@ PARAMIKO = {
 HEAVY = {"paramiko": PARAMIKO, "keyring": {}, "rich": {}}
 
 SUBPROCESS = {
-    "agent/daemon.py": "starts itself again as the daemon",
+    "agent/launch.py": "starts the command again as the daemon",
     "installers/apply.py": "systemctl, crontab, launchctl",
     "passphrases.py": "the keyring may hang, so it is asked in a process of its own",
     "demo.py": "runs the stub and the command as a customer does",
