@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -252,7 +253,8 @@ def test_a_client_that_dawdles_does_not_hold_up_the_end(rig: stubs.StubRig) -> N
         dawdler.sendall(b"POST /v1/tunnels HTTP/1.1\r\n")
         rig.stub.stop()
 
-        assert dawdler.recv(1) == b""
+        with contextlib.suppress(ConnectionResetError):  # what it said was not read
+            assert dawdler.recv(1) == b""
 
 
 def test_the_api_keeps_to_loopback() -> None:
