@@ -110,8 +110,8 @@ class ScriptedJumphost:
         transport = paramiko.Transport(sock, packetizer_class=packets)
         transport.get_security_options().ciphers = self._ciphers
         transport.add_server_key(self.host_key)
-        transport.start_server(event=threading.Event(), server=_Doors())
         self.transport = transport
+        transport.start_server(event=threading.Event(), server=_Doors())
 
     def saw(self, kind: int) -> None:
         if kind == 20:
