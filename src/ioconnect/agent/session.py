@@ -87,6 +87,7 @@ class Session:
         *,
         source: tuple[str, int] | None = None,
         peer: str | None = None,
+        patience: float = SIGN_IN_PATIENCE,
     ) -> None:
         self.local_address: tuple[str, int] | None = None
         self.peer_address: str | None = None
@@ -95,6 +96,7 @@ class Session:
         self._settings = settings
         self._traffic = traffic
         self._report = report
+        self._patience = patience
         self._deadline = FOREVER
         self._phase = Phase.DIALLING
         self._loop = Loop()
@@ -112,7 +114,7 @@ class Session:
 
     def start(self) -> None:
         """Begin to dial on a thread of its own."""
-        self._deadline = time.monotonic() + SIGN_IN_PATIENCE
+        self._deadline = time.monotonic() + self._patience
         self._approach.start(self._deadline)
 
     def ask_forward(self) -> None:
@@ -260,7 +262,7 @@ class Session:
     def _on_timer(self, now: float) -> None:
         if self._pulse is None or self._relay is None:
             if now >= self._deadline:
-                self._fail(too_late(self._evidence(), SIGN_IN_PATIENCE))
+                self._fail(too_late(self._evidence(), self._patience))
             return
         self._loop.next_timer = min(self._pulse.beat(now), self._relay.expire(now), self._rekey_deadline(now))
 
