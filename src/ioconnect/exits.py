@@ -6,6 +6,7 @@ The one place that knows both click's exceptions and ours.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import traceback
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def run(command: click.Command, arguments: Sequence[str], call: Call) -> int:
     """Run the command and return its exit code; raises nothing."""
-    _open_missing_streams()
+    _prepare_streams()
     try:
         code = _invoke(command, arguments, call)
         sys.stdout.flush()
@@ -83,11 +84,13 @@ def as_fault(error: Exception) -> Fault:
     )
 
 
-def _open_missing_streams() -> None:
-    """Give the process the standard streams that its parent closed; what is written there goes nowhere."""
+def _prepare_streams() -> None:
+    """Open the standard streams that our parent closed, on nothing; let no locale make a character a failure."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123  lives as long as we
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end_line() -> None:

@@ -142,8 +142,6 @@ def _refuse_early(known: Config, name: str, given: _Given, *, force: bool, inter
     """Refuse before anybody is asked for what would be refused afterwards."""
     needed = (("--endpoint HOST:PORT", given.endpoint), ("--to HOST:PORT", given.target))
     missing = [option for option, value in needed if value is None]
-    if not missing:
-        return
     if not interactive:
         example = f"ioconnect register {name} --endpoint {ENDPOINT_EXAMPLE} --to {TARGET_EXAMPLE}"
         raise UsageFault(f"missing: {' and '.join(missing)}", hint=f"Like: {example}")

@@ -309,6 +309,17 @@ def test_closed_standard_streams_do_not_matter(configured: Customer) -> None:
     assert done.returncode == 69
 
 
+def test_an_answer_that_is_not_utf8_is_asked_again(customer: Customer) -> None:
+    with Terminal([*customer.command, "register"], env=customer.environment) as terminal:
+        terminal.expect("Tunnel Endpoint")
+        terminal.type(b"jump\xff:58115".decode("utf-8", "surrogateescape"))
+        terminal.expect("error: ")
+        terminal.expect("Tunnel Endpoint")
+        terminal.press(CTRL_C)
+
+        assert terminal.leave()[0] == 130
+
+
 def test_ctrl_c_at_a_question_is_130(customer: Customer) -> None:
     with Terminal([*customer.command, "register"], env=customer.environment) as terminal:
         terminal.expect("Tunnel Endpoint")

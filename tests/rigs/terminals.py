@@ -74,7 +74,7 @@ class Terminal:
 
     def press(self, keys: str) -> None:
         """Press these keys only."""
-        os.write(self._master, keys.encode())
+        os.write(self._master, keys.encode("utf-8", "surrogateescape"))
 
     def leave(self, *, deadline: float = 20) -> tuple[int, str]:
         """Wait for the command's end; return its code and its captured standard output."""
