@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 
+GUIDE = "docs/troubleshooting.md"  # has a section for every reason code, with the code as its anchor
+
+
 class ExitCode(IntEnum):
     """What the command leaves with (sysexits.h)."""
 
@@ -68,6 +71,11 @@ class Reason:
     code: ReasonCode
     message: str
     hint: str
+
+
+def more_about(code: ReasonCode) -> str:
+    """Return where the guide tells more, which is how every hint on screen ends."""
+    return f"More: {GUIDE}#{code.value}"
 
 
 class Fault(Exception):
@@ -258,3 +266,11 @@ class TargetUnreachable(Fault):
     exit_code = ExitCode.UNAVAILABLE
     disposition = Disposition.RETRY
     code = ReasonCode.TARGET_UNREACHABLE
+
+
+def exit_code_of(code: ReasonCode) -> ExitCode:
+    """Return what a one-shot command leaves with for this reason: the code of the fault that it is of."""
+    return _EXIT_CODES[code]
+
+
+_EXIT_CODES = {fault.code: fault.exit_code for fault in Fault.__subclasses__() if fault.code is not None}
