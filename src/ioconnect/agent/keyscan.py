@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from paramiko.ssh_exception import IncompatiblePeer
 
 from ioconnect.agent.connection import reset
-from ioconnect.agent.diagnosis import Evidence, Phase, diagnose, too_late
+from ioconnect.agent.diagnosis import Phase, diagnose, too_late
 from ioconnect.agent.dial import dial
 from ioconnect.agent.link import Link, unwrapped
 from ioconnect.agent.loop import Loop
-from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
     import socket
 
+    from ioconnect.agent.diagnosis import Evidence
     from ioconnect.config import HostPort
     from ioconnect.errors import Fault
 
@@ -74,14 +74,7 @@ class _Scan:
 
     def evidence(self) -> Evidence:
         """What is known of this connection."""
-        return Evidence(
-            jumphost=self._jumphost,
-            user="",
-            phase=Phase.GREETING,
-            greeted=bool(self.link.remote_version),
-            said_before_banner=tuple(escaped(line) for line in self.link.wire.said_before_banner),
-            disconnect_text=self.link.disconnect_text,
-        )
+        return self.link.evidence(self._jumphost, "", Phase.GREETING)
 
     def advance(self) -> None:
         """Nothing to do between messages."""

@@ -15,6 +15,7 @@ from paramiko.ssh_exception import SSHException
 from paramiko.transport import Transport
 
 from ioconnect import __version__
+from ioconnect.agent.diagnosis import Evidence
 from ioconnect.agent.wire import REKEY_BYTES, Wire
 from ioconnect.escape import escaped
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
     from paramiko.message import Message
 
+    from ioconnect.agent.diagnosis import Phase
     from ioconnect.agent.loop import Loop
     from ioconnect.agent.wire import Upper
+    from ioconnect.config import HostPort
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +133,17 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
             super().run()
         finally:
             self._ended(self.saved_exception)
+
+    def evidence(self, jumphost: HostPort, user: str, phase: Phase) -> Evidence:
+        """Return what this link knows about why it ended."""
+        return Evidence(
+            jumphost=jumphost,
+            user=user,
+            phase=phase,
+            greeted=bool(self.remote_version),
+            said_before_banner=tuple(escaped(line) for line in self.wire.said_before_banner),
+            disconnect_text=self.disconnect_text,
+        )
 
     def _log(self, level: int, msg: str | list[str], *args: object) -> None:  # noqa: ARG002  all is detail to us
         """Log for those who asked for detail: paramiko calls every end of a connection an error, with traceback."""

@@ -12,34 +12,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ioconnect.agent import messages as ssh
 from ioconnect.agent.channels import PACKET_SIZE, Budget, Channel, ProtocolViolation
 from ioconnect.agent.connection import Connection
-from ioconnect.agent.messages import (
-    CONNECT_FAILED,
-    MSG_CHANNEL_FAILURE,
-    MSG_CHANNEL_OPEN,
-    MSG_CHANNEL_REQUEST,
-    MSG_CHANNEL_SUCCESS,
-    MSG_CLOSE,
-    MSG_DATA,
-    MSG_EOF,
-    MSG_EXTENDED_DATA,
-    MSG_GLOBAL_REQUEST,
-    MSG_OPEN_CONFIRMATION,
-    MSG_OPEN_FAILURE,
-    MSG_REQUEST_FAILURE,
-    MSG_REQUEST_SUCCESS,
-    MSG_WINDOW_ADJUST,
-    PROHIBITED,
-    RESOURCE_SHORTAGE,
-    U32_PAIR,
-    U32_PAIR_SIZE,
-    UNKNOWN_TYPE,
-    Reader,
-    about_channel,
-    confirmation,
-    open_failure,
-)
+from ioconnect.agent.messages import U32_PAIR, U32_PAIR_SIZE, Reader
 from ioconnect.agent.opening import Opening
 from ioconnect.escape import escaped
 
@@ -92,20 +68,20 @@ class Relay:
         self._draining: set[Connection] = set()  # over on the wire, bytes still on their way to the target
         self.openings: dict[Opening, None] = {}  # in order of their deadlines
         self._handlers: dict[int, Callable[[memoryview], None]] = {
-            MSG_GLOBAL_REQUEST: self._global_request,
-            MSG_REQUEST_SUCCESS: lambda _body: on_reply(True),
-            MSG_REQUEST_FAILURE: lambda _body: on_reply(False),
-            MSG_CHANNEL_OPEN: self._open,
-            MSG_OPEN_CONFIRMATION: self._unasked,
-            MSG_OPEN_FAILURE: self._unasked,
-            MSG_WINDOW_ADJUST: self._window_adjust,
-            MSG_DATA: self._data,
-            MSG_EXTENDED_DATA: self._extended_data,
-            MSG_EOF: self._eof,
-            MSG_CLOSE: self._close,
-            MSG_CHANNEL_REQUEST: self._channel_request,
-            MSG_CHANNEL_SUCCESS: lambda _body: None,  # we make no channel requests
-            MSG_CHANNEL_FAILURE: lambda _body: None,
+            ssh.MSG_GLOBAL_REQUEST: self._global_request,
+            ssh.MSG_REQUEST_SUCCESS: lambda _body: on_reply(True),
+            ssh.MSG_REQUEST_FAILURE: lambda _body: on_reply(False),
+            ssh.MSG_CHANNEL_OPEN: self._open,
+            ssh.MSG_OPEN_CONFIRMATION: self._unasked,
+            ssh.MSG_OPEN_FAILURE: self._unasked,
+            ssh.MSG_WINDOW_ADJUST: self._window_adjust,
+            ssh.MSG_DATA: self._data,
+            ssh.MSG_EXTENDED_DATA: self._extended_data,
+            ssh.MSG_EOF: self._eof,
+            ssh.MSG_CLOSE: self._close,
+            ssh.MSG_CHANNEL_REQUEST: self._channel_request,
+            ssh.MSG_CHANNEL_SUCCESS: lambda _body: None,  # we make no channel requests
+            ssh.MSG_CHANNEL_FAILURE: lambda _body: None,
         }
 
     # --- messages
@@ -182,13 +158,13 @@ class Relay:
         reader.string()
         if reader.boolean() and connection is not None and not connection.channel.close_sent:
             # sshd's ClientAlive asks this way while a channel is open: a refusal is life too.
-            self.outbound.queue(about_channel(MSG_CHANNEL_FAILURE, connection.channel.peer_id))
+            self.outbound.queue(ssh.about_channel(ssh.MSG_CHANNEL_FAILURE, connection.channel.peer_id))
 
     def _global_request(self, body: memoryview) -> None:
         reader = Reader(body)
         name = reader.string()
         if reader.boolean():
-            self.outbound.queue(bytes((MSG_REQUEST_FAILURE,)))
+            self.outbound.queue(bytes((ssh.MSG_REQUEST_FAILURE,)))
         log.debug("global request %s", escaped(name))
 
     def _unasked(self, _body: memoryview) -> None:
@@ -201,18 +177,18 @@ class Relay:
         kind = reader.string()
         peer_id, peer_window, peer_packet = reader.u32(), reader.u32(), reader.u32()
         if kind != b"forwarded-tcpip":
-            self.outbound.queue(open_failure(peer_id, UNKNOWN_TYPE, "only forwarded-tcpip"))
+            self.outbound.queue(ssh.open_failure(peer_id, ssh.UNKNOWN_TYPE, "only forwarded-tcpip"))
             return
         reader.string()
         port = reader.u32()
         origin = f"{escaped(reader.string(), limit=60)} port {reader.u32()}"
         if not self.listening or port != self._listen_port or not peer_packet:
-            self.outbound.queue(open_failure(peer_id, PROHIBITED, "nothing is forwarded from there"))
+            self.outbound.queue(ssh.open_failure(peer_id, ssh.PROHIBITED, "nothing is forwarded from there"))
             return
         if len(self._channels) + len(self.openings) >= self._max:
             self._traffic.refused += 1
-            self._stir()
-            self.outbound.queue(open_failure(peer_id, RESOURCE_SHORTAGE, "too many connections"))
+            self.stir()
+            self.outbound.queue(ssh.open_failure(peer_id, ssh.RESOURCE_SHORTAGE, "too many connections"))
             log.warning("refused a connection from %s: %d are open, the most allowed", origin, self._max)
             return
         own_id = self._free_ids.pop() if self._free_ids else self._next_id
@@ -220,7 +196,7 @@ class Relay:
         channel = Channel(own_id, peer_id, peer_window, peer_packet, self._budget)
         self._traffic.total += 1
         self._traffic.open += 1
-        self._stir()
+        self.stir()
         opening = Opening(self, channel, origin)
         self.openings[opening] = None
         opening.begin()
@@ -229,7 +205,7 @@ class Relay:
         """The target took the connection: confirm the channel."""
         del self.openings[opening]
         channel = opening.channel
-        self.outbound.queue(confirmation(channel.peer_id, channel.id, channel.window, PACKET_SIZE))
+        self.outbound.queue(ssh.confirmation(channel.peer_id, channel.id, channel.window, PACKET_SIZE))
         self._channels[channel.id] = Connection(self, channel, sock, opening.origin)
 
     def open_failed(self, opening: Opening, why: str) -> None:
@@ -237,9 +213,9 @@ class Relay:
         del self.openings[opening]
         self._traffic.failed += 1
         self._traffic.open -= 1
-        self._stir()
+        self.stir()
         log.warning("connection from %s failed: %s", opening.origin, why)
-        self.outbound.queue(open_failure(opening.channel.peer_id, CONNECT_FAILED, "Connection refused"))
+        self.outbound.queue(ssh.open_failure(opening.channel.peer_id, ssh.CONNECT_FAILED, "Connection refused"))
         self._free_ids.append(opening.channel.id)
         opening.channel.release()
 
@@ -257,15 +233,16 @@ class Relay:
         """Count bytes from the target."""
         self._traffic.from_target += count
         if not self._traffic.stirred:
-            self._stir()
+            self.stir()
 
     def carried_in(self, count: int) -> None:
         """Count bytes to the target."""
         self._traffic.to_target += count
         if not self._traffic.stirred:
-            self._stir()
+            self.stir()
 
-    def _stir(self) -> None:
+    def stir(self) -> None:
+        """Report once that a counter changed, until the supervisor looked."""
         if not self._traffic.stirred:
             self._traffic.stirred = True
             self._on_stir()
@@ -276,7 +253,7 @@ class Relay:
             self._draining.remove(connection)
             connection.channel.release()
         self._traffic.open -= 1
-        self._stir()
+        self.stir()
         log.info(
             "connection from %s ended after %.1f s: %d bytes from the target, %d to it%s",
             connection.origin,

@@ -25,27 +25,13 @@ from ioconnect import hostkeys
 from ioconnect.agent.approach import Approach, Arrival
 from ioconnect.agent.channels import ProtocolViolation
 from ioconnect.agent.connection import reset
-from ioconnect.agent.diagnosis import (
-    Evidence,
-    Phase,
-    auth_refused,
-    diagnose,
-    forward_fault,
-    host_key_fault,
-    silent,
-    too_late,
-)
-from ioconnect.agent.events import Closed, Granted, Lost, PortRefused, SessionEvent, SignedIn, Stirred
-from ioconnect.agent.keepalive import Keepalive
+from ioconnect.agent.diagnosis import Evidence, Phase, auth_refused, diagnose, host_key_fault, too_late
+from ioconnect.agent.events import Closed, Lost, SessionEvent, SignedIn
+from ioconnect.agent.forward import Forward
 from ioconnect.agent.link import Link, host_key_algorithms, in_library, unwrapped
 from ioconnect.agent.loop import Loop
-from ioconnect.agent.messages import global_request
-from ioconnect.agent.pulse import Pulse
-from ioconnect.agent.relay import Relay
-from ioconnect.agent.target import TargetAddresses
 from ioconnect.agent.wire import AFTER_SIGN_IN, REKEY_BYTES
-from ioconnect.errors import ConnectionLost, Fault, PortBusy
-from ioconnect.escape import escaped
+from ioconnect.errors import Fault, KeepaliveTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,9 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SIGN_IN_PATIENCE = 30.0  # seconds for dial, banner, key exchange and sign-in together
-REKEY_PATIENCE = 60.0  # seconds for a later key exchange, during which nothing of ours may leave
 LEAVE_PATIENCE = 1.0  # seconds to put our goodbye on the socket
-BY_APPLICATION, PROTOCOL_ERROR = 11, 2  # RFC 4253 §11.1
+BY_APPLICATION = 11  # RFC 4253 §11.1
 FOREVER = float("inf")
 
 
@@ -104,9 +89,7 @@ class Session:
         self._approach = Approach(tunnel, settings, paths, source=source, peer=peer, ended=self._approached)
         self._arrival: Arrival | None = None
         self._link: Link | None = None
-        self._relay: Relay | None = None
-        self._pulse: Pulse | None = None
-        self._quiet_since = FOREVER
+        self._forward: Forward | None = None
         self._fault: Fault | None = None
         self._auth = threading.Event()
 
@@ -181,31 +164,25 @@ class Session:
             link.auth_publickey(self._tunnel.ssh_user, self._arrival.key, self._auth)
         elif self._phase is Phase.SIGNING_IN and self._auth.is_set():
             if not link.is_authenticated():
-                link.wire.outbound.disconnect(BY_APPLICATION, "no other key to offer")
                 self._fail(auth_refused(self._tunnel.jumphost, self._tunnel.ssh_user))
             self._signed_in()
 
     def _signed_in(self) -> None:
         assert self._link is not None
         self._phase = Phase.SIGNED_IN
-        wire, settings, loop = self._link.wire, self._settings, self._loop
-        wire.for_paramiko = AFTER_SIGN_IN
-        keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, loop.now)
-        self._pulse = Pulse(wire.outbound, keepalive, dead=self._dead, measured=self._measured)
-        self._relay = Relay(
-            outbound=wire.outbound,
-            loop=loop,
-            target=TargetAddresses(self._tunnel.target, loop),
-            listen_port=self._tunnel.listen_port,
-            max_connections=self._tunnel.max_connections,
-            buffer_budget=settings.buffer_budget,
-            traffic=self._traffic,
-            on_stir=lambda: self._report(Stirred()),
-            on_reply=self._pulse.answered,
+        self._link.wire.for_paramiko = AFTER_SIGN_IN
+        self._forward = Forward(
+            self._tunnel,
+            self._settings,
+            self._traffic,
+            link=self._link,
+            loop=self._loop,
+            report=self._report,
+            fail=self._fail,
         )
-        loop.next_timer = keepalive.next_deadline()
+        self._loop.next_timer = self._forward.on_timer(self._loop.now)
         self._report(SignedIn())
-        self._ask_forward()
+        self._forward.ask()
 
     def _verify(self, blob: bytes) -> None:
         """Hold the host key against the pins, on every key exchange."""
@@ -221,93 +198,52 @@ class Session:
         self._fail(host_key_fault(self._tunnel, verdict, shown, pinned))
 
     def _ask_forward(self) -> None:
-        if self._pulse is None or self._link is None:
-            return
-        self._link.debug_texts.clear()
-        # "localhost", as permitlisten="localhost:PORT" refuses "" and "127.0.0.1".
-        self._pulse.ask("tcpip-forward", "localhost", self._tunnel.listen_port, answered=self._forward_answered)
-
-    def _forward_answered(self, granted: bool) -> None:  # noqa: FBT001  the message's own flag
-        assert self._link is not None
-        assert self._relay is not None
-        if granted:
-            self._relay.listening = True
-            self._report(Granted(self._tunnel.listen_port))
-            return
-        fault = forward_fault(self._tunnel, self._link.debug_texts)
-        if isinstance(fault, PortBusy):
-            self._report(PortRefused(fault))
-        else:
-            self._link.wire.outbound.disconnect(BY_APPLICATION, "the forward is not permitted")
-            self._fail(fault)
+        if self._forward is not None:
+            self._forward.ask()
 
     # --- the loop's thread: messages and time
 
     def take(self, kind: int, body: memoryview) -> bool:
         """Handle a message of the connection protocol; see `wire.Upper`."""
-        if self._relay is None:
+        if self._forward is None:
             raise ProtocolViolation(f"message {kind} before the sign-in")
-        return self._relay.take(kind, body)
+        return self._forward.take(kind, body)
 
     def settle(self) -> None:
         """Deliver what the batch brought; see `wire.Upper`."""
-        if self._relay is not None:
-            self._relay.settle()
+        if self._forward is not None:
+            self._forward.settle()
 
     def heard(self, now: float) -> None:
         """Note that the jumphost is alive; see `wire.Upper`."""
-        if self._pulse is not None:
-            self._pulse.heard(now)
+        if self._forward is not None:
+            self._forward.heard(now)
 
     def _on_timer(self, now: float) -> None:
-        if self._pulse is None or self._relay is None:
-            if now >= self._deadline:
-                self._fail(too_late(self._evidence(), self._patience))
-            return
-        self._loop.next_timer = min(self._pulse.beat(now), self._relay.expire(now), self._rekey_deadline(now))
-
-    def _rekey_deadline(self, now: float) -> float:
-        assert self._link is not None
-        if not self._link.wire.outbound.quiet:
-            self._quiet_since = FOREVER
-            return FOREVER
-        self._quiet_since = min(self._quiet_since, now)
-        if now - self._quiet_since >= REKEY_PATIENCE:
-            self._fail(ConnectionLost(f"{self._tunnel.jumphost} did not finish a key exchange"))
-        return self._quiet_since + REKEY_PATIENCE
+        if self._forward is not None:
+            self._loop.next_timer = self._forward.on_timer(now)
+        elif now >= self._deadline:
+            assert self._link is not None
+            self._fail(too_late(self._evidence(self._link), SIGN_IN_PATIENCE))
 
     def _probe_now(self) -> None:
-        if self._pulse is not None:
-            self._pulse.doubt(self._loop.now)
-            self._on_timer(self._loop.now)
-
-    def _measured(self, seconds: float) -> None:
-        assert self._relay is not None
-        self._traffic.rtt = seconds
-        self._relay.round_trip = min(self._relay.round_trip or seconds, seconds)
-        if not self._traffic.stirred:
-            self._traffic.stirred = True
-            self._report(Stirred())
+        if self._forward is not None:
+            self._loop.next_timer = self._forward.doubt(self._loop.now)
 
     # --- the loop's thread: the end
 
     def _fail(self, fault: Fault) -> None:
         self._fault = fault  # paramiko wraps what is raised in some places
+        if self._phase >= Phase.SIGNING_IN and self._link is not None and not isinstance(fault, KeepaliveTimeout):
+            self._link.wire.outbound.disconnect(BY_APPLICATION, "no use to go on")
         raise fault
-
-    def _dead(self) -> None:
-        settings = self._settings
-        assert self._link is not None
-        reset(self._link.sock)  # no TIME_WAIT of ours: the same port is dialled from again
-        self._fail(silent(self._tunnel.jumphost, settings.keepalive_interval * (settings.keepalive_count_max + 1)))
 
     def _leave(self) -> None:
         link = self._link
         if link is None:
             return  # the dial is called off
-        if self._relay is not None and self._relay.listening and not link.wire.outbound.quiet:
-            port = self._tunnel.listen_port
-            link.wire.outbound.queue(global_request("cancel-tcpip-forward", "localhost", port, want_reply=False))
+        if self._forward is not None:
+            self._forward.cancel()
         link.wire.outbound.disconnect(BY_APPLICATION, "the agent leaves", patience=LEAVE_PATIENCE)
         raise _Left
 
@@ -316,34 +252,26 @@ class Session:
             reset(self._link.sock)
             raise _Killed
 
-    def _evidence(self) -> Evidence:
-        link = self._link
-        assert link is not None
-        return Evidence(
-            jumphost=self._tunnel.jumphost,
-            user=self._tunnel.ssh_user,
-            phase=self._phase,
-            greeted=bool(link.remote_version),
-            said_before_banner=tuple(escaped(line) for line in link.wire.said_before_banner),
-            disconnect_text=link.disconnect_text,
-        )
+    def _evidence(self, link: Link) -> Evidence:
+        return link.evidence(self._tunnel.jumphost, self._tunnel.ssh_user, self._phase)
 
     def _ended(self, error: BaseException | None) -> None:
         """Clean up and report; last on the link's thread."""
-        if self._relay is not None:
-            self._relay.cut()
+        assert self._link is not None
+        if self._forward is not None:
+            self._forward.cut()
         if isinstance(error, _Left):
             self._finish(Closed())
             return
         cause = unwrapped(error)
         if isinstance(cause, Exception) and not isinstance(cause, _EXPECTED) and not in_library(cause):
             log.error("tunnel %s: a bug ended the session", self._tunnel.name, exc_info=cause)
-        fault = self._fault or diagnose(self._evidence(), cause)
+        fault = self._fault or diagnose(self._evidence(self._link), cause)
         told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows
         unclean = self._phase is Phase.SIGNED_IN and not told and fault.disposition.value == "retry"
         self._finish(Lost(fault, unclean=unclean))
 
     def _finish(self, last: Closed | Lost) -> None:
         self._loop.close()
-        self._link = self._relay = self._pulse = self._arrival = None
+        self._link = self._forward = self._arrival = None
         self._report(last)
