@@ -137,6 +137,16 @@ def test_a_local_fault_leaves_nothing_running_and_names_itself(scene: Scene) -> 
     assert scene.rig.ledger.counters.connections == 0
 
 
+def test_a_daemon_that_ends_without_a_word_is_quoted(tmp_path: Path) -> None:
+    told: list[str] = []
+    outcome = launch.start(under(tmp_path), ["--no-such-option", "up"], wait=30, progress=told.append)
+
+    assert outcome.code is ExitCode.USAGE
+    assert "--no-such-option" in outcome.message
+    assert "crash.log" in outcome.hint
+    assert told == []
+
+
 def test_an_unreachable_jumphost_is_weather_up_says_75_and_the_agent_goes_on(scene: Scene) -> None:
     scene.rig.faults.turn_away(b"Not allowed at this time\r\n")
     text = stderr_of(scene, "up", "--daemon", "--wait", "2", expect=ExitCode.TEMP_FAIL)

@@ -88,6 +88,7 @@ class Keeper:
         self.tunnel, self.settings = tunnel, settings
         old, now = self.state, self._around.clock.now()
         self.state = TunnelState(now, attempts=old.attempts, reconnects=old.reconnects)
+        self.since_wall = self._around.clock.wall()
 
     def hear(self, report: Report) -> None:
         """Take what a session says, if it is the present one and it concerns the machine."""
