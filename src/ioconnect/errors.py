@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-
 GUIDE = "docs/troubleshooting.md"  # has a section for every reason code, with the code as its anchor
 
 
