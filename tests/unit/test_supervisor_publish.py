@@ -1,0 +1,87 @@
+"""What the supervisor shows: the snapshot, its one-line truth, and durations as people say them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs.simulated import EPOCH, ScriptedSession, Simulation, tunnel
+
+from ioconnect import status
+from ioconnect.agent.events import Granted, Lost, SignedIn
+from ioconnect.agent.inbox import Stop
+from ioconnect.agent.narration import elapsed
+from ioconnect.agent.publish import Publisher, summary
+from ioconnect.errors import AuthRefused, ReasonCode
+from ioconnect.paths import under
+from ioconnect.status import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REFUSED = Lost(AuthRefused("jumphost.test does not accept the key", hint="register it"), unclean=False)
+
+
+@pytest.fixture
+def simulation(tmp_path: Path) -> Simulation:
+    """One tunnel that is connected and has carried something, one whose key is refused."""
+
+    def script(session: ScriptedSession) -> None:
+        session.says(*((SignedIn(), Granted(1)) if session.tunnel.name == "good" else (REFUSED,)))
+        session.traffic.rtt = 0.01234
+        session.traffic.from_target = 7
+
+    simulation = Simulation(script, tunnel("good", 1), tunnel("bad", 2), folder=tmp_path)
+    simulation.world.post(10, Stop())
+    return simulation
+
+
+def test_the_snapshot_is_what_the_machines_and_the_traffic_say(simulation: Simulation, tmp_path: Path) -> None:
+    seen: list[status.Snapshot] = []
+    publisher = Publisher(under(tmp_path), simulation.world, started_at="2026-11-22T10:00:00Z")
+    under(tmp_path).state.mkdir()
+    simulation.world.after(5, lambda: seen.append(publisher.publish(simulation.supervisor.keepers.values())))
+    simulation.run()
+
+    good, bad = seen[0].tunnels
+    assert (good.state, good.reason, good.rtt_ms, good.bytes_from_target) == (State.CONNECTED, None, 12.3, 7)
+    assert good.host_key == "SHA256:simulated"
+    assert good.next_attempt_at is None
+    assert (bad.state, bad.reason and bad.reason.code) == (State.HELD, ReasonCode.AUTH_REFUSED)
+    assert bad.rtt_ms is None
+    assert status.timestamp(EPOCH + 30) <= str(bad.next_attempt_at) <= status.timestamp(EPOCH + 38)
+    assert status.read(under(tmp_path).status) == seen[0]
+    assert summary(seen[0]) == "1 of 2 connected; bad held: jumphost.test does not accept the key"
+
+
+def test_a_disk_that_takes_nothing_is_mentioned_once(
+    simulation: Simulation, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher = Publisher(under(tmp_path / "missing"), simulation.world, started_at="then")
+    for _ in range(3):
+        publisher.publish([])
+    assert len(caplog.messages) == 1
+
+    under(tmp_path / "missing").state.mkdir(parents=True)
+    publisher.publish([])
+    under(tmp_path / "missing").status.unlink()
+    under(tmp_path / "missing").state.rmdir()
+    publisher.publish([])
+    assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (10.0, "10 s"),
+        (59.9, "59 s"),
+        (60, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (90000, "1 d 1 h"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
+    assert elapsed(seconds) == said
