@@ -212,6 +212,21 @@ def test_a_client_that_breaks_the_protocol_is_told_so(
         rig.wait_for(lambda: rig.jumphost.sessions() == [])
 
 
+def test_a_request_during_a_key_exchange_ends_the_session(rig: stubs.StubRig) -> None:
+    """RFC 4253 §7.1, as OpenSSH enforces it since 10.4: between KEXINIT and NEWKEYS nothing else may be sent."""
+    with stubs.signed_in(rig) as client:
+        with client.packetizer._Packetizer__write_lock:  # nothing of the client's own comes in between
+            client._send_kex_init()
+            request = Message()
+            request.add_byte(common.cMSG_GLOBAL_REQUEST)
+            request.add_string("keepalive@openssh.com")
+            request.add_boolean(True)
+            client._send_message(request)
+        rig.wait_for(lambda: rig.ledger.violations)
+
+    assert "Expecting packet" in rig.ledger.violations[0]
+
+
 def test_data_for_no_channel_ends_the_session(rig: stubs.StubRig) -> None:
     """As sshd does it."""
     with stubs.signed_in(rig) as client:

@@ -33,7 +33,7 @@ class Listener:
             self._sock.close()
             raise
         self.host, self.port = self._sock.getsockname()[:2]
-        self._closing = False
+        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._name = name
 
@@ -45,7 +45,7 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening; idempotent. Not from the accepting thread."""
-        self._closing = True
+        self._closing.set()
         with contextlib.suppress(OSError):  # macOS does not shut listening sockets down
             self._sock.shutdown(socket.SHUT_RDWR)
         if self._thread is not None:
@@ -53,13 +53,12 @@ class Listener:
         self._sock.close()
 
     def _accept(self, accepted: Callable[[socket.socket, tuple[str, int]], None]) -> None:
-        while not self._closing:
+        while not self._closing.is_set():
             try:
                 sock, peer = self._sock.accept()
             except TimeoutError:
                 continue
-            except OSError:
-                if self._closing:
-                    return
-                continue  # the connection went before it was accepted
+            except OSError:  # closing, no descriptor left, or the connection went before it was accepted
+                self._closing.wait(SLICE)
+                continue
             accepted(sock, peer[:2])

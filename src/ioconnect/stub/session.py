@@ -124,7 +124,7 @@ class Session(paramiko.Transport):  # type: ignore[misc]  # paramiko ships no ty
             self._end()
 
     def _end(self) -> None:
-        if isinstance(self.saved_exception, paramiko.SSHException) and self.is_authenticated():
+        if isinstance(self.saved_exception, paramiko.SSHException) and self._counted:
             self._ledger.violation(escaped(str(self.saved_exception)))
         self.active = False
         self.wire.close()

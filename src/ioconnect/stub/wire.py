@@ -44,7 +44,6 @@ class Wire:
         self._frozen = False
         self._close_by: float | None = None
         self._aborted = False
-        self._finished = False
         self._reading = False
         self._allowance: int | None = allowance
         self._grace_ends = time.monotonic() + grace
@@ -89,7 +88,7 @@ class Wire:
 
     @property
     def _closed(self) -> bool:
-        """What paramiko reads this name of Python's own sockets."""
+        """Whether it is being closed, under the name that Python's own sockets have and paramiko reads."""
         return self._leaving
 
     # what the session asks of it
