@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import plistlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ioconnect.installers import crontab, launchd, systemd
 from ioconnect.installers.service import Kind, Service
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 FOLDERS = {
     "plain": "/opt/ioconnect",
     "spaced": "/opt/integrate io",
     "percent": "/opt/100%n",
-    "ampersand": '/opt/R&D\'s "$HOME"',
+    "ampersand": "/opt/R&D $HOME",
 }
 
 
@@ -31,7 +35,7 @@ def service(folder: str, *, version: int | None = 252) -> Service:
     )
 
 
-WRITTEN = {
+WRITTEN: dict[str, Callable[[Service], bytes]] = {
     "service": lambda described: systemd.unit(described).encode(),
     "user.service": lambda described: systemd.unit(described, user=True).encode(),
     "crontab": crontab.block,

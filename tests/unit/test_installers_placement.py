@@ -34,7 +34,7 @@ def test_other_places_are_fine(path: str) -> None:
 
 
 def test_a_configuration_in_a_home_folder_is_refused() -> None:
-    with pytest.raises(SystemRefused, match="config.toml") as refused:
+    with pytest.raises(SystemRefused, match=r"config\.toml") as refused:
         placement.refuse_hidden_configuration(Path("/root/x/config.toml"), sees_home=False)
 
     assert "/etc/ioconnect" in refused.value.hint

@@ -81,6 +81,12 @@ def test_each_tunnels_own_identity_is_handed_over() -> None:
     assert "LoadCredential=ssh-key.orders:/srv/50%% key\n" in systemd.unit(replace(PLAIN, credentials=keys))
 
 
+@pytest.mark.parametrize("character", ['"', "'", "\\"])
+def test_a_program_that_systemd_would_not_start_is_refused(character: str) -> None:
+    with pytest.raises(SystemRefused, match="quotation mark"):
+        systemd.unit(replace(PLAIN, program=(f"/opt/a{character}b/ioconnect",)))
+
+
 def test_it_never_waits_for_the_network() -> None:
     unit = systemd.unit(PLAIN)
 

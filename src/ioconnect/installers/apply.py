@@ -19,7 +19,7 @@ from ioconnect.escape import escaped
 from ioconnect.files import make_folder, read_regular, write_replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from ioconnect.installers.service import Command, File, Installation
@@ -42,9 +42,11 @@ class Ran:
         return escaped(b" ".join((self.err or self.out).split()))
 
 
-def run(argv: Sequence[str], *, stdin: bytes = b"", deadline: float = DEADLINE) -> Ran:
+def run(
+    argv: Sequence[str], *, stdin: bytes = b"", deadline: float = DEADLINE, variables: Mapping[str, str] | None = None
+) -> Ran:
     """Run a program to its end. Raises SystemRefused if it is not there or does not end in time."""
-    environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
+    environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0", **(variables or {})}
     runtime = f"/run/user/{os.getuid()}"
     if os.path.isdir(runtime):  # noqa: PTH112  su and cron leave it out, and `systemctl --user` finds no bus then
         environment.setdefault("XDG_RUNTIME_DIR", runtime)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.apply import Ran, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 NO_CRON = "Install cron (Debian: apt install cron; Red Hat: dnf install cronie), or choose another --kind."
 
@@ -17,7 +20,7 @@ def read(account: str | None = None) -> bytes:
     """Return the crontab of the account (None: one's own), empty if there is none. Raises SystemRefused."""
     ran = _crontab(account, "-l")
     if ran.code == 0:
-        return ran.out
+        return _exactly(account) if b"\\" in ran.out else ran.out
     said = ran.err.lower()
     # Vixie's, Debian's and cronie's words; then BusyBox's.
     if b"no crontab for" in said or (b"can't open" in said and b"no such file" in said):
@@ -25,6 +28,24 @@ def read(account: str | None = None) -> bytes:
     raise SystemRefused(
         f"the crontab cannot be read: {ran.words or f'code {ran.code}'}", hint="Nothing was changed. " + NO_CRON
     )
+
+
+def _exactly(account: str | None) -> bytes:
+    """Return the crontab as `crontab -e` hands it to an editor: Debian's `crontab -l` shows a CR as backslash and r.
+
+    Our editor copies what it is given and changes nothing, so cron changes nothing either.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "crontab")
+        copying = f"""sh -c 'cat "$1" >"$0"' {shlex.quote(str(copy))}"""
+        ran = _crontab(account, "-e", variables={"VISUAL": copying, "EDITOR": copying})
+        try:
+            return copy.read_bytes()
+        except FileNotFoundError as error:
+            raise SystemRefused(
+                f"the crontab cannot be read exactly: {ran.words or f'code {ran.code}'}",
+                hint="Nothing was changed. Add what `ioconnect install-service --kind cron --print` shows yourself.",
+            ) from error
 
 
 def edit(change: Callable[[bytes], bytes], account: str | None = None) -> bool:
@@ -51,10 +72,12 @@ def edit(change: Callable[[bytes], bytes], account: str | None = None) -> bool:
     return True
 
 
-def _crontab(account: str | None, option: str, *, stdin: bytes = b"") -> Ran:
+def _crontab(
+    account: str | None, option: str, *, stdin: bytes = b"", variables: Mapping[str, str] | None = None
+) -> Ran:
     whose = ("-u", account) if account else ()
     try:
-        return run(("crontab", *whose, option), stdin=stdin, deadline=30)
+        return run(("crontab", *whose, option), stdin=stdin, deadline=30, variables=variables)
     except SystemRefused as refused:
         if "there is no crontab" in refused.message:
             raise SystemRefused("there is no cron on this machine (no `crontab`)", hint=NO_CRON) from refused

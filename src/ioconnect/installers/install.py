@@ -90,8 +90,10 @@ def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Outcome
         removed = crontable.edit(crontab.without_block, run_as)
     else:
         removed = apply.take_away(_installation(kind, _any_service()), is_ours=_is_ours)
-    name = _name(kind)
-    return Outcome(kind, removed, messages=(f"{name} is removed." if removed else f"{name} is not installed.",))
+    messages = [f"{_name(kind)} is {'removed' if removed else 'not installed'}."]
+    if removed and kind is Kind.CRON:
+        messages.append("An agent that it started goes on: ioconnect down ends it.")
+    return Outcome(kind, removed, messages=tuple(messages))
 
 
 def installed(kind: Kind) -> bool:

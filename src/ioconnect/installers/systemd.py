@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ioconnect.errors import SystemRefused
+from ioconnect.installers.placement import REINSTALL
 from ioconnect.installers.service import MARK, UNIT_NAME, Command, File, Installation, Kind, Service
 
 if TYPE_CHECKING:
@@ -72,6 +73,11 @@ def unit(service: Service, *, user: bool = False) -> str:
             f"this systemd is version {version}, the unit needs {OLDEST} or newer",
             hint="Use `ioconnect install-service --kind cron`.",
         )
+    if any(c in service.program[0] for c in "\"'\\"):  # string_is_safe() of systemd's own source
+        raise SystemRefused(
+            f"systemd starts no program with a quotation mark or backslash in its path: {service.program[0]}",
+            hint=f"Install ioconnect elsewhere: {REINSTALL}",
+        )
 
     def known(directives: tuple[tuple[int, str], ...]) -> str:
         return "".join(f"{line}\n" for since, line in directives if version is None or version >= since)
@@ -84,7 +90,8 @@ def unit(service: Service, *, user: bool = False) -> str:
         "" if user else "After=network.target nss-lookup.target\n" + _mounts(service),
         "StartLimitIntervalSec=0\n",
         "\n[Service]\nType=notify\nNotifyAccess=main\n",
-        f"ExecStart={' '.join(quoted_argument(word) for word in service.command)} up\n",
+        # In the program's own path a variable is none (systemd.service(5), "Command lines").
+        f"ExecStart={' '.join([quoted(service.command[0]), *map(quoted_argument, service.command[1:])])} up\n",
         _supervision(version),
         *(f"Environment={quoted(f'{name}={value}')}\n" for name, value in service.environment),
         "SyslogIdentifier=ioconnect\nUMask=0077\nLimitCORE=0\n",

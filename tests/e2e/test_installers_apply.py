@@ -1,0 +1,200 @@
+"""Writing, running and undoing, with programs that fail on request in the place of systemctl and crontab."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ioconnect.errors import SystemRefused
+from ioconnect.installers import apply, crontable
+from ioconnect.installers.service import Command, File, Installation, Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """What the programs write down: a line each."""
+    file = tmp_path / "journal"
+    file.touch()
+    return file
+
+
+def note(journal: Path, word: str, *, code: int = 0) -> tuple[str, ...]:
+    return ("sh", "-c", 'echo "$1" >>"$0"; echo "no $1 today" >&2; exit "$2"', str(journal), word, str(code))
+
+
+def succeed_at(journal: Path, attempt: int, *, code: int) -> tuple[str, ...]:
+    """A program that fails until it has been run so many times."""
+    return (
+        "sh",
+        "-c",
+        'echo x >>"$0"; [ "$(wc -l <"$0")" -ge "$1" ] || exit "$2"',
+        str(journal),
+        str(attempt),
+        str(code),
+    )
+
+
+def installation(tmp_path: Path, journal: Path, *, start_code: int = 0, content: bytes = b"new") -> Installation:
+    return Installation(
+        kind=Kind.SYSTEMD,
+        files=(File(tmp_path / "etc" / "unit", content),),
+        folders=(tmp_path / "log",),
+        reread=(Command(note(journal, "reread")),),
+        enable=(Command(note(journal, "enable")),),
+        start=(Command(note(journal, "start", code=start_code)),),
+        restart=(Command(note(journal, "restart", code=start_code)),),
+        disable=(Command(note(journal, "disable")),),
+        forget=(Command(note(journal, "forget")),),
+        explain=("sh", "-c", "printf 'because\\033[31m of this\\n'"),
+    )
+
+
+def test_a_new_service_is_written_enabled_and_started(tmp_path: Path, journal: Path) -> None:
+    assert apply.put(installation(tmp_path, journal), start=True) is True
+
+    assert (tmp_path / "etc" / "unit").read_bytes() == b"new"
+    assert (tmp_path / "etc" / "unit").stat().st_mode & 0o777 == 0o644
+    assert journal.read_text().split() == ["reread", "enable", "restart"]
+
+
+def test_the_same_again_changes_nothing(tmp_path: Path, journal: Path) -> None:
+    apply.put(installation(tmp_path, journal), start=True)
+    journal.write_text("")
+
+    assert apply.put(installation(tmp_path, journal), start=True) is False
+    assert journal.read_text().split() == ["enable", "start"]
+
+
+def test_a_new_service_that_does_not_start_leaves_nothing(tmp_path: Path, journal: Path) -> None:
+    with pytest.raises(SystemRefused) as refused:
+        apply.put(installation(tmp_path, journal, start_code=1), start=True)
+
+    assert "no restart today" in refused.value.message
+    assert "because\\x1b[31m of this" in refused.value.message  # escaped: it goes to a terminal
+    assert journal.read_text().split() == ["reread", "enable", "restart", "disable", "forget"]
+    assert not (tmp_path / "etc" / "unit").exists()
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_changed_service_that_does_not_start_is_what_it_was(tmp_path: Path, journal: Path) -> None:
+    unit = tmp_path / "etc" / "unit"
+    unit.parent.mkdir()
+    unit.write_bytes(b"old")
+    unit.chmod(0o600)
+
+    with pytest.raises(SystemRefused):
+        apply.put(installation(tmp_path, journal, start_code=1), start=True)
+
+    assert unit.read_bytes() == b"old"
+    assert unit.stat().st_mode & 0o777 == 0o600
+    assert journal.read_text().split() == ["reread", "enable", "restart", "reread", "restart"]
+
+
+def test_what_somebody_else_wrote_is_not_taken_away(tmp_path: Path, journal: Path) -> None:
+    unit = tmp_path / "etc" / "unit"
+    unit.parent.mkdir()
+    unit.write_bytes(b"theirs")
+
+    with pytest.raises(SystemRefused, match="was not written by"):
+        apply.take_away(installation(tmp_path, journal), is_ours=lambda content: b"ours" in content)
+
+    assert (unit.read_bytes(), journal.read_text()) == (b"theirs", "")
+
+
+def test_a_race_is_met_by_trying_again(journal: Path) -> None:
+    apply.perform(Command(succeed_at(journal, 3, code=5), retried=(5, 37), patience=20))
+
+    assert journal.read_text().count("x") == 3
+
+
+def test_only_a_known_race_is_tried_again(journal: Path) -> None:
+    with pytest.raises(SystemRefused, match="code 6"):
+        apply.perform(Command(succeed_at(journal, 2, code=6), retried=(5, 37), patience=20))
+
+    assert journal.read_text().count("x") == 1
+
+
+def test_patience_ends(journal: Path) -> None:
+    with pytest.raises(SystemRefused, match="code 5"):
+        apply.perform(Command(succeed_at(journal, 1000, code=5), retried=(5,), patience=0.5))
+
+    assert journal.read_text().count("x") > 1
+
+
+def test_a_tolerated_code_is_success_and_what_is_there_already_is_not_made(journal: Path) -> None:
+    apply.perform(Command(note(journal, "gone", code=3), tolerated=(3, 113)))
+    apply.perform(Command(note(journal, "never"), unless=("true",)))
+
+    assert journal.read_text().split() == ["gone"]
+
+
+def test_a_program_that_is_not_there_or_does_not_end_is_a_fault() -> None:
+    with pytest.raises(SystemRefused, match="no ioconnect-no-such-program"):
+        apply.run(("ioconnect-no-such-program",))
+    with pytest.raises(SystemRefused, match=r"not done after 0\.2 s"):
+        apply.run(("sleep", "60"), deadline=0.2)
+
+
+@pytest.fixture
+def fake_crontab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder in front of the PATH, whose `crontab` is the test's to write."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def write_crontab(folder: Path, body: str) -> None:
+    program = folder / "crontab"
+    program.write_text(f"#!/bin/sh\ncd '{folder}'\n{body}")
+    program.chmod(0o755)
+
+
+HONEST = """\
+case "$1" in
+-l) if [ -e table ]; then cat table; else echo "no crontab for you" >&2; exit 1; fi ;;
+-) cat >table ;;
+-r) rm table ;;
+esac
+"""
+
+
+def test_a_crontab_that_changes_meanwhile_is_not_written(fake_crontab: Path) -> None:
+    """It reads differently each time, as while somebody else saves it."""
+    write_crontab(fake_crontab, 'case "$1" in -l) echo x >>reads; cat reads;; *) echo written >wrote;; esac')
+
+    with pytest.raises(SystemRefused, match="somebody else"):
+        crontable.edit(lambda table: table + b"more\n")
+
+    assert not (fake_crontab / "wrote").exists()
+
+
+def test_a_crontab_that_cannot_be_read_is_not_written(fake_crontab: Path) -> None:
+    write_crontab(fake_crontab, 'case "$1" in -l) echo "permission denied" >&2; exit 1;; *) echo >wrote;; esac')
+
+    with pytest.raises(SystemRefused, match="permission denied"):
+        crontable.edit(lambda table: table + b"more\n")
+
+    assert not (fake_crontab / "wrote").exists()
+
+
+def test_a_crontab_that_did_not_take_it_is_reported(fake_crontab: Path) -> None:
+    write_crontab(fake_crontab, 'case "$1" in -l) echo same;; *) cat >/dev/null;; esac')
+
+    with pytest.raises(SystemRefused, match="does not hold what was written"):
+        crontable.edit(lambda table: table + b"more\n")
+
+
+def test_no_crontab_becomes_one_and_none_again(fake_crontab: Path) -> None:
+    write_crontab(fake_crontab, HONEST)
+
+    assert crontable.edit(lambda _: b"@daily true\n") is True
+    assert (fake_crontab / "table").read_bytes() == b"@daily true\n"
+    assert crontable.edit(lambda table: table) is False
+    assert crontable.edit(lambda _: b"") is True
+    assert not (fake_crontab / "table").exists()
