@@ -99,9 +99,10 @@ class World:
         report: Callable[[SessionEvent], None],
         *,
         source: tuple[str, int] | None,
+        peer: str | None,
     ) -> ScriptedSession:
         """Make a session, as `agent.sessions.SessionFactory`."""
-        return ScriptedSession(self, tunnel, settings, traffic, report, source=source)
+        return ScriptedSession(self, tunnel, settings, traffic, report, source=source, peer=peer)
 
 
 class ScriptedSession:
@@ -116,6 +117,7 @@ class ScriptedSession:
         report: Callable[[SessionEvent], None],
         *,
         source: tuple[str, int] | None,
+        peer: str | None,
     ) -> None:
         self.world = world
         self.tunnel = tunnel
@@ -124,6 +126,7 @@ class ScriptedSession:
         self.report = report
         self.source = source
         self.local_address: tuple[str, int] | None = source or ("192.0.2.1", 40000 + len(world.sessions))
+        self.peer_address: str | None = peer or "198.51.100.1"
         self.host_key: str | None = "SHA256:simulated"
         self.began = world.now()
         self.said: list[str] = []

@@ -23,6 +23,7 @@ from ioconnect.agent.inbox import SignalInbox, Stop, SystemClock
 from ioconnect.agent.keeper import Surroundings
 from ioconnect.agent.lock import AgentLock, AlreadyRunning
 from ioconnect.agent.logs import LogSetup
+from ioconnect.agent.netwatch import watching
 from ioconnect.agent.notify import Notifier
 from ioconnect.agent.publish import Publisher, summary
 from ioconnect.agent.readiness import Readiness
@@ -90,6 +91,7 @@ def _locked(
             ending.enter_context(inbox.receiving_signals())
             ending.enter_context(_dying_threads_end(inbox))
             ending.enter_context(_tracebacks_of_crashes())
+            ending.enter_context(watching(inbox.put))
             requests.clear(paths)
             sources = Sources(paths.state / "sources.json")
             around = Surroundings(paths, _session_factory(), inbox, clock, sources)

@@ -29,6 +29,7 @@ from ioconnect.agent.events import (
 from ioconnect.agent.inbox import Report
 from ioconnect.agent.machine import TABLE, IllegalEvent, step
 from ioconnect.agent.narration import narrate
+from ioconnect.agent.sources import Source
 from ioconnect.agent.traffic import Traffic
 from ioconnect.agent.tunnelstate import Phase, TunnelState
 from ioconnect.errors import ConnectionLost, Fault
@@ -150,7 +151,13 @@ class Keeper:
         source = around.sources.recall(self.tunnel) if same_port else None
         try:
             self.session = around.factory(
-                self.tunnel, self.settings, around.paths, self.traffic, report, source=source
+                self.tunnel,
+                self.settings,
+                around.paths,
+                self.traffic,
+                report,
+                source=(source.address, source.port) if source is not None else None,
+                peer=source.peer if source is not None else None,
             )
             self.session.start()
         except (Fault, OSError, RuntimeError) as error:  # no descriptor or no thread left: that passes
@@ -173,7 +180,7 @@ class Keeper:
         sources = self._around.sources
         if isinstance(event, Granted):
             if self.session is not None and self.session.local_address is not None:
-                sources.remember(self.tunnel, self.session.local_address)
+                sources.remember(self.tunnel, Source(*self.session.local_address, self.session.peer_address))
             return
         over = isinstance(event, Closed) or (isinstance(event, Lost) and not event.unclean)
         if over and self.state.connected_at is not None:  # else another, dead session may be the one with the port

@@ -21,6 +21,10 @@ class RunningSession(Protocol):
         """Our end of the connection to the jumphost (or to the proxy); None before there was one."""
 
     @property
+    def peer_address(self) -> str | None:
+        """The address at which the jumphost (or the proxy) was reached; None before it was."""
+
+    @property
     def host_key(self) -> str | None:
         """The jumphost's verified host key as SHA256:…; None before it was verified."""
 
@@ -47,7 +51,8 @@ class SessionFactory(Protocol):
     """Makes a session that is not started yet; `report` may be called from any thread.
 
     `source` is the local address and port to dial from (DESIGN rule 11: frees a port that a dead session of ours
-    holds); the session falls back on an ordinary port when it cannot be bound.
+    holds) and `peer` the jumphost's address it led to, which is then tried first; the session falls back on an
+    ordinary port when it cannot be bound.
     """
 
     def __call__(
@@ -59,5 +64,6 @@ class SessionFactory(Protocol):
         report: Callable[[SessionEvent], None],
         *,
         source: tuple[str, int] | None,
+        peer: str | None,
     ) -> RunningSession:
         """Make the session."""

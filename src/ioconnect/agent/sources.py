@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from ioconnect.errors import CannotCreate
 from ioconnect.files import write_replacing
@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Source: TypeAlias = tuple[str, int]
 LARGEST = 1 << 20  # bytes
 _HIGHEST_PORT = 65535
+
+
+class Source(NamedTuple):
+    """Our end of a connection to the jumphost, and the address of the jumphost's that it led to (None: not known)."""
+
+    address: str
+    port: int
+    peer: str | None
 
 
 class Sources:
@@ -70,11 +77,11 @@ def _read(path: Path) -> dict[str, Source]:
         document = json.loads(file.read(LARGEST))
     if not isinstance(document, dict):
         return {}
-    return {key: (value[0], value[1]) for key, value in document.items() if _is_source(value)}
+    return {key: Source(*value) for key, value in document.items() if _is_source(value)}
 
 
 def _is_source(value: object) -> bool:
     match value:
-        case [str(), int(port)]:
+        case [str(), int(port), str() | None]:
             return 0 < port <= _HIGHEST_PORT
     return False
