@@ -15,6 +15,7 @@ import click
 from ioconnect import exits
 from ioconnect.call import Call
 from ioconnect.commandline import Commands, name_argument, names_argument
+from ioconnect.installers.commands import install_service, uninstall_service
 
 if TYPE_CHECKING:
     from ioconnect.errors import ExitCode
@@ -114,8 +115,11 @@ def pin(call: Call, name: str | None, fingerprint: str | None, *, yes: bool) -> 
     help="With --daemon: return 75 if one is not connected after S seconds (30); it keeps trying.",
 )
 @click.option("--ready-fd", type=click.IntRange(3), hidden=True)
+@click.option("--log-to-file", is_flag=True, hidden=True)
 @click.pass_obj
-def up(call: Call, names: tuple[str, ...], wait: float, ready_fd: int | None, *, daemon: bool) -> ExitCode:
+def up(
+    call: Call, names: tuple[str, ...], wait: float, ready_fd: int | None, *, daemon: bool, log_to_file: bool
+) -> ExitCode:
     """Keep all tunnels, or the named ones, up.
 
     Runs in the foreground until Ctrl-C, TERM or `ioconnect down`. Already running: says so and leaves with 0, so
@@ -125,7 +129,7 @@ def up(call: Call, names: tuple[str, ...], wait: float, ready_fd: int | None, *,
 
     if daemon:
         return running.start(call, names, wait)
-    return running.run(call, names, ready_fd)
+    return running.run(call, names, ready_fd, log_to_file=log_to_file)
 
 
 @cli.command(examples=["ioconnect down"])
@@ -197,6 +201,10 @@ def logs(call: Call, lines: int, *, follow: bool) -> None:
         answer(line)
 
 
+cli.add_command(install_service)
+cli.add_command(uninstall_service)
+
+
 @cli.command(examples=["ioconnect stub --listen 127.0.0.1:2222 --api 127.0.0.1:8080 --home /tmp/jumphost"])
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:0", help="For SSH (127.0.0.1, a free port).")
 @click.option("--api", metavar="HOST:PORT", default="127.0.0.1:0", help="For the API (127.0.0.1, a free port).")
@@ -221,7 +229,7 @@ def demo(call: Call) -> ExitCode:
     """
     from ioconnect.demo import run  # noqa: PLC0415
 
-    return run(call.terminal.say)
+    return run(call.terminal.say, busy=call.terminal.busy)
 
 
 @cli.command(

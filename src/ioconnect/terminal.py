@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from ioconnect.errors import Fault
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _T = TypeVar("_T")
 LONGEST_LINE = 2000  # characters of one line of a message of ours
@@ -52,6 +53,18 @@ class Terminal:
     def warn(self, fault: Fault) -> None:
         """Tell about a fault that does not stop the command."""
         self.say(_explained(_label("warning:", "33"), fault))
+
+    @contextlib.contextmanager
+    def busy(self, doing: str) -> Iterator[None]:
+        """Show on a terminal that something takes time; what is said meanwhile appears above it."""
+        if self.quiet or not is_colourful(sys.stderr, os.environ):
+            yield
+            return
+        from rich.console import Console  # noqa: PLC0415  heavy, and only a terminal needs it
+        from rich.text import Text  # noqa: PLC0415
+
+        with Console(stderr=True).status(Text(doing, style="dim")):
+            yield
 
     def ask(self, question: str, parse: Callable[[str], _T]) -> _T:
         """Ask until `parse` accepts the answer; it refuses with a Fault. End of input raises EOFError."""

@@ -60,10 +60,10 @@ SUBPROCESS = {
     "agent/launch.py": "starts the command again as the daemon",
     "installers/apply.py": "systemctl, crontab, launchctl",
     "passphrases.py": "the keyring may hang, so it is asked in a process of its own",
-    "demo.py": "runs the stub and the command as a customer does",
+    "demo/stage.py": "runs the command as a customer does",
 }
 IMPORTERS_OF_CLI = {"__main__.py": "the command's other name"}
-IMPORTERS_OF_STUB = {"cli.py": "the commands `stub` and `demo`", "demo.py": "its jumphost", "stub/": "its own rooms"}
+IMPORTERS_OF_STUB = {"cli.py": "the commands `stub` and `demo`", "demo/": "its jumphost", "stub/": "its own rooms"}
 
 # Names that say nothing about what a room does.
 SHAPELESS = {"util", "utils", "helper", "helpers", "manager", "managers", "common", "misc"}
