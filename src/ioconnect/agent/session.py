@@ -224,7 +224,7 @@ class Session:
             self._loop.next_timer = self._forward.on_timer(now)
         elif now >= self._deadline:
             assert self._link is not None
-            self._fail(too_late(self._evidence(self._link), SIGN_IN_PATIENCE))
+            self._fail(too_late(self._evidence(self._link), self._patience))
 
     def _probe_now(self) -> None:
         if self._forward is not None:
