@@ -140,3 +140,8 @@ def proxy(text: str) -> str:
 def quoted(text: str) -> str:
     """Return `text` as a message shows it: escaped, shortened, in quotes."""
     return f'"{escaped(text, limit=80)}"'
+
+
+def has_password(checked_proxy: str) -> bool:
+    """Say whether there is a password in what `proxy` returned."""
+    return bool(urlsplit(checked_proxy).password)

@@ -8,7 +8,6 @@ import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from ioconnect import addresses
 from ioconnect.addresses import HostPort, parse_host_port
@@ -257,21 +256,12 @@ def load(path: Path, *, or_empty: bool = False) -> Config:
 
 
 def save(path: Path, config: Config) -> None:
-    """Write `config` to the file in one step, its folder made 0700. Raises CannotCreate.
-
-    0600, or readable for whom the file is already, unless it holds a proxy's password.
-    """
+    """Write `config` in one step: 0600, or open to whom the file is if it holds no password. Raises CannotCreate."""
     import tomli_w  # noqa: PLC0415  only commands that write need it
 
     make_folder(path.parent)
-    write_replacing(
-        path, tomli_w.dumps(document(config)).encode(), mode=0o600 if has_secret(config) else kept_mode(path)
-    )
-
-
-def has_secret(config: Config) -> bool:
-    """Say whether a proxy's password is in it."""
-    return any(urlsplit(tunnel.proxy).password for tunnel in config.tunnels)
+    secret = any(addresses.has_password(tunnel.proxy) for tunnel in config.tunnels)
+    write_replacing(path, tomli_w.dumps(document(config)).encode(), mode=0o600 if secret else kept_mode(path))
 
 
 def document(config: Config) -> dict[str, object]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ioconnect import render, status
 from ioconnect.errors import ConfigInvalid, Fault
 from ioconnect.observe import observe
+from ioconnect.paths import SITE_STATUS
 from ioconnect.terminal import answer, is_colourful
 
 if TYPE_CHECKING:
@@ -33,15 +34,30 @@ def report(call: Call, form: Form) -> ExitCode:
     """Show what the agent does now and return the verdict on it. Raises StatusDamaged, SystemRefused."""
     if form is Form.NOTHING:
         try:
-            return status.overall(observe(call.paths))
+            return status.overall(_observed(call, (), say=False))
         except Fault as fault:
             return fault.exit_code  # not a word was asked for
-    snapshot = observe(call.paths, _configured(call))
+    snapshot = _observed(call, _configured(call), say=True)
     if form is Form.JSON:
         answer(json.dumps(status.to_json(snapshot), indent=2))
     else:
         _show(snapshot)
     return status.overall(snapshot)
+
+
+def _observed(call: Call, configured: tuple[Tunnel, ...], *, say: bool) -> Snapshot:
+    """Return what the agent does; the machine's own where that is what is meant, and whose it is said."""
+    snapshot = observe(call.paths, configured)
+    if snapshot.running or not SITE_STATUS.exists():
+        return snapshot
+    from ioconnect.installers.supervision import machines_agent  # noqa: PLC0415  asks systemd
+
+    other = machines_agent(call.paths, os.environ)
+    if other is None:
+        return snapshot
+    if say:
+        call.terminal.say(f"This is {other.whose}.")
+    return other.snapshot
 
 
 def _configured(call: Call) -> tuple[Tunnel, ...]:

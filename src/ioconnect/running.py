@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 STOP_WITHIN = 10.0  # seconds; the agent itself takes at most 5 to leave cleanly
 
 
-def run(call: Call, names: Sequence[str], ready_fd: int | None) -> ExitCode:
-    """Be the agent until it is told to stop; with `ready_fd` as the child of `start`, which listens there."""
+def run(call: Call, names: Sequence[str], ready_fd: int | None, *, log_to_file: bool = False) -> ExitCode:
+    """Be the agent until it is told to stop; with `ready_fd` as the child of `start`, which listens there.
+
+    That one logs to the file, and so does launchd's (`log_to_file`): what launchd opens for a job, nobody rotates.
+    """
     from ioconnect.agent import daemon  # noqa: PLC0415  brings paramiko
 
     if ready_fd is None:
         _refuse_a_second(call)
     config = call.config
     wanted = chosen(config, names) if names else ()
-    return daemon.run(
-        config, call.paths, wanted, ready_fd=ready_fd, to_file=ready_fd is not None, verbose=call.verbose
-    )
+    to_file = log_to_file or ready_fd is not None
+    return daemon.run(config, call.paths, wanted, ready_fd=ready_fd, to_file=to_file, verbose=call.verbose)
 
 
 def start(call: Call, names: Sequence[str], wait: float) -> ExitCode:
@@ -65,10 +67,21 @@ def _refuse_a_second(call: Call) -> None:
 
 def stop(call: Call) -> None:
     """Stop the agent and wait until it is gone; fine if none runs."""
-    from ioconnect.agent import launch  # noqa: PLC0415
+    from ioconnect.agent import launch, lock  # noqa: PLC0415
+    from ioconnect.installers import supervision  # noqa: PLC0415
 
+    running = lock.holder(call.paths.lock)
+    supervisor = supervision.supervisor_of(running) if running else None
     pid = launch.stop(call.paths, deadline=STOP_WITHIN)
-    call.terminal.say("No agent is running." if pid is None else f"Stopped the agent (pid {pid}).")
+    if pid is not None:
+        call.terminal.say(f"Stopped the agent (pid {pid}).")
+        if supervisor is not None:
+            call.terminal.say(f"{supervisor.name} starts it again {supervisor.again}. To stop it: {supervisor.stop}")
+        return
+    call.terminal.say("No agent is running.")
+    other = supervision.machines_agent(call.paths, os.environ)
+    if other is not None:
+        call.terminal.say(f"But {other.whose} is; to stop it: {other.supervisor.stop}")
 
 
 def reload(call: Call) -> None:

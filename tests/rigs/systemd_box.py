@@ -154,9 +154,7 @@ def install_program(box: SystemdBox, folder: str) -> str:
     # shared libpython is looked for where it was built, which may be a home folder.
     script.write_text(
         f"#!/bin/sh\n'''exec' env LD_LIBRARY_PATH='{home.parent}/lib' '{folder}/bin/python' \"$0\" \"$@\"\n' '''\n"
-        "import sys\nfrom ioconnect.cli import cli, main\n"
-        "from ioconnect.installers.commands import install_service, uninstall_service\n"
-        "cli.add_command(install_service)\ncli.add_command(uninstall_service)\nsys.exit(main())\n"
+        "import sys\nfrom ioconnect.cli import main\nsys.exit(main())\n"
     )
     script.chmod(0o755)
     return f"{folder}/bin/ioconnect"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect import config as configuration
 from ioconnect import paths as places
+from ioconnect.addresses import has_password
 from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused
 from ioconnect.installers import machine, placement
 from ioconnect.installers.service import Kind, Service
@@ -161,7 +162,7 @@ def _refuse_open_secrets(described: Described, settings: Config) -> None:
     config, reader = described.service.config, described.reader
     if (
         described.to_be_readable
-        and configuration.has_secret(settings)
+        and any(has_password(tunnel.proxy) for tunnel in settings.tunnels)
         and machine.unreadable_for(config, reader) is not None
     ):
         raise SystemRefused(

@@ -105,11 +105,10 @@ def installed(kind: Kind) -> bool:
 
 def _any_service() -> Service:
     """Return a service that names the same files and commands as the installed one, whatever that runs."""
-    own = machine.account()
     return Service(
         program=("/ioconnect",),
         config=Path("/config.toml"),
-        home=own.home,
+        home=Path.home(),
         log=places.site().log,
         systemd_version=machine.systemd_version(),
     )
@@ -208,7 +207,8 @@ def _refuse_wrong_user(kind: Kind, run_as: str | None) -> None:
 
 def _said(installation: Installation | None, kind: Kind, *, changed: bool, start: bool) -> list[str]:
     state = "installed" if changed else "installed already, nothing changed"
-    runs = "and runs" if start else "and starts at the next boot"
+    later = "within five minutes" if kind is Kind.CRON else "at the next boot or sign-in"
+    runs = "and runs" if start else f"and starts {later}"
     inspect = installation.inspect if installation else "crontab -l"
     return [f"{_name(kind)} is {state}, {runs}.", f"Look at it: {inspect}; ioconnect status"]
 
