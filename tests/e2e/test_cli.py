@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     *("keygen", "register", "pin", "up", "down", "status", "reload", "reconnect", "logs"),
-    *("stub", "demo", "completion"),
+    *("install-service", "uninstall-service", "stub", "demo", "completion"),
 )
 CONFIG = 'schema = 1\n[tunnels.orders]\nendpoint = "127.0.0.1:40000"\ntarget = "localhost:3306"\nssh_port = 1\n'
 
