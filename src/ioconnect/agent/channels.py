@@ -37,13 +37,14 @@ class Budget:
     as long as `total` is at least `most` such windows; a smaller total is taken as that.
     """
 
-    __slots__ = ("granted", "most", "total", "users")
+    __slots__ = ("_start", "granted", "most", "total", "users")
 
     def __init__(self, total: int, most: int) -> None:
         self.total = max(total, most * SMALLEST_WINDOW)
         self.most = most
         self.granted = 0
         self.users = 0
+        self._start = LARGEST_START
 
     def _free(self) -> int:
         return self.total - self.granted - max(0, self.most - self.users) * SMALLEST_WINDOW
@@ -51,7 +52,7 @@ class Budget:
     def admit(self) -> int:
         """Grant a new channel's first window: less of it the less there is."""
         self.users += 1
-        window = min(LARGEST_START, SMALLEST_WINDOW + max(0, self._free()) // 4)
+        window = min(self._start, SMALLEST_WINDOW + max(0, self._free()) // 4)
         self.granted += window
         return window
 
@@ -59,6 +60,7 @@ class Budget:
         """Return the size a channel's window may grow to from `window`, and book it."""
         more = min(window, max(0, self._free()) // 2)
         self.granted += more
+        self._start = max(self._start, window + more)  # they share the link: the next one starts where this one got
         return window + more
 
     def shrink(self, window: int) -> int:

@@ -21,6 +21,7 @@ from ioconnect.agent.messages import MSG_CLOSE, MSG_EOF, about_channel, window_a
 
 if TYPE_CHECKING:
     from ioconnect.agent.channels import Channel
+    from ioconnect.agent.messages import Origin
     from ioconnect.agent.relay import Relay
 
 _MESSAGES = {Due.EOF: MSG_EOF, Due.CLOSE: MSG_CLOSE}
@@ -55,7 +56,7 @@ class Connection:
         "why",
     )
 
-    def __init__(self, relay: Relay, channel: Channel, sock: socket.socket, origin: str) -> None:
+    def __init__(self, relay: Relay, channel: Channel, sock: socket.socket, origin: Origin) -> None:
         self.relay = relay
         self.channel = channel
         self.origin = origin
@@ -97,6 +98,8 @@ class Connection:
         try:
             if self._wide:
                 count = self._sock.recvmsg_into(outbound.slots(limit, packet, wide=True))[0]
+            elif limit >= PACKET_SIZE and packet >= PACKET_SIZE:
+                count = self._sock.recv_into(outbound.first_slot)
             else:
                 count = self._sock.recv_into(outbound.slots(limit, packet, wide=False)[0])
         except BlockingIOError:
@@ -121,28 +124,23 @@ class Connection:
     def deliver(self) -> None:
         """The batch is over: write what it brought to the target."""
         pieces, self.gathered = self.gathered, []
-        if not self.pending:
-            at = 0
-            while at < len(pieces):
-                batch = pieces[at : at + MOST_PIECES]
-                count = self._write(batch)
-                if count < 0:
-                    self.settle()
-                    return
-                for piece in batch:
-                    if count < len(piece):
-                        break
-                    count -= len(piece)
-                    at += 1
-                else:
-                    continue
-                self.pending += pieces[at][count:]
-                at += 1
+        while pieces and not self.pending:
+            batch = pieces[:MOST_PIECES]
+            count = self._write(batch)
+            if count < 0:
                 break
-            pieces = pieces[at:]
+            written = 0
+            while written < len(batch) and count >= len(batch[written]):
+                count -= len(batch[written])
+                written += 1
+            if written < len(batch):
+                self.pending += batch[written][count:]
+                written += 1
+            del pieces[:written]
         for piece in pieces:
             self.pending += piece
-        self.settle()
+        if self.pending or self.channel.eof_received or self.channel.target_gone:
+            self.settle()
 
     def _drain(self) -> None:
         with memoryview(self.pending) as pending:  # released, or the bytearray could not shrink
@@ -203,7 +201,7 @@ class Connection:
         """The target's socket has nothing more to do."""
         if self._fd < 0:
             return
-        self.relay.loop.forget(self._fd)
+        self.relay.loop.closing(self._fd)
         self._fd = -1
         if self.inbound_done and not self.channel.target_gone:
             self._sock.close()

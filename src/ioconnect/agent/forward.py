@@ -32,7 +32,10 @@ FOREVER = float("inf")
 
 
 class Forward:
-    """One tunnel's forward on one link. `fail` is called with the fault that ends the session, and raises."""
+    """One tunnel's forward on one link; the wire's `Upper` once it is signed in.
+
+    `fail` is called with the fault that ends the session, and raises.
+    """
 
     def __init__(
         self,
@@ -69,7 +72,9 @@ class Forward:
         )
         self.take = self._relay.take
         self.settle = self._relay.settle
-        self.heard = self._pulse.heard
+
+    def advance(self) -> None:
+        """Nothing is left to do when paramiko is done with a message; see `wire.Upper`."""
 
     def ask(self) -> None:
         """Ask for the port; answered by Granted, PortRefused, or the session's end."""
@@ -102,7 +107,9 @@ class Forward:
 
     def on_timer(self, now: float) -> float:
         """Do what is due at `now`; return when to come back."""
-        return min(self._pulse.beat(now), self._relay.expire(now), self._rekey_deadline(now))
+        return min(
+            self._pulse.beat(now, self._link.wire.heard_at), self._relay.expire(now), self._rekey_deadline(now)
+        )
 
     def doubt(self, now: float) -> float:
         """Ask for a sign of life, with little patience; return when to come back."""

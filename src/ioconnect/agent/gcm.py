@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 BLOCK: Final = 16
 TAG: Final = 16
 LENGTH: Final = 4
+WRAP: Final = 0xFFFFFFFFFFFFFFFF  # of the invocation counter
 # What a packet costs beside its payload: length, padding length, most padding, tag.
 OVERHEAD: Final = LENGTH + 1 + 19 + TAG
 
@@ -23,46 +24,36 @@ def padding_for(payload: int) -> int:
     return 19 - (payload + 4) % BLOCK
 
 
-class Nonce:
-    """The invocation counter of one direction under one key (RFC 5647 §7.1)."""
-
-    __slots__ = ("_counter", "_fixed")
-
-    def __init__(self, iv: bytes) -> None:
-        self._fixed = iv[:4]
-        self._counter = int.from_bytes(iv[4:12], "big")
-
-    def next(self) -> bytes:
-        """Return the nonce of the next packet."""
-        counter = self._counter
-        self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
-        return self._fixed + counter.to_bytes(8, "big")
-
-
 class Sealer:
-    """Outbound packets under one key."""
+    """Outbound packets under one key; the nonce is RFC 5647 §7.1's invocation counter."""
 
-    __slots__ = ("_encrypt", "_nonce")
+    __slots__ = ("_counter", "_encrypt", "_fixed")
 
     def __init__(self, engine: AESGCM, iv: bytes) -> None:
         self._encrypt = engine.encrypt_into
-        self._nonce = Nonce(iv).next
+        self._fixed = iv[:4]
+        self._counter = int.from_bytes(iv[4:12], "big")
 
     def seal(self, body: memoryview | bytes, length: memoryview | bytes, out: memoryview) -> None:
-        """Write `length ‖ ciphertext ‖ tag` of `body` (padding length, payload, padding) to the front of `out`."""
+        """Write `length ‖ ciphertext ‖ tag` of `body` (padding length, payload, padding) to `out`, which it fills."""
+        counter = self._counter
+        self._counter = (counter + 1) & WRAP
         out[:LENGTH] = length
-        self._encrypt(self._nonce(), body, length, out[LENGTH : LENGTH + len(body) + TAG])
+        self._encrypt(self._fixed + counter.to_bytes(8, "big"), body, length, out[LENGTH:])
 
 
 class Opener:
-    """Inbound packets under one key."""
+    """Inbound packets under one key; the nonce is RFC 5647 §7.1's invocation counter."""
 
-    __slots__ = ("_decrypt", "_nonce")
+    __slots__ = ("_counter", "_decrypt", "_fixed")
 
     def __init__(self, engine: AESGCM, iv: bytes) -> None:
         self._decrypt = engine.decrypt_into
-        self._nonce = Nonce(iv).next
+        self._fixed = iv[:4]
+        self._counter = int.from_bytes(iv[4:12], "big")
 
     def open(self, sealed: memoryview, length: memoryview, out: memoryview) -> None:
         """Decrypt `ciphertext ‖ tag` into `out`; raises cryptography's InvalidTag for a forged or damaged one."""
-        self._decrypt(self._nonce(), sealed, length, out)
+        counter = self._counter
+        self._counter = (counter + 1) & WRAP
+        self._decrypt(self._fixed + counter.to_bytes(8, "big"), sealed, length, out)

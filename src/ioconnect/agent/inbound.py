@@ -27,7 +27,8 @@ _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 class Inbound:
     """One direction; `opener` is None as long as paramiko does the decrypting.
 
-    `bytes` and `packets` count what came since `opener` was set, `seqno` what came in all (RFC 4253 §6.4).
+    `bytes` counts what came since `opener` was set, `seqno` the packets in all (RFC 4253 §6.4). `unacknowledged` says
+    that the last read was a small one, whose ACK the kernel may delay.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -41,7 +42,8 @@ class Inbound:
         self._arena_view = memoryview(self._arena)
         self._arena_end = 0
         self.opener: Opener | None = None
-        self.bytes = self.packets = self.seqno = 0
+        self.bytes = self.seqno = 0
+        self.unacknowledged = False
 
     def fill(self) -> bool:
         """Read what there is, READ_SIZE at most; False if there was nothing. Raises EOFError, OSError."""
@@ -59,10 +61,17 @@ class Inbound:
         if not count:
             raise EOFError
         self._start, self._end = start, end + count
-        if count < SMALL_READ and _QUICKACK is not None and self._is_tcp:
-            # sshd runs Nagle without a terminal: a delayed ACK of ours costs each new connection 40 ms.
-            self._sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        self.unacknowledged = count < SMALL_READ
         return True
+
+    def acknowledge(self) -> None:
+        """Have what was read acknowledged at once, as nothing of ours that would carry the ACK is on its way.
+
+        sshd runs Nagle on a session without a terminal: a delayed ACK of ours costs each new connection 40 ms.
+        """
+        self.unacknowledged = False
+        if _QUICKACK is not None and self._is_tcp:
+            self._sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def next_packet(self) -> tuple[int, memoryview] | None:
         """Return the next packet's type and body if it is complete; the body is gone after `batch_over`.
@@ -90,7 +99,8 @@ class Inbound:
             raise ProtocolViolation("a packet fails its integrity check") from None
         self._start = start + total
         self._arena_end = end
-        self.count(total)
+        self.bytes += total
+        self.seqno += 1
         padding = self._arena[at]
         if padding < 4 or padding + 2 > size:  # noqa: PLR2004  RFC 4253 §6: at least four, and room for the type
             raise ProtocolViolation(f"{padding} bytes of padding in a packet of {size}")
@@ -99,7 +109,6 @@ class Inbound:
     def count(self, size: int) -> None:
         """Count a packet of `size` bytes."""
         self.bytes += size
-        self.packets += 1
         self.seqno += 1
 
     def batch_over(self) -> None:
@@ -134,4 +143,4 @@ class Inbound:
     def key(self, opener: Opener | None) -> None:
         """Switch to new keys, None for a cipher that is paramiko's."""
         self.opener = opener
-        self.bytes = self.packets = 0
+        self.bytes = 0

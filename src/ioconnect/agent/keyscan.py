@@ -86,9 +86,6 @@ class _Scan:
     def settle(self) -> None:
         """Nothing to pass on."""
 
-    def heard(self, now: float) -> None:
-        """No keepalive: the deadline is near."""
-
 
 def fetch(jumphost: HostPort, *, proxy: str = "", deadline: float) -> tuple[bytes, ...]:
     """Return the host key blobs that the jumphost proves to hold, one of each kind it has, ed25519 first.

@@ -43,6 +43,9 @@ class Poller(Protocol):
     def wait(self, timeout: float) -> list[tuple[int, int]]:
         """Wait at most `timeout` seconds (FOREVER: no end) and return (descriptor, mask) pairs."""
 
+    def closing(self, fd: int) -> None:
+        """Watch no more, as the descriptor is closed next."""
+
     def close(self) -> None:
         """Give the kernel's part back."""
 
@@ -57,6 +60,9 @@ class EpollPoller:
         self.unregister = self._epoll.unregister
         self.close = self._epoll.close
 
+    def closing(self, fd: int) -> None:
+        """Nothing: closing the descriptor removes it (epoll(7))."""
+
     def wait(self, timeout: float) -> list[tuple[int, int]]:
         """Wait; see `Poller`."""
         return self._epoll.poll(-1 if timeout == FOREVER else timeout, MOST_EVENTS)
@@ -69,7 +75,7 @@ class PollPoller:
         self._poll = select.poll()
         self.register = self._poll.register
         self.modify = self._poll.modify
-        self.unregister = self._poll.unregister
+        self.unregister = self.closing = self._poll.unregister
 
     def wait(self, timeout: float) -> list[tuple[int, int]]:
         """Wait; see `Poller`."""
@@ -152,6 +158,15 @@ class Loop:
         """Watch `fd` no more; before it is closed."""
         if fd in self._masks:
             self.watch(fd, 0, self._calls[fd])
+
+    def closing(self, fd: int) -> None:
+        """Watch `fd` no more; it must be closed next."""
+        mask = self._masks.pop(fd, 0)
+        if mask:
+            del self._calls[fd]
+            self._readers.closing(fd)
+            if mask & WRITE:
+                self._writers.closing(fd)
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop's thread call `call` soon. Any thread; lost without a word once the loop is closed."""

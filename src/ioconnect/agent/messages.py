@@ -6,8 +6,10 @@ Pure.
 from __future__ import annotations
 
 import struct
+from typing import TypeAlias
 
 from ioconnect.agent.channels import ProtocolViolation
+from ioconnect.escape import escaped
 
 MSG_GLOBAL_REQUEST, MSG_REQUEST_SUCCESS, MSG_REQUEST_FAILURE = 80, 81, 82
 MSG_CHANNEL_OPEN, MSG_OPEN_CONFIRMATION, MSG_OPEN_FAILURE = 90, 91, 92
@@ -20,6 +22,7 @@ _U32 = struct.Struct(">I")
 _KIND_ID = struct.Struct(">BI")
 _KIND_ID_NUMBER = struct.Struct(">BII")
 _CONFIRMATION = struct.Struct(">BIIII")
+Origin: TypeAlias = tuple[bytes, int]  # who connected to the forwarded port: address as the jumphost wrote it, port
 U32_PAIR = struct.Struct(">II")
 U32_PAIR_SIZE = 8
 
@@ -55,6 +58,11 @@ class Reader:
             raise ProtocolViolation("a message ends before its flag")
         self._at += 1
         return self._body[self._at - 1] != 0
+
+
+def shown(origin: Origin) -> str:
+    """Return who connected, in print."""
+    return f"{escaped(origin[0], limit=60)} port {origin[1]}"
 
 
 def string(data: bytes) -> bytes:

@@ -14,10 +14,12 @@ from ioconnect.agent.loop import WRITE
 
 if TYPE_CHECKING:
     from ioconnect.agent.channels import Channel
+    from ioconnect.agent.messages import Origin
     from ioconnect.agent.relay import Relay
     from ioconnect.agent.target import Address
 
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # Linux: one system call less
+LOOPBACK = {"127.0.0.1", "::1"}
 CONNECT_TIMEOUT = 10.0  # seconds for all addresses of the target together
 
 
@@ -26,7 +28,7 @@ class Opening:
 
     __slots__ = ("_addresses", "_failures", "_fd", "_sock", "channel", "deadline", "origin", "over", "relay")
 
-    def __init__(self, relay: Relay, channel: Channel, origin: str) -> None:
+    def __init__(self, relay: Relay, channel: Channel, origin: Origin) -> None:
         self.relay = relay
         self.channel = channel
         self.origin = origin
@@ -90,9 +92,11 @@ class Opening:
         sock, self._sock = self._sock, None
         assert sock is not None
         self.over = True
-        self.relay.target.answered(self._addresses[0])
+        address = self._addresses[0]
+        self.relay.target.answered(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if address[1][0] not in LOOPBACK:  # there nothing can die without a word
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.relay.opened(self, sock)
 
     def _failed(self, code: int) -> None:

@@ -36,8 +36,8 @@ _ZEROS = bytes(20)
 class Outbound:
     """One direction; `sealer` is None as long as paramiko does the encrypting, which is what `generic` is for.
 
-    `congested` says that the last flush left something behind. `bytes` and `packets` count what was sealed since
-    `sealer` was set, `seqno` what the tuned path sent in all (RFC 4253 §6.4).
+    `congested` says that the last flush left something behind, `spoke` that something was sent since it was cleared.
+    `bytes` counts what was sealed since `sealer` was set, `seqno` the packets of the tuned path (RFC 4253 §6.4).
     """
 
     def __init__(self, sock: socket.socket, generic: Callable[[bytes], None]) -> None:
@@ -46,14 +46,16 @@ class Outbound:
         # Anonymous maps, not bytearrays: an idle tunnel's buffers have no pages.
         self._frames = mmap.mmap(-1, FRAME * FRAMES)
         self._frames_view = view = memoryview(self._frames)
-        self._slots = [view[at : at + PACKET_SIZE] for at in range(DATA_HEADER, FRAME * FRAMES, FRAME)]
+        self._slots = slots = [view[at : at + PACKET_SIZE] for at in range(DATA_HEADER, FRAME * FRAMES, FRAME)]
+        self.first_slot = slots[0]  # PACKET_SIZE bytes
         self._buffer = mmap.mmap(-1, CAPACITY)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self.sealer: Sealer | None = None
-        self.bytes = self.packets = self.seqno = 0
+        self.bytes = self.seqno = 0
+        self.spoke = False
         self.quiet = False
         self.congested = False
 
@@ -79,8 +81,11 @@ class Outbound:
         body = b"%c%b%b" % (padding, payload, _ZEROS[:padding])
         self._make_room(len(body) + OVERHEAD)
         at = self._end
-        sealer.seal(body, _U32.pack(len(body)), self._view[at:])
-        self._sealed(LENGTH + len(body) + TAG, 1)
+        end = at + LENGTH + len(body) + TAG
+        sealer.seal(body, _U32.pack(len(body)), self._view[at:end])
+        self._end = end
+        self.bytes += end - at
+        self.seqno += 1
 
     def append(self, ready: bytes) -> None:
         """Append bytes that are ready for the socket."""
@@ -88,7 +93,6 @@ class Outbound:
         self._view[self._end : self._end + len(ready)] = ready
         self._end += len(ready)
         self.bytes += len(ready)
-        self.packets += 1
 
     def speak_again(self) -> None:
         """The peer's NEWKEYS took effect: what was held back follows."""
@@ -113,11 +117,8 @@ class Outbound:
 
         They are to be filled in order; `send_data` sends what was read into them.
         """
-        if packet >= PACKET_SIZE and limit >= PACKET_SIZE:
-            if not wide:
-                return self._slots[:1]
-            if limit >= FRAMES * PACKET_SIZE:
-                return self._slots
+        if wide and packet >= PACKET_SIZE and limit >= FRAMES * PACKET_SIZE:
+            return self._slots
         size = min(packet, PACKET_SIZE)
         slots = []
         for slot in self._slots if wide else self._slots[:1]:
@@ -145,12 +146,15 @@ class Outbound:
             else:
                 # Whatever another connection left behind in this frame must not leave as padding.
                 frames[tail : tail + padding] = _ZEROS[:padding]
-                sealer.seal(view[frame + LENGTH : tail + padding], view[frame : frame + LENGTH], out[at:])
-                at += LENGTH + body + TAG
+                end = at + LENGTH + body + TAG
+                sealer.seal(view[frame + LENGTH : tail + padding], view[frame : frame + LENGTH], out[at:end])
+                at = end
+                self.seqno += 1
             count -= length
             frame += FRAME
         if sealer is not None:
-            self._sealed(at - start, frame // FRAME)
+            self._end = at
+            self.bytes += at - start
         self.flush()
 
     # --- the socket
@@ -160,6 +164,7 @@ class Outbound:
         start, end = self._start, self._end
         if start == end:
             return
+        self.spoke = True
         try:
             start += self._sock.send(self._view[start:end])
         except BlockingIOError:
@@ -177,13 +182,7 @@ class Outbound:
     def key(self, sealer: Sealer | None) -> None:
         """Switch to new keys, None for a cipher that is paramiko's."""
         self.sealer = sealer
-        self.bytes = self.packets = 0
-
-    def _sealed(self, size: int, packets: int) -> None:
-        self._end += size
-        self.bytes += size
-        self.packets += packets
-        self.seqno += packets
+        self.bytes = 0
 
     def _make_room(self, size: int) -> None:
         start, end = self._start, self._end

@@ -38,8 +38,8 @@ class Pulse:
         self._keepalive = keepalive
         self._dead = dead
         self._measured = measured
+        self._heard_at = 0.0
         self._answers: deque[Callable[[bool], None]] = deque()
-        self.heard = keepalive.heard
 
     def ask(self, name: str, *arguments: str | int, answered: Callable[[bool], None]) -> None:
         """Send a global request; `answered` is called with whether it was granted."""
@@ -58,8 +58,11 @@ class Pulse:
             raise ProtocolViolation("an answer to nothing")
         self._answers.popleft()(granted)
 
-    def beat(self, now: float) -> float:
-        """Probe, or give up, if it is time to; return when to come back."""
+    def beat(self, now: float, heard_at: float) -> float:
+        """Probe, or give up, if it is time to; return when to come back. `heard_at` is when the last byte came."""
+        if heard_at > self._heard_at:
+            self._heard_at = heard_at
+            self._keepalive.heard(heard_at)
         verdict = self._keepalive.check(now)
         if verdict is Verdict.DEAD:
             self._dead()

@@ -181,7 +181,7 @@ class Relay:
             return
         reader.string()
         port = reader.u32()
-        origin = f"{escaped(reader.string(), limit=60)} port {reader.u32()}"
+        origin = (reader.string(), reader.u32())
         if not self.listening or port != self._listen_port or not peer_packet:
             self.outbound.queue(ssh.open_failure(peer_id, ssh.PROHIBITED, "nothing is forwarded from there"))
             return
@@ -189,7 +189,7 @@ class Relay:
             self._traffic.refused += 1
             self.stir()
             self.outbound.queue(ssh.open_failure(peer_id, ssh.RESOURCE_SHORTAGE, "too many connections"))
-            log.warning("refused a connection from %s: %d are open, the most allowed", origin, self._max)
+            log.warning("refused a connection from %s: %d are open, the most allowed", ssh.shown(origin), self._max)
             return
         own_id = self._free_ids.pop() if self._free_ids else self._next_id
         self._next_id = max(self._next_id, own_id + 1)
@@ -214,7 +214,7 @@ class Relay:
         self._traffic.failed += 1
         self._traffic.open -= 1
         self.stir()
-        log.warning("connection from %s failed: %s", opening.origin, why)
+        log.warning("connection from %s failed: %s", ssh.shown(opening.origin), why)
         self.outbound.queue(ssh.open_failure(opening.channel.peer_id, ssh.CONNECT_FAILED, "Connection refused"))
         self._free_ids.append(opening.channel.id)
         opening.channel.release()
@@ -254,9 +254,11 @@ class Relay:
             connection.channel.release()
         self._traffic.open -= 1
         self.stir()
+        if not log.isEnabledFor(logging.INFO):
+            return
         log.info(
             "connection from %s ended after %.1f s: %d bytes from the target, %d to it%s",
-            connection.origin,
+            ssh.shown(connection.origin),
             self.loop.now - connection.began,
             connection.from_target,
             connection.to_target,

@@ -180,6 +180,7 @@ class Session:
             report=self._report,
             fail=self._fail,
         )
+        self._link.wire.upper = self._forward
         self._loop.next_timer = self._forward.on_timer(self._loop.now)
         self._report(SignedIn())
         self._forward.ask()
@@ -203,21 +204,12 @@ class Session:
 
     # --- the loop's thread: messages and time
 
-    def take(self, kind: int, body: memoryview) -> bool:
-        """Handle a message of the connection protocol; see `wire.Upper`."""
-        if self._forward is None:
-            raise ProtocolViolation(f"message {kind} before the sign-in")
-        return self._forward.take(kind, body)
+    def take(self, kind: int, body: memoryview) -> bool:  # noqa: ARG002  nothing is taken
+        """Refuse a message of the connection protocol before the sign-in; see `wire.Upper`."""
+        raise ProtocolViolation(f"message {kind} before the sign-in")
 
     def settle(self) -> None:
-        """Deliver what the batch brought; see `wire.Upper`."""
-        if self._forward is not None:
-            self._forward.settle()
-
-    def heard(self, now: float) -> None:
-        """Note that the jumphost is alive; see `wire.Upper`."""
-        if self._forward is not None:
-            self._forward.heard(now)
+        """Pass nothing on before the sign-in; see `wire.Upper`."""
 
     def _on_timer(self, now: float) -> None:
         if self._forward is not None:

@@ -38,8 +38,8 @@ MSG_PING, MSG_PONG = 192, 193  # ping@openssh.com, OpenSSH's PROTOCOL 1.9
 BEFORE_SIGN_IN = frozenset(kind for kind in MSG_NAMES if kind < FIRST_CONNECTION)
 AFTER_SIGN_IN = frozenset(kind for kind in BEFORE_SIGN_IN if kind < FIRST_AFTER_KEX) - {5, 6}  # SERVICE_*
 
-REKEY_BYTES = 1 << 36  # 2^32 AES blocks, as OpenSSH (RFC 4344 §3.2)
-REKEY_PACKETS = 1 << 31  # RFC 4344 §3.1
+# 2^32 AES blocks, as OpenSSH (RFC 4344 §3.2); with no packet below 32 bytes that is within 2^31 packets (§3.1).
+REKEY_BYTES = 1 << 36
 _U32 = struct.Struct(">I")
 
 
@@ -58,9 +58,6 @@ class Upper(Protocol):
     def settle(self) -> None:
         """All that had arrived was taken: pass it on."""
 
-    def heard(self, now: float) -> None:
-        """Bytes arrived at `now` (time.monotonic)."""
-
 
 class Payload:
     """Bytes that paramiko's `send_message` takes for a Message."""
@@ -78,7 +75,7 @@ class Payload:
 class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
     """The packetizer that paramiko.Transport is given; see the module."""
 
-    # paramiko's own counters see only the generic path; ours see both.
+    # Its own counters see only the generic path; ours see both.
     REKEY_BYTES = 1 << 62
     REKEY_PACKETS = 1 << 62
 
@@ -94,6 +91,7 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self.for_paramiko = BEFORE_SIGN_IN
         self._rekey_bytes = rekey_bytes
         self._last_kind = 0
+        self.heard_at = loop.now  # time.monotonic() of the last byte that came
         loop.watch_wire(sock.fileno(), self._ready)
 
     # --- inbound
@@ -116,7 +114,7 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             self.outbound.speak_again()
         self.upper.advance()
         while True:
-            packet = self._next_packet()
+            packet = self._next_packet() if self.inbound.opener is None else self.inbound.next_packet()
             if packet is None:
                 self._turn(may_rekey=True)
                 continue
@@ -136,9 +134,8 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             elif kind != MSG_PONG:
                 self._not_implemented()
 
-    def _next_packet(self) -> tuple[int, memoryview] | None:
-        if self.inbound.opener is not None:
-            return self.inbound.next_packet()
+    def _next_packet(self) -> tuple[int, memoryview]:
+        """Have paramiko decrypt the next one."""
         kind, message = super().read_message()  # comes back to read_all for its bytes
         body = message.asbytes()
         self.inbound.count(len(body))
@@ -149,29 +146,24 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self.upper.settle()
         inbound, outbound = self.inbound, self.outbound
         inbound.batch_over()
-        if may_rekey and not outbound.quiet and self._keys_worn():
+        if (outbound.bytes >= self._rekey_bytes or inbound.bytes >= REKEY_BYTES) and may_rekey and not outbound.quiet:
             self._trigger_rekey()
             raise NeedRekeyException
         outbound.flush()
+        if inbound.unacknowledged and not outbound.spoke:
+            inbound.acknowledge()
         loop = self.loop
         loop.gate_closed = outbound.quiet or outbound.congested
         loop.flush_wanted = outbound.congested
         loop.turn()
 
-    def _keys_worn(self) -> bool:
-        inbound, outbound = self.inbound, self.outbound
-        return (
-            outbound.bytes >= self._rekey_bytes
-            or inbound.bytes >= REKEY_BYTES
-            or outbound.packets >= REKEY_PACKETS
-            or inbound.packets >= REKEY_PACKETS
-        )
-
     def _ready(self, mask: int) -> None:
         if mask & WRITE:
             self.outbound.flush()
-        if mask & (READ | BROKEN) and self.inbound.fill():
-            self.upper.heard(self.loop.now)
+        if mask & (READ | BROKEN):
+            self.outbound.spoke = False
+            if self.inbound.fill():
+                self.heard_at = self.loop.now
 
     def _not_implemented(self) -> None:
         self.outbound.queue(cMSG_UNIMPLEMENTED + _U32.pack((self.inbound.seqno - 1) & 0xFFFFFFFF))
