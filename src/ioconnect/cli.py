@@ -14,6 +14,7 @@ import click
 
 from ioconnect import exits
 from ioconnect.call import Call
+from ioconnect.checks.commands import test
 from ioconnect.commandline import Commands, name_argument, names_argument
 from ioconnect.installers.commands import install_service, uninstall_service
 
@@ -102,6 +103,9 @@ def pin(call: Call, name: str | None, fingerprint: str | None, *, yes: bool) -> 
     tunnel = selection.tunnel(call.config, name)
     consent = pinning.Consent(fingerprint, yes=yes)
     answer("\n".join(pinning.pin(tunnel, call.paths, call.terminal, consent)))
+
+
+cli.add_command(test)
 
 
 @cli.command(examples=["ioconnect up", "ioconnect up orders --daemon --wait 10"])

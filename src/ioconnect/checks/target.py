@@ -1,0 +1,68 @@
+"""The check of the database: it is there, it is what its port says, and this is its version; without credentials."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from ioconnect.checks.databases.dialogue import TurnedAway
+from ioconnect.checks.identify import identify, reusing
+from ioconnect.checks.reach import reach
+from ioconnect.checks.results import Finding
+from ioconnect.errors import TargetUnreachable
+from ioconnect.escape import escaped
+
+if TYPE_CHECKING:
+    from ioconnect.addresses import HostPort
+    from ioconnect.agent.resolve import Address
+    from ioconnect.checks.databases.dialogue import Server
+
+PATIENCE = 8.0  # seconds for all of it
+LONGEST_VERSION = 80  # characters shown
+_NO_TLS_HINT = (
+    "What this machine and the database say to each other is not encrypted, and a pipeline that asks for SSL fails. "
+    "Turn TLS on in the database, or leave it off in the pipeline's connection if both are one machine."
+)
+_PLAIN = "takes connections, but is no database that this check knows"
+
+
+def check(target: HostPort) -> Finding:
+    """Return what answers at the target. Blocks for at most `PATIENCE` seconds. Raises TargetUnreachable."""
+    deadline = time.monotonic() + PATIENCE
+    sock, address = reach(target, deadline)
+    connect, left = reusing(sock, lambda seconds: _connected(address, seconds))
+    with left:
+        try:
+            server, said = identify(connect, target.port, deadline)
+        except TurnedAway as refusal:
+            raise TargetUnreachable(
+                f"{refusal.name} at {target} turns this machine away: {escaped(refusal.said)}",
+                hint="Allow connections from this machine in the database (its host, user or protection settings).",
+            ) from None
+    where = _where(target, address)
+    if server is not None:
+        return _named(server, where)
+    return Finding(f"{where} {_PLAIN}{f', it says: {escaped(said, limit=60)}' if said else ''}")
+
+
+def _named(server: Server, where: str) -> Finding:
+    version = f" {escaped(server.version, limit=LONGEST_VERSION)}" if server.version else " (it hides its version)"
+    if server.tls is False:
+        return Finding(f"{server.name}{version} at {where}; it allows no TLS", hint=_NO_TLS_HINT, warning=True)
+    return Finding(f"{server.name}{version} at {where}{', TLS possible' if server.tls else ''}")
+
+
+def _where(target: HostPort, address: Address) -> str:
+    return str(target) if str(address) == target.host else f"{target} ({address})"
+
+
+def _connected(address: Address, seconds: float) -> socket.socket:
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    with contextlib.ExitStack() as undo:
+        undo.callback(sock.close)
+        sock.settimeout(seconds)
+        sock.connect(address.sockaddr)
+        undo.pop_all()
+    return sock
