@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.agent.channels import PACKET_SIZE, Due
 from ioconnect.agent.loop import BROKEN, READ, WRITE
@@ -21,8 +21,9 @@ from ioconnect.agent.messages import MSG_CLOSE, MSG_EOF, about_channel, window_a
 
 if TYPE_CHECKING:
     from ioconnect.agent.channels import Channel
+    from ioconnect.agent.loop import Loop
     from ioconnect.agent.messages import Origin
-    from ioconnect.agent.relay import Relay
+    from ioconnect.agent.outbound import Outbound
 
 _MESSAGES = {Due.EOF: MSG_EOF, Due.CLOSE: MSG_CLOSE}
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, 0 s: close(2) sends RST
@@ -34,6 +35,23 @@ def reset(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     sock.close()
+
+
+class Owner(Protocol):
+    """What a connection needs of the relay that it belongs to."""
+
+    loop: Loop
+    outbound: Outbound
+    round_trip: float  # of the link, in seconds
+
+    def carried_out(self, count: int) -> None:
+        """Count bytes from the target."""
+
+    def carried_in(self, count: int) -> None:
+        """Count bytes to the target."""
+
+    def ended(self, connection: Connection) -> None:
+        """Take note that the target's socket is closed."""
 
 
 class Connection:
@@ -56,7 +74,7 @@ class Connection:
         "why",
     )
 
-    def __init__(self, relay: Relay, channel: Channel, sock: socket.socket, origin: Origin) -> None:
+    def __init__(self, relay: Owner, channel: Channel, sock: socket.socket, origin: Origin) -> None:
         self.relay = relay
         self.channel = channel
         self.origin = origin

@@ -8,19 +8,32 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.agent.loop import WRITE
 
 if TYPE_CHECKING:
     from ioconnect.agent.channels import Channel
+    from ioconnect.agent.loop import Loop
     from ioconnect.agent.messages import Origin
-    from ioconnect.agent.relay import Relay
-    from ioconnect.agent.target import Address
+    from ioconnect.agent.target import Address, TargetAddresses
 
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # Linux: one system call less
 LOOPBACK = {"127.0.0.1", "::1"}
 CONNECT_TIMEOUT = 10.0  # seconds for all addresses of the target together
+
+
+class Owner(Protocol):
+    """What an opening needs of the relay that it belongs to."""
+
+    loop: Loop
+    target: TargetAddresses
+
+    def opened(self, opening: Opening, sock: socket.socket) -> None:
+        """Take over the connected socket."""
+
+    def open_failed(self, opening: Opening, why: str) -> None:
+        """Take note that no address took the connection."""
 
 
 class Opening:
@@ -28,7 +41,7 @@ class Opening:
 
     __slots__ = ("_addresses", "_failures", "_fd", "_sock", "channel", "deadline", "origin", "over", "relay")
 
-    def __init__(self, relay: Relay, channel: Channel, origin: Origin) -> None:
+    def __init__(self, relay: Owner, channel: Channel, origin: Origin) -> None:
         self.relay = relay
         self.channel = channel
         self.origin = origin
