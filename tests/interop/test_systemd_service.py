@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs import processes
-from tests.rigs.site import Site, booted_site
+from tests.rigs.site import HOME, Site, booted_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +17,25 @@ if TYPE_CHECKING:
 UNIT = "ioconnect.service"
 UNIT_FILE = "/etc/systemd/system/ioconnect.service"
 CONFIG = "/etc/ioconnect/config.toml"
+
+
+# What the agent needs beyond the tunnel that the other tests use, tried inside the unit's own walls.
+PROBE = """
+import os, resource, socket
+listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+socket.create_connection(listener.getsockname()[:2], timeout=5).close()
+news = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+news.bind((0, 0x1 | 0x10 | 0x40 | 0x100 | 0x400))  # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
+assert socket.getaddrinfo("localhost", 22, type=socket.SOCK_STREAM)
+assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 65536
+assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+def refused(path):
+    try:
+        os.listdir(path) if path.endswith("/") else open(path, "w")
+    except OSError:
+        return True
+assert [path for path in ("/etc/x", "/usr/x", "/var/lib/x", "/root/", "/home/x") if not refused(path)] == []
+"""
 
 
 class Machine:
@@ -99,7 +118,7 @@ def test_the_watchdog_ends_an_agent_that_hangs(service: Machine) -> None:
     service.box.run("kill", "-STOP", str(before))
 
     service.wait_for_another(before, deadline=80)
-    assert "watchdog" in service.box.console_text().lower()
+    assert "watchdog" in service.box.journal().lower()
     service.root.wait_connected()
 
 
@@ -171,6 +190,28 @@ def test_its_exposure_is_small(service: Machine) -> None:
     assert score <= 1.5
 
 
+def test_its_walls_leave_what_the_agent_needs_and_nothing_else(service: Machine) -> None:
+    box = service.box
+    unit = box.path(UNIT_FILE).read_text()
+    changes = {
+        "Type=": "Type=oneshot",
+        "ExecStart=": f'ExecStart="{HOME}/bin/python" /opt/probe.py'.replace("%", "%%"),
+    }
+    dropped = ("Restart", "WatchdogSec=", "ExecReload=", "RuntimeDirectory", "StateDirectory")
+    lines = [line for line in unit.splitlines() if not line.startswith(dropped)]
+    lines = [next((new for start, new in changes.items() if line.startswith(start)), line) for line in lines]
+    lines.insert(
+        lines.index("[Service]") + 1, f'Environment="LD_LIBRARY_PATH={HOME}/interpreter/lib"'.replace("%", "%%")
+    )
+    box.path("/opt/probe.py").write_text(PROBE)
+    box.path("/etc/systemd/system/probe.service").write_text("\n".join(lines) + "\n")
+    box.run("systemctl", "daemon-reload")
+
+    done = box.try_run("systemctl", "start", "probe.service")
+
+    assert done.returncode == 0, box.journal("probe.service")
+
+
 def test_systemd_has_nothing_to_say_about_the_unit(service: Machine) -> None:
     done = service.box.try_run("systemd-analyze", "verify", UNIT_FILE)
 
@@ -198,6 +239,128 @@ def test_a_unit_that_somebody_changed_is_replaced_only_on_request(service: Machi
     service.install("--force")
     assert unit.read_text() == original
     service.root.wait_connected()
+
+
+def test_an_ordinary_user_sees_the_machines_agent_and_whose_it_is(service: Machine) -> None:
+    alice = service.site.as_user("alice")
+
+    seen = alice.try_ioconnect("status", "--json")
+    table = alice.try_ioconnect("status")
+    down = alice.try_ioconnect("down")
+
+    assert (seen.returncode, table.returncode, down.returncode) == (0, 0, 0)
+    assert json.loads(seen.stdout)["agent"]["pid"] == service.agent_pid()
+    assert json.loads(seen.stdout)["tunnels"][0]["state"] == "connected"
+    assert f"the machine's agent (pid {service.agent_pid()}, account ioconnect" in table.stderr
+    assert "sudo systemctl stop ioconnect.service" in down.stderr
+    assert alice.try_ioconnect("status", "--check").returncode == 0
+
+
+def test_an_ordinary_user_without_it_is_told_that_no_agent_runs(machine: Machine) -> None:
+    assert machine.site.as_user("alice").try_ioconnect("status").returncode == 69
+
+
+def test_down_says_that_systemd_starts_it_again(service: Machine) -> None:
+    before = service.agent_pid()
+
+    done = service.root.try_ioconnect("down")
+
+    assert done.returncode == 0
+    assert "starts it again" in done.stderr
+    assert "sudo systemctl stop ioconnect.service" in done.stderr
+    service.wait_for_another(before, deadline=20)
+
+
+def test_what_is_registered_and_pinned_later_is_readable_too(service: Machine) -> None:
+    """The commands that rewrite root's configuration keep it open to the service's account."""
+    root, before = service.root, service.agent_pid()
+    port, ssh = processes.free_port(), ("--ssh-port", str(service.sshd.port), "--ssh-user", service.sshd.user)
+    service.sshd.authorize(root.ioconnect("keygen"), root.port, port)
+    target = f"localhost:{service.site.echo.port}"
+    root.ioconnect("register", "second", "--endpoint", f"127.0.0.1:{port}", "--to", target, *ssh)
+    root.ioconnect("pin", "second", "--fingerprint", service.sshd.fingerprint)
+
+    root.ioconnect("reload")
+
+    processes.wait_until(lambda: processes.listens(port), deadline=20, what="the second tunnel is up")
+    assert service.agent_pid() == before
+
+
+def test_a_tunnels_own_identity_is_handed_over(machine: Machine) -> None:
+    """As `register --paste` leaves it, which keeps the key that the pasted line names."""
+    box, root = machine.box, machine.root
+    config, key = box.path(CONFIG), "/srv/100% key"
+    before = config.read_text()
+    public = root.ioconnect("keygen", "--file", key)
+    port = processes.free_port()
+    machine.sshd.authorize(public, port)
+    own = f'[tunnels.orders]\nidentity = "{key}"'
+    config.write_text(before.replace(f":{root.port}", f":{port}").replace("[tunnels.orders]", own))
+    original, root.port = root.port, port
+    try:
+        machine.install()
+        root.wait_connected()
+        root.ioconnect("uninstall-service", "--kind", "systemd")
+    finally:
+        config.write_text(before)
+        root.port = original
+
+
+def test_an_account_of_ones_own_may_run_it(machine: Machine) -> None:
+    machine.box.run("useradd", "--system", "--shell", "/usr/sbin/nologin", "tunnel")
+
+    machine.install("--run-as", "tunnel")
+    try:
+        machine.root.wait_connected()
+        assert machine.box.run("ps", "-o", "user=", "-p", str(machine.agent_pid())).strip() == "tunnel"
+    finally:
+        machine.root.ioconnect("uninstall-service", "--kind", "systemd")
+    assert traces(machine.box) == []
+
+
+def test_an_encrypted_identity_never_lies_on_the_disk_in_the_clear(machine: Machine) -> None:
+    key, encrypted = "/etc/ioconnect/id_ed25519", "/etc/ioconnect/id_ed25519.cred"
+    refused = machine.root.try_ioconnect("install-service", "--kind", "systemd", "--encrypted-key")
+    assert (refused.returncode, f"systemd-creds encrypt --name=ssh-key {key} {encrypted}" in refused.stderr) == (
+        66,
+        True,
+    )
+    machine.box.run("systemd-creds", "encrypt", "--with-key=host", "--name=ssh-key", key, encrypted)
+    machine.box.run("mv", key, "/run/aside")
+    try:
+        machine.install("--encrypted-key")
+        machine.root.wait_connected()
+        machine.root.ioconnect("uninstall-service", "--kind", "systemd")
+    finally:
+        machine.box.run("mv", "/run/aside", key)
+        machine.box.run("rm", encrypted)
+
+
+def test_a_program_in_a_home_folder_is_refused_before_anything_is_written(machine: Machine) -> None:
+    machine.box.run("cp", "-a", HOME, "/root/venv")
+    try:
+        done = machine.root.try_run(
+            "/root/venv/bin/python", "-m", "ioconnect", "install-service", "--kind", "systemd"
+        )
+    finally:
+        machine.box.run("rm", "-r", "/root/venv")
+
+    assert done.returncode == 71
+    assert "/root/venv" in done.stderr
+    assert "/opt/ioconnect" in done.stderr
+    assert traces(machine.box) == []
+
+
+def test_a_second_agent_is_not_started_beside_one_by_hand(machine: Machine) -> None:
+    machine.root.ioconnect("up", "--daemon")
+    try:
+        done = machine.root.try_ioconnect("install-service", "--kind", "systemd")
+    finally:
+        machine.root.ioconnect("down")
+
+    assert done.returncode == 71
+    assert "an agent runs already" in done.stderr
+    assert not machine.box.path(UNIT_FILE).exists()
 
 
 def test_nothing_is_left_when_it_cannot_start(machine: Machine) -> None:

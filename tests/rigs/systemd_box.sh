@@ -35,4 +35,4 @@ cd /
 umount -l mnt/old
 mount --make-rshared / # LoadCredential= mounts in a namespace of its own and counts on propagation
 exec env -i container=box PATH="$PATH" \
-    /lib/systemd/systemd --system --log-target=console --show-status=0 --log-level=warning
+    /lib/systemd/systemd --system --log-target=journal --show-status=0 --log-level=notice
