@@ -63,7 +63,7 @@ def test_the_plain_table() -> None:
     ]
     assert lines[2:] == [
         "stock: nothing answers at 192.0.2.1:50683 (unreachable)",
-        "stock: Check the firewall.",
+        "stock: Check the firewall. More: docs/troubleshooting.md#unreachable",
         "stock: next try in 4s",
     ]
 
