@@ -78,6 +78,11 @@ def passphrase_from_keyring(path: Path, *, deadline: float = DEADLINE) -> str:
     return secret
 
 
+def kept_secret(name: str, *, deadline: float = DEADLINE) -> str | None:
+    """Return what the keyring holds for this user name of our service, or None. Raises SystemRefused. Blocks."""
+    return _ask({"task": "get", "name": name}, deadline)["secret"]
+
+
 def _ask(request: dict[str, str], deadline: float) -> dict[str, str | None]:
     try:
         done = subprocess.run(  # noqa: S603  our own interpreter and text

@@ -91,6 +91,11 @@ def parse_all(text: str, *, environ: Mapping[str, str] = {}) -> tuple[Pasted, ..
     return tuple(found)
 
 
+def mentions_tunnel(line: str) -> bool:
+    """Say whether a line looks like a reverse tunnel, so that it is of interest if it cannot be read."""
+    return bool(_MENTIONS_SSH.search(line) and _FORWARDS.search(line))
+
+
 def _read_line(line: str, environ: Mapping[str, str]) -> tuple[Pasted, ...] | UsageFault:
     """Return a line's tunnels, or why it has none, which is of interest only if no other line has one.
 

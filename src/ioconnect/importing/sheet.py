@@ -1,0 +1,59 @@
+"""The plan as a table for people.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ioconnect.escape import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.table import Table
+
+    from ioconnect.importing.plan import Planned
+
+COLUMNS = ("TUNNEL", "", "ENDPOINT", "TARGET", "KEY", "HOST KEYS", "STARTED BY")
+GAP = "  "
+
+
+def rows(tunnels: Sequence[Planned], pins: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """Return a row of cells, as many as COLUMNS, for each tunnel; `pins` says by name what is known of host keys."""
+    return [tuple(escaped(cell, limit=120) for cell in _row(plan, pins[plan.tunnel.name])) for plan in tunnels]
+
+
+def _row(plan: Planned, pinned: str) -> tuple[str, ...]:
+    tunnel = plan.tunnel
+    return (
+        tunnel.name,
+        "new" if plan.is_new else "there already",
+        str(tunnel.endpoint),
+        str(tunnel.target),
+        "ioconnect's own" if tunnel.identity is None else str(tunnel.identity),
+        pinned,
+        ", ".join(dict.fromkeys(origin.where for origin in plan.origins)),
+    )
+
+
+def plain(cells: Sequence[Sequence[str]]) -> str:
+    """Return the table as aligned lines, without a control character but the line ends."""
+    table = [COLUMNS, *cells]
+    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
+    aligned = (GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(line.rstrip() for line in aligned)
+
+
+def coloured(cells: Sequence[Sequence[str]]) -> Table:
+    """Return the same for rich to print on a terminal."""
+    from rich.table import Table  # noqa: PLC0415  rich is heavy, and only a terminal needs it
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, len(GAP), 0, 0))
+    for column in COLUMNS:
+        table.add_column(column, overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell, "bold" if at == 0 else "") for at, cell in enumerate(row)))
+    return table

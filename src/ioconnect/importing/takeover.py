@@ -1,0 +1,170 @@
+"""`import`: show what is found, make tunnels of it with consent, then offer to disable what started them until now.
+
+Nothing is written before the whole plan holds; the old is touched only after the new is saved.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ioconnect import config, hostkeys, identity
+from ioconnect.agent import lock
+from ioconnect.errors import Fault, UsageFault
+from ioconnect.escape import escaped
+from ioconnect.importing import finding, inherited, plan, retiring, sheet
+from ioconnect.importing.origins import Reading
+from ioconnect.register import read_paste
+from ioconnect.terminal import is_colourful
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ioconnect.config import HostPort
+    from ioconnect.importing.inherited import HostKeys
+    from ioconnect.importing.places import Places
+    from ioconnect.importing.plan import Plan, Planned
+    from ioconnect.paths import Paths
+    from ioconnect.terminal import Terminal
+
+BACKUPS = "before-import"  # beside the configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asks for; without `files` everything is looked at, "-" is standard input."""
+
+    files: tuple[str, ...] = ()
+    dry_run: bool = False
+    yes: bool = False
+    disable_old: bool = False
+
+
+def take_over(
+    wish: Wish, where: Places, paths: Paths, terminal: Terminal, environ: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
+    """Import, and return the tunnels' names and what went wrong after they were saved.
+
+    Raises UsageFault (also if nobody can be asked), ConfigInvalid for conflicts, CannotCreate; nothing is written
+    then.
+    """
+    reading = _read(wish.files, where, environ)
+    for fault in reading.unread:
+        terminal.warn(fault)
+    if not reading.found:
+        _say_nothing_found(reading, wish, terminal)
+        return (), ()
+    known = config.load(paths.config, or_empty=True)
+    own_key = known.agent.identity or paths.identity
+    planned = plan.make(reading.found, known, own_key=own_key, key_of=inherited.key_of)
+    pins = inherited.host_keys(planned.tunnels, paths.known_hosts)
+    _show(planned, pins, terminal)
+    if not wish.dry_run:
+        if planned.config == known and not any(keys.blobs for keys in pins.values()):
+            terminal.say("All of this is imported already.")
+        else:
+            _agree(terminal, wish)
+            _make(planned, pins, own_key, paths, terminal)
+    consent = retiring.Consent(dry_run=wish.dry_run, disable=wish.disable_old, asks=not wish.yes)
+    faults = retiring.retire(planned.tunnels, where, paths.config.parent / BACKUPS, terminal, consent)
+    if not wish.dry_run:
+        _say_what_is_next(planned, pins, paths, terminal)
+    return tuple(one.tunnel.name for one in planned.tunnels), faults
+
+
+def _read(files: Sequence[str], where: Places, environ: Mapping[str, str]) -> Reading:
+    """Read what is named, of which all must make sense, or look everywhere."""
+    if not files:
+        return finding.everywhere(where)
+    reading = Reading()
+    for file in files:
+        if file == "-":
+            reading += finding.in_text(read_paste(sys.stdin), "standard input", where, environ)
+        else:
+            one = finding.in_file(Path(file), where, environ)
+            if not one.found and not one.unread and not one.disabled:
+                raise UsageFault(
+                    f"no reverse tunnel is started in {file}", hint="Name a file that holds an ssh or autossh line."
+                )
+            reading += one
+    if reading.unread:
+        raise reading.unread[0]
+    return reading
+
+
+def _say_nothing_found(reading: Reading, wish: Wish, terminal: Terminal) -> None:
+    if reading.disabled:
+        terminal.say(f"Nothing to import: {reading.disabled} lines were disabled by an earlier import.")
+    elif not wish.files:
+        terminal.say(
+            "Found no tunnel of ssh or autossh in your crontab, the system's crontabs and the systemd units.\n"
+            "If a script starts it: ioconnect import FILE."
+        )
+
+
+def _show(planned: Plan, pins: Mapping[HostPort, HostKeys], terminal: Terminal) -> None:
+    known = {one.tunnel.name: pins[inherited.jumphost_of(one.tunnel)].shown for one in planned.tunnels}
+    cells = sheet.rows(planned.tunnels, known)
+    if is_colourful(sys.stderr, os.environ) and not terminal.quiet:
+        from rich.console import Console  # noqa: PLC0415  heavy, and only a terminal needs it
+
+        Console(file=sys.stderr).print(sheet.coloured(cells))
+    else:
+        terminal.say(sheet.plain(cells))
+    for one in planned.tunnels:
+        if one.ignored:
+            terminal.say(f"{one.tunnel.name}: not taken over: {escaped(', '.join(one.ignored))}")
+
+
+def _agree(terminal: Terminal, wish: Wish) -> None:
+    """Raise UsageFault unless somebody agrees to import."""
+    if wish.yes:
+        return
+    if not terminal.is_interactive:
+        raise UsageFault(
+            "nobody can be asked whether to import this: this is not a terminal",
+            hint="Give --yes to import it, or --dry-run to look only.",
+        )
+    if terminal.choose("Import this? (yes or no)").lower() not in ("y", "yes"):
+        raise UsageFault("nothing was imported", hint="ioconnect import FILE… imports a part of it.")
+
+
+def _make(planned: Plan, pins: Mapping[HostPort, HostKeys], own_key: Path, paths: Paths, terminal: Terminal) -> None:
+    """Write an identity if one is needed, the pins, and last the configuration."""
+    new = [one for one in planned.tunnels if one.is_new]
+    _look_at_keys(new, own_key, terminal)
+    for jumphost, keys in pins.items():
+        if keys.blobs:
+            hostkeys.pin(paths.known_hosts, jumphost.host, jumphost.port, keys.blobs)
+            fingerprints = ", ".join(map(hostkeys.fingerprint, keys.blobs))
+            terminal.say(f"Pinned {jumphost}, as its known_hosts has it: {fingerprints}")
+    if new:
+        config.save(paths.config, planned.config)
+        terminal.say(f"Saved {', '.join(one.tunnel.name for one in new)} in {paths.config}.")
+
+
+def _look_at_keys(new: Sequence[Planned], own_key: Path, terminal: Terminal) -> None:
+    """Say what the agent would not like about a key that is taken over, and hand over ours where there is none."""
+    for key in dict.fromkeys(one.tunnel.identity for one in new if one.tunnel.identity):
+        try:
+            identity.load(key)
+        except Fault as fault:  # noqa: PERF203  a handful of keys
+            terminal.warn(fault)
+    lost = [one.tunnel.name for one in new if not any(map(inherited.key_of, one.found))]
+    if lost:
+        line, _ = identity.generate(own_key)
+        terminal.say(
+            f"The key that {', '.join(lost)} signed in with is not on this machine. This one is for the field "
+            f'"Your SSH Public Key" in the Integrate.io UI:\n\n{line}\n'
+        )
+
+
+def _say_what_is_next(planned: Plan, pins: Mapping[HostPort, HostKeys], paths: Paths, terminal: Terminal) -> None:
+    unpinned = [jumphost for jumphost, keys in pins.items() if not (keys.pinned or keys.blobs)]
+    names = {inherited.jumphost_of(one.tunnel): one.tunnel.name for one in planned.tunnels}
+    steps = [f"ioconnect pin {names[jumphost]}" for jumphost in unpinned]
+    steps.append("ioconnect up --daemon" if lock.holder(paths.lock) is None else "ioconnect reload")
+    terminal.say(f"Next: {', then '.join(steps)}.")
