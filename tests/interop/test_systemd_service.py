@@ -27,7 +27,8 @@ socket.create_connection(listener.getsockname()[:2], timeout=5).close()
 news = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
 news.bind((0, 0x1 | 0x10 | 0x40 | 0x100 | 0x400))  # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 assert socket.getaddrinfo("localhost", 22, type=socket.SOCK_STREAM)
-assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 65536
+files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+assert files == most > 1024, (files, most)  # 65536, or as many as this machine can give
 assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
 def refused(path):
     try:
@@ -193,16 +194,13 @@ def test_its_exposure_is_small(service: Machine) -> None:
 def test_its_walls_leave_what_the_agent_needs_and_nothing_else(service: Machine) -> None:
     box = service.box
     unit = box.path(UNIT_FILE).read_text()
-    changes = {
-        "Type=": "Type=oneshot",
-        "ExecStart=": f'ExecStart="{HOME}/bin/python" /opt/probe.py'.replace("%", "%%"),
-    }
+    python = f"{HOME}/bin/python".replace("%", "%%")
+    library = f"{HOME}/interpreter/lib".replace("%", "%%")
+    changes = {"Type=": "Type=oneshot", "ExecStart=": f'ExecStart="{python}" /opt/probe.py'}
     dropped = ("Restart", "WatchdogSec=", "ExecReload=", "RuntimeDirectory", "StateDirectory")
     lines = [line for line in unit.splitlines() if not line.startswith(dropped)]
     lines = [next((new for start, new in changes.items() if line.startswith(start)), line) for line in lines]
-    lines.insert(
-        lines.index("[Service]") + 1, f'Environment="LD_LIBRARY_PATH={HOME}/interpreter/lib"'.replace("%", "%%")
-    )
+    lines.insert(lines.index("[Service]") + 1, f'Environment="LD_LIBRARY_PATH={library}"')
     box.path("/opt/probe.py").write_text(PROBE)
     box.path("/etc/systemd/system/probe.service").write_text("\n".join(lines) + "\n")
     box.run("systemctl", "daemon-reload")
