@@ -50,12 +50,13 @@ def read_regular(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
     return content, facts
 
 
-def write_replacing(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def write_replacing(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
     """Replace the file's content in one step, on disk when this returns; `mode` holds from the first byte.
 
-    The old content stays if anything fails. Raises CannotCreate.
+    The old content stays if anything fails. Not `durable` leaves the disk to the system: for what is written often
+    and worth nothing after a power cut. Raises CannotCreate.
     """
-    with _written_beside(path, data, mode) as temporary:
+    with _written_beside(path, data, mode, durable=durable) as temporary:
         os.replace(temporary, path)  # noqa: PTH105  temporary is a string from mkstemp
 
 
@@ -73,7 +74,7 @@ def kept_mode(path: Path) -> int:
 def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
     """Do as `write_replacing` does, unless the file is there by then: return False and leave it alone."""
     made = True
-    with _written_beside(path, data, mode) as temporary:
+    with _written_beside(path, data, mode, durable=True) as temporary:
         try:
             os.link(temporary, path)  # unlike rename(2), link(2) never replaces
         except FileExistsError:
@@ -82,7 +83,7 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
 
 
 @contextlib.contextmanager
-def _written_beside(path: Path, data: bytes, mode: int) -> Iterator[str]:
+def _written_beside(path: Path, data: bytes, mode: int, *, durable: bool) -> Iterator[str]:
     """Yield the name of a complete file in the same folder, which is gone afterwards; OSError → CannotCreate."""
     temporary: str | None = None
     try:
@@ -91,9 +92,11 @@ def _written_beside(path: Path, data: bytes, mode: int) -> Iterator[str]:
             os.fchmod(descriptor, mode)
             file.write(data)
             file.flush()
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         yield temporary
-        _sync_folder(path.parent)
+        if durable:
+            _sync_folder(path.parent)
     except OSError as error:
         raise CannotCreate(
             f"cannot write {path}: {error.strerror}",
