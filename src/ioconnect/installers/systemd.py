@@ -19,13 +19,14 @@ CREDENTIALS_SINCE = 247
 ENCRYPTED_SINCE = 250
 CLEAN_SINCE = 243
 WATCHDOG_SECONDS = 30
-NO_RESTART_ON = "64 66 78"  # usage, identity, configuration: nothing that trying again would heal
+NO_RESTART_ON = "64 66 78"
 
 _SUPERVISION = """\
 ExecReload=/bin/kill -HUP $MAINPID
 WorkingDirectory=/
 Restart=always
 {restart}
+# Usage, identity, configuration: no restart heals those.
 RestartPreventExitStatus={no_restart_on}
 WatchdogSec={watchdog}
 TimeoutStopSec=20
@@ -89,7 +90,8 @@ def unit(service: Service, *, user: bool = False) -> str:
         # the shutdown orderly: the tunnel is closed while there still is a network.
         "" if user else "After=network.target nss-lookup.target\n" + _mounts(service),
         "StartLimitIntervalSec=0\n",
-        "\n[Service]\nType=notify\nNotifyAccess=main\n",
+        "\n[Service]\n# Ready once the configuration is good; `systemctl status` shows what the tunnels do.\n",
+        "Type=notify\nNotifyAccess=main\n",
         # In the program's own path a variable is none (systemd.service(5), "Command lines").
         f"ExecStart={' '.join([quoted(service.command[0]), *map(quoted_argument, service.command[1:])])} up\n",
         _supervision(version),
@@ -98,6 +100,7 @@ def unit(service: Service, *, user: bool = False) -> str:
         # The hard limit of a user's manager may be lower than what we would like to have.
         "" if user else "LimitNOFILE=65536\nTasksMax=4096\n",
         "" if user else _account(service, version),
+        "# What is left of its rights; `systemd-analyze security ioconnect` judges.\n",
         "" if user else known(_SANDBOX),
         known(_SANDBOX_EVERYWHERE),
         f"\n[Install]\nWantedBy={'default.target' if user else 'multi-user.target'}\n",
@@ -172,4 +175,8 @@ def _credentials(service: Service, version: int | None) -> list[str]:
         )
     directive, suffix = ("LoadCredentialEncrypted", ".cred") if service.encrypted else ("LoadCredential", "")
     # All after the colon is the path as it stands: no quoting, only specifiers (systemd.exec(5)).
-    return [f"{directive}={name}:{str(path).replace('%', '%%')}{suffix}" for name, path in service.credentials]
+    why = "# Read by systemd and handed over: the account that runs the agent need not read the file."
+    return [
+        why,
+        *(f"{directive}={name}:{str(path).replace('%', '%%')}{suffix}" for name, path in service.credentials),
+    ]
