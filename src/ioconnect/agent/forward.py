@@ -49,7 +49,6 @@ class Forward:
         fail: Callable[[Fault], None],
     ) -> None:
         self._tunnel = tunnel
-        self._settings = settings
         self._traffic = traffic
         self._link = link
         self._loop = loop
@@ -113,7 +112,7 @@ class Forward:
 
     def doubt(self, now: float) -> float:
         """Ask for a sign of life, with little patience; return when to come back."""
-        self._pulse.doubt(now)
+        self._pulse.doubt(now, self._link.wire.heard_at)
         return self.on_timer(now)
 
     def _rekey_deadline(self, now: float) -> float:
@@ -133,6 +132,5 @@ class Forward:
             relay.stir()
 
     def _dead(self) -> None:
-        settings = self._settings
         reset(self._link.sock)  # no TIME_WAIT of ours: the same port is dialled from again
-        self._fail(silent(self._tunnel.jumphost, settings.keepalive_interval * (settings.keepalive_count_max + 1)))
+        self._fail(silent(self._tunnel.jumphost, self._loop.now - self._link.wire.heard_at))

@@ -60,9 +60,7 @@ class Pulse:
 
     def beat(self, now: float, heard_at: float) -> float:
         """Probe, or give up, if it is time to; return when to come back. `heard_at` is when the last byte came."""
-        if heard_at > self._heard_at:
-            self._heard_at = heard_at
-            self._keepalive.heard(heard_at)
+        self._hear(heard_at)
         verdict = self._keepalive.check(now)
         if verdict is Verdict.DEAD:
             self._dead()
@@ -72,6 +70,12 @@ class Pulse:
             self.ask("keepalive@openssh.com", answered=lambda _granted: None)
         return self._keepalive.next_deadline()
 
-    def doubt(self, now: float) -> None:
+    def doubt(self, now: float, heard_at: float) -> None:
         """Make the next `beat` a probe with little patience: something happened to the network."""
+        self._hear(heard_at)  # before the doubt: what came earlier must not dispel it
         self._keepalive.probe_now(now)
+
+    def _hear(self, heard_at: float) -> None:
+        if heard_at > self._heard_at:
+            self._heard_at = heard_at
+            self._keepalive.heard(heard_at)
