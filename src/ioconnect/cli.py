@@ -16,6 +16,8 @@ from ioconnect import exits
 from ioconnect.call import Call
 from ioconnect.checks.commands import test
 from ioconnect.commandline import Commands, name_argument, names_argument
+from ioconnect.doctor.commands import doctor
+from ioconnect.guide.commands import setup
 from ioconnect.installers.commands import install_service, uninstall_service
 
 if TYPE_CHECKING:
@@ -30,10 +32,13 @@ FILE = click.Path(path_type=Path)
 def cli(context: click.Context) -> None:
     """Keep a reverse SSH tunnel from your database to Integrate.io up, and tell the truth about it.
 
-    First steps: keygen, register, pin, up --daemon, status.
+    First step: setup, which leads through the others.
     """
     if context.invoked_subcommand is None:
         context.fail("say what to do")
+
+
+cli.add_command(setup)
 
 
 @cli.command(examples=["ioconnect keygen", "ioconnect keygen --file ~/.ssh/integrateio_reverse --comment orders-db"])
@@ -57,18 +62,23 @@ def keygen(call: Call, file: Path | None, comment: str | None, *, passphrase: bo
         "ioconnect register --endpoint virginia-tunnel.flydata.app:58115 --to localhost:3306",
         "ioconnect register orders --paste 'ssh -NR 58115:db:3306 sshtunnel@virginia-tunnel.flydata.app -p 50683'",
         "pbpaste | ioconnect register orders --paste -",
+        "ioconnect register orders --api https://api.example.com --token-file ~/.token --to localhost:3306",
     ]
 )
 @name_argument
 @click.option("--endpoint", metavar="HOST:PORT", help="The Tunnel Endpoint, as the Integrate.io UI shows it.")
 @click.option("--to", metavar="HOST:PORT", help="The database, as seen from this machine.")
 @click.option("--paste", metavar="TEXT", help="Any ssh or autossh line that the UI shows; - reads it from stdin.")
+@click.option("--api", metavar="URL", help="Hand the key over by HTTP; pins the host keys that come back.")
+@click.option("--token-file", type=FILE, metavar="FILE", help="With --api: holds the bearer token; mode 0600.")
 @click.option("--ssh-port", type=PORT, metavar="N", help="The jumphost's SSH port (50683).")
 @click.option("--ssh-user", metavar="USER", help="The user on the jumphost (sshtunnel).")
 @click.option("--proxy", metavar="URL", help="http://user@host:3128, socks5://host:1080, or none.")
 @click.option("--force", is_flag=True, help="Change a tunnel that exists.")
 @click.pass_obj
-def register(call: Call, /, to: str | None, paste: str | None, **options: Any) -> None:
+def register(
+    call: Call, /, to: str | None, paste: str | None, api: str | None, token_file: Path | None, **options: Any
+) -> None:
     """Hand over the public key and save the tunnel that it is for.
 
     Shows the public key to paste in the Integrate.io UI, takes the Tunnel Endpoint that the UI gives back, and
@@ -77,6 +87,12 @@ def register(call: Call, /, to: str | None, paste: str | None, **options: Any) -
     from ioconnect import register  # noqa: PLC0415
     from ioconnect.terminal import answer  # noqa: PLC0415
 
+    if api is not None or token_file is not None:
+        from ioconnect import enrolment  # noqa: PLC0415
+
+        wish = enrolment.from_options(api=api, token_file=token_file, to=to, paste=paste, **options)
+        answer(enrolment.enrol(wish, call.paths, call.terminal, os.environ))
+        return
     request = register.Request(target=to, paste=register.read_paste(sys.stdin) if paste == "-" else paste, **options)
     answer(register.register(request, call.paths, call.terminal, os.environ))
 
@@ -106,6 +122,28 @@ def pin(call: Call, name: str | None, fingerprint: str | None, *, yes: bool) -> 
 
 
 cli.add_command(test)
+
+
+@cli.command(
+    "import", examples=["ioconnect import --dry-run", "ioconnect import", "ioconnect import ~/tunnel.sh --yes"]
+)
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(allow_dash=True))
+@click.option("--dry-run", is_flag=True, help="Show what would be imported and write nothing.")
+@click.option("--yes", is_flag=True, help="Import without asking; what starts the old tunnels stays as it is.")
+@click.option(
+    "--disable-old", is_flag=True, help="Disable what starts the old tunnels, and stop them, without asking."
+)
+@click.pass_obj
+def import_(call: Call, /, files: tuple[str, ...], **options: bool) -> None:
+    """Make tunnels of autossh and ssh lines that exist.
+
+    Reads files (- is stdin), or looks in your crontab, the system's crontabs and the systemd units. Takes over their
+    keys and host keys, and offers to disable them. Nothing is ever deleted.
+    """
+    from ioconnect.importing import places, takeover  # noqa: PLC0415
+
+    wish = takeover.Wish(files, **options)
+    takeover.run(wish, places.of_this_machine(os.environ), call.paths, call.terminal, os.environ)
 
 
 @cli.command(examples=["ioconnect up", "ioconnect up orders --daemon --wait 10"])
@@ -207,6 +245,7 @@ def logs(call: Call, lines: int, *, follow: bool) -> None:
 
 cli.add_command(install_service)
 cli.add_command(uninstall_service)
+cli.add_command(doctor)
 
 
 @cli.command(examples=["ioconnect stub --listen 127.0.0.1:2222 --api 127.0.0.1:8080 --home /tmp/jumphost"])

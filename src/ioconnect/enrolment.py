@@ -17,6 +17,7 @@ from ioconnect.selection import default_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from typing import Any
 
     from ioconnect.config import Config, HostPort
     from ioconnect.paths import Paths
@@ -34,6 +35,17 @@ class Request:
     token_file: Path | None = None
     proxy: str | None = None
     force: bool = False
+
+
+def from_options(*, api: str | None, to: str | None, token_file: Path | None, **options: Any) -> Request:
+    """Return what the options of `register` ask for. Raises UsageFault for those that exclude each other."""
+    if api is None:
+        raise UsageFault("--token-file goes with --api only", hint="Give --api URL, too.")
+    request = Request(options.pop("name"), api, to, token_file, options.pop("proxy"), options.pop("force"))
+    answered = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if answered:
+        raise UsageFault(f"--api excludes {', '.join(answered)}: that is what the API answers", hint="Leave it out.")
+    return request
 
 
 def enrol(request: Request, paths: Paths, terminal: Terminal, environ: Mapping[str, str]) -> str:

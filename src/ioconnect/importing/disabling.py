@@ -81,7 +81,7 @@ def by_hand(origin: Origin) -> str:
         case Kind.USER_UNIT:
             return f"systemctl --user disable --now {origin.unit}"
         case Kind.TEXT:
-            return f"take it out of whatever starts {origin.where}"
+            return f"see to it that nothing starts what stands in {origin.where}"
 
 
 def disable(origin: Origin, backups: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ioconnect.errors import Fault, PortBusy
+from ioconnect.errors import Fault, PortBusy, SystemRefused
 from ioconnect.escape import escaped
 from ioconnect.importing import disabling, oldprocesses
 from ioconnect.importing.origins import Kind
@@ -65,11 +65,14 @@ def _is_harmless(origin: Origin, backups: Path, terminal: Terminal, consent: Con
     try:
         if not disabling.starts(origin):
             return True
-        if not _agreed(f"{shown}{offer}", terminal, consent):
-            return False
+    except SystemRefused as unknown:
+        terminal.warn(unknown)
+        return True
+    if not _agreed(f"{shown}{offer}", terminal, consent):
+        return False
+    try:
         undo = disabling.disable(origin, backups)
     except Fault as fault:
-        terminal.warn(fault)
         faults.append(fault)
         return False
     if undo:
@@ -87,7 +90,6 @@ def _stop(one: Planned, where: Places, terminal: Terminal, consent: Consent, fau
     try:
         oldprocesses.stop(one.tunnel, where.processes)
     except Fault as fault:
-        terminal.warn(fault)
         faults.append(fault)
     else:
         terminal.say(f"Stopped {named}.")

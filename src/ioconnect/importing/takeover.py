@@ -18,7 +18,7 @@ from ioconnect.escape import escaped
 from ioconnect.importing import finding, inherited, plan, retiring, sheet
 from ioconnect.importing.origins import Reading
 from ioconnect.register import read_paste
-from ioconnect.terminal import is_colourful
+from ioconnect.terminal import answer, is_colourful
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +41,17 @@ class Wish:
     dry_run: bool = False
     yes: bool = False
     disable_old: bool = False
+
+
+def run(wish: Wish, where: Places, paths: Paths, terminal: Terminal, environ: Mapping[str, str]) -> None:
+    """Import, and answer with the tunnels' names. Raises what `take_over` raises or, last, what it returns."""
+    names, faults = take_over(wish, where, paths, terminal, environ)
+    for name in names:
+        answer(name)
+    for fault in faults[:-1]:
+        terminal.warn(fault)
+    if faults:
+        raise faults[-1]
 
 
 def take_over(
