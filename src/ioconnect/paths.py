@@ -41,6 +41,11 @@ class Paths:
         return self.state / "status.json"
 
     @property
+    def setup_draft(self) -> Path:
+        """What an interrupted `setup` keeps."""
+        return self.state / "setup.json"
+
+    @property
     def lock(self) -> Path:
         """Held by flock for the agent's life, never unlinked: held is what "running" means."""
         return self.state / "agent.lock"

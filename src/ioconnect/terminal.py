@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO, TypeVar
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _T = TypeVar("_T")
+TICK = "\N{CHECK MARK}"
+PASTE_GAP = 0.05  # seconds between two lines of one paste
 LONGEST_LINE = 2000  # characters of one line of a message of ours
 
 
@@ -54,6 +57,14 @@ class Terminal:
         """Tell about a fault that does not stop the command."""
         self.say(_explained(_label("warning:", "33"), fault))
 
+    def done(self, text: str) -> None:
+        """Tell that a step is done."""
+        self.say(f"  {_label(TICK, '32')} {text}")
+
+    def heading(self, text: str) -> None:
+        """Tell that another step begins."""
+        self.say(f"\n{_label(text, '36')}")
+
     @contextlib.contextmanager
     def busy(self, doing: str) -> Iterator[None]:
         """Show on a terminal that something takes time; what is said meanwhile appears above it."""
@@ -78,6 +89,17 @@ class Terminal:
         """Ask once and return what was typed. End of input raises EOFError."""
         return self._line(f"{question} ")
 
+    def confirm(self, question: str, *, default: bool) -> bool:
+        """Ask until the answer is yes or no, or empty for `default`. End of input raises EOFError."""
+        while True:
+            typed = self.choose(f"{question} [{'Y/n' if default else 'y/N'}]").lower()
+            if typed in ("y", "yes", "n", "no", ""):
+                return typed in ("y", "yes") if typed else default
+
+    def ask_pasted(self, question: str, parse: Callable[[str], _T]) -> _T:
+        """Do as `ask` does, but take several lines that were pasted together for one answer."""
+        return self.ask(question, lambda first: parse("\n".join(_whole_paste(first))))
+
     def secret(self, question: str) -> str:
         """Ask without showing what is typed. End of input raises EOFError."""
         import getpass  # noqa: PLC0415  only keygen --passphrase needs it
@@ -93,6 +115,18 @@ class Terminal:
         if not line:
             raise EOFError
         return line.strip()
+
+
+def _whole_paste(first: str) -> list[str]:
+    """Return the first line and those of the same paste: a shell would read on, or no person can type that fast."""
+    lines = [first]
+    # A terminal hands out one line a read (termios(3), canonical mode), so none is hidden in a buffer of ours.
+    while lines[-1].endswith("\\") or select.select([sys.stdin], [], [], PASTE_GAP)[0]:
+        line = sys.stdin.readline()
+        if not line:
+            break
+        lines.append(line.rstrip())
+    return lines
 
 
 def _print_to_person(text: str) -> None:

@@ -61,6 +61,7 @@ SUBPROCESS = {
     "installers/apply.py": "systemctl, crontab, launchctl",
     "passphrases.py": "the keyring may hang, so it is asked in a process of its own",
     "demo/stage.py": "runs the command as a customer does",
+    "clipboard.py": "pbcopy, wl-copy, xclip, xsel",
 }
 IMPORTERS_OF_CLI = {"__main__.py": "the command's other name"}
 IMPORTERS_OF_STUB = {"cli.py": "the commands `stub` and `demo`", "demo/": "its jumphost", "stub/": "its own rooms"}
