@@ -17,33 +17,51 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from ioconnect.checks.results import Check, CheckId
+    from ioconnect.errors import ReasonCode
 
 COLOURS = {Verdict.PASS: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red", Verdict.SKIP: "dim"}
 MARKS = {Verdict.PASS: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗", Verdict.SKIP: "-"}
-NAME_WIDTH = 12  # characters of the longest name of a check or fact, and a bit
+NAME_WIDTH = 15  # characters of the longest name of a check or fact, and a bit
+_INDENT = " " * (6 + NAME_WIDTH + 1)
 _SLOW = 100.0  # milliseconds from which on the time is shown
 
 
-def lines_of(check: Check) -> tuple[list[str], str]:
-    """Return what is to be said of a check, line by line, and the hint with which it ends ("" for none)."""
-    said = [escaped(line, limit=LONGEST_LINE) for line in check.detail.splitlines()]
-    if check.reason is not None:
-        said[-1] += f" ({check.reason.value})"
-    if check.ms >= _SLOW:
-        said[-1] += f", {check.ms / 1000:.1f} s"
-    hint = escaped(check.hint, limit=LONGEST_LINE)
-    if check.reason is not None:
-        hint = f"{hint} {more_about(check.reason)}".lstrip()
-    return said, hint
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is to be shown of one verdict; `ms` 0 is not worth a word."""
+
+    name: str
+    verdict: Verdict
+    detail: str
+    reason: ReasonCode | None = None
+    hint: str = ""
+    ms: float = 0.0
+
+    @classmethod
+    def of(cls, check: Check) -> Line:
+        """Return the line of a check."""
+        return cls(check.id.value, check.verdict, check.detail, check.reason, check.hint, check.ms)
+
+    @property
+    def said(self) -> list[str]:
+        """The detail, line by line, safe to print."""
+        lines = [escaped(line, limit=LONGEST_LINE) for line in self.detail.splitlines()]
+        lines[-1] += f" ({self.reason.value})" if self.reason is not None else ""
+        lines[-1] += f", {self.ms / 1000:.1f} s" if self.ms >= _SLOW else ""
+        return lines
+
+    @property
+    def advice(self) -> str:
+        """The hint, safe to print, and where the guide tells more; "" if there is nothing to do."""
+        hint = escaped(self.hint, limit=LONGEST_LINE)
+        return hint if self.reason is None else f"{hint} {more_about(self.reason)}".lstrip()
 
 
-def plain(check: Check) -> str:
+def plain(line: Line) -> str:
     """Return the lines for a pipe or a file: no control character but the line ends."""
-    said, hint = lines_of(check)
-    indent = " " * (6 + NAME_WIDTH + 1)
-    first, *others = said
-    lines = [f"{check.verdict.value:5} {check.id.value:{NAME_WIDTH}} {first}", *(indent + line for line in others)]
-    return "\n".join([*lines, *([f"{indent}hint: {hint}"] if hint else [])])
+    first, *others = line.said
+    lines = [f"{line.verdict.value:5} {line.name:{NAME_WIDTH}} {first}", *(_INDENT + other for other in others)]
+    return "\n".join([*lines, *([f"{_INDENT}hint: {line.advice}"] if line.advice else [])])
 
 
 @dataclass(slots=True)
@@ -62,7 +80,7 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         """Take the spinner away, whatever happened."""
-        self._stop()
+        self.stop()
 
     def began(self, check: CheckId) -> None:
         """Turn the spinner for this check."""
@@ -70,7 +88,7 @@ class Progress:
 
     def spin(self, text: str) -> None:
         """Turn the spinner, if there is somebody to see it."""
-        self._stop()
+        self.stop()
         if not is_colourful(sys.stderr, os.environ):
             return
         from rich.console import Console  # noqa: PLC0415  rich is heavy, and only a terminal needs it
@@ -81,34 +99,34 @@ class Progress:
 
     def done(self, check: Check) -> None:
         """Show the check's lines."""
-        self._stop()
+        self.stop()
         if not self.silent:
-            show(check)
+            show(Line.of(check))
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Take the spinner away, if there is one."""
         if self._spinner is not None:
             with contextlib.suppress(OSError):  # the terminal is gone
                 self._spinner.stop()
             self._spinner = None
 
 
-def show(check: Check) -> None:
-    """Print a check's lines on standard output."""
+def show(line: Line) -> None:
+    """Print a verdict's lines on standard output."""
     if not is_colourful(sys.stdout, os.environ):
-        answer(plain(check))
+        answer(plain(line))
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    said, hint = lines_of(check)
-    colour = COLOURS[check.verdict]
-    body = Text("\n".join(said), "red bold" if check.verdict is Verdict.FAIL else "")
-    if hint:
-        body.append(f"\n{hint}", "default not bold")
+    colour = COLOURS[line.verdict]
+    body = Text("\n".join(line.said), "red bold" if line.verdict is Verdict.FAIL else "")
+    if line.advice:
+        body = Text.assemble(body, "\n", line.advice)
     row = Table.grid(padding=(0, 1))
     row.add_column(width=1)
     row.add_column(width=NAME_WIDTH)
-    row.add_column()
-    row.add_row(Text(MARKS[check.verdict], f"{colour} bold"), Text(check.id.value, colour), body)
+    row.add_column(overflow="fold")
+    row.add_row(Text(MARKS[line.verdict], f"{colour} bold"), Text(line.name, colour), body)
     Console(file=sys.stdout).print(row)

@@ -1,0 +1,105 @@
+"""The archive for support: what doctor found, configuration, status and the end of the log, all of it redacted."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tarfile
+import time
+from typing import TYPE_CHECKING
+
+from ioconnect import hostkeys
+from ioconnect.agent.credentials import identity_path
+from ioconnect.agent.proxy import VARIABLES
+from ioconnect.checks.show import Line, plain
+from ioconnect.config import Config
+from ioconnect.config import load as load_config
+from ioconnect.doctor.redact import redact, secrets_of_key, secrets_of_url
+from ioconnect.doctor.surroundings import version_table
+from ioconnect.errors import Fault, SystemRefused
+from ioconnect.files import read_regular, write_replacing
+from ioconnect.logview import last_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ioconnect.doctor.facts import Examination
+    from ioconnect.paths import Paths
+
+FOLDER = "ioconnect-doctor"
+LOG_LINES = 5000
+LARGEST = 4 << 20  # bytes of one file that are read
+_TOP = 64 << 10  # bytes of a crash log
+
+
+def write(path: Path, examination: Examination, paths: Paths, environ: Mapping[str, str]) -> None:
+    """Write the archive (.tar.gz, 0600). Raises CannotCreate."""
+    secrets = set(_secrets(paths, environ))
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w:gz") as archive:
+        for name, text in _members(examination, paths):
+            content = redact(text, secrets).encode("utf-8", "backslashreplace")
+            member = tarfile.TarInfo(f"{FOLDER}/{name}")
+            member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())
+            archive.addfile(member, io.BytesIO(content))
+    write_replacing(path, held.getvalue())
+
+
+def as_text(examination: Examination) -> str:
+    """Return the examination as `doctor` shows it where there is no terminal."""
+    lines = [plain(Line(fact.name, fact.verdict, fact.detail, None, fact.hint)) for fact in examination.machine]
+    for name, outcome in examination.tunnels:
+        lines += ["", f"tunnel {name}" if name else "no tunnel", *(plain(Line.of(check)) for check in outcome.checks)]
+    return "\n".join(lines) + "\n"
+
+
+def _members(examination: Examination, paths: Paths) -> Iterator[tuple[str, str]]:
+    yield "doctor.txt", as_text(examination)
+    yield "doctor.json", json.dumps(examination.to_json(), indent=2) + "\n"
+    yield "versions.json", json.dumps(version_table(), indent=2) + "\n"
+    yield "config.toml", _text(paths.config)
+    yield "status.json", _text(paths.status)
+    yield "pins.txt", _pins(paths)
+    yield "log/ioconnect.log", _log(paths.log)
+    yield "log/crash.log", _text(paths.log.with_name("crash.log"))[-_TOP:]
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_regular(path, limit=LARGEST)[0].decode("utf-8", "backslashreplace")
+    except OSError as error:
+        return f"# {path}: {error.strerror}\n"
+
+
+def _log(path: Path) -> str:
+    try:
+        return "\n".join([*last_lines(path, LOG_LINES), ""])
+    except SystemRefused as fault:
+        return f"# {fault.message}\n"
+
+
+def _pins(paths: Paths) -> str:
+    """Return whose host keys are pinned, by their fingerprints."""
+    try:
+        config, pins = load_config(paths.config), hostkeys.load(paths.known_hosts)
+    except Fault as fault:
+        return f"# {fault.message}\n"
+    jumphosts = dict.fromkeys(tunnel.jumphost for tunnel in config.tunnels)
+    return "".join(
+        f"{jumphost} {' '.join(pins.fingerprints_for(jumphost.host, jumphost.port)) or 'nothing is pinned'}\n"
+        for jumphost in jumphosts
+    )
+
+
+def _secrets(paths: Paths, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is known to be secret: the proxies' passwords, and every line of every identity."""
+    config = Config()
+    with contextlib.suppress(Fault):
+        config = load_config(paths.config)
+    for url in [*(tunnel.proxy for tunnel in config.tunnels), *(environ.get(name, "") for name in VARIABLES)]:
+        yield from secrets_of_url(url)
+    for path in {paths.identity, *(identity_path(tunnel, config.agent, paths) for tunnel in config.tunnels)}:
+        with contextlib.suppress(OSError):
+            yield from secrets_of_key(read_regular(path, limit=_TOP)[0].decode("ascii", "replace"))
