@@ -1,6 +1,8 @@
 """The first connection that any of a host's addresses gives: Happy Eyeballs (RFC 8305), in one select loop.
 
 An attempt starts when the one before has failed, or has been silent for the connection attempt delay (RFC 8305 §5).
+One that stays silent is made anew every few seconds: left alone, the kernel would send its SYNs ever further apart
+(RFC 6298 §5.5), and a path that is whole again would go unnoticed for so long.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ioconnect.agent.challenge import was_challenged
 from ioconnect.agent.evidence import Failure
 
 if TYPE_CHECKING:
@@ -26,9 +29,13 @@ if TYPE_CHECKING:
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 §8
 
-# Taken again, an old source port needs the jumphost's challenge ACK, our RST and a SYN sent again after one second
-# (RFC 6298 §2), or three: with the usual delay another address would win, and the port would still be held.
+# Taken again, an old source port needs the jumphost's challenge ACK, our RST and another SYN: with the usual delay
+# another address would win, and the port would still be held.
 SOURCE_HEAD_START = 3.5  # seconds
+
+RENEW_EVERY = 3.0  # seconds of silence; by then the kernel has sent SYNs at 0 and 1 s, the newer ones also at 2 s
+LAST_PATIENCE = 10.0  # seconds left from which on nothing is renewed: for a path that takes that long
+CHALLENGE_POLL = 0.1  # seconds; nothing else tells that an old source port was answered with a challenge ACK
 
 # What connect(2) says when the old source port or address cannot be used any more.
 _LOCAL_ERRORS = frozenset(
@@ -90,12 +97,21 @@ def connect_first(addresses: Sequence[Address], waiting: Waiting, *, source: Sou
         race.close_all()
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One connect under way."""
+
+    address: Address
+    source: Source | None
+    renew_at: float  # monotonic seconds
+
+
 class _Race:
     """The attempts under way, and those to come."""
 
     def __init__(self, addresses: Sequence[Address], source: Source | None) -> None:
         self._to_come = deque((a, source if source is not None and source.fits(a) else None) for a in addresses)
-        self._under_way: dict[socket.socket, tuple[Address, Source | None]] = {}
+        self._under_way: dict[socket.socket, _Attempt] = {}
         self._failures: list[Failure] = []
         self._next_at = 0.0  # monotonic seconds
 
@@ -104,18 +120,18 @@ class _Race:
             if waiting.remaining() == 0.0:
                 break
             if self._to_come and (not self._under_way or time.monotonic() >= self._next_at):
-                self._start(*self._to_come.popleft())
+                self._begin(*self._to_come.popleft())
                 continue
-            turn = waiting.until(self._next_at) if self._to_come else waiting
             try:
-                ready = turn.ready(dict.fromkeys(self._under_way, selectors.EVENT_WRITE))
+                ready = self._turn(waiting).ready(dict.fromkeys(self._under_way, selectors.EVENT_WRITE))
             except TimeoutError:
-                continue  # the next one's turn, or the deadline
+                self._renew(waiting.remaining())
+                continue
             for sock in ready:
                 if self._finished(sock):
                     del self._under_way[sock]
                     return sock
-        self._failures += [_failure(address, errno.ETIMEDOUT) for address, _ in self._under_way.values()]
+        self._failures += [_failure(attempt.address, errno.ETIMEDOUT) for attempt in self._under_way.values()]
         if not self._failures:  # the deadline was there before the first attempt
             self._failures = [_failure(address, errno.ETIMEDOUT) for address, _ in self._to_come]
         raise NoneConnected(self._failures)
@@ -124,6 +140,30 @@ class _Race:
         for sock in self._under_way:
             sock.close()
         self._under_way.clear()
+
+    def _turn(self, waiting: Waiting) -> Waiting:
+        """Return the wait until something is due: the next address, an attempt's renewal, a look at the challenge."""
+        due = [attempt.renew_at for attempt in self._under_way.values() if waiting.remaining() > LAST_PATIENCE]
+        if self._to_come:
+            due.append(self._next_at)
+        if any(attempt.source is not None for attempt in self._under_way.values()):
+            due.append(time.monotonic() + CHALLENGE_POLL)
+        return waiting.until(min(due)) if due else waiting
+
+    def _begin(self, address: Address, source: Source | None) -> None:
+        """Start the first attempt at an address; the next address has its turn when this one had a head start."""
+        self._next_at = time.monotonic() + (ATTEMPT_DELAY if source is None else SOURCE_HEAD_START)
+        self._start(address, source)
+
+    def _renew(self, remaining: float) -> None:
+        """Make those attempts anew that were silent for long, or met the jumphost's memory of the old connection."""
+        now = time.monotonic()
+        for sock, attempt in list(self._under_way.items()):
+            silent = now >= attempt.renew_at and remaining > LAST_PATIENCE
+            if silent or (attempt.source is not None and was_challenged(sock)):
+                del self._under_way[sock]
+                sock.close()
+                self._start(attempt.address, attempt.source)
 
     def _start(self, address: Address, source: Source | None) -> None:
         try:
@@ -134,11 +174,10 @@ class _Race:
         sock.setblocking(False)
         if source is not None and not _bound(sock, source):
             source = None
-        self._under_way[sock] = (address, source)
+            self._next_at = min(self._next_at, time.monotonic() + ATTEMPT_DELAY)
+        self._under_way[sock] = _Attempt(address, source, time.monotonic() + RENEW_EVERY)
         code = sock.connect_ex(address.sockaddr)
-        if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-            self._next_at = time.monotonic() + (ATTEMPT_DELAY if source is None else SOURCE_HEAD_START)
-        else:
+        if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
             self._failed(sock, code)
 
     def _finished(self, sock: socket.socket) -> bool:
@@ -152,13 +191,13 @@ class _Race:
         return False
 
     def _failed(self, sock: socket.socket, code: int) -> None:
-        address, source = self._under_way.pop(sock)
+        attempt = self._under_way.pop(sock)
         sock.close()
         self._next_at = 0.0
-        if source is not None and code in _LOCAL_ERRORS:
-            self._to_come.appendleft((address, None))
+        if attempt.source is not None and code in _LOCAL_ERRORS:
+            self._to_come.appendleft((attempt.address, None))
         else:
-            self._failures.append(_failure(address, code))
+            self._failures.append(_failure(attempt.address, code))
 
 
 def _failure(address: Address, code: int) -> Failure:
