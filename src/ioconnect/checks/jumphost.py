@@ -44,7 +44,7 @@ def resolve(tunnel: Tunnel, environ: Mapping[str, str], deadline: float) -> Find
     if proxy is None:
         return Finding(text)
     origin = "proxy = in the configuration" if proxy.origin == "proxy" else f"{proxy.origin} in the environment"
-    return Finding(f"{text}; that is the proxy {proxy} of {origin}, which resolves {tunnel.jumphost.host} itself")
+    return Finding(f"{text}: the proxy {proxy} ({origin}), which resolves {tunnel.jumphost.host} itself")
 
 
 def connect(tunnel: Tunnel, environ: Mapping[str, str], deadline: float) -> Finding:

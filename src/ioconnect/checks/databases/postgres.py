@@ -43,9 +43,10 @@ def dialogue() -> Dialogue:
 def _error_text() -> Steps[str]:
     """Read an ErrorResponse and return its message (field M)."""
     kind = yield 1
+    want(kind == b"E", kind)
     head = yield _LENGTH
     (length,) = struct.unpack(">I", head)
-    want(kind == b"E" and _LENGTH < length <= _LONGEST_ERROR, kind + head)
+    want(_LENGTH < length <= _LONGEST_ERROR, head)
     body = yield length - _LENGTH
     return next((field[1:].decode("utf-8", "replace") for field in body.split(b"\0") if field[:1] == b"M"), "")
 
