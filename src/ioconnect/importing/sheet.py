@@ -1,4 +1,4 @@
-"""The plan as a table for people.
+"""The plan for people: a table that fits a terminal, and below it what each tunnel takes over from whom.
 
 Pure.
 """
@@ -10,32 +10,39 @@ from typing import TYPE_CHECKING
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.table import Table
 
     from ioconnect.importing.plan import Planned
 
-COLUMNS = ("TUNNEL", "", "ENDPOINT", "TARGET", "KEY", "HOST KEYS", "STARTED BY")
+COLUMNS = ("TUNNEL", "", "ENDPOINT", "TARGET")
 GAP = "  "
 
 
-def rows(tunnels: Sequence[Planned], pins: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Return a row of cells, as many as COLUMNS, for each tunnel; `pins` says by name what is known of host keys."""
-    return [tuple(escaped(cell, limit=120) for cell in _row(plan, pins[plan.tunnel.name])) for plan in tunnels]
+def rows(tunnels: Sequence[Planned]) -> list[tuple[str, ...]]:
+    """Return a row of cells, as many as COLUMNS, for each tunnel."""
+    return [tuple(escaped(cell, limit=120) for cell in _row(plan)) for plan in tunnels]
 
 
-def _row(plan: Planned, pinned: str) -> tuple[str, ...]:
+def _row(plan: Planned) -> tuple[str, ...]:
     tunnel = plan.tunnel
-    return (
-        tunnel.name,
-        "new" if plan.is_new else "there already",
-        str(tunnel.endpoint),
-        str(tunnel.target),
-        "ioconnect's own" if tunnel.identity is None else str(tunnel.identity),
-        pinned,
-        ", ".join(dict.fromkeys(origin.where for origin in plan.origins)),
-    )
+    return tunnel.name, "new" if plan.is_new else "there already", str(tunnel.endpoint), str(tunnel.target)
+
+
+def notes(tunnels: Sequence[Planned], pins: Mapping[str, str]) -> list[str]:
+    """Return a line or two for each tunnel; `pins` says by name what is known of its jumphost's host keys."""
+    return [
+        f"{plan.tunnel.name}: {escaped(text)}" for plan in tunnels for text in _said(plan, pins[plan.tunnel.name])
+    ]
+
+
+def _said(plan: Planned, pins: str) -> Iterator[str]:
+    key = "ioconnect's own" if plan.tunnel.identity is None else str(plan.tunnel.identity)
+    by = ", ".join(dict.fromkeys(origin.where for origin in plan.origins))
+    yield f"started by {by}; key: {key}; host keys: {pins}"
+    if plan.ignored:
+        yield f"not taken over: {', '.join(plan.ignored)}"
 
 
 def plain(cells: Sequence[Sequence[str]]) -> str:

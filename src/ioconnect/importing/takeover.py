@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from ioconnect import config, hostkeys, identity
 from ioconnect.agent import lock
 from ioconnect.errors import Fault, UsageFault
-from ioconnect.escape import escaped
 from ioconnect.importing import finding, inherited, plan, retiring, sheet
 from ioconnect.importing.origins import Reading
 from ioconnect.register import read_paste
@@ -118,16 +117,14 @@ def _say_nothing_found(reading: Reading, wish: Wish, terminal: Terminal) -> None
 
 def _show(planned: Plan, pins: Mapping[HostPort, HostKeys], terminal: Terminal) -> None:
     known = {one.tunnel.name: pins[inherited.jumphost_of(one.tunnel)].shown for one in planned.tunnels}
-    cells = sheet.rows(planned.tunnels, known)
+    cells = sheet.rows(planned.tunnels)
     if is_colourful(sys.stderr, os.environ) and not terminal.quiet:
         from rich.console import Console  # noqa: PLC0415  heavy, and only a terminal needs it
 
         Console(file=sys.stderr).print(sheet.coloured(cells))
     else:
         terminal.say(sheet.plain(cells))
-    for one in planned.tunnels:
-        if one.ignored:
-            terminal.say(f"{one.tunnel.name}: not taken over: {escaped(', '.join(one.ignored))}")
+    terminal.say("\n".join(sheet.notes(planned.tunnels, known)))
 
 
 def _agree(terminal: Terminal, wish: Wish) -> None:
