@@ -5,16 +5,33 @@ Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ioconnect.errors import UsageFault
 
-EXAMPLE = "ioconnect setup --endpoint virginia-tunnel.flydata.app:58115 --to db:3306 --fingerprint SHA256:… --no-service"
+EXAMPLE = (
+    "ioconnect setup --endpoint virginia-tunnel.flydata.app:58115 --to localhost:3306 "
+    "--fingerprint SHA256:… --service"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A tunnel that is not whole yet: all that was said about it, but where its database is."""
+
+    endpoint: str | None = None
+    paste: str | None = None
+    ssh_port: int | None = None
+    ssh_user: str | None = None
+    proxy: str | None = field(default=None, repr=False)  # may hold a password
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """None is a question left open; with `start` False nothing is left running that was not."""
+    """None is a question left open; with `start` False nothing is left running that was not.
+
+    `resumed` says that the endpoint is from a run that was interrupted.
+    """
 
     name: str | None = None
     endpoint: str | None = None
@@ -22,17 +39,36 @@ class Answers:
     to: str | None = None
     ssh_port: int | None = None
     ssh_user: str | None = None
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
     fingerprint: str | None = None
     yes: bool = False
     service: bool | None = None
     start: bool = True
+    resumed: bool = False
 
     @property
     def describe_a_tunnel(self) -> bool:
         """Whether anything is said about the tunnel itself."""
         said = (self.endpoint, self.paste, self.to, self.ssh_port, self.ssh_user, self.proxy)
         return any(each is not None for each in said)
+
+    def resuming(self, draft: Draft | None) -> Answers:
+        """Return these with what an interrupted run was told, unless they name an endpoint themselves."""
+        if draft is None or self.endpoint is not None or self.paste is not None:
+            return self
+        return replace(
+            self,
+            endpoint=draft.endpoint,
+            paste=draft.paste,
+            ssh_port=self.ssh_port or draft.ssh_port,
+            ssh_user=self.ssh_user or draft.ssh_user,
+            proxy=draft.proxy if self.proxy is None else self.proxy,
+            resumed=True,
+        )
+
+    def draft(self, paste: str | None) -> Draft:
+        """Return what an interrupted run is to keep; `paste` is what was typed if the options said nothing."""
+        return Draft(self.endpoint, paste, self.ssh_port, self.ssh_user, self.proxy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @click.option("--proxy", metavar="URL", help="http://user@host:3128, socks5://host:1080, or none.")
 @click.option("--fingerprint", metavar="SHA256:…", help="The host key that Integrate.io told you.")
 @click.option("--yes", is_flag=True, help="Pin whatever host key is shown, if nothing is pinned yet.")
-@click.option("--service/--no-service", default=None, help="Install a service, or only start it in the background.")
-@click.option("--start/--no-start", default=True, help="Without a start nothing runs yet (it is started).")
+@click.option("--service/--no-service", default=None, help="Install a service, or just start it in the background.")
+@click.option("--start/--no-start", default=True, help="Start it now (the default), or leave nothing running.")
 @click.pass_obj
 def setup(call: Call, /, **options: Any) -> ExitCode:
     """Set up a tunnel, step by step, up to a service that keeps it running.

@@ -1,12 +1,15 @@
-"""What an interrupted `setup` keeps of a tunnel that is not whole yet: the endpoint, before there is a database."""
+"""The draft of a tunnel on disk: what an interrupted `setup` goes on from."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ioconnect.files import make_folder, read_regular, write_replacing
+from ioconnect.guide.answers import Draft
+from ioconnect.jsonfields import Fields
 
 if TYPE_CHECKING:
     from ioconnect.paths import Paths
@@ -15,20 +18,25 @@ SCHEMA = 1
 LARGEST = 8 << 20  # bytes; what can be pasted, and then some
 
 
-def keep(paths: Paths, name: str, pasted: str) -> None:
-    """Keep what was pasted for this tunnel (0600), in the place of an older draft. Raises CannotCreate."""
+def keep(paths: Paths, name: str, draft: Draft) -> None:
+    """Keep the draft of this tunnel (0600), in the place of an older one. Raises CannotCreate."""
     make_folder(paths.state)
-    content = json.dumps({"schema": SCHEMA, "name": name, "pasted": pasted}).encode()
+    content = json.dumps({"schema": SCHEMA, "name": name, **asdict(draft)}).encode()
     write_replacing(paths.setup_draft, content + b"\n")
 
 
-def kept(paths: Paths, name: str) -> str | None:
-    """Return what was pasted for this tunnel; None if nothing was, or if it cannot be read any more."""
+def kept(paths: Paths, name: str) -> Draft | None:
+    """Return the draft of this tunnel; None if there is none, or none that can be read."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        draft = json.loads(read_regular(paths.setup_draft, limit=LARGEST)[0])
-        if isinstance(draft, dict) and (draft.get("schema"), draft.get("name")) == (SCHEMA, name):
-            pasted = draft.get("pasted")
-            return pasted if isinstance(pasted, str) else None
+        fields = Fields(json.loads(read_regular(paths.setup_draft, limit=LARGEST)[0]))
+        if (fields.required("schema", int), fields.required("name", str)) == (SCHEMA, name):
+            return Draft(
+                endpoint=fields.optional("endpoint", str),
+                paste=fields.optional("paste", str),
+                ssh_port=fields.optional("ssh_port", int),
+                ssh_user=fields.optional("ssh_user", str),
+                proxy=fields.optional("proxy", str),
+            )
     return None
 
 

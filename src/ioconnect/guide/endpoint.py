@@ -98,21 +98,18 @@ def refuse_change(tunnel: Tunnel, answers: Answers, environ: Mapping[str, str]) 
 def _pasted(site: Site, answers: Answers) -> tuple[str | None, Pasted | None]:
     """Return what was pasted, now or before an interruption, and what it says; None if the options say it all."""
     site.terminal.heading("Tunnel Endpoint")
-    if answers.endpoint is not None and answers.paste is None:
-        site.terminal.done(str(config.parse_host_port(answers.endpoint, path="--endpoint")))
-        return None, None
-    text = answers.paste or draft.kept(site.paths, site.name)
-    if text is not None:
-        read = pasted.parse(text, environ=site.environ)
-        again = "" if answers.paste else "  (from last time; --endpoint gives another)"
-        site.terminal.done(f"{answers.endpoint or read.endpoint}{again}")
-    else:
+    text, read = answers.paste, None
+    if text is None and answers.endpoint is None:
         text, read = site.terminal.ask_pasted(
             WHAT_TO_PASTE, lambda typed: (typed, pasted.parse(typed, environ=site.environ))
         )
-        site.terminal.done(str(read.endpoint))
-    if answers.to is None and read.target is None:
-        draft.keep(site.paths, site.name, text)
+    elif text is not None:
+        read = pasted.parse(text, environ=site.environ)
+    given = None if answers.endpoint is None else config.parse_host_port(answers.endpoint, path="--endpoint")
+    again = "  (from last time; --endpoint gives another)" if answers.resumed else ""
+    site.terminal.done(f"{given or (read and read.endpoint)}{again}")
+    if answers.to is None and (read is None or read.target is None):
+        draft.keep(site.paths, site.name, answers.draft(text))
     return text, read
 
 

@@ -33,10 +33,12 @@ def walk(call: Call, answers: Answers) -> ExitCode:
     tunnel = next((each for each in known.tunnels if each.name == name), None)
     if tunnel is not None and answers.describe_a_tunnel:
         endpoint.refuse_change(tunnel, answers, os.environ)
+    if tunnel is None:
+        answers = answers.resuming(draft.kept(call.paths, name))
     if answers.fingerprint is not None:
         pinning.checked_fingerprint(answers.fingerprint)
     if not call.terminal.is_interactive:
-        _open_questions(call, answers, name, tunnel).refuse()
+        _open_questions(call, answers, tunnel).refuse()
     try:
         return _steps(call, answers, known, name, tunnel)
     except (KeyboardInterrupt, EOFError):
@@ -77,15 +79,12 @@ def _name(known: Config, answers: Answers) -> str:
     return config.check_name(answers.name or selection.default_name(known))
 
 
-def _open_questions(call: Call, answers: Answers, name: str, tunnel: Tunnel | None) -> Open:
-    """Return what would have to be asked; a line that was pasted cannot be read in vain here."""
-    before = None
-    if tunnel is None and answers.endpoint is None:
-        text = answers.paste or draft.kept(call.paths, name)
-        before = None if text is None else pasted.parse(text, environ=os.environ)
+def _open_questions(call: Call, answers: Answers, tunnel: Tunnel | None) -> Open:
+    """Return what would have to be asked. Raises UsageFault if what was pasted cannot be read."""
+    read = None if answers.paste is None else pasted.parse(answers.paste, environ=os.environ)
     return Open(
-        endpoint=tunnel is None and answers.endpoint is None and before is None,
-        target=tunnel is None and answers.to is None and (before is None or before.target is None),
+        endpoint=tunnel is None and answers.endpoint is None and read is None,
+        target=tunnel is None and answers.to is None and (read is None or read.target is None),
         host_key=answers.fingerprint is None and not answers.yes and not (tunnel and _pinned(call, tunnel)),
         service=answers.service is None and not service.is_installed(),
     )
@@ -105,7 +104,7 @@ def _pin(call: Call, answers: Answers, tunnel: Tunnel) -> None:
         call.terminal.done(f"{tunnel.jumphost} is pinned to {', '.join(pinned)}")
         return
     consent = pinning.Consent(answers.fingerprint, yes=answers.yes)
-    call.terminal.done(f"pinned to {', '.join(pinning.pin(tunnel, call.paths, call.terminal, consent))}")
+    pinning.pin(tunnel, call.paths, call.terminal, consent)
 
 
 def _test(call: Call, name: str) -> ExitCode:
