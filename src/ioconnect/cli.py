@@ -18,6 +18,7 @@ from ioconnect.checks.commands import test
 from ioconnect.commandline import Commands, name_argument, names_argument
 from ioconnect.doctor.commands import doctor
 from ioconnect.guide.commands import setup
+from ioconnect.importing.commands import import_
 from ioconnect.installers.commands import install_service, uninstall_service
 
 if TYPE_CHECKING:
@@ -121,29 +122,8 @@ def pin(call: Call, name: str | None, fingerprint: str | None, *, yes: bool) -> 
     answer("\n".join(pinning.pin(tunnel, call.paths, call.terminal, consent)))
 
 
+cli.add_command(import_)
 cli.add_command(test)
-
-
-@cli.command(
-    "import", examples=["ioconnect import --dry-run", "ioconnect import", "ioconnect import ~/tunnel.sh --yes"]
-)
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(allow_dash=True))
-@click.option("--dry-run", is_flag=True, help="Show what would be imported and write nothing.")
-@click.option("--yes", is_flag=True, help="Import without asking; what starts the old tunnels stays as it is.")
-@click.option(
-    "--disable-old", is_flag=True, help="Disable what starts the old tunnels, and stop them, without asking."
-)
-@click.pass_obj
-def import_(call: Call, /, files: tuple[str, ...], **options: bool) -> None:
-    """Make tunnels of autossh and ssh lines that exist.
-
-    Reads files (- is stdin), or looks in your crontab, the system's crontabs and the systemd units. Takes over their
-    keys and host keys, and offers to disable them. Nothing is ever deleted.
-    """
-    from ioconnect.importing import places, takeover  # noqa: PLC0415
-
-    wish = takeover.Wish(files, **options)
-    takeover.run(wish, places.of_this_machine(os.environ), call.paths, call.terminal, os.environ)
 
 
 @cli.command(examples=["ioconnect up", "ioconnect up orders --daemon --wait 10"])
@@ -238,7 +218,7 @@ def logs(call: Call, lines: int, *, follow: bool) -> None:
 
     path = call.paths.log
     if not logview.is_there(path):
-        call.terminal.say(f"There is no log yet at {path}.")
+        call.terminal.say(logview.absence(path))
     for line in logview.follow(path, lines) if follow else logview.last_lines(path, lines):
         answer(line)
 
