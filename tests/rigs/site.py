@@ -110,13 +110,12 @@ class Owner:
             processes.wait_until(
                 lambda: self.tunnel().get("state") == "connected", deadline=deadline, what="the tunnel is connected"
             )
-            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as pipeline:
-                pipeline.sendall(b"select 1")
-                assert pipeline.recv(64) == b"select 1"
         except BaseException as failed:
-            journal = self.box.try_run("journalctl", "--boot", "--lines=80", "--output=short-precise").stdout
-            failed.args = (f"{failed}\n{self.status()}\n--- journal\n{journal}",)
+            failed.args = (f"{failed}\n{self.status()}\n--- journal\n{self.box.journal()}",)
             raise
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as pipeline:
+            pipeline.sendall(b"select 1")
+            assert pipeline.recv(64) == b"select 1"
 
 
 @contextlib.contextmanager

@@ -144,3 +144,7 @@ class Inbound:
         """Switch to new keys, None for a cipher that is paramiko's."""
         self.opener = opener
         self.bytes = 0
+
+    def release(self) -> None:
+        """Let go of the buffers; nothing may be called afterwards."""
+        del self._buffer, self._view, self._arena, self._arena_view

@@ -132,7 +132,12 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
         try:
             super().run()
         finally:
-            self._ended(self.saved_exception)
+            error, self.saved_exception = self.saved_exception, None
+            self.wire.release()
+            try:
+                self._ended(error)
+            finally:
+                del error  # its traceback knows this frame, and frames with a view of a buffer
 
     def evidence(self, jumphost: HostPort, user: str, phase: Phase) -> Evidence:
         """Return what this link knows about why it ended."""

@@ -184,6 +184,10 @@ class Outbound:
         self.sealer = sealer
         self.bytes = 0
 
+    def release(self) -> None:
+        """Let go of the buffers; nothing may be called afterwards."""
+        del self._frames, self._frames_view, self._slots, self.first_slot, self._buffer, self._view
+
     def _make_room(self, size: int) -> None:
         start, end = self._start, self._end
         if end + size <= len(self._buffer):

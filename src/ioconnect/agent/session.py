@@ -252,10 +252,10 @@ class Session:
         assert self._link is not None
         if self._forward is not None:
             self._forward.cut()
-        if isinstance(error, _Left):
+        cause = unwrapped(error)
+        if isinstance(cause, _Left):
             self._finish(Closed())
             return
-        cause = unwrapped(error)
         if isinstance(cause, Exception) and not isinstance(cause, _EXPECTED) and not in_library(cause):
             log.error("tunnel %s: a bug ended the session", self._tunnel.name, exc_info=cause)
         fault = self._fault or diagnose(self._evidence(self._link), cause)

@@ -232,5 +232,10 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         super().reset_seqno_in()
         self.inbound.seqno = 0
 
+    def release(self) -> None:
+        """Give the buffers back now, not when the garbage collector finds this ring of objects; nothing follows."""
+        self.inbound.release()
+        self.outbound.release()
+
     def start_handshake(self, timeout: float) -> None:
         """Nothing: the session's own deadline covers dial, handshake and sign-in, without a thread."""
