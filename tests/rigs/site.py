@@ -35,7 +35,7 @@ class Echo:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection:
+            with connection, contextlib.suppress(ConnectionError):
                 while got := connection.recv(4096):
                     connection.sendall(got)
 
@@ -110,12 +110,13 @@ class Owner:
             processes.wait_until(
                 lambda: self.tunnel().get("state") == "connected", deadline=deadline, what="the tunnel is connected"
             )
+            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as pipeline:
+                pipeline.sendall(b"select 1")
+                assert pipeline.recv(64) == b"select 1"
         except BaseException as failed:
-            failed.args = (f"{failed}\n{self.status()}\n--- journal\n{self.box.journal()}",)
+            journal = self.box.try_run("journalctl", "--boot", "--lines=80", "--output=short-precise").stdout
+            failed.args = (f"{failed}\n{self.status()}\n--- journal\n{journal}",)
             raise
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as pipeline:
-            pipeline.sendall(b"select 1")
-            assert pipeline.recv(64) == b"select 1"
 
 
 @contextlib.contextmanager

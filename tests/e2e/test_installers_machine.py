@@ -1,0 +1,137 @@
+"""Who may read what on this machine, what is opened for a service's account, and how this program is started."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs import ordinary_user
+
+from ioconnect import config as configuration
+from ioconnect import hostkeys
+from ioconnect.config import Config, HostPort, Tunnel
+from ioconnect.errors import SystemRefused, UsageFault
+from ioconnect.installers import machine
+from ioconnect.installers.machine import Account, unreadable_for
+from ioconnect.installers.readable import make_readable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STRANGER = Account("stranger", uid=54321, gid=54321, home=Path("/"), groups=frozenset({54321}))
+TUNNEL = Tunnel("orders", HostPort("jump.example", 40000), HostPort("localhost", 3306))
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def etc() -> Iterator[Path]:
+    """A folder that is closed to others, below none that is, as /etc/ioconnect is after keygen and register."""
+    with ordinary_user.folder(own=False) as parent:
+        folder = parent / "etc"
+        folder.mkdir(mode=0o700)
+        for name in ("config.toml", "id_ed25519"):
+            (folder / name).write_text("x")
+            (folder / name).chmod(0o600)
+        yield folder
+
+
+@pytest.mark.parametrize("who", [None, STRANGER])
+def test_the_first_closed_part_of_a_path_is_named(etc: Path, who: Account | None) -> None:
+    config = etc / "config.toml"
+
+    assert unreadable_for(config, who) == etc
+    etc.chmod(0o711)
+    assert unreadable_for(config, who) == config
+    config.chmod(0o604)
+    assert unreadable_for(config, who) is None
+    assert unreadable_for(etc / "not there", who) is None
+
+
+def test_ones_own_and_ones_groups_rights_count(etc: Path) -> None:
+    facts = etc.stat()
+    owner = replace(STRANGER, uid=facts.st_uid)
+    member = replace(STRANGER, groups=frozenset({facts.st_gid}))
+    (etc / "config.toml").chmod(0o640)
+    etc.chmod(0o750)
+
+    assert unreadable_for(etc / "config.toml", owner) is None
+    assert unreadable_for(etc / "config.toml", member) is None
+    assert unreadable_for(etc / "config.toml", STRANGER) == etc
+
+
+def test_what_holds_no_secret_is_opened_and_nothing_else(etc: Path) -> None:
+    config, pins = etc / "config.toml", etc / "known_hosts"
+
+    with make_readable((config, pins), None) as said:
+        pass
+
+    assert (mode(etc), mode(config), mode(pins), mode(etc / "id_ed25519")) == (0o711, 0o644, 0o644, 0o600)
+    assert pins.read_bytes() == b""
+    assert len(said) == 3
+    with make_readable((config, pins), None) as said_again:
+        pass
+    assert said_again == []
+
+
+def test_it_is_closed_again_if_the_installation_fails(etc: Path) -> None:
+    config, pins = etc / "config.toml", etc / "known_hosts"
+
+    with pytest.raises(KeyboardInterrupt), make_readable((config, pins), None):
+        raise KeyboardInterrupt
+
+    assert (mode(etc), mode(config), pins.exists()) == (0o700, 0o600, False)
+
+
+def test_a_folder_further_up_is_not_ours_to_open(etc: Path) -> None:
+    inner = etc / "inner"
+    inner.mkdir()
+    (inner / "config.toml").write_text("x")
+
+    with pytest.raises(SystemRefused, match="may not enter"), make_readable((inner / "config.toml",), None):
+        pass
+
+    assert mode(etc) == 0o700
+
+
+def test_what_rewrites_an_open_file_keeps_it_open(etc: Path) -> None:
+    """`register` and `pin` after `install-service`: the service's account goes on reading both."""
+    config, pins = etc / "config.toml", etc / "known_hosts"
+    pins.touch()
+    for file in (config, pins):
+        file.chmod(0o644)
+
+    configuration.save(config, Config(tunnels=(TUNNEL,)))
+    hostkeys.pin(pins, "jump.example", 22, [b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)])
+
+    assert (mode(config), mode(pins)) == (0o644, 0o644)
+
+
+def test_a_password_closes_the_file_that_it_is_written_to(etc: Path) -> None:
+    config = etc / "config.toml"
+    config.chmod(0o644)
+
+    configuration.save(config, Config(tunnels=(replace(TUNNEL, proxy="http://user:secret@proxy:3128"),)))
+
+    assert mode(config) == 0o600
+
+
+def test_the_program_is_started_by_a_path_that_outlives_its_interpreter() -> None:
+    command = machine.program()
+
+    assert Path(command[0]).is_absolute()
+    assert os.access(command[0], os.X_OK)
+    assert Path(sys.prefix) in machine.program_files(command)
+    assert Path(os.path.realpath(sys.executable)) in machine.program_files(command)
+
+
+def test_an_account_that_is_not_there_is_named() -> None:
+    with pytest.raises(UsageFault, match="no-such-account"):
+        machine.account("no-such-account")
