@@ -14,6 +14,7 @@ from ioconnect.agent.channels import (
     Budget,
     Channel,
     Due,
+    Flight,
     ProtocolViolation,
 )
 
@@ -21,7 +22,7 @@ MIB = 1 << 20
 
 
 def new_channel(*, peer_window: int = 2 * MIB, total: int = 64 * MIB, most: int = 256) -> Channel:
-    return Channel(0, 7, peer_window, PACKET_SIZE, Budget(total, most))
+    return Channel(0, 7, peer_window, PACKET_SIZE, Budget(total, most), Flight())
 
 
 class Peer:
@@ -124,6 +125,7 @@ def test_any_order_of_events_keeps_every_rule(steps: list[tuple[str, int]]) -> N
     peer = Peer(channel)
     for name, count in steps:
         getattr(peer, name)(count)
+        assert channel._flight.size == channel.in_flight >= 0
         assert channel.window + channel.held <= max(channel.window_size, LARGEST_START)
     peer.peer_close(0)
 
@@ -227,10 +229,10 @@ def test_a_window_stays_small_on_a_short_link() -> None:
 def test_windows_shrink_when_the_budget_runs_low() -> None:
     """A grown window gives back once others need it."""
     budget = Budget(16 * MIB, 8)
-    grown = Channel(0, 0, MIB, PACKET_SIZE, budget)
+    grown = Channel(0, 0, MIB, PACKET_SIZE, budget, Flight())
     fill_and_drain(grown, 20, 0.08, 0.08)
     before = grown.window_size
-    others = [Channel(n, n, MIB, PACKET_SIZE, budget) for n in range(1, 8)]
+    others = [Channel(n, n, MIB, PACKET_SIZE, budget, Flight()) for n in range(1, 8)]
     now = 100.0
     for _ in range(20):
         now += 10
@@ -253,15 +255,42 @@ def test_windows_never_exceed_the_budget(most: int, mib: int, choices: list[int]
         elif choice in (1, 2) and channels:
             fill_and_drain(channels[-1], choice, 0.08, 0.08)
         elif len(channels) < most:
-            channels.append(Channel(len(channels), 0, MIB, PACKET_SIZE, budget))
+            channels.append(Channel(len(channels), 0, MIB, PACKET_SIZE, budget, Flight()))
 
         assert sum(channel.window_size for channel in channels) == budget.granted <= budget.total
 
 
 def test_the_budget_is_whole_again_after_the_last_channel() -> None:
     budget = Budget(64 * MIB, 256)
-    channels = [Channel(n, n, MIB, PACKET_SIZE, budget) for n in range(256)]
+    channels = [Channel(n, n, MIB, PACKET_SIZE, budget, Flight()) for n in range(256)]
     for channel in channels:
         channel.release()
 
     assert (budget.granted, budget.users) == (0, 0)
+
+
+def test_what_is_under_way_lands_with_adjusts_and_ends() -> None:
+    """A bulk transfer's bytes stand in line until the jumphost gives them back, or the channel is over."""
+    flight = Flight()
+    budget = Budget(64 * MIB, 256)
+    one, two = (Channel(n, n, 8 * MIB, PACKET_SIZE, budget, flight) for n in range(2))
+    one.sent(700_000)
+    two.sent(600_000)
+
+    assert flight.room < 0
+
+    one.peer_adjusted(500_000)
+    one.peer_adjusted(900_000)  # a peer whose window grows gives more than it took
+
+    assert flight.size == 600_000
+
+    two.release()
+
+    assert flight.size == 0
+
+
+def test_a_long_link_holds_more() -> None:
+    flight = Flight()
+    flight.measured(0.080)
+
+    assert flight.limit > 80_000_000

@@ -17,6 +17,8 @@ MAX_WINDOW = 0xFFFFFFFF  # RFC 4254 §5.2
 PACKET_SIZE = 32 * 1024  # largest data we take in one message; OpenSSH's CHAN_TCP_PACKET_DEFAULT
 LARGEST_START = 2 << 20  # bytes; OpenSSH's CHAN_TCP_WINDOW_DEFAULT
 SMALLEST_WINDOW = 2 * PACKET_SIZE
+LEAST_FLIGHT = 1 << 20  # bytes; enough to keep a jumphost that is near busy
+FASTEST_LINK = 1 << 30  # bytes per second that a link is trusted to carry
 
 
 class ProtocolViolation(Exception):
@@ -77,6 +79,33 @@ class Budget:
         self.granted -= window
 
 
+class Flight:
+    """What the channels of one link have under way to the jumphost, in bytes: sent, and not yet given back by it.
+
+    All of it stands in line before the next small answer. So bulk transfers together get no more than keeps the link
+    busy, which is its round trip's worth; windows alone would allow megabytes for each of them.
+    """
+
+    __slots__ = ("limit", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.limit = LEAST_FLIGHT
+
+    def measured(self, round_trip: float) -> None:
+        """Learn the link's round trip, in seconds."""
+        self.limit = max(self.limit, int(round_trip * FASTEST_LINK))
+
+    def stalled(self) -> None:
+        """Allow twice as much: nothing landed for a while, so the peer gives back late, or some reader never will."""
+        self.limit *= 2
+
+    @property
+    def room(self) -> int:
+        """How much more may get under way; negative if more than that is."""
+        return self.limit - self.size
+
+
 class Channel:
     """One forwarded connection, as far as the protocol is concerned.
 
@@ -85,6 +114,7 @@ class Channel:
 
     __slots__ = (
         "_budget",
+        "_flight",
         "_round_began",
         "_round_bytes",
         "_unadjusted",
@@ -94,6 +124,7 @@ class Channel:
         "eof_sent",
         "held",
         "id",
+        "in_flight",
         "outbound_ended",
         "peer_id",
         "peer_packet",
@@ -103,12 +134,16 @@ class Channel:
         "window_size",
     )
 
-    def __init__(self, own_id: int, peer_id: int, peer_window: int, peer_packet: int, budget: Budget) -> None:
+    def __init__(  # noqa: PLR0917  the order of CHANNEL_OPEN
+        self, own_id: int, peer_id: int, peer_window: int, peer_packet: int, budget: Budget, flight: Flight
+    ) -> None:
         self.id = own_id
         self.peer_id = peer_id
         self.peer_window = peer_window
         self.peer_packet = peer_packet
         self._budget = budget
+        self._flight = flight
+        self.in_flight = 0  # bytes sent that no WINDOW_ADJUST gave back
         self.window_size = self.window = budget.admit()
         self.held = 0  # bytes received and not yet delivered
         self._unadjusted = 0  # bytes delivered since the last WINDOW_ADJUST
@@ -129,12 +164,17 @@ class Channel:
         """`count` bytes went out as DATA."""
         assert count <= self.sendable()
         self.peer_window -= count
+        self.in_flight += count
+        self._flight.size += count
 
     def peer_adjusted(self, count: int) -> None:
         """WINDOW_ADJUST came. Raises ProtocolViolation beyond 2³²-1."""
         if self.peer_window + count > MAX_WINDOW:
             raise ProtocolViolation(f"WINDOW_ADJUST of {count} overflows the window of channel {self.id}")
         self.peer_window += count
+        landed = min(count, self.in_flight)
+        self.in_flight -= landed
+        self._flight.size -= landed
 
     def target_ended(self) -> None:
         """The target will send nothing more (its EOF); it may still take."""
@@ -166,7 +206,7 @@ class Channel:
         self._unadjusted += count
         self._round_bytes += count
         # As OpenSSH does: not for every packet, but well before the peer runs dry.
-        if self._unadjusted < self.window_size // 8 or self.eof_received or self.close_sent:
+        if self._unadjusted < self.window_size // 4 or self.eof_received or self.close_sent:
             return 0
         self._resize(now, round_trip)
         self._unadjusted = 0
@@ -222,5 +262,6 @@ class Channel:
         return self.close_sent and self.close_received
 
     def release(self) -> None:
-        """Give the window back to the budget; once, when the channel is over or its session is."""
+        """Give back what this channel holds of budget and flight; once, when it is over or its session is."""
         self._budget.release(self.window_size)
+        self._flight.size -= self.in_flight

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.loop import Loop
     from ioconnect.agent.messages import Origin
     from ioconnect.agent.outbound import Outbound
+    from ioconnect.agent.parking import Parking
 
 _MESSAGES = {Due.EOF: MSG_EOF, Due.CLOSE: MSG_CLOSE}
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, 0 s: close(2) sends RST
@@ -42,7 +43,7 @@ class Owner(Protocol):
 
     loop: Loop
     outbound: Outbound
-    round_trip: float  # of the link, in seconds
+    parking: Parking
 
     def carried_out(self, count: int) -> None:
         """Count bytes from the target."""
@@ -60,6 +61,7 @@ class Connection:
     __slots__ = (
         "_fd",
         "_outbound",
+        "_parked",
         "_sock",
         "_wide",
         "began",
@@ -83,6 +85,7 @@ class Connection:
         self._sock = sock
         self._fd = sock.fileno()
         self._wide = False  # the last read filled a frame: read a batch
+        self._parked = False  # not read, as enough is under way to the jumphost
         self.gathered: list[memoryview] = []
         self.pending = bytearray()
         self.inbound_done = False
@@ -112,6 +115,11 @@ class Connection:
             return
         if outbound.congested:
             return  # the loop serves writers only until it is not
+        if self._wide and self.relay.parking.wanted:
+            self._parked = True
+            self.relay.parking.park(self)
+            self._rewatch()
+            return
         packet = channel.peer_packet
         try:
             if self._wide:
@@ -180,7 +188,7 @@ class Connection:
         self.to_target += count
         relay = self.relay
         relay.carried_in(count)
-        adjust = self.channel.delivered(count, relay.loop.now, relay.round_trip)
+        adjust = self.channel.delivered(count, relay.loop.now, relay.parking.round_trip)
         if adjust:
             self._outbound.queue(window_adjust(self.channel.peer_id, adjust))
         return count
@@ -206,7 +214,7 @@ class Connection:
             self._end()
 
     def _rewatch(self) -> None:
-        mask = READ if self.channel.sendable() else 0
+        mask = READ if self.channel.sendable() and not self._parked else 0
         if self.pending:
             mask |= WRITE
         self.relay.loop.watch(self._fd, mask, self.ready)
@@ -214,6 +222,12 @@ class Connection:
     def window_opened(self) -> None:
         """The peer's WINDOW_ADJUST was taken: read again."""
         self._rewatch()
+
+    def unpark(self) -> None:
+        """Read again: there is room in the flight."""
+        self._parked = False
+        if self.open:
+            self._rewatch()
 
     def _end(self) -> None:
         """The target's socket has nothing more to do."""

@@ -107,7 +107,10 @@ class Forward:
     def on_timer(self, now: float) -> float:
         """Do what is due at `now`; return when to come back."""
         return min(
-            self._pulse.beat(now, self._link.wire.heard_at), self._relay.expire(now), self._rekey_deadline(now)
+            self._pulse.beat(now, self._link.wire.heard_at),
+            self._relay.expire(now),
+            self._relay.parking.expire(now),
+            self._rekey_deadline(now),
         )
 
     def doubt(self, now: float) -> float:
@@ -126,7 +129,7 @@ class Forward:
 
     def _measured(self, seconds: float) -> None:
         relay, traffic = self._relay, self._traffic
-        relay.round_trip = min(relay.round_trip or seconds, seconds)
+        relay.parking.measured(seconds)
         if traffic.rtt is None or abs(seconds - traffic.rtt) > SAME_ROUND_TRIP * traffic.rtt:
             traffic.rtt = seconds
             relay.stir()

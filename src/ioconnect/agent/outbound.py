@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FRAMES = 8  # full packets sealed into one send
+BATCH = FRAMES * PACKET_SIZE
 DATA_HEADER = LENGTH + 1 + 1 + 4 + 4  # length, padding length, type, channel, data length
 FRAME = DATA_HEADER + PACKET_SIZE + 19
 CAPACITY = FRAMES * (FRAME + TAG) + 64 * 1024
@@ -117,7 +118,7 @@ class Outbound:
 
         They are to be filled in order; `send_data` sends what was read into them.
         """
-        if wide and packet >= PACKET_SIZE and limit >= FRAMES * PACKET_SIZE:
+        if wide and packet >= PACKET_SIZE and limit >= BATCH:
             return self._slots
         size = min(packet, PACKET_SIZE)
         slots = []

@@ -13,10 +13,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from ioconnect.agent import messages as ssh
-from ioconnect.agent.channels import PACKET_SIZE, Budget, Channel, ProtocolViolation
+from ioconnect.agent.channels import PACKET_SIZE, Budget, Channel, Flight, ProtocolViolation
 from ioconnect.agent.connection import Connection
 from ioconnect.agent.messages import U32_PAIR, U32_PAIR_SIZE, Reader
 from ioconnect.agent.opening import Opening
+from ioconnect.agent.parking import Parking
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 class Relay:
     """All channels of one session.
 
-    `round_trip` is the link's, in seconds. `on_stir` is called when a counter of a settled Traffic changes,
+    `on_stir` is called when a counter of a settled Traffic changes,
     `on_reply` with success or not for each answer to a global request, in the order asked (RFC 4254 §4).
     """
 
@@ -54,7 +55,7 @@ class Relay:
         self.outbound = outbound
         self.loop = loop
         self.target = target
-        self.round_trip = 0.0
+        self.parking = Parking(Flight(), loop)
         self.listening = False  # the jumphost granted the port
         self._listen_port = listen_port
         self._max = max_connections
@@ -129,6 +130,7 @@ class Relay:
             connection.channel.peer_adjusted(count)
             if not was:
                 connection.window_opened()
+            self.parking.landed()
 
     def _eof(self, body: memoryview) -> None:
         connection = self._channels.get(Reader(body).u32())
@@ -151,6 +153,7 @@ class Relay:
             self._draining.add(connection)
         else:
             connection.channel.release()
+            self.parking.landed()
 
     def _channel_request(self, body: memoryview) -> None:
         reader = Reader(body)
@@ -185,7 +188,7 @@ class Relay:
         if not self.listening or port != self._listen_port or not peer_packet:
             self.outbound.queue(ssh.open_failure(peer_id, ssh.PROHIBITED, "nothing is forwarded from there"))
             return
-        if len(self._channels) + len(self.openings) >= self._max:
+        if len(self._channels) + len(self._draining) + len(self.openings) >= self._max:
             self._traffic.refused += 1
             self.stir()
             self.outbound.queue(ssh.open_failure(peer_id, ssh.RESOURCE_SHORTAGE, "too many connections"))
@@ -193,7 +196,7 @@ class Relay:
             return
         own_id = self._free_ids.pop() if self._free_ids else self._next_id
         self._next_id = max(self._next_id, own_id + 1)
-        channel = Channel(own_id, peer_id, peer_window, peer_packet, self._budget)
+        channel = Channel(own_id, peer_id, peer_window, peer_packet, self._budget, self.parking.flight)
         self._traffic.total += 1
         self._traffic.open += 1
         self.stir()
@@ -249,6 +252,7 @@ class Relay:
 
     def ended(self, connection: Connection) -> None:
         """A connection's socket is closed; its channel may still wait for the peer's CLOSE."""
+        self.parking.landed()
         if connection in self._draining:
             self._draining.remove(connection)
             connection.channel.release()
