@@ -1,7 +1,8 @@
-"""A session of ours inside the test's process: what the daemon hides can be looked at, and several share a process."""
+"""A session of ours inside the test's process: what the daemon hides can be looked at, and several share it."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,10 +141,8 @@ class Usage:
         """Return every open descriptor with what it leads to."""
         found = {}
         for entry in (self._folder / "fd").iterdir():
-            try:
+            with contextlib.suppress(FileNotFoundError):  # the one that lists them
                 found[entry.name] = str(entry.readlink())
-            except FileNotFoundError:  # the one that lists them
-                continue
         return found
 
     def threads(self) -> int:

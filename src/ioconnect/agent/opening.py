@@ -55,6 +55,8 @@ class Opening:
     def begin(self) -> None:
         """Ask for the target's addresses and try them one after another."""
         self.relay.target.get(self._resolved)
+        if not self.over:
+            self.relay.loop.next_timer = min(self.relay.loop.next_timer, self.deadline)
 
     def _resolved(self, addresses: list[Address]) -> None:
         if self.over:
@@ -86,7 +88,6 @@ class Opening:
             if code in (errno.EALREADY, errno.EINPROGRESS):
                 self._fd = sock.fileno()
                 self.relay.loop.watch(self._fd, WRITE, self._ready)
-                self.relay.loop.next_timer = min(self.relay.loop.next_timer, self.deadline)
                 return
             self._failed(code)
         self._fail()

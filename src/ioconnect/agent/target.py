@@ -74,9 +74,11 @@ class TargetAddresses:
 
     def _resolved(self, found: list[Address]) -> None:
         self._asking = False
-        best = self._addresses[0] if self._addresses else None
-        self._addresses = sorted(found, key=lambda known: known != best)
-        self._resolved_at = time.monotonic()
+        now = time.monotonic()
+        if found or now - self._resolved_at >= USABLE:  # a resolver in trouble takes no address away that works
+            best = self._addresses[0] if self._addresses else None
+            self._addresses = sorted(found, key=lambda known: known != best)
+            self._resolved_at = now
         waiting, self._waiting = self._waiting, []
         for answer in waiting:
             answer(self._addresses)
