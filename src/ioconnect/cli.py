@@ -164,20 +164,29 @@ def down(call: Call) -> None:
 
 
 @cli.command(
-    examples=["ioconnect status", "ioconnect status --json | jq '.tunnels[].state'", "ioconnect status --check"]
+    examples=[
+        "ioconnect status --watch",
+        "ioconnect status --json | jq '.tunnels[].state'",
+        "ioconnect status --check",
+    ]
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, schema 1.")
+@click.option("--watch", is_flag=True, help="Go on showing it, until q or Ctrl-C.")
 @click.option("--check", is_flag=True, help="No output, only the exit code.")
 @click.pass_obj
-def status(call: Call, *, as_json: bool, check: bool) -> ExitCode:
+def status(call: Call, *, as_json: bool, watch: bool, check: bool) -> ExitCode:
     """Show what every tunnel does now, and why.
 
     Leaves with 0 if all are connected, 75 if the agent runs but one is not, 69 if no agent runs.
     """
     from ioconnect.reporting import Form, report  # noqa: PLC0415
 
-    if as_json and check:
-        raise click.UsageError("--json and --check exclude each other")
+    if as_json + watch + check > 1:
+        raise click.UsageError("--json, --watch and --check exclude each other")
+    if watch:
+        from ioconnect.watch import watch as go_on  # noqa: PLC0415
+
+        return go_on(call)
     return report(call, Form.JSON if as_json else Form.NOTHING if check else Form.TABLE)
 
 

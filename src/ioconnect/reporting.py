@@ -34,10 +34,10 @@ def report(call: Call, form: Form) -> ExitCode:
     """Show what the agent does now and return the verdict on it. Raises StatusDamaged, SystemRefused."""
     if form is Form.NOTHING:
         try:
-            return status.overall(_observed(call, (), say=False))
+            return status.overall(observed(call, (), say=False))
         except Fault as fault:
             return fault.exit_code  # not a word was asked for
-    snapshot = _observed(call, _configured(call), say=True)
+    snapshot = observed(call, configured(call), say=True)
     if form is Form.JSON:
         answer(json.dumps(status.to_json(snapshot), indent=2))
     else:
@@ -45,9 +45,9 @@ def report(call: Call, form: Form) -> ExitCode:
     return status.overall(snapshot)
 
 
-def _observed(call: Call, configured: tuple[Tunnel, ...], *, say: bool) -> Snapshot:
+def observed(call: Call, tunnels: tuple[Tunnel, ...], *, say: bool) -> Snapshot:
     """Return what the agent does; the machine's own where that is what is meant, and whose it is said."""
-    snapshot = observe(call.paths, configured)
+    snapshot = observe(call.paths, tunnels)
     if snapshot.running or not SITE_STATUS.exists():
         return snapshot
     from ioconnect.installers.supervision import machines_agent  # noqa: PLC0415  asks systemd
@@ -60,7 +60,7 @@ def _observed(call: Call, configured: tuple[Tunnel, ...], *, say: bool) -> Snaps
     return other.snapshot
 
 
-def _configured(call: Call) -> tuple[Tunnel, ...]:
+def configured(call: Call) -> tuple[Tunnel, ...]:
     """Return the configured tunnels; none, with a warning, while the configuration has a fault."""
     try:
         return call.config.tunnels

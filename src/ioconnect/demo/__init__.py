@@ -1,7 +1,7 @@
 """`demo`: a tunnel's whole life on this machine, with nothing set up.
 
-`story` is what is shown, `stage` what it is played on, `database` the service at its far end, `interruptions` what
-keeps Ctrl-C from leaving anything behind. Importing this loads paramiko.
+`story` is what is shown, `stage` what it is played on, `database` the service at its far end. Importing this loads
+paramiko.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ioconnect.config import HostPort
-    from ioconnect.demo.interruptions import Interruptions
+    from ioconnect.interruptions import Interruptions
 
 COMMAND_WITHIN = 30.0  # seconds, for any one command
 ANSWER_WITHIN = 10.0  # seconds, for the registration API

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ioconnect.demo import database
-from ioconnect.demo.interruptions import Interruptions
+from ioconnect.interruptions import Interruptions
 from ioconnect.demo.stage import DemoFailed, Stage, stage
 from ioconnect.errors import ExitCode
 
