@@ -206,7 +206,6 @@ def test_a_change_of_route_or_address_is_a_probe_at_once(make_jumphost: MakeJump
         before = jumphost.sshd.log_text().count("keepalive@openssh.com")
         host.ip(*change)
         changed = time.monotonic()
-        print("CHANGED", time.time())
         processes.wait_until(
             lambda before=before: jumphost.sshd.log_text().count("keepalive@openssh.com") > before, deadline=5
         )
@@ -217,9 +216,7 @@ def test_a_change_of_route_or_address_is_a_probe_at_once(make_jumphost: MakeJump
     assert answered > 0
 
 
-def test_a_hot_standby_takes_over_when_the_first_loses_its_power(
-    make_jumphost: MakeJumphost, figure: Figure
-) -> None:
+def test_a_hot_standby_takes_over_when_the_first_loses_its_power(make_jumphost: MakeJumphost, figure: Figure) -> None:
     """Two agents for one tunnel on two machines; sshd set to notice the dead one after two seconds."""
     jumphost = make_jumphost("ClientAliveInterval 1", "ClientAliveCountMax 2")
     first, _ = jumphost.connected()

@@ -1,7 +1,7 @@
 """Hosts that are network namespaces, joined by cables that can be pulled: real links, routes and addresses.
 
-Needs root and iproute2 (the NAT also nftables); skips without. Processes are started in a namespace by `ip netns exec`,
-sockets of this process are made in one by `entered`: a socket stays where it was made.
+Needs root and iproute2 (the NAT also nftables); skips without. Processes are started in a namespace by
+`ip netns exec`, sockets of this process are made in one by `entered`: a socket stays where it was made.
 """
 
 from __future__ import annotations
@@ -71,10 +71,9 @@ class Host:
 
     def echoes(self, port: int) -> bool:
         """Say whether a forward at this port of its loopback leads to a `Database` that echoes."""
-        with self.entered(), contextlib.suppress(OSError):
-            with socket.create_connection(("127.0.0.1", port), timeout=ANSWER) as connection:
-                connection.sendall(b"E" + bytes(8) + b"!")
-                return connection.recv(1) == b"!"
+        with self.entered(), contextlib.suppress(OSError), _connected(port) as connection:
+            connection.sendall(b"E" + bytes(8) + b"!")
+            return connection.recv(1) == b"!"
         return False
 
     def wait_for_echo(self, port: int, *, since: float, deadline: float) -> float:
@@ -84,6 +83,10 @@ class Host:
                 pytest.fail(f"the forward was not back within {deadline:g} s")
             time.sleep(POLL)
         return time.monotonic() - since
+
+
+def _connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=ANSWER)
 
 
 class Cable:
@@ -114,7 +117,7 @@ class Cable:
 
 
 class Nat:
-    """Makes a host a router that masquerades what comes through it, as a home router or a cloud's NAT gateway does."""
+    """Makes a host a router that masquerades what goes out, as a home's router or a cloud's NAT gateway does."""
 
     def __init__(self, router: Host, *, outside: str) -> None:
         self.program = processes.need_program("nft", package="nftables")

@@ -21,8 +21,8 @@ def longest(disposition: Disposition, count: int, age: float = 0.0) -> float:
 
 
 def test_network_retries_double_to_five_seconds_then_after_five_minutes_to_fifteen() -> None:
-    assert [longest(Disposition.RETRY, n) for n in (1, 2, 3, 4, 9)] == pytest.approx([1, 2, 4, 5, 5])
-    assert longest(Disposition.RETRY, 50, PATIENT_AFTER - 1) == pytest.approx(5)
+    assert [longest(Disposition.RETRY, n) for n in (1, 2, 3, 4, 9)] == pytest.approx([1, 2, 4, 4.5, 4.5])
+    assert longest(Disposition.RETRY, 50, PATIENT_AFTER - 1) == pytest.approx(4.5)
     assert longest(Disposition.RETRY, 50, PATIENT_AFTER) == pytest.approx(15)
 
 

@@ -270,7 +270,7 @@ def test_waits_grow_and_are_forgotten_only_by_a_tunnel_that_stays_up() -> None:
     early = go(brief, lost(ConnectionLost("reset", hint="")), now=NOW + STABLE_AFTER - 1, roll=0.9)
     late = go(brief, lost(ConnectionLost("reset", hint="")), now=NOW + STABLE_AFTER, roll=0.9)
 
-    assert waited(early, NOW + STABLE_AFTER - 1) == pytest.approx(4.5)
+    assert waited(early, NOW + STABLE_AFTER - 1) == pytest.approx(4.05)
     assert waited(late, NOW + STABLE_AFTER) == pytest.approx(0.9)
 
 
@@ -285,7 +285,7 @@ def test_retries_slow_down_after_five_minutes_of_one_outage() -> None:
     state = go(STATES[Phase.CONNECTED], lost(), roll=0.9)
     for _ in range(8):
         state = go(state, DeadlinePassed(), lost(), now=NOW + 200, roll=0.9)
-    assert waited(state, NOW + 200) == pytest.approx(4.5)
+    assert waited(state, NOW + 200) == pytest.approx(4.05)
 
     state = go(state, DeadlinePassed(), lost(), now=NOW + 301, roll=0.9)
     assert waited(state, NOW + 301) == pytest.approx(13.5)

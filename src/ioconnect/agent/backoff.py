@@ -28,7 +28,7 @@ def delay(disposition: Disposition, failures: int, outage_age: float, roll: floa
     """
     doublings = min(failures - 1, 10)
     if disposition is Disposition.RETRY:
-        cap = 5.0 if outage_age < PATIENT_AFTER else 15.0
+        cap = 4.5 if outage_age < PATIENT_AFTER else 15.0  # 5 s from try to try: half a second is for the try
         return roll * min(cap, 2.0**doublings)  # full jitter
     if disposition is Disposition.CROWDED:
         return 5.0 + 15.0 * roll
