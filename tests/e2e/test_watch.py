@@ -101,11 +101,10 @@ def test_in_a_pipe_every_change_is_a_line(customer: Watched, agent: contextlib.E
     assert code == 69
 
 
+@pytest.mark.usefixtures("agent")
 @pytest.mark.parametrize("key", ["q", CTRL_C])
 @pytest.mark.parametrize(("tunnel", "code"), [(ORDERS, 0), (LOST, 75)])
-def test_leaves_with_the_verdict(
-    customer: Watched, agent: contextlib.ExitStack, key: str, tunnel: TunnelStatus, code: int
-) -> None:  # noqa: ARG001, E501  the agent is what is watched
+def test_leaves_with_the_verdict(customer: Watched, key: str, tunnel: TunnelStatus, code: int) -> None:
     customer.publish(tunnel)
     with Terminal([*customer.command, "status", "--watch"], env=customer.environment) as person:
         person.expect("q leaves")
@@ -115,7 +114,8 @@ def test_leaves_with_the_verdict(
     assert left == code, person.text
 
 
-def test_on_a_terminal_it_is_drawn_anew(customer: Watched, agent: contextlib.ExitStack) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("agent")
+def test_on_a_terminal_it_is_drawn_anew(customer: Watched) -> None:
     """In colour, with how much goes through; the terminal is as it was afterwards."""
     with Terminal([*customer.command, "status", "--watch"], env=customer.environment) as person:
         person.expect("connected")
@@ -133,7 +133,8 @@ def test_on_a_terminal_it_is_drawn_anew(customer: Watched, agent: contextlib.Exi
     assert "\x1b[2J" not in person.seen
 
 
-def test_keys_are_not_shown_and_then_they_are_again(customer: Watched, agent: contextlib.ExitStack) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("agent")
+def test_keys_are_not_shown_and_then_they_are_again(customer: Watched) -> None:
     """A shell that is left on a terminal without echo looks broken."""
     shell = ["/bin/sh", "-c", '"$@"; stty -a', "sh", *customer.command, "status", "--watch"]
     with Terminal(shell, env=customer.environment) as person:
