@@ -1,4 +1,4 @@
-"""Databases that no package here holds, as far as their documented handshakes: SQL Server, Oracle, MongoDB.
+"""Databases as far as their documented handshakes: SQL Server, Oracle, MongoDB (no package here holds them), MySQL.
 
 Each is a script for `tests.rigs.proxies.Scripted`, written from the documents, not from the code under test.
 """
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     import socket
 
     from tests.rigs.proxies import Script
+
+
+def mysql(version: str, *, tls: bool = True) -> Script:
+    """MySQL or MariaDB: greets (protocol::HandshakeV10) and waits."""
+    capabilities = 0xF7FF if not tls else 0xFFFF
+    body = b"\x0a" + version.encode() + b"\0" + struct.pack("<I8sxH", 7, b"challeng", capabilities)
+    body += b"\xff\x02\0\xff\xdf\x15" + bytes(10) + b"twelve bytes\0" + b"caching_sha2_password\0"
+    return says(len(body).to_bytes(3, "little") + b"\0" + body)
 
 
 def sql_server(version: tuple[int, int, int] = (15, 0, 4236), *, encryption: int = 0x00) -> Script:
@@ -39,9 +47,10 @@ def _tns(kind: int, body: bytes) -> bytes:
 
 def _tns_request(connection: socket.socket) -> bytes:
     length, _, kind, _, _ = struct.unpack(">HHBBH", read_exactly(connection, 8))
+    if kind != 1 or length < 58:
+        return b""
     body = read_exactly(connection, length - 8)
     question_length, question_at = struct.unpack_from(">HH", body, 16)
-    assert kind == 1
     return body[question_at - 8 :][:question_length]
 
 

@@ -32,6 +32,6 @@ def summary(outcome: Pass) -> str:
     """Return the last line."""
     failures = [check.id.value for check in outcome.checks if check.verdict is Verdict.FAIL]
     if failures:
-        return f"Failed: {', '.join(failures)}.."
+        return f"Failed: {', '.join(failures)}."
     warned = [check.id.value for check in outcome.checks if check.verdict is Verdict.WARN]
     return f"All works; look at: {', '.join(warned)}." if warned else "All well."
