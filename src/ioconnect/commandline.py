@@ -70,13 +70,13 @@ class Subcommand(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.params += _global_options()
-        self._examples = examples
+        self.examples = examples
 
     def format_epilog(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the examples, line by line as they are: they are to be copied."""
-        if self._examples:
+        if self.examples:
             with formatter.section("Examples"):
-                for example in self._examples:
+                for example in self.examples:
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 

@@ -1,0 +1,1 @@
+"""What makes the generated files of this project; not part of the package."""
