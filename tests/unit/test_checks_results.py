@@ -1,0 +1,176 @@
+"""What a pass comes to: which checks are left out, the exit code, the JSON; and what an agent's state stands for."""
+
+from __future__ import annotations
+
+import pytest
+
+from ioconnect.checks.agentstate import has_it, is_settled, outcomes
+from ioconnect.checks.command import summary
+from ioconnect.checks.results import (
+    NEEDS,
+    Check,
+    CheckId,
+    Finding,
+    Pass,
+    Verdict,
+    failed,
+    found,
+    obstacle,
+    skipped,
+    to_json,
+)
+from ioconnect.checks.show import Line, plain
+from ioconnect.errors import GUIDE, ExitCode, Reason, ReasonCode
+from ioconnect.status import State, TunnelStatus
+
+BROKEN = Reason(ReasonCode.TARGET_UNREACHABLE, "nothing listens", "Start it.")
+
+
+def climbed(*failing: CheckId) -> list[Check]:
+    """Return a pass in which these fail, as the ladder makes it."""
+    checks: list[Check] = []
+    for name in CheckId:
+        blocked = obstacle(name, checks)
+        if blocked is not None:
+            checks.append(skipped(name, blocked))
+        elif name in failing:
+            checks.append(failed(name, BROKEN, 1.0))
+        else:
+            checks.append(found(name, Finding("fine"), 1.0))
+    return checks
+
+
+@pytest.mark.parametrize(
+    ("failing", "left_out"),
+    [
+        (CheckId.CONFIG, set(CheckId) - {CheckId.CONFIG}),
+        (CheckId.IDENTITY, {CheckId.AUTH, CheckId.FORWARD}),
+        (CheckId.TARGET, set()),
+        (CheckId.DNS, {CheckId.TCP, CheckId.HOST_KEY, CheckId.AUTH, CheckId.FORWARD}),
+        (CheckId.TCP, {CheckId.HOST_KEY, CheckId.AUTH, CheckId.FORWARD}),
+        (CheckId.HOST_KEY, {CheckId.AUTH, CheckId.FORWARD}),
+        (CheckId.AUTH, {CheckId.FORWARD}),
+        (CheckId.FORWARD, set()),
+    ],
+)
+def test_a_failed_check_skips_only_what_hangs_on_it(failing: CheckId, left_out: set[CheckId]) -> None:
+    checks = climbed(failing)
+
+    assert {check.id for check in checks if check.verdict is Verdict.SKIP} == left_out
+    assert [check.id for check in checks if check.verdict is Verdict.FAIL] == [failing]
+
+
+def test_every_check_comes_after_what_it_needs() -> None:
+    order = list(CheckId)
+
+    assert list(NEEDS) == order
+    assert all(order.index(needed) < order.index(name) for name, all_needed in NEEDS.items() for needed in all_needed)
+
+
+def test_the_exit_code_is_the_first_failures() -> None:
+    refused = failed(CheckId.AUTH, Reason(ReasonCode.AUTH_REFUSED, "no", "ask"), 1.0)
+    down = failed(CheckId.TARGET, BROKEN, 1.0)
+
+    assert Pass((down, refused)).exit_code is ExitCode.UNAVAILABLE
+    assert Pass((refused, down)).exit_code is ExitCode.NO_PERMISSION
+    assert Pass(tuple(climbed())).ok
+
+
+def test_a_warning_is_no_failure() -> None:
+    outcome = Pass((found(CheckId.TARGET, Finding("no TLS", "Turn it on.", warning=True), 1.0),))
+
+    assert outcome.ok
+    assert summary(outcome) == "All works; look at: target."
+
+
+def test_the_json_of_a_failure_and_of_the_rest() -> None:
+    shown = to_json(climbed(CheckId.FORWARD), ok=False)
+
+    assert shown["schema"] == 1
+    assert [check["id"] for check in shown["checks"]] == [
+        *("config", "identity", "target", "dns", "tcp", "host_key", "auth", "forward")
+    ]
+    assert shown["checks"][0] == {
+        "id": "config",
+        "status": "pass",
+        "detail": "fine",
+        "reason": None,
+        "hint": None,
+        "ms": 1.0,
+    }
+    assert shown["checks"][-1] == {
+        "id": "forward",
+        "status": "fail",
+        "detail": "nothing listens",
+        "reason": "target_unreachable",
+        "hint": "Start it.",
+        "ms": 1.0,
+    }
+
+
+def test_a_line_is_escaped_and_ends_with_the_guides_anchor() -> None:
+    check = failed(CheckId.TCP, Reason(ReasonCode.UNREACHABLE, "first\nsecond \x1b[2J", "Do \x07 it."), 250.0)
+
+    assert plain(Line.of(check)).splitlines() == [
+        f"fail  {'tcp':15} first",
+        rf"{'':22}second \x1b[2J (unreachable), 0.2 s",
+        rf"{'':22}hint: Do \x07 it. More: {GUIDE}#unreachable",
+    ]
+
+
+# --- an agent's state
+
+
+def tunnel(state: State, code: ReasonCode | None = None, *, host_key: str | None = None) -> TunnelStatus:
+    reason = None if code is None else Reason(code, "so it is", "Do this.")
+    return TunnelStatus(
+        "orders", state, "2026-11-22T10:00:00Z", reason, "jump:50683", 58115, "db:1", host_key=host_key
+    )
+
+
+def test_a_connected_agent_answers_everything_from_the_name_on() -> None:
+    answers = outcomes(tunnel(State.CONNECTED, host_key="SHA256:abc"), 4711)
+
+    assert list(answers) == list(CheckId)[3:]
+    assert all(isinstance(answer, Finding) and not answer.warning for answer in answers.values())
+    assert answers[CheckId.FORWARD] == Finding(
+        "Tunnel is open: the running agent (pid 4711) holds port 58115 on jump"
+    )
+
+
+@pytest.mark.parametrize("code", ReasonCode)
+@pytest.mark.parametrize("state", [State.BACKOFF, State.HELD, State.STANDBY])
+def test_an_agent_that_is_not_connected_fails_one_check_of_the_signed_way(state: State, code: ReasonCode) -> None:
+    """With its own reason; the name and the way to the jumphost are tried anew, which disturbs nobody."""
+    answers = outcomes(tunnel(state, code), None)
+
+    failing = [name for name, answer in answers.items() if isinstance(answer, Reason)]
+    assert len(failing) == 1
+    assert list(answers) == list(CheckId)[5 : list(CheckId).index(failing[0]) + 1]
+    told = answers[failing[0]]
+    assert told == Reason(code, "the running agent says: so it is", "Do this.")
+
+
+@pytest.mark.parametrize(
+    ("code", "place"),
+    [
+        (ReasonCode.HOST_KEY_CHANGED, CheckId.HOST_KEY),
+        (ReasonCode.BANNER_TIMEOUT, CheckId.HOST_KEY),
+        (ReasonCode.AUTH_REFUSED, CheckId.AUTH),
+        (ReasonCode.PORT_BUSY, CheckId.FORWARD),
+        (ReasonCode.FORWARD_NOT_PERMITTED, CheckId.FORWARD),
+    ],
+)
+def test_the_place_of_an_agents_reason(code: ReasonCode, place: CheckId) -> None:
+    assert isinstance(outcomes(tunnel(State.HELD, code), 1)[place], Reason)
+
+
+def test_an_agent_in_the_middle_of_its_first_attempt_is_a_warning() -> None:
+    answers = outcomes(tunnel(State.CONNECTING), 1)
+
+    assert all(isinstance(answer, Finding) and answer.warning for answer in answers.values())
+    assert not is_settled(tunnel(State.CONNECTING))
+
+
+def test_a_stopped_tunnel_is_for_us_to_try() -> None:
+    assert [state for state in State if not has_it(tunnel(state))] == [State.STOPPED]
