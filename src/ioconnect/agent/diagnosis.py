@@ -70,16 +70,14 @@ def diagnose(evidence: Evidence, error: BaseException | str | None) -> Fault:
     turned_away = _turned_away(evidence)
     if turned_away is not None:
         return turned_away
-    jumphost, doing = evidence.jumphost, _DOING[evidence.phase]
+    jumphost, doing = evidence.jumphost, _doing(evidence)
     if evidence.disconnect_text:
         text = evidence.disconnect_text
         if evidence.phase is Phase.SIGNING_IN and "authentication" in text.lower():
             return auth_refused(evidence.jumphost, evidence.user, f"it said: {text}")
         return _lost(f"{jumphost} ended the connection {doing}: {text}")
     if error is None or isinstance(error, EOFError):
-        message = f"{jumphost} closed the connection {doing if evidence.greeted else 'before it introduced itself'}"
-        if evidence.said_before_banner and not evidence.greeted:
-            message += f' after saying "{evidence.said_before_banner[-1]}"'
+        message = f"{jumphost} closed the connection {doing}"
     elif isinstance(error, OSError):
         message = f"the connection to {jumphost} broke {doing}: {error.strerror or error}"
     elif isinstance(error, ProtocolViolation):
@@ -92,11 +90,19 @@ def diagnose(evidence: Evidence, error: BaseException | str | None) -> Fault:
     return lost
 
 
+def _doing(evidence: Evidence) -> str:
+    if evidence.greeted:
+        return _DOING[evidence.phase]
+    said = next(filter(None, evidence.said_before_banner), "")  # a web server's status line, its last one is empty
+    return "before it introduced itself" + (f', after saying "{said}"' if said else "")
+
+
 def too_late(evidence: Evidence, seconds: float) -> Fault:
     """Name the fault of a session that was not signed in within `seconds`."""
     jumphost = evidence.jumphost
     if evidence.greeted:
-        return _lost(f"{jumphost} did not finish {_DOING[evidence.phase]} within {seconds:.0f} s")
+        step = _DOING[evidence.phase].removeprefix("during ")
+        return _lost(f"{jumphost} did not finish {step} within {seconds:.0f} s")
     return BannerTimeout(
         f"{jumphost} takes connections but no SSH server introduced itself within {seconds:.0f} s",
         hint=(

@@ -132,7 +132,8 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
         try:
             super().run()
         finally:
-            error, self.saved_exception = self.saved_exception, None
+            error: BaseException | None = self.saved_exception
+            self.saved_exception = None
             self.wire.release()
             try:
                 self._ended(error)
