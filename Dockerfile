@@ -3,6 +3,7 @@ FROM python:3.13-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
+COPY man ./man
 RUN python -m venv /opt/ioconnect && /opt/ioconnect/bin/pip install --no-cache-dir .
 
 FROM python:3.13-slim
