@@ -118,7 +118,10 @@ class SignalInbox:
 
     @contextlib.contextmanager
     def receiving_signals(self) -> Iterator[None]:
-        """Turn TERM and INT into Stop, HUP into Reload, USR1 into Reconnect; only in the main thread."""
+        """Turn TERM and INT into Stop, HUP into Reload, USR1 into Reconnect; only in the main thread.
+
+        Afterwards they are ignored: the process is on its way out, and a second TERM must not change its code.
+        """
         letters: dict[int, Letter] = {
             signal.SIGTERM: Stop(ExitCode.OK),
             signal.SIGINT: Stop(ExitCode.INTERRUPTED),
@@ -126,10 +129,11 @@ class SignalInbox:
             signal.SIGUSR1: Reconnect(),
         }
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        before = {number: signal.signal(number, lambda got, _frame: self.put(letters[got])) for number in SIGNALS}
+        for number in SIGNALS:
+            signal.signal(number, lambda got, _frame: self.put(letters[got]))
         try:
             yield
         finally:
-            for number, what in before.items():
-                signal.signal(number, what)
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
