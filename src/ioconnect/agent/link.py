@@ -99,6 +99,7 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
     _kex_info: ClassVar[dict[str, Any]] = {**Transport._kex_info, "curve25519-sha256": KexCurve25519}  # noqa: SLF001
     _preferred_kex = tuple(filter(_kex_info.__contains__, KEX))
     _preferred_macs = MACS
+    saved_exception: BaseException | None
 
     def __init__(
         self,
@@ -132,8 +133,7 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
         try:
             super().run()
         finally:
-            error: BaseException | None = self.saved_exception
-            self.saved_exception = None
+            error, self.saved_exception = self.saved_exception, None
             self.wire.release()
             try:
                 self._ended(error)
