@@ -135,6 +135,21 @@ def test_a_broken_configuration_fails_at_once_and_is_not_tried_again(service: Ma
     assert "tunnels.orders.endpoint" in service.box.journal()
 
 
+def test_it_outlives_an_update_of_the_interpreter(service: Machine) -> None:
+    """The virtual environment's link points elsewhere then; nothing is installed again."""
+    box, link, newer = service.box, f"{HOME}/bin/python", "/opt/newer/python3"
+    before = box.run("readlink", link).strip()
+    box.run("mkdir", "-p", "/opt/newer")
+    box.run("cp", "--dereference", link, newer)
+    box.run("ln", "-sfn", newer, link)
+    try:
+        box.run("systemctl", "restart", UNIT)
+        service.root.wait_connected()
+        assert box.run("readlink", f"/proc/{service.agent_pid()}/exe").strip() == newer
+    finally:
+        box.run("ln", "-sfn", before, link)
+
+
 def test_reload_keeps_the_agent_and_its_tunnels(service: Machine) -> None:
     before = service.agent_pid()
     config = service.box.path(CONFIG)
@@ -252,6 +267,7 @@ def test_an_ordinary_user_sees_the_machines_agent_and_whose_it_is(service: Machi
     assert f"the machine's agent (pid {service.agent_pid()}, account ioconnect" in table.stderr
     assert "sudo systemctl stop ioconnect.service" in down.stderr
     assert alice.try_ioconnect("status", "--check").returncode == 0
+    assert "journalctl -u ioconnect" in alice.try_ioconnect("logs").stderr
 
 
 def test_an_ordinary_user_without_it_is_told_that_no_agent_runs(machine: Machine) -> None:

@@ -30,6 +30,7 @@ SINCE = {
     "ProtectHostname": 242,
     "RestrictSUIDSGID": 242,
     "SystemCallFilter": 239,
+    "PrivateMounts": 239,
     "LockPersonality": 235,
     "StateDirectory": 235,
 }

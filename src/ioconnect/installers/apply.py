@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -54,13 +55,14 @@ def run(
         done = subprocess.run(  # noqa: S603  the commands are ours, no shell reads them
             list(argv), input=stdin, capture_output=True, timeout=deadline, env=environment, check=False
         )
-    except FileNotFoundError as error:
+    except OSError as error:
+        # A folder of the PATH that one may not look into makes "not found" a refused permission.
+        if shutil.which(argv[0]) is not None:
+            raise SystemRefused(f"cannot run {argv[0]}: {error.strerror}", hint="Check its permissions.") from error
         raise SystemRefused(
             f"there is no {argv[0]} on this machine",
             hint="Choose another --kind, or see docs/services.md for machines without systemd, cron and launchd.",
         ) from error
-    except OSError as error:
-        raise SystemRefused(f"cannot run {argv[0]}: {error.strerror}", hint="Check its permissions.") from error
     except subprocess.TimeoutExpired as error:
         raise SystemRefused(
             f"`{' '.join(argv)}` was not done after {deadline:g} s", hint="Run it by hand to see what it waits for."

@@ -44,7 +44,7 @@ def describe(kind: Kind, *, run_as: str | None, encrypted: bool, config: Path | 
     paths = _paths(kind, config, print_only=print_only)
     settings = _settings(paths, print_only=print_only)
     reader = None if kind is Kind.SYSTEMD and run_as is None else machine.account(run_as if not print_only else None)
-    service = _service(kind, paths, settings, run_as=run_as, encrypted=encrypted)
+    service = _service(kind, paths, settings, run_as=run_as, encrypted=encrypted, home=_home(reader))
     words = [*service.command, *(value for _, value in service.environment), str(service.log)]
     placement.check_words([*words, *(str(path) for _, path in service.credentials)])
     described = Described(
@@ -88,7 +88,9 @@ def _settings(paths: Paths, *, print_only: bool) -> Config:
         return configuration.Config()
 
 
-def _service(kind: Kind, paths: Paths, settings: Config, *, run_as: str | None, encrypted: bool) -> Service:
+def _service(
+    kind: Kind, paths: Paths, settings: Config, *, run_as: str | None, encrypted: bool, home: Path
+) -> Service:
     program = machine.program()
     version = machine.systemd_version() if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else None
     needed = [*machine.program_files(program), paths.config]
@@ -97,7 +99,7 @@ def _service(kind: Kind, paths: Paths, settings: Config, *, run_as: str | None, 
     return Service(
         program=program,
         config=paths.config,
-        home=machine.account(run_as).home if run_as else Path.home(),
+        home=home,
         log=paths.log,
         environment=() if kind is Kind.SYSTEMD else _environment(run_as),
         credentials=tuple(_identities(settings, paths)) if hands_over else (),
@@ -106,6 +108,10 @@ def _service(kind: Kind, paths: Paths, settings: Config, *, run_as: str | None, 
         sees_home=kind is Kind.SYSTEMD and run_as is not None and bool(placement.in_homes(needed)),
         systemd_version=version,
     )
+
+
+def _home(reader: Account | None) -> Path:
+    return Path.home() if reader is None or reader.uid == os.geteuid() else reader.home
 
 
 def _environment(run_as: str | None) -> tuple[tuple[str, str], ...]:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import difflib
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect import paths as places
 from ioconnect.errors import CannotCreate, SystemRefused, UsageFault
+from ioconnect.escape import escaped
 from ioconnect.installers import apply, crontab, crontable, launchd, machine, systemd
 from ioconnect.installers.described import describe
 from ioconnect.installers.readable import make_readable
-from ioconnect.installers.service import LABEL, MARK, Installation, Kind, Service
+from ioconnect.installers.service import LABEL, MARK, UNITS, Installation, Kind, Service
 from ioconnect.observe import observe
 from ioconnect.status import StatusDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-UNITS = Path("/etc/systemd/system")
+    Consent = Callable[[bytes | None, bytes, str], None]  # what is there, what is to be, and its name
+
 USER_UNITS = Path(".config/systemd/user")
 
 
@@ -68,18 +71,18 @@ def install(
     if print_only:
         return Outcome(kind, changed=False, text=_text(kind, service), messages=described.notes)
     consent = _consent(force=force, confirm=confirm)
-    if kind is Kind.CRON:
-        changed = _install_crontab(service, consent, start=start)
-        return Outcome(kind, changed, messages=(*_said(None, kind, changed=changed, start=start), *described.notes))
-    installation = _installation(kind, service)
-    for file in installation.files:
-        consent(apply.current(file), file.content, str(file.path))
-    if start and not any(apply.current(file) for file in installation.files):
-        _refuse_second_agent(described.paths)
-    with make_readable(described.to_be_readable, described.reader) as made:
-        changed = apply.put(installation, start=start, account=service.run_as)
-    messages = (*_said(installation, kind, changed=changed, start=start), *made, *described.notes)
-    return Outcome(kind, changed, messages=messages)
+    installation = None if kind is Kind.CRON else _installation(kind, service)
+    if installation is None:
+        consent(crontab.block_in(crontable.read(run_as)), crontab.block(service), "the crontab")
+    else:
+        _prepare(installation, consent, described.paths if start else None)
+    with make_readable(described.to_be_readable, described.reader) as opened:
+        if installation is None:
+            changed = _install_crontab(service, start=start)
+        else:
+            changed = apply.put(installation, start=start, account=service.run_as)
+    said = _said(installation, kind, changed=changed, start=start)
+    return Outcome(kind, changed, messages=(*said, *opened, *described.notes))
 
 
 def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Outcome:
@@ -139,32 +142,38 @@ def _text(kind: Kind, service: Service) -> str:
     return launchd.plist(service, kind).decode()
 
 
-def _install_crontab(service: Service, consent: Callable[[bytes | None, bytes, str], None], *, start: bool) -> bool:
+def _prepare(installation: Installation, consent: Consent, starting: places.Paths | None) -> None:
+    """Raise `Differs` for a file that nobody agreed to lose, SystemRefused for an agent that runs already."""
+    there = [apply.current(file) for file in installation.files]
+    for file, content in zip(installation.files, there, strict=True):
+        consent(content, file.content, str(file.path))
+    if starting is not None and not any(there):
+        _refuse_second_agent(starting)
+
+
+def _install_crontab(service: Service, *, start: bool) -> bool:
     new = crontab.block(service)
-    consent(crontab.block_in(crontable.read(service.run_as)), new, "the crontab")
-    before = crontable.read(service.run_as)
+    old = crontab.block_in(crontable.read(service.run_as))
     changed = crontable.edit(lambda table: crontab.with_block(table, new), service.run_as)
     if start:
         try:
             apply.perform(crontab.start(service))
         except BaseException:
-            crontable.edit(
-                lambda table: before if crontab.with_block(before, new) == table else table, service.run_as
-            )
+            undo = crontab.without_block if old is None else partial(crontab.with_block, new=old)
+            crontable.edit(undo, service.run_as)
             raise
     return changed
 
 
-def _consent(*, force: bool, confirm: Callable[[str], bool] | None) -> Callable[[bytes | None, bytes, str], None]:
+def _consent(*, force: bool, confirm: Callable[[str], bool] | None) -> Consent:
     """Return what raises `Differs` unless there is nothing to lose or somebody agreed to lose it."""
 
     def ask(there: bytes | None, new: bytes, name: str) -> None:
         if there is None or there == new or force:
             return
         before, after = (text.decode(errors="backslashreplace").splitlines() for text in (there, new))
-        difference = "\n".join(
-            difflib.unified_diff(before, after, f"{name}, as it is", "as it would be", lineterm="")
-        )
+        lines = difflib.unified_diff(before, after, f"{name}, as it is", "as it would be", lineterm="")
+        difference = "\n".join(escaped(line, limit=2000) for line in lines)
         if confirm is None or not confirm(difference):
             raise Differs(
                 f"{name} holds another ioconnect service already",

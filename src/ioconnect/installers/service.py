@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path  # noqa: TC003  dataclasses resolve it at run time
+from pathlib import Path
 
 UNIT_NAME = "ioconnect.service"
+UNITS = Path("/etc/systemd/system")
 LABEL = "com.ioconnect.agent"  # launchd
 MARK = "Written by `ioconnect install-service`; remove it with `ioconnect uninstall-service`."
 

@@ -19,7 +19,7 @@ from ioconnect.errors import SystemRefused
 from ioconnect.installers import crontab, crontable
 from ioconnect.installers.apply import run
 from ioconnect.installers.launchd import DAEMONS
-from ioconnect.installers.service import LABEL, UNIT_NAME, Kind
+from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +97,12 @@ def machines_agent(paths: Paths, environ: Mapping[str, str]) -> MachinesAgent | 
             supervisor = _by_systemd(UNIT_NAME, Kind.SYSTEMD)
             return MachinesAgent(pid, _account_of(pid), replace(snapshot, running=True), supervisor)
     return None
+
+
+def machines_log() -> str:
+    """Return a sentence about where the machine's service logs, "" if there is none."""
+    there = (UNITS / UNIT_NAME).exists()
+    return " The machine's service logs to the journal: journalctl -u ioconnect" if there else ""
 
 
 def _by_systemd(unit: str, kind: Kind) -> Supervisor:

@@ -39,6 +39,7 @@ _SANDBOX: tuple[tuple[int, str], ...] = (
     (232, "ProtectSystem=strict"),
     (214, "PrivateTmp=yes"),
     (209, "PrivateDevices=yes"),
+    (239, "PrivateMounts=yes"),
     (232, "PrivateUsers=yes"),
     (242, "ProtectHostname=yes"),
     (245, "ProtectClock=yes"),
