@@ -31,6 +31,13 @@ def is_there(path: Path) -> bool:
     return True
 
 
+def absence(path: Path) -> str:
+    """Return what there is to say about a log that is not there."""
+    from ioconnect.installers.supervision import machines_log  # noqa: PLC0415  rarely needed
+
+    return f"There is no log yet at {path}.{machines_log()}"
+
+
 def last_lines(path: Path, count: int) -> list[str]:
     """Return the last `count` lines of the log, also from the file that was rotated away last; none if none is there.
 

@@ -139,6 +139,20 @@ def test_a_crontab_that_may_not_be_read_is_left_alone(foreign: Owner) -> None:
     assert table(foreign) == FOREIGN
 
 
+def test_an_agent_that_cannot_start_leaves_the_crontab_as_it_was(foreign: Owner) -> None:
+    pins = foreign.box.path("/home/alice/.config/ioconnect/known_hosts")
+    pinned = pins.read_bytes()
+    pins.write_bytes(b"")
+    try:
+        done = foreign.try_ioconnect("install-service", "--kind", "cron")
+    finally:
+        pins.write_bytes(pinned)
+
+    assert done.returncode == 71
+    assert "no host key is pinned" in done.stderr
+    assert table(foreign) == FOREIGN
+
+
 def test_a_machine_without_cron_is_told_so(alice: Owner) -> None:
     program, aside = alice.box.path("/usr/bin/crontab"), alice.box.path("/usr/bin/crontab.aside")
     program.rename(aside)
