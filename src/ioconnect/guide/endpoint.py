@@ -121,7 +121,7 @@ def _database(terminal: Terminal) -> HostPort:
         terminal.say("  No database listens on this machine where they usually do.")
         question = f"Database as seen from this machine, like {register.TARGET_EXAMPLE}"
     else:
-        terminal.say("  On this machine there listens:")
+        terminal.say("  Listening on this machine:")
         for number, each in enumerate(found, 1):
             terminal.say(f"    {number}  {each.kind} on {each.target}")
         question = f"Which is it? ({_numbers(len(found))}, or another HOST:PORT)"
