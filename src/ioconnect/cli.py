@@ -71,7 +71,12 @@ def keygen(call: Call, file: Path | None, comment: str | None, *, passphrase: bo
 @click.option("--to", metavar="HOST:PORT", help="The database, as seen from this machine.")
 @click.option("--paste", metavar="TEXT", help="Any ssh or autossh line that the UI shows; - reads it from stdin.")
 @click.option("--api", metavar="URL", help="Hand the key over by HTTP; pins the host keys that come back.")
-@click.option("--token-file", type=FILE, metavar="FILE", help="With --api: holds the bearer token; mode 0600.")
+@click.option(
+    "--token-file",
+    type=FILE,
+    metavar="FILE",
+    help="With --api: holds the token (else IOCONNECT_TOKEN_FILE, or the keyring).",
+)
 @click.option("--ssh-port", type=PORT, metavar="N", help="The jumphost's SSH port (50683).")
 @click.option("--ssh-user", metavar="USER", help="The user on the jumphost (sshtunnel).")
 @click.option("--proxy", metavar="URL", help="http://user@host:3128, socks5://host:1080, or none.")

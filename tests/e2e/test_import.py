@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,12 +16,11 @@ from tests.rigs.terminals import CTRL_D, Terminal
 from ioconnect import config, hostkeys, keyblobs
 from ioconnect.config import HostPort, Tunnel
 from ioconnect.errors import Fault
-from ioconnect.importing import cronlines, finding, plan
+from ioconnect.importing import cronlines, finding, oldprocesses, plan
 from ioconnect.importing.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 JUMPHOST = "virginia-tunnel.flydata.app"
 OPTIONS = '-p 50683 -o "ExitOnForwardFailure yes" -o ServerAliveInterval=10 -o ServerAliveCountMax=1'
@@ -121,16 +121,29 @@ def test_the_old_one_is_disabled_on_demand(old: OldTunnels) -> None:
     assert (copy.read_bytes(), copy.stat().st_mode & 0o777) == (CRONTAB, 0o600)
 
 
-def test_running_it_again_changes_nothing(old: OldTunnels) -> None:
+@pytest.mark.parametrize("more", [(), ("--disable-old",)])
+def test_running_it_again_changes_nothing(old: OldTunnels, more: tuple[str, ...]) -> None:
     old.unit(SERVICE, UNIT)
-    old.run("import", "--yes", "--disable-old")
+    old.run("import", "--yes", *more)
     before = old.snapshot()
 
-    again = old.try_run("import", "--yes", "--disable-old")
+    again = old.try_run("import", "--yes", *more)
 
-    assert (again.returncode, again.stdout) == (0, "integrateio-reverse-tunnel\n")
-    assert "imported already" in again.stderr
+    assert (again.returncode, again.stdout) == (0, "" if more else "tunnel-58115\nintegrateio-reverse-tunnel\n")
+    assert ("imported already" in again.stderr) is not bool(more)
     assert old.snapshot() == before
+
+
+def test_a_unit_that_somebody_gave_up_stays_out(machine: OldTunnels) -> None:
+    """Unless it is named."""
+    machine.unit(SERVICE, UNIT)
+    (machine.root / "state" / "system" / f"{SERVICE}.enabled").unlink()
+
+    done = machine.try_run("import", "--yes")
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"{SERVICE} is neither enabled nor running" in done.stderr
+    assert machine.run("import", str(machine.root / "system" / SERVICE), "--yes") == "integrateio-reverse-tunnel\n"
 
 
 def test_nothing_but_what_is_disabled_is_nothing(old: OldTunnels) -> None:
@@ -445,6 +458,30 @@ def test_no_at_the_first_question_writes_nothing(old: OldTunnels, answer: str) -
 
         assert person.leave()[0] == (130 if answer == CTRL_D else 64)
     assert old.snapshot() == before
+
+
+def test_processes_are_found_by_ps_too(machine: OldTunnels) -> None:
+    """Where there is no /proc; it does not show where a word ends."""
+    pid = machine.start(*WORDS, program="autossh")
+    others = [
+        machine.start(*(word.replace("58115", "5811") for word in WORDS)),
+        machine.start(*(word.replace(JUMPHOST, "elsewhere") for word in WORDS)),
+        machine.start(*WORDS, program="sshd"),
+    ]
+    tunnel = Tunnel("x", HostPort(JUMPHOST.upper(), 58115), HostPort("localhost", 3306))
+
+    for where in (machine.root / "nowhere", Path("/proc")):
+        assert [process.pid for process in oldprocesses.holding(tunnel, where)] == [pid]
+    assert all(map(machine.runs, others))
+
+
+def test_a_unit_with_a_hostile_name_is_shown_harmless(machine: OldTunnels) -> None:
+    machine.unit("a\x1b[2Jb.service", UNIT)
+
+    done = machine.try_run("import", "--yes", "--disable-old")
+
+    assert done.stdout == "a-2Jb\n"
+    assert "\x1b" not in done.stderr
 
 
 PIECES = st.sampled_from(

@@ -88,7 +88,9 @@ def _listed_by_kernel(processes: Path) -> Iterator[tuple[int, list[str]]]:
 def _listed_by_ps() -> Iterator[tuple[int, list[str]]]:
     with contextlib.suppress(SystemRefused):
         for line in (
-            run(("ps", "-A", "-ww", "-o", "pid=,args="), deadline=20).out.decode("utf-8", "replace").splitlines()
+            run(("ps", "-A", "-ww", "-o", "pid=", "-o", "args="), deadline=20)
+            .out.decode("utf-8", "replace")
+            .splitlines()
         ):
             pid, _, command = line.strip().partition(" ")
             with contextlib.suppress(ValueError):  # a quote that is not closed

@@ -60,7 +60,7 @@ def _agreed(question: str, terminal: Terminal, consent: Consent) -> bool:
 
 def _is_harmless(origin: Origin, backups: Path, terminal: Terminal, consent: Consent, faults: list[Fault]) -> bool:
     """Disable it if somebody agrees; say whether it starts nothing any more, as far as that can be known."""
-    offer = disabling.offer(origin)
+    offer = escaped(disabling.offer(origin))
     shown = f"  {escaped(origin.line.strip(), limit=200)}\n" if origin.line else ""
     try:
         if not disabling.starts(origin):
@@ -76,7 +76,7 @@ def _is_harmless(origin: Origin, backups: Path, terminal: Terminal, consent: Con
         faults.append(fault)
         return False
     if undo:
-        terminal.say(f"{offer}: done. To undo it: {undo}")
+        terminal.say(f"{offer}: done. To undo it: {escaped(undo, limit=500)}")
     return True
 
 
@@ -100,7 +100,7 @@ def _warn_of_two(one: Planned, left: Sequence[Origin], where: Places, terminal: 
     running = oldprocesses.holding(one.tunnel, where.processes)
     for origin in one.origins:
         if origin.kind is Kind.TEXT:
-            terminal.say(f"{one.tunnel.name}: {disabling.by_hand(origin)}.")
+            terminal.say(f"{one.tunnel.name}: {escaped(disabling.by_hand(origin))}.")
     if not running and not left:
         return
     why = [f"{_named(running)} still {'holds' if len(running) == 1 else 'hold'} it"] if running else []

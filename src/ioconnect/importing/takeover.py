@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect import config, hostkeys, identity
 from ioconnect.agent import lock
-from ioconnect.errors import Fault, UsageFault
-from ioconnect.importing import finding, inherited, plan, retiring, sheet
+from ioconnect.errors import Fault, SystemRefused, UsageFault
+from ioconnect.escape import escaped
+from ioconnect.importing import disabling, finding, inherited, plan, retiring, sheet
 from ioconnect.importing.origins import Reading
 from ioconnect.register import read_paste
 from ioconnect.terminal import answer, is_colourful
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ioconnect.config import HostPort
     from ioconnect.importing.inherited import HostKeys
+    from ioconnect.importing.origins import Origin
     from ioconnect.importing.places import Places
     from ioconnect.importing.plan import Plan, Planned
     from ioconnect.paths import Paths
@@ -61,7 +63,7 @@ def take_over(
     Raises UsageFault (also if nobody can be asked), ConfigInvalid for conflicts, CannotCreate; nothing is written
     then.
     """
-    reading = _read(wish.files, where, environ)
+    reading = _read(wish.files, where, environ) if wish.files else _alive(finding.everywhere(where), terminal)
     for fault in reading.unread:
         terminal.warn(fault)
     if not reading.found:
@@ -86,9 +88,7 @@ def take_over(
 
 
 def _read(files: Sequence[str], where: Places, environ: Mapping[str, str]) -> Reading:
-    """Read what is named, of which all must make sense, or look everywhere."""
-    if not files:
-        return finding.everywhere(where)
+    """Read what is named, of which all must make sense."""
     reading = Reading()
     for file in files:
         if file == "-":
@@ -103,6 +103,24 @@ def _read(files: Sequence[str], where: Places, environ: Mapping[str, str]) -> Re
     if reading.unread:
         raise reading.unread[0]
     return reading
+
+
+def _alive(reading: Reading, terminal: Terminal) -> Reading:
+    """Leave out the units that start nothing, neither now nor at the next boot: somebody has given them up."""
+    units = (found.origin for found in reading.found if found.origin.kind in disabling.UNITS)
+    dead = [unit for unit in dict.fromkeys(units) if _is_dead(unit)]
+    for origin in dead:
+        terminal.say(
+            f"{escaped(origin.unit)} is neither enabled nor running and stays out; ioconnect import FILE takes it in."
+        )
+    return replace(reading, found=tuple(found for found in reading.found if found.origin not in dead))
+
+
+def _is_dead(unit: Origin) -> bool:
+    try:
+        return not disabling.starts(unit)
+    except SystemRefused:  # not known to be dead
+        return False
 
 
 def _say_nothing_found(reading: Reading, wish: Wish, terminal: Terminal) -> None:
