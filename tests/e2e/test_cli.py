@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMANDS = (
-    *("keygen", "register", "pin", "up", "down", "status", "reload", "reconnect", "logs"),
-    *("install-service", "uninstall-service", "stub", "demo", "completion"),
+    *("setup", "keygen", "register", "pin", "import", "test", "up", "down", "status", "reload", "reconnect", "logs"),
+    *("install-service", "uninstall-service", "doctor", "stub", "demo", "completion"),
 )
 CONFIG = 'schema = 1\n[tunnels.orders]\nendpoint = "127.0.0.1:40000"\ntarget = "localhost:3306"\nssh_port = 1\n'
 
