@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 FOLDER = "ioconnect-doctor"
 LOG_LINES = 5000
 LARGEST = 4 << 20  # bytes of one file that are read
-_TOP = 64 << 10  # bytes of a crash log
+LONGEST = 10_000  # characters of one line; the rest is cut
+_TOP = 64 << 10  # bytes of a crash log or a key
+_END = 2 << 20  # characters of a log
 
 
 def write(path: Path, examination: Examination, paths: Paths, environ: Mapping[str, str]) -> None:
@@ -40,7 +42,7 @@ def write(path: Path, examination: Examination, paths: Paths, environ: Mapping[s
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w:gz") as archive:
         for name, text in _members(examination, paths):
-            content = redact(text, secrets).encode("utf-8", "backslashreplace")
+            content = redact(_with_short_lines(text), secrets).encode("utf-8", "backslashreplace")
             member = tarfile.TarInfo(f"{FOLDER}/{name}")
             member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())
             archive.addfile(member, io.BytesIO(content))
@@ -60,7 +62,7 @@ def _members(examination: Examination, paths: Paths) -> Iterator[tuple[str, str]
     yield "doctor.json", json.dumps(examination.to_json(), indent=2) + "\n"
     yield "versions.json", json.dumps(version_table(), indent=2) + "\n"
     yield "config.toml", _text(paths.config)
-    yield "status.json", _text(paths.status)
+    yield "status.json", _indented(_text(paths.status))
     yield "pins.txt", _pins(paths)
     yield "log/ioconnect.log", _log(paths.log)
     yield "log/crash.log", _text(paths.log.with_name("crash.log"))[-_TOP:]
@@ -73,9 +75,20 @@ def _text(path: Path) -> str:
         return f"# {path}: {error.strerror}\n"
 
 
+def _with_short_lines(text: str) -> str:
+    return "\n".join(line if len(line) <= LONGEST else f"{line[:LONGEST]} (cut)" for line in text.split("\n"))
+
+
+def _indented(text: str) -> str:
+    """Return JSON on many lines; what is none, as it is."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
+    return text
+
+
 def _log(path: Path) -> str:
     try:
-        return "\n".join([*last_lines(path, LOG_LINES), ""])
+        return "\n".join([*last_lines(path, LOG_LINES), ""])[-_END:]
     except SystemRefused as fault:
         return f"# {fault.message}\n"
 

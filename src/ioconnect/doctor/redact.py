@@ -24,15 +24,20 @@ _RULES = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), GONE),
     (re.compile(r"b3BlbnNzaC1rZXktdjE[A-Za-z0-9+/=\s\\]*"), GONE),  # "openssh-key-v1" in base64
     # The line of a configuration: a password may hold anything, also quotes and blanks.
-    (re.compile(r"(?mi)^(\s*#?\s*\w*proxy\w*\s*=\s*[\"']?)([a-z][a-z0-9+.-]*://)?.*@"), r"\1\2***@"),
-    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s\"'<>]*@"), r"\1***@"),
-    (re.compile(r"(?<![\w/])[\w.%+~-]+:[^\s\"'@/]+@(?=[\w\[])"), "***@"),  # user:password@host without a scheme
+    (re.compile(r"(?mi)^(\s*#?\s*\w*proxy\w*\s*=\s*[\"']?)([a-z][a-z0-9+.-]{0,20}://)?.*@"), r"\1\2***@"),
+    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s\"'<>]*@"), r"\1***@"),
+    (
+        re.compile(r"(?<![\w/])[\w.%+~-]{1,256}:[^\s\"'@/]{1,256}@(?=[\w\[])"),
+        "***@",
+    ),  # user:password@host without a scheme
     (re.compile(r"(?i)\b(bearer|basic|digest|negotiate)\s+[^\s\"',;]{6,}"), rf"\1 {GONE}"),
     (
-        re.compile(rf"(?i)([\w-]*(?:{_CALLED})[\w-]*[\"']?\s*[:=]\s*)(\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;]+)"),
+        re.compile(
+            rf"(?i)([\w-]{{0,40}}(?:{_CALLED})[\w-]{{0,40}}[\"']?\s*[:=]\s*)(\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;]+)"
+        ),
         rf"\1{GONE}",
     ),
-    (re.compile(r"(?i)(--?[\w-]*(?:token|password|secret)\s+)(?!-)\S+"), rf"\1{GONE}"),
+    (re.compile(r"(?i)(--?[\w-]{0,40}(?:token|password|secret)\s+)(?!-)\S+"), rf"\1{GONE}"),
 )
 _RUN = re.compile(r"(?<![A-Za-z0-9_+=-])(?<!SHA256:)[A-Za-z0-9_+=-]{24,}")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/=])(?<!SHA256:)[A-Za-z0-9+/]{40,}={0,2}")
