@@ -38,7 +38,7 @@ MARK = secrets.token_hex(8)
 _skipped: list[str] = []
 
 # A busy machine is no failure: the deadline that matters is pytest-timeout's.
-hypothesis.settings.register_profile("ioconnect", deadline=None)
+hypothesis.settings.register_profile("ioconnect", deadline=None, database=None)
 hypothesis.settings.load_profile("ioconnect")
 
 
