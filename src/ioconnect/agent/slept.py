@@ -8,9 +8,9 @@ its clock is set right afterwards, which no other clock shows.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
+import struct
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ SHORTEST = 1.0  # seconds of sleep that matter: less costs no connection, and a 
 
 _CANCEL_ON_SET = 3  # TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, linux/timerfd.h
 # Seconds since the epoch: the year 2242, or as late as a 32-bit time_t goes.
-_NEVER = 2**33 if ctypes.sizeof(ctypes.c_long) > 4 else 2**31 - 1  # noqa: PLR2004  bytes of a long
+_NEVER = 2**33 if struct.calcsize("l") > 4 else 2**31 - 1  # noqa: PLR2004  bytes of a long
 
 
 def sleep_clocks() -> tuple[Clock, ...]:
@@ -63,7 +63,12 @@ def open_wake_bell() -> int | None:
     """
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None, use_errno=True)  # os.timerfd_create came with Python 3.13
+    try:
+        import ctypes  # noqa: PLC0415  a hardened system may forbid what its import does
+
+        libc = ctypes.CDLL(None, use_errno=True)  # os.timerfd_create came with Python 3.13
+    except (ImportError, MemoryError, OSError):
+        return None
     if not hasattr(libc, "timerfd_create"):
         return None
     bell: int = libc.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
