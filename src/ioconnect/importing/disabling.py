@@ -22,10 +22,8 @@ from ioconnect.installers.apply import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-ENABLED = {
-    "enabled",
-    "enabled-runtime",
-}  # systemctl(1), is-enabled; "linked" and "static" start nothing by themselves
+# systemctl(1), is-enabled and is-active; what is "linked" or "static" starts nothing by itself.
+ENABLED = {"enabled", "enabled-runtime"}
 ACTIVE = {"active", "activating", "reloading"}
 CRONTABS = (Kind.CRONTAB, Kind.SYSTEM_CRONTAB)
 UNITS = (Kind.UNIT, Kind.USER_UNIT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import signal
 import time
 from dataclasses import dataclass
@@ -86,15 +85,13 @@ def _listed_by_kernel(processes: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _listed_by_ps() -> Iterator[tuple[int, list[str]]]:
-    with contextlib.suppress(SystemRefused):
-        for line in (
-            run(("ps", "-A", "-ww", "-o", "pid=", "-o", "args="), deadline=20)
-            .out.decode("utf-8", "replace")
-            .splitlines()
-        ):
-            pid, _, command = line.strip().partition(" ")
-            with contextlib.suppress(ValueError):  # a quote that is not closed
-                yield int(pid), shlex.split(command)
+    try:
+        said = run(("ps", "-A", "-ww", "-o", "pid=", "-o", "args="), deadline=20).out
+    except SystemRefused:  # no ps: nothing can be seen
+        return
+    for line in said.decode("utf-8", "replace").splitlines():
+        pid, _, command = line.strip().partition(" ")
+        yield int(pid), command.split()
 
 
 def _terminate(process: Process) -> None:

@@ -76,7 +76,7 @@ def _is_harmless(origin: Origin, backups: Path, terminal: Terminal, consent: Con
         faults.append(fault)
         return False
     if undo:
-        terminal.say(f"{offer}: done. To undo it: {escaped(undo, limit=500)}")
+        terminal.say(f"{shown}{offer}: done. To undo it: {escaped(undo, limit=500)}")
     return True
 
 

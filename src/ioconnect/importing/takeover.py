@@ -60,8 +60,8 @@ def take_over(
 ) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
     """Import, and return the tunnels' names and what went wrong after they were saved.
 
-    Raises UsageFault (also if nobody can be asked), ConfigInvalid for conflicts, CannotCreate; nothing is written
-    then.
+    Raises UsageFault (also if nobody can be asked) and ConfigInvalid for conflicts, before anything is written;
+    CannotCreate, before the configuration is and before the old is touched.
     """
     reading = _read(wish.files, where, environ) if wish.files else _alive(finding.everywhere(where), terminal)
     for fault in reading.unread:
