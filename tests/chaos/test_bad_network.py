@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import random
 import time
@@ -16,12 +17,12 @@ from tests.rigs.fault_relay import FaultRelay
 from tests.rigs.simulated import ScriptedSession, Simulation
 
 from ioconnect import config
-from ioconnect.agent.events import Lost
+from ioconnect.agent.events import Closed, Lost, PortRefused, SignedIn
 from ioconnect.agent.inbox import Stop
 from ioconnect.agent.session import Session
 from ioconnect.agent.traffic import Traffic
 from ioconnect.config import AgentSettings
-from ioconnect.errors import AuthRefused
+from ioconnect.errors import AuthRefused, PortBusy
 from ioconnect.paths import under
 
 if TYPE_CHECKING:
@@ -220,3 +221,28 @@ def test_a_refused_key_in_numbers(tmp_path: Path, figure: Figure) -> None:
     figure(f"key refused: {first_minute} attempts in the first minute, {len(dials)} in a day")
     assert first_minute <= 3
     assert len(dials) <= 110
+
+
+def test_a_port_that_stays_held_in_numbers(tmp_path: Path, figure: Figure) -> None:
+    """A simulated hour of standby: asked again every few seconds, on the one session."""
+    asked: list[float] = []
+
+    def sign_in(session: ScriptedSession) -> None:
+        refused = PortRefused(PortBusy("held", hint="wait"))
+
+        def ask() -> None:
+            asked.append(session.world.now())
+            session.says(refused, after=0.05)
+
+        session.ask_forward = ask  # type: ignore[method-assign]
+        session.on_close = lambda: session.says(Closed(), after=0.05)
+        session.says(SignedIn(), refused, after=0.3)
+
+    simulation = Simulation(sign_in, folder=tmp_path)
+    simulation.world.post(3600.0, Stop())
+    simulation.run()
+
+    longest = max(later - earlier for earlier, later in itertools.pairwise(asked))
+    figure(f"port held for an hour: {len(simulation.world.sessions)} sign-in, asked at most {longest:.1f} s apart")
+    assert len(simulation.world.sessions) == 1
+    assert longest <= 5.0

@@ -6,7 +6,6 @@ database echoes through the forward.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -103,9 +102,12 @@ def test_an_unclean_cut_leaves_a_dead_session_that_our_own_port_ends(
     assert back <= 2.0
 
 
-@pytest.mark.parametrize("seconds", [2, 12])
-def test_an_unclean_cut_behind_a_nat(make_jumphost: MakeJumphost, figure: Figure, seconds: float) -> None:
-    """No link of ours goes down, no address changes: only silence tells."""
+@pytest.mark.parametrize("seconds", [3, 30])
+def test_a_black_hole_behind_a_nat(make_jumphost: MakeJumphost, figure: Figure, seconds: float) -> None:
+    """No link of ours goes down, no address changes: only silence tells; and the dead session holds the port.
+
+    For 3 s with a keepalive of one second, for 30 s with the default.
+    """
     jumphost = make_jumphost("ClientAliveInterval 0", "TCPKeepAlive no")
     home = jumphost.new_host("home")
     lan = netns.Cable(jumphost.customer_host, home, net="10.88.0")
@@ -114,19 +116,18 @@ def test_an_unclean_cut_behind_a_nat(make_jumphost: MakeJumphost, figure: Figure
     database = jumphost.database(home)
     customer = jumphost.customer(home)
     customer.set_up(jumphost.sshd, database.port, port=jumphost.port)
-    customer.tune(keepalive_interval=1)
+    customer.tune(keepalive_interval=1 if seconds < 10 else 10)
     customer.run("up", "--daemon")
     assert lan.net in source_of(customer)
 
     nat.cut()
     end = time.monotonic() + seconds
-    customer.wait_for("backoff")
+    customer.wait_for("backoff", deadline=25)
     processes.wait_until(lambda: time.monotonic() > end, deadline=seconds + 1)
-    sessions = jumphost.sshd.session_pids()
-    assert sessions, "the dead session must be there, or this test shows nothing"
+    assert jumphost.sshd.session_pids(), "the dead session must be there, or this test shows nothing"
     back = jumphost.host.wait_for_echo(jumphost.port, since=nat.heal(), deadline=15)
 
-    figure(f"the path behind a NAT cut for {seconds} s, the port held: back {back:.2f} s after it is whole")
+    figure(f"a black hole for {seconds} s, behind a NAT, the port held: back {back:.2f} s after it is gone")
     assert back <= 2.0
 
 
@@ -179,8 +180,8 @@ def test_another_address_waits_signed_in_until_the_jumphost_lets_go(
     host.ip("address", "add", "10.77.0.3/24", "dev", end)
     waiting = customer.wait_for("standby", deadline=15)
     assert waiting["reason"]["code"] == "port_busy"
-    end_of_watch = time.monotonic() + 12
-    processes.wait_until(lambda: time.monotonic() > end_of_watch, deadline=13)
+    end_of_watch = time.monotonic() + 8
+    processes.wait_until(lambda: time.monotonic() > end_of_watch, deadline=9)
     still = customer.tunnel()
     assert (still["state"], still["attempts"]) == ("standby", waiting["attempts"])
     processes.signal_all(ghost, signal.SIGKILL)
@@ -236,26 +237,3 @@ def test_a_hot_standby_takes_over_when_the_first_loses_its_power(make_jumphost: 
     assert second.tunnel()["state"] == "connected"
     assert second.tunnel()["attempts"] == attempts
     assert over <= 9.0  # sshd notices after 2 to 3 s, and the standby asks within 5
-
-
-def test_a_silent_middle_is_found_out_and_back(make_jumphost: MakeJumphost, figure: Figure) -> None:
-    """A black hole on the way for 30 s: no link, no route, no address of ours tells when it is over."""
-    jumphost = make_jumphost()
-    home = jumphost.new_host("home")
-    netns.Cable(jumphost.customer_host, home, net="10.88.0")
-    home.ip("route", "add", "default", "via", "10.88.0.1")
-    nat = netns.Nat(jumphost.customer_host, outside=jumphost.cable.ends[1])
-    database = jumphost.database(home)
-    customer = jumphost.customer(home)
-    customer.set_up(jumphost.sshd, database.port, port=jumphost.port)
-    customer.run("up", "--daemon")
-
-    nat.cut()
-    end = time.monotonic() + 30
-    processes.wait_until(lambda: time.monotonic() > end, deadline=31)
-    back = jumphost.host.wait_for_echo(jumphost.port, since=nat.heal(), deadline=30)
-
-    figure(f"a black hole on the way for 30 s: back {back:.2f} s after it is gone")
-    assert back <= 6.0
-    with contextlib.suppress(OSError):
-        assert customer.tunnel()["state"] == "connected"

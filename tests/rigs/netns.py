@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 CLONE_NEWNET = 0x40000000  # sched.h
 ANSWER = 0.3  # seconds that an echo may take before the forward counts as dead
-POLL = 0.01  # seconds
 
 
 def need_root() -> None:
@@ -38,7 +37,7 @@ def need_root() -> None:
 
 
 class Host:
-    """One namespace; `addresses` are its own, by the name of the cable's other end."""
+    """One namespace, with its loopback up; `remove` it at the end."""
 
     def __init__(self, name: str) -> None:
         need_root()
@@ -78,10 +77,8 @@ class Host:
 
     def wait_for_echo(self, port: int, *, since: float, deadline: float) -> float:
         """Wait until the forward works; return the seconds from `since` (time.monotonic) to the first echo."""
-        while not self.echoes(port):
-            if time.monotonic() > since + deadline:
-                pytest.fail(f"the forward was not back within {deadline:g} s")
-            time.sleep(POLL)
+        left = since + deadline - time.monotonic()
+        processes.wait_until(lambda: self.echoes(port), deadline=left, what="the forward is back")
         return time.monotonic() - since
 
 

@@ -1,0 +1,124 @@
+"""What the outages of tests/chaos do to autossh with the vendor's settings: `python -m benchmarks.autossh_outages`.
+
+Needs root (network namespaces), autossh, nftables; takes some six minutes, most of them waiting for autossh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.rigs import netns, processes
+from tests.rigs.database import call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.rigs.database import Database
+
+PATIENCE = 120.0  # seconds after which "not back" is the figure
+NO_CLIENT_ALIVE = ("ClientAliveInterval 0", "TCPKeepAlive no")
+
+
+class Scene:
+    """Jumphost, router with a NAT, customer; autossh as the vendor's page has it."""
+
+    def __init__(self, folder: Path, ends: contextlib.ExitStack) -> None:
+        self.jump, self.router, self.home = (netns.Host(name) for name in ("jump", "router", "home"))
+        for host in (self.jump, self.router, self.home):
+            ends.callback(host.remove)
+        self.cable = netns.Cable(self.jump, self.router, net="10.77.0")
+        self.lan = netns.Cable(self.router, self.home, net="10.88.0")
+        self.home.ip("route", "add", "default", "via", "10.88.0.1")
+        self.nat = netns.Nat(self.router, outside=self.cable.ends[1])
+        self.sshd = netns.HostSshd(self.jump, folder, "10.77.0.1", config=NO_CLIENT_ALIVE)
+        ends.callback(self.sshd.stop)
+        self.sshd.start()
+        self.database: Database = ends.enter_context(netns.database_on(self.home))
+        self.port = processes.free_port()
+        self._autossh(folder, ends)
+
+    def _autossh(self, folder: Path, ends: contextlib.ExitStack) -> None:
+        key = self.sshd.make_key("client")
+        self.sshd.authorize(key.with_name("client.pub").read_text(), self.port)
+        pins = folder / "pins"
+        pins.write_text(self.sshd.known_hosts_line + "\n")
+        options = ["ExitOnForwardFailure yes", "ServerAliveInterval 10", "ServerAliveCountMax 1"]
+        options += ["BatchMode yes", f"UserKnownHostsFile {pins}"]
+        command = ["ip", "netns", "exec", self.home.name, "autossh", "-M", "0", "-N", "-F", "none"]
+        command += ["-R", f"{self.port}:localhost:{self.database.port}", "-i", str(key), "-p", str(self.sshd.port)]
+        command += [part for option in options for part in ("-o", option)]
+        environment = {**os.environ, "AUTOSSH_GATETIME": "0"}
+        log = folder / "autossh.log"
+        process = processes.start([*command, f"{self.sshd.user}@10.77.0.1"], log=log, env=environment)
+        ends.callback(processes.end, process)
+        self.back(time.monotonic())
+
+    def back(self, since: float) -> str:
+        """Wait for the forward; return how long it took."""
+        while time.monotonic() < since + PATIENCE:
+            if self.jump.echoes(self.port):
+                return f"{time.monotonic() - since:.1f} s"
+            time.sleep(0.05)
+        return f"not within {PATIENCE:.0f} s"
+
+
+def cable_out(scene: Scene) -> str:
+    """The customer's own cable, out for 30 s."""
+    scene.lan.pull()
+    time.sleep(30)
+    return scene.back(scene.lan.plug())
+
+
+def restarted(scene: Scene) -> str:
+    """The jumphost is restarted after 20 s."""
+    scene.sshd.stop()
+    time.sleep(20)
+    scene.sshd.start()
+    return scene.back(time.monotonic())
+
+
+def black_hole(scene: Scene) -> str:
+    """The path is silent for 30 s."""
+    scene.nat.cut()
+    time.sleep(30)
+    return scene.back(scene.nat.heal())
+
+
+def frozen(scene: Scene) -> str:
+    """The session's processes stop, TCP stays alive; until the database's connection ends."""
+    with scene.jump.entered():
+        talk = call(scene.port, b"E")
+    with talk:
+        processes.wait_until(lambda: scene.database.received >= 0)
+        told = len(scene.database.endings)
+        scene.sshd.freeze_sessions()
+        began = time.monotonic()
+        processes.wait_until(lambda: len(scene.database.endings) > told, deadline=60)
+        return f"noticed after {time.monotonic() - began:.1f} s; the database sees {scene.database.endings[told]}"
+
+
+def sessions_killed(scene: Scene) -> str:
+    """The sessions end, the jumphost listens on."""
+    scene.sshd.kill_sessions()
+    return scene.back(time.monotonic())
+
+
+CASES: tuple[Callable[[Scene], str], ...] = (sessions_killed, cable_out, restarted, frozen, black_hole)
+
+
+@contextlib.contextmanager
+def scene() -> Iterator[Scene]:
+    """Make a scene of its own for one case."""
+    with contextlib.ExitStack() as ends:
+        yield Scene(Path(ends.enter_context(tempfile.TemporaryDirectory())), ends)
+
+
+if __name__ == "__main__":
+    for case in CASES:
+        with scene() as here:
+            print(f"{case.__doc__} autossh: {case(here)}", flush=True)
