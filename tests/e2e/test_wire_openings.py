@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.rigs import processes
-from tests.rigs.database import BLOCK, Database
+from tests.rigs.database import BLOCK, Database, drain
 from tests.rigs.scripted_jumphost import (
     CLOSE,
     CONFIRMATION,
@@ -30,6 +30,8 @@ from ioconnect.config import HostPort
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from ioconnect.agent.relay import Relay
 
 NAME = "database.test"
 CONNECT_FAILED, RESOURCE_SHORTAGE = 2, 4
@@ -123,6 +125,12 @@ def echo(jumphost: ScriptedJumphost, peer_id: int) -> None:
     jumphost.next(CLOSE)
 
 
+def relay_of(client: Client) -> Relay:
+    forward = client.session._forward
+    assert forward is not None
+    return forward._relay
+
+
 def refused(jumphost: ScriptedJumphost, peer_id: int, code: int) -> None:
     kind, body = jumphost.next(OPEN_FAILURE, CONFIRMATION)
     assert (kind, body[:8]) == (OPEN_FAILURE, struct.pack(">II", peer_id, code))
@@ -155,7 +163,7 @@ def test_an_address_that_does_not_answer_delays_nobody(  # noqa: PLR0917  fixtur
     names.addresses = [("127.0.0.1", full)]
     client = connect(HostPort(NAME, 1))
     jumphost.send(open_message(1))
-    processes.wait_until(lambda: names.asked == 1, what="the name is looked up")
+    processes.wait_until(lambda: relay_of(client).target._addresses, what="the name is looked up")
     names.addresses = [("127.0.0.1", database.port)]
     # The silent address is what is known; asking for it again brings the other.
     jumphost.send(open_message(2))
@@ -255,9 +263,7 @@ def test_a_resolver_that_hangs(
 
 def shrink_send_buffer(client: Client, channel: int) -> None:
     """Have the kernel keep little of what the database does not read: the rest must wait with us."""
-    forward = client.session._forward
-    assert forward is not None
-    forward._relay._channels[channel]._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    relay_of(client)._channels[channel]._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
 def test_what_is_still_on_its_way_to_the_database_counts(
@@ -284,7 +290,41 @@ def test_what_is_still_on_its_way_to_the_database_counts(
         refused(jumphost, 7, RESOURCE_SHORTAGE)
 
         assert (client.traffic.refused, client.traffic.open) == (1, 2)
-        while accepted[0].recv(1 << 20):
-            pass
+        drain(accepted[0])
         processes.wait_until(lambda: client.traffic.open == 1, what="the place is free again")
         jumphost.open(8)
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["it wants to say more", "it said all"])
+def test_a_database_that_talks_to_nobody(
+    jumphost: ScriptedJumphost, connect: Callable[..., Client], *, ended: bool
+) -> None:
+    """The pipeline is gone: a database in mid-answer is reset, or it would wait for us, who wait for it, for ever."""
+    with contextlib.ExitStack() as ends:
+        listener = ends.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = connect(HostPort("127.0.0.1", listener.getsockname()[1]))
+        jumphost.send(open_message(1, window=10))
+        _, body = jumphost.next(CONFIRMATION)
+        channel, window = struct.unpack(">II", body[4:12])
+        shrink_send_buffer(client, channel)
+        connection = ends.enter_context(listener.accept()[0])
+        connection.settimeout(20)
+        if ended:
+            connection.shutdown(socket.SHUT_WR)
+            jumphost.next(EOF)
+        else:
+            connection.sendall(bytes(1000))
+            jumphost.next(DATA)
+        for at in range(0, window, 32_000):
+            jumphost.send(data_message(channel, BLOCK[: min(32_000, window - at)]))
+        jumphost.send(pack_id(EOF, channel))
+        jumphost.send(pack_id(CLOSE, channel))
+        jumphost.next(CLOSE)
+
+        if ended:
+            assert client.traffic.open == 1
+            assert drain(connection)[0] == window
+        processes.wait_until(lambda: client.traffic.open == 0, what="the database's connection is over")
+        if not ended:
+            with pytest.raises(ConnectionResetError):
+                drain(connection)

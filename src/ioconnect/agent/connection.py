@@ -62,6 +62,7 @@ class Connection:
         "_fd",
         "_outbound",
         "_parked",
+        "_said_all",
         "_sock",
         "_wide",
         "began",
@@ -86,6 +87,7 @@ class Connection:
         self._fd = sock.fileno()
         self._wide = False  # the last read filled a frame: read a batch
         self._parked = False  # not read, as enough is under way to the jumphost
+        self._said_all = False  # the target's EOF was read
         self.gathered: list[memoryview] = []
         self.pending = bytearray()
         self.inbound_done = False
@@ -111,7 +113,10 @@ class Connection:
         outbound, channel = self._outbound, self.channel
         limit = channel.sendable()
         if not limit:
-            self._rewatch()
+            if channel.close_sent:
+                self._talks_to_nobody()
+            else:
+                self._rewatch()
             return
         if outbound.congested:
             return  # the loop serves writers only until it is not
@@ -136,6 +141,7 @@ class Connection:
             self.settle()
             return
         if not count:
+            self._said_all = True
             channel.target_ended()
             self.settle()
             return
@@ -144,6 +150,24 @@ class Connection:
         self.from_target += count
         self.relay.carried_out(count)
         outbound.send_data(channel.peer_id, count, packet)
+
+    def _talks_to_nobody(self) -> None:
+        """Answer as TCP does when the other side has closed: a target that wants to say more gets a reset.
+
+        Otherwise one that reads nothing before its own bytes are taken would be kept for ever.
+        """
+        try:
+            self._said_all = not self._sock.recv_into(self._outbound.first_slot)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.why = f"target: {error.strerror}"
+        if self._said_all:
+            self._rewatch()
+        else:
+            self.why = self.why or "the other side closed"
+            self.channel.target_broken()
+            self.settle()
 
     # inbound: wire → target
 
@@ -200,7 +224,7 @@ class Connection:
         channel = self.channel
         if channel.target_gone:
             self.pending.clear()
-        if channel.eof_received and not self.inbound_done and not self.pending and not self.gathered:
+        elif channel.eof_received and not self.inbound_done and not self.pending and not self.gathered:
             self.inbound_done = True
             with contextlib.suppress(OSError):  # it is gone: reading will tell
                 self._sock.shutdown(socket.SHUT_WR)
@@ -214,7 +238,11 @@ class Connection:
             self._end()
 
     def _rewatch(self) -> None:
-        mask = READ if self.channel.sendable() and not self._parked else 0
+        channel = self.channel
+        if channel.close_sent:
+            mask = 0 if self._said_all else READ
+        else:
+            mask = READ if channel.sendable() and not self._parked else 0
         if self.pending:
             mask |= WRITE
         self.relay.loop.watch(self._fd, mask, self.ready)

@@ -1,0 +1,115 @@
+"""New keys all the time, whatever the cipher and whoever asks: no byte lost, no message where it must not be."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs import database, storms
+from tests.rigs.agent_session import AgentSession
+from tests.rigs.database import Database
+
+from ioconnect.config import HostPort
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.rigs.sshd import Sshd
+
+MIB = 1 << 20
+EACH_WAY = 24 * MIB
+STORMS = {
+    "sshd, every MiB": (["RekeyLimit 1M"], "", 20),
+    "sshd, every 16 MiB": (["RekeyLimit 16M"], "", 2),
+    "ours": ([], "1000000", 10),
+    "both": (["RekeyLimit 1M"], "900000", 20),
+}
+CIPHERS = {
+    "aes128-gcm": ["Ciphers aes128-gcm@openssh.com"],
+    "aes256-gcm": ["Ciphers aes256-gcm@openssh.com"],
+    "aes256-ctr, etm": ["Ciphers aes256-ctr", "MACs hmac-sha2-512-etm@openssh.com"],
+    "aes128-ctr, etm": ["Ciphers aes128-ctr", "MACs hmac-sha2-256-etm@openssh.com"],
+    "aes256-ctr, plain": ["Ciphers aes256-ctr", "MACs hmac-sha2-256"],
+    "aes128-ctr, plain": ["Ciphers aes128-ctr", "MACs hmac-sha2-512"],
+}
+
+
+@pytest.fixture
+def target() -> Iterator[Database]:
+    """A database that speaks bytes."""
+    with Database() as listening:
+        yield listening
+
+
+def pester(agent: AgentSession, over: threading.Event) -> int:
+    """Probe the jumphost, open connections and close or reset them; return how many."""
+    count = 0
+    while not over.wait(0.005):
+        agent.session.probe()
+        connection = database.call(agent.port, b"S", 5000 * (count % 20))
+        if count % 3:
+            database.drain(connection)
+            connection.close()
+        else:
+            storms.reset(connection)
+        count += 1
+    return count
+
+
+def carry(agent: AgentSession, each_way: int) -> None:
+    """Carry so many bytes both ways at once, on several connections, with unrest in the middle; all must be right."""
+    whole = (each_way, database.sha256_of(each_way))
+    over = threading.Event()
+    with ThreadPoolExecutor(4) as pool:
+        pest = pool.submit(pester, agent, over)
+        try:
+            pulled = pool.submit(database.pull, agent.port, each_way)
+            pushed = pool.submit(database.push, agent.port, each_way, back=each_way)
+            assert pulled.result(100) == whole
+            got, digest, back = pushed.result(100)
+            assert (got, digest) == back == whole
+        finally:
+            over.set()
+        assert pest.result(30) > 3
+    agent.reports.nothing_but_stirs()
+
+
+def exchanges(sshd: Sshd) -> int:
+    """Return how many key exchanges sshd finished, the first included."""
+    return sshd.log_text().count("SSH2_MSG_NEWKEYS received")
+
+
+@pytest.mark.parametrize("storm", STORMS)
+def test_a_rekey_storm(
+    tmp_path: Path, make_sshd: Callable[..., Sshd], target: Database, storm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways under load, with opens, closes and probes in the middle of the exchanges."""
+    lines, ours, at_least = STORMS[storm]
+    if ours:
+        monkeypatch.setenv("IOCONNECT_REKEY_BYTES", ours)
+    sshd = make_sshd(*lines)
+    with AgentSession(tmp_path / "c", sshd, HostPort("127.0.0.1", target.port)) as agent:
+        carry(agent, EACH_WAY)
+
+    assert exchanges(sshd) > at_least
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_whatever_cipher(
+    tmp_path: Path, make_sshd: Callable[..., Sshd], target: Database, cipher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each cipher and each kind of MAC, through key exchanges that either side asked for."""
+    monkeypatch.setenv("IOCONNECT_REKEY_BYTES", "3000000")
+    sshd = make_sshd("RekeyLimit 4M", *CIPHERS[cipher])
+    with AgentSession(tmp_path / "c", sshd, HostPort("127.0.0.1", target.port)) as agent:
+        link = agent.session._link
+        assert link is not None
+        assert link.local_cipher == link.remote_cipher == CIPHERS[cipher][0].split()[1]
+        tuned = link.wire.outbound.sealer is not None and link.wire.inbound.opener is not None
+        assert tuned == ("gcm" in cipher)
+        carry(agent, 8 * MIB)
+
+    assert exchanges(sshd) > 3
