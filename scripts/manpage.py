@@ -49,6 +49,7 @@ WHERE = (
 ENVIRONMENT = {
     "IOCONNECT_HOME": "A folder for everything.",
     "IOCONNECT_CONFIG": "The configuration; --config comes before it.",
+    "IOCONNECT_TOKEN_FILE": "The bearer token for register --api.",
     "NO_COLOR": "Plain lines on a terminal, too.",
     "https_proxy, all_proxy, no_proxy": "The proxy to the jumphost, unless the configuration says otherwise.",
 }

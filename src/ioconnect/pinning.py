@@ -65,7 +65,8 @@ def pin(tunnel: Tunnel, paths: Paths, terminal: Terminal, consent: Consent) -> t
     consent.check(interactive=terminal.is_interactive)
     jumphost = tunnel.jumphost
     terminal.say(f"Fetching the host keys of {jumphost} …")
-    shown = keyscan.fetch(jumphost, proxy=tunnel.proxy, deadline=time.monotonic() + FETCH_WITHIN)
+    with terminal.busy(f"waiting for {jumphost}"):
+        shown = keyscan.fetch(jumphost, proxy=tunnel.proxy, deadline=time.monotonic() + FETCH_WITHIN)
     pins = hostkeys.load(paths.known_hosts)
     _refuse_revoked(pins, jumphost, shown)
     terminal.say("\n".join(f"  {hostkeys.key_type(blob):20} {hostkeys.fingerprint(blob)}" for blob in shown))

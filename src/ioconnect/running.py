@@ -43,7 +43,8 @@ def start(call: Call, names: Sequence[str], wait: float) -> ExitCode:
     named = ["--", *wanted] if names else []
     _make_absolute(os.environ)
     try:
-        outcome = launch.start(call.paths, [*_options(call), "up", *named], wait=wait, progress=call.terminal.say)
+        with call.terminal.busy("starting the agent"):
+            outcome = launch.start(call.paths, [*_options(call), "up", *named], wait=wait, progress=call.terminal.say)
     except KeyboardInterrupt:
         if lock.holder(call.paths.lock) is not None:
             call.terminal.say("\nThe agent goes on in the background; ioconnect down ends it.")
@@ -72,7 +73,8 @@ def stop(call: Call) -> None:
 
     running = lock.holder(call.paths.lock)
     supervisor = supervision.supervisor_of(running) if running else None
-    pid = launch.stop(call.paths, deadline=STOP_WITHIN)
+    with call.terminal.busy("stopping the agent"):
+        pid = launch.stop(call.paths, deadline=STOP_WITHIN)
     if pid is not None:
         call.terminal.say(f"Stopped the agent (pid {pid}).")
         if supervisor is not None:

@@ -83,8 +83,7 @@ def _install(call: Call, kind: Kind, answers: Answers) -> None:
 def _start(call: Call) -> None:
     if lock.holder(call.paths.lock) is not None:
         return
-    with call.terminal.busy("starting the agent"):
-        running.start(call, (), CONNECT_WITHIN)
+    running.start(call, (), CONNECT_WITHIN)
     call.terminal.say("  It runs until this machine ends; ioconnect install-service makes it start again.")
 
 
