@@ -12,7 +12,7 @@ from tests.rigs import processes, stub
 from tests.rigs.customer import Customer
 from tests.rigs.handshakes import mysql
 from tests.rigs.proxies import Scripted, read_head
-from tests.rigs.terminals import Terminal
+from tests.rigs.terminals import CTRL_C, Terminal
 
 from ioconnect.errors import ExitCode, ReasonCode, exit_code_of
 
@@ -345,6 +345,20 @@ def test_on_a_terminal_the_first_red_line_names_the_fault(world: World) -> None:
     assert person.seen[red:].index("nothing listens on 127.0.0.1:") < person.seen[red:].index("host_key")
     assert "✓ config" in person.text
     assert "✗ target" in person.text
+
+
+def test_ctrl_c_leaves_nothing_behind(world: World) -> None:
+    """In the middle of a sign-in: the terminal has its cursor again, and the jumphost its connection."""
+    world.rig.faults.banner_silence()
+    with Terminal([*world.customer.command, "test"], env=world.customer.environment) as person:
+        person.expect("✓ tcp")
+        world.rig.wait_for(lambda: world.rig.ledger.counters.connections == 2)
+        person.press(CTRL_C)
+        code, _ = person.leave()
+
+    assert code == ExitCode.INTERRUPTED, person.text
+    assert "Traceback" not in person.text
+    assert person.seen.rindex("\x1b[?25h") > person.seen.rindex("\x1b[?25l")
 
 
 def test_a_name_that_is_not_there_is_a_usage_error(world: World) -> None:

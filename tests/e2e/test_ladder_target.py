@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs import processes
 from tests.rigs.handshakes import mongodb, mysql, oracle, says, silence, sql_server
-from tests.rigs.proxies import Scripted, certified, inside_tls
+from tests.rigs.proxies import Scripted, certified, inside_tls, read_exactly
 
 from ioconnect.addresses import HostPort
 from ioconnect.checks import target
@@ -87,6 +88,33 @@ def test_a_database_at_any_port(script: Script, expected: str) -> None:
 def test_a_database_at_anothers_port() -> None:
     assert at_its_port(mysql("8.4.3"), 5432) == "MySQL 8.4.3 True"
     assert at_its_port(mongodb(), 1433) == "MongoDB 7.0.14 False"
+
+
+def test_postgresql_tells_inside_tls(tmp_path: Path) -> None:
+    context, _ = certified(tmp_path)
+
+    def answer(connection: socket.socket) -> None:
+        read_exactly(connection, 9)
+        text = b"SFATAL\0Munsupported frontend protocol 4.0: server supports 3.0 to 3.2\0\0"
+        connection.sendall(b"E" + struct.pack(">I", len(text) + 4) + text)
+
+    def postgresql(connection: socket.socket) -> None:
+        if read_exactly(connection, 8) == bytes.fromhex("0000000804d2162f"):
+            connection.sendall(b"S")
+            with contextlib.suppress(ssl.SSLError):
+                inside_tls(context, answer)(connection)
+
+    assert at_its_port(postgresql, 5432) == "PostgreSQL 18 or newer True"
+
+
+def test_an_ssh_server_is_no_postgresql_with_tls() -> None:
+    """Though it begins with the same letter."""
+    with served(says(b"SSH-2.0-OpenSSH_9.2p1\r\n")) as where:
+        server, said = identify(
+            lambda seconds: socket.create_connection((where.host, where.port), seconds), 5432, time.monotonic() + 10
+        )
+
+    assert (server, said) == (None, b"SSH-2.0-OpenSSH_9.2p1\r\n")
 
 
 def test_mongodb_that_takes_nothing_but_tls(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from tests.rigs import processes, redis
 from tests.rigs.proxies import tinyproxy
 
+from ioconnect.agent.sources import Source, Sources
+from ioconnect.config import load
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -69,6 +72,20 @@ def test_redis_that_wants_a_password(customer: Customer, set_up: Callable[..., i
         set_up(port)
 
         assert checks_of(customer)["target"]["detail"].startswith("Redis (it hides its version) at localhost:")
+
+
+def test_it_dials_from_the_port_that_an_agent_left_behind(
+    customer: Customer, sshd: Sshd, set_up: Callable[..., int], postgres: Postgres
+) -> None:
+    """As the agent will: that ends a session of ours which the jumphost still believes in."""
+    set_up(postgres.port)
+    source = processes.free_port()
+    (customer.home / "state").mkdir(exist_ok=True)
+    tunnel = load(customer.home / "config.toml").tunnels[0]
+    Sources(customer.home / "state" / "sources.json").remember(tunnel, Source("127.0.0.1", source, None))
+
+    assert checks_of(customer)["forward"]["status"] == "pass"
+    assert f"Connection from 127.0.0.1 port {source} " in sshd.log_text()
 
 
 def test_a_key_that_sshd_does_not_know(

@@ -16,7 +16,7 @@ from ioconnect.checks import jumphost, running, target
 from ioconnect.checks.agentstate import outcomes
 from ioconnect.checks.results import CheckId, Finding, Pass, failed, found, obstacle, skipped
 from ioconnect.checks.trial import FORWARD_PATIENCE, Trial
-from ioconnect.errors import Fault, Reason
+from ioconnect.errors import ConfigInvalid, Fault, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,7 +113,11 @@ class _Ladder:
     # --- the checks
 
     def _read(self, name: str | None) -> Finding:
-        config = configuration.load(self._paths.config)
+        try:
+            config = configuration.load(self._paths.config)
+        except ConfigInvalid as fault:
+            hint = running.hint_about_the_machines(self._paths, self._environ)
+            raise ConfigInvalid(fault.message, hint=hint or fault.hint) from fault
         tunnel = selection.tunnel(config, name)
         choose(tunnel.jumphost, tunnel.proxy, self._environ)
         self._config, self._tunnel = config, tunnel

@@ -38,6 +38,12 @@ def state_of(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[Tunne
         time.sleep(LOOK_EVERY)
 
 
+def hint_about_the_machines(paths: Paths, environ: Mapping[str, str]) -> str:
+    """Return what to do for somebody without a configuration, if what they mean is the machine's service; else ""."""
+    machines = machines_agent(paths, environ)
+    return f"There is {machines.whose}, with a configuration of its own: sudo ioconnect test." if machines else ""
+
+
 def _snapshot(paths: Paths, environ: Mapping[str, str]) -> Snapshot | None:
     with contextlib.suppress(SystemRefused, StatusDamaged):
         snapshot = observe(paths)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COLOURS = {Verdict.PASS: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red", Verdict.SKIP: "dim"}
 MARKS = {Verdict.PASS: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗", Verdict.SKIP: "-"}
 NAME_WIDTH = 15  # characters of the longest name of a check or fact, and a bit
+SHOW_CURSOR = "\x1b[?25h"  # DECTCEM
 _INDENT = " " * (6 + NAME_WIDTH + 1)
 _SLOW = 100.0  # milliseconds from which on the time is shown
 
@@ -105,10 +106,14 @@ class Progress:
 
     def stop(self) -> None:
         """Take the spinner away, if there is one."""
-        if self._spinner is not None:
-            with contextlib.suppress(OSError):  # the terminal is gone
-                self._spinner.stop()
-            self._spinner = None
+        spinner, self._spinner = self._spinner, None
+        if spinner is None:
+            return
+        try:
+            spinner.stop()
+        except Exception:  # noqa: BLE001  Ctrl-C came while rich was half-way; or the terminal is gone
+            with contextlib.suppress(OSError):
+                sys.stderr.write(SHOW_CURSOR)
 
 
 def show(line: Line) -> None:

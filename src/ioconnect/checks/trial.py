@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.events import Closed, Granted, Lost, PortRefused, SessionEvent, SignedIn
 from ioconnect.agent.session import Session
+from ioconnect.agent.sources import Sources
 from ioconnect.agent.traffic import Traffic
 from ioconnect.checks.results import Finding, pinned
 from ioconnect.errors import ConnectionLost
@@ -45,7 +46,14 @@ class Trial:
         self._seen: list[type[SessionEvent]] = []
         self._fault: Fault | None = None
         self._deadline = 0.0
-        self._session = Session(tunnel, settings, paths, Traffic(), self._reports.put, patience=patience)
+        # As an agent that starts would: from the same port it frees its own, which a dead session may hold.
+        known = Sources(paths.state / "sources.json").recall(tunnel)
+        self._session = Session(
+            *(tunnel, settings, paths, Traffic(), self._reports.put),
+            source=(known.address, known.port) if known is not None else None,
+            peer=known.peer if known is not None else None,
+            patience=patience,
+        )
 
     def __enter__(self) -> Self:
         """Start the session."""
