@@ -1,6 +1,6 @@
 """The ladder: every check in its order and under its own deadline; a failed one skips only what hangs on it.
 
-Blocks the calling thread for less than `PATIENCE` seconds and a few for the goodbye, against whatever jumphost.
+Blocks the calling thread for about `PATIENCE` seconds at most, and never for 30, against whatever servers.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Line:
     @property
     def said(self) -> list[str]:
         """The detail, line by line, safe to print."""
-        lines = [escaped(line, limit=LONGEST_LINE) for line in self.detail.splitlines()]
+        lines = [escaped(line, limit=LONGEST_LINE) for line in self.detail.splitlines() or [""]]
         lines[-1] += f" ({self.reason.value})" if self.reason is not None else ""
         lines[-1] += f", {self.ms / 1000:.1f} s" if self.ms >= _SLOW else ""
         return lines

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.databases.dialogue import TurnedAway
-from ioconnect.checks.identify import identify, reusing
+from ioconnect.checks.identify import BY_PORT, identify, reusing
 from ioconnect.checks.reach import reach
 from ioconnect.checks.results import Finding
 from ioconnect.errors import TargetUnreachable
@@ -24,6 +24,10 @@ LONGEST_VERSION = 80  # characters shown
 _NO_TLS_HINT = (
     "What this machine and the database say to each other is not encrypted, and a pipeline that asks for SSL fails. "
     "Turn TLS on in the database, or leave it off in the pipeline's connection if both are one machine."
+)
+_EXPECTED_HINT = (
+    "This port is a database's by custom. Is target = right, and does the server answer its own client from here? "
+    "A MySQL that looks up names and cannot is slow to greet (skip-name-resolve)."
 )
 _PLAIN = "takes connections, but is no database that this check knows"
 
@@ -44,7 +48,8 @@ def check(target: HostPort) -> Finding:
     where = _where(target, address)
     if server is not None:
         return _named(server, where)
-    return Finding(f"{where} {_PLAIN}{f', it says: {escaped(said, limit=60)}' if said else ''}")
+    detail = f"{where} {_PLAIN}{f', it says: {escaped(said, limit=60)}' if said else ''}"
+    return Finding(detail, hint=_EXPECTED_HINT, warning=True) if target.port in BY_PORT else Finding(detail)
 
 
 def _named(server: Server, where: str) -> Finding:

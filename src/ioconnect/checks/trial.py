@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LOOK_EVERY = 0.02  # seconds between two looks at the host key, which the session does not report
 GRACE = 1.0  # seconds that the session's own words are waited for after its patience has ended
 FORWARD_PATIENCE = 4.0  # seconds for the jumphost's answer
-CLOSE_PATIENCE = 2.0  # seconds for a clean goodbye, and as many again for a hard one
+CLOSE_PATIENCE = 1.5  # seconds for a clean goodbye, and as many again for a hard one
 
 
 class Trial:
