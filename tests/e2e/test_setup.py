@@ -193,6 +193,19 @@ def test_missing_answers_are_named_together_where_nobody_can_be_asked(customer: 
     assert list(customer.home.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--endpoint", "nonsense"), ("--to", "db:70000"), ("--paste", "ssh me@jump"), ("--fingerprint", "MD5:00")],
+)
+def test_an_answer_that_cannot_be_read_is_refused_before_anything_is_done(
+    customer: Customer, rig: StubRig, database: Greeter, option: str, value: str
+) -> None:
+    done = customer.try_run("setup", *all_answers(rig, database), option, value, text_in="")
+
+    assert done.returncode == 64, done.stderr
+    assert list(customer.home.iterdir()) == []
+
+
 def test_a_failed_test_ends_a_script_with_its_code(customer: Customer, rig: StubRig, database: Greeter) -> None:
     """The key is not registered: no service is made of that, and no agent."""
     done = customer.try_run("setup", *all_answers(rig, database), text_in="")

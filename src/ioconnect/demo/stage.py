@@ -133,7 +133,7 @@ def _failed(arguments: tuple[str, ...], code: int, said: bytes) -> DemoFailed:
     lines = said.decode("utf-8", "backslashreplace").strip().splitlines() or ["it said nothing"]
     fault = DemoFailed(
         "\n".join([f"`ioconnect {' '.join(arguments)}` left with {code}:", *lines]),
-        hint="Nothing of the demo is left. `./run test` tells more about what does not work here.",
+        hint="Nothing of the demo is left. `ioconnect doctor` looks at this machine.",
     )
     if code in set(ExitCode) - {ExitCode.OK}:
         fault.exit_code = ExitCode(code)

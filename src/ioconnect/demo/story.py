@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ioconnect.demo import database
-from ioconnect.interruptions import Interruptions
 from ioconnect.demo.stage import DemoFailed, Stage, stage
 from ioconnect.errors import ExitCode
+from ioconnect.interruptions import Interruptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

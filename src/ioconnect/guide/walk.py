@@ -28,6 +28,7 @@ def walk(call: Call, answers: Answers) -> ExitCode:
     """
     if answers.paste == "-":
         answers = replace(answers, paste=register.read_paste(sys.stdin))
+    _check(answers)
     known = config.load(call.paths.config, or_empty=True)
     name = _name(known, answers)
     tunnel = next((each for each in known.tunnels if each.name == name), None)
@@ -35,8 +36,6 @@ def walk(call: Call, answers: Answers) -> ExitCode:
         endpoint.refuse_change(tunnel, answers, os.environ)
     if tunnel is None:
         answers = answers.resuming(draft.kept(call.paths, name))
-    if answers.fingerprint is not None:
-        pinning.checked_fingerprint(answers.fingerprint)
     if not call.terminal.is_interactive:
         _open_questions(call, answers, tunnel).refuse()
     try:
@@ -70,6 +69,17 @@ def _steps(call: Call, answers: Answers, known: Config, name: str, tunnel: Tunne
     return ExitCode.OK
 
 
+def _check(answers: Answers) -> None:
+    """Raise UsageFault for an answer that cannot be read, before anything is done."""
+    for option, given in (("--endpoint", answers.endpoint), ("--to", answers.to)):
+        if given is not None:
+            config.parse_host_port(given, path=option)
+    if answers.paste is not None:
+        pasted.parse(answers.paste, environ=os.environ)
+    if answers.fingerprint is not None:
+        pinning.checked_fingerprint(answers.fingerprint)
+
+
 def _name(known: Config, answers: Answers) -> str:
     if answers.name is None and len(known.tunnels) > 1:
         raise UsageFault(
@@ -80,7 +90,7 @@ def _name(known: Config, answers: Answers) -> str:
 
 
 def _open_questions(call: Call, answers: Answers, tunnel: Tunnel | None) -> Open:
-    """Return what would have to be asked. Raises UsageFault if what was pasted cannot be read."""
+    """Return what would have to be asked."""
     read = None if answers.paste is None else pasted.parse(answers.paste, environ=os.environ)
     return Open(
         endpoint=tunnel is None and answers.endpoint is None and read is None,
