@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.rigs import processes, stub
 from tests.rigs.customer import Customer
-from tests.rigs.handshakes import mysql
+from tests.rigs.handshakes import black_hole, mysql
 from tests.rigs.proxies import Scripted, read_head
 from tests.rigs.terminals import CTRL_C, Terminal
 
@@ -291,6 +291,20 @@ def test_a_byte_now_and_then_buys_no_more_time(world: World) -> None:
     assert time.monotonic() - began < WORST
     assert (code, checks["host_key"]["reason"]) == (69, "banner_timeout")
     assert checks["target"]["status"] == "pass"
+
+
+def test_two_black_holes(world: World) -> None:
+    """Both are told from a refusal, in time."""
+    began = time.monotonic()
+    with black_hole() as jumphost, black_hole() as database:
+        world.configure(ssh_port=jumphost, target=f"127.0.0.1:{database}")
+        code, checks = world.test()
+
+    assert time.monotonic() - began < WORST
+    assert code == ExitCode.UNAVAILABLE
+    assert "no answer from the database" in checks["target"]["detail"]
+    assert "no answer from 127.0.0.1 within" in checks["tcp"]["detail"]
+    assert statuses(checks)["host_key"] == "skip"
 
 
 def test_beside_a_running_agent_its_state_is_read(world: World) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs import processes
-from tests.rigs.handshakes import mongodb, mysql, oracle, says, silence, sql_server
+from tests.rigs.handshakes import black_hole, mongodb, mysql, oracle, says, silence, sql_server
 from tests.rigs.proxies import Scripted, certified, inside_tls, read_exactly
 
 from ioconnect.addresses import HostPort
@@ -181,21 +181,11 @@ def test_it_listens_on_another_address_of_this_machine_only() -> None:
 
 
 def test_nobody_answers() -> None:
-    """A full backlog drops the SYN, as a firewall does."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        where = full.getsockname()
-        with contextlib.ExitStack() as callers:
-            for _ in range(8):
-                caller = callers.enter_context(socket.socket())
-                caller.setblocking(False)
-                caller.connect_ex(where)
-            with pytest.raises(TargetUnreachable) as caught:
-                target.check(HostPort(*where))
+    with black_hole() as port, pytest.raises(TargetUnreachable) as caught:
+        target.check(HostPort("127.0.0.1", port))
 
     assert "within 3 s: filtered" in caught.value.message
-    assert f"allow TCP from this machine to port {where[1]}" in caught.value.hint
+    assert f"allow TCP from this machine to port {port}" in caught.value.hint
 
 
 def test_a_name_that_does_not_resolve() -> None:

@@ -5,13 +5,15 @@ Each is a script for `tests.rigs.proxies.Scripted`, written from the documents, 
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import struct
 from typing import TYPE_CHECKING
 
 from tests.rigs.proxies import read_exactly, until_closed
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Iterator
 
     from tests.rigs.proxies import Script
 
@@ -124,3 +126,17 @@ def says(text: bytes) -> Script:
 def silence(connection: socket.socket) -> None:
     """Take what comes and say nothing."""
     until_closed(connection)
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[int]:
+    """Give a port of 127.0.0.1 at which no SYN is answered, as behind a firewall that drops: its backlog is full."""
+    with contextlib.ExitStack() as ends:
+        full = ends.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(8):
+            caller = ends.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(full.getsockname())
+        yield full.getsockname()[1]
