@@ -81,8 +81,9 @@ class _Doors(paramiko.ServerInterface):  # type: ignore[misc]
 class ScriptedJumphost:
     """One listening socket, one client; `messages` are what it sent after the sign-in. Forwards are granted."""
 
-    def __init__(self, *, ciphers: tuple[str, ...] = ("aes128-gcm@openssh.com",)) -> None:
+    def __init__(self, *, ciphers: tuple[str, ...] = ("aes128-gcm@openssh.com",), strict: bool = True) -> None:
         self._ciphers = ciphers
+        self._strict = strict  # key exchange: packets are counted from 0 again with each (OpenSSH 9.6)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
@@ -107,7 +108,7 @@ class ScriptedJumphost:
             made.jumphost = self
             return made
 
-        transport = paramiko.Transport(sock, packetizer_class=packets)
+        transport = paramiko.Transport(sock, packetizer_class=packets, strict_kex=self._strict)
         transport.get_security_options().ciphers = self._ciphers
         transport.add_server_key(self.host_key)
         self.transport = transport
