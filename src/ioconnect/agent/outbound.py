@@ -197,7 +197,7 @@ class Outbound:
         if left + size > LIMIT:
             raise ProtocolViolation("it makes us answer, but does not read")
         if left + size > len(self._buffer):
-            bigger = mmap.mmap(-1, 2 * (left + size))
+            bigger = mmap.mmap(-1, min(2 * (left + size), LIMIT))
             bigger[:left] = self._buffer[start:end]
             self._buffer, self._view = bigger, memoryview(bigger)
         else:
