@@ -10,5 +10,7 @@ def escaped(text: str | bytes, *, limit: int = 300) -> str:
     """Return `text` on one line with control and unprintable characters escaped, at most `limit` long."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

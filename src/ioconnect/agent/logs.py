@@ -126,12 +126,33 @@ class _PrivateFile(RotatingFileHandler):
     """A file that only its owner can read; a full disk loses lines, never the agent."""
 
     def _open(self) -> Any:
-        return open(  # only open() takes an opener
+        stream = open(  # only open() takes an opener
             self.baseFilename,
             self.mode,
             encoding=self.encoding,
             opener=lambda path, flags: os.open(path, flags, 0o600),
         )
+        self._size = os.fstat(stream.fileno()).st_size
+        return stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, into a new file if this one is full.
+
+        The base class formats each line twice and asks the file system five times whether to: that is more than a
+        short connection costs us otherwise.
+        """
+        try:
+            line = self.format(record) + self.terminator
+            size = len(line.encode("utf-8", "surrogatepass"))
+            if self._size + size > self.maxBytes:
+                self.doRollover()
+            if self.stream is None:  # the roll-over failed half-way, on a full disk perhaps
+                self.stream = self._open()
+            self.stream.write(line)
+            self.flush()
+            self._size += size
+        except Exception:  # noqa: BLE001  as logging does: a log that fails must not stop what it tells of
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         """Do nothing: there is nowhere left to complain."""
