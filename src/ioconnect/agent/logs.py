@@ -126,7 +126,7 @@ class _PrivateFile(RotatingFileHandler):
     """A file that only its owner can read; a full disk loses lines, never the agent."""
 
     def _open(self) -> Any:
-        stream = open(  # only open() takes an opener
+        stream = open(  # noqa: SIM115  the handler closes it; only open() takes an opener
             self.baseFilename,
             self.mode,
             encoding=self.encoding,
