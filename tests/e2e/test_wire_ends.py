@@ -7,6 +7,7 @@ import gc
 import itertools
 import logging
 import mmap
+import os
 import struct
 import threading
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from tests.rigs.scripted_jumphost import DATA, Client, ScriptedJumphost, data_me
 from tests.rigs.stranger import Stranger, until_it_leaves
 
 from ioconnect.agent.events import Closed
+from ioconnect.agent.loop import Loop
 from ioconnect.config import HostPort
 
 if TYPE_CHECKING:
@@ -112,3 +114,25 @@ def test_fifty_sessions_leave_nothing(tmp_path_factory: pytest.TempPathFactory, 
         gc.enable()
 
     assert buffers == []
+
+
+def test_a_call_is_not_posted_into_somebody_elses_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may post at the moment the loop is closed: the pipe is not closed under its hands."""
+    loop = Loop()
+    real = os.write
+    closer = threading.Thread(target=loop.close)
+    closed_meanwhile: list[bool] = []
+
+    def write(fd: int, data: bytes) -> int:
+        closer.start()
+        closer.join(0.3)
+        closed_meanwhile.append(not closer.is_alive())
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    loop.post(lambda: None)
+    monkeypatch.undo()
+    closer.join(20)
+
+    assert closed_meanwhile == [False]
+    loop.post(lambda: None)

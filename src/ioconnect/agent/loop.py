@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
@@ -104,6 +105,7 @@ class Loop:
         self._masks: dict[int, int] = {}
         self._calls: dict[int, Callable[[int], None]] = {}
         self._posted: deque[Callable[[], None]] = deque()
+        self._waking = threading.Lock()  # or a byte could go where the pipe's number leads a moment after `close`
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -172,7 +174,7 @@ class Loop:
         """Have the loop's thread call `call` soon. Any thread; lost without a word once the loop is closed."""
         self._posted.append(call)
         # A full pipe wakes the loop as well as one byte more would; a closed one belongs to a loop that is over.
-        with contextlib.suppress(OSError):
+        with self._waking, contextlib.suppress(OSError):
             os.write(self._wake_write, b"\0")
 
     def turn(self) -> None:
@@ -208,8 +210,9 @@ class Loop:
         self._closed = True
         self._readers.close()
         self._writers.close()
-        wake_write, self._wake_write = self._wake_write, -1
-        os.close(wake_write)
+        with self._waking:
+            os.close(self._wake_write)
+            self._wake_write = -1
         os.close(self._wake_read)
         self._calls.clear()
         self._posted.clear()
