@@ -49,6 +49,11 @@ class Jumphost:
         self._ends.callback(customer.close)
         return customer
 
+    def move(self, customer: netns.HostCustomer, host: netns.Host) -> None:
+        """Put the customer's disk into another machine, which must have been made before."""
+        customer.live_on(host)
+        self._ends.callback(customer.close)
+
     def connected(self, *options: str, **settings: float) -> tuple[netns.HostCustomer, Database]:
         """Return a customer whose tunnel is up, and the database; `options` are global ones of the command."""
         database = self.database(self.customer_host)

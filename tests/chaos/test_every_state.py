@@ -311,7 +311,7 @@ def test_a_reader_never_sees_half_a_status(scene: Scene) -> None:
     reader = threading.Thread(target=look)
     reader.start()
     try:
-        for _ in range(5):
+        for _ in range(3):
             scene.relay.reset()
             processes.wait_until(lambda: works(scene.port), what="it is back")
     finally:
@@ -370,14 +370,14 @@ def test_an_idle_agent_is_not_woken(scene: Scene, figure: Figure) -> None:
     scene.customer.wait_for("connected", "orders")
     assert pull(scene.port, 10)[0] == 10
     processes.wait_until(lambda: scene.customer.tunnel("orders")["connections"]["total"] == 1)
-    settled = time.monotonic() + 2  # the last counters are published
+    settled = time.monotonic() + 1.5  # the last counters are published
     processes.wait_until(lambda: time.monotonic() > settled, deadline=3)
 
     before = wakes(agent.pid)
-    over = time.monotonic() + 5
-    processes.wait_until(lambda: time.monotonic() > over, deadline=6)
+    over = time.monotonic() + 3
+    processes.wait_until(lambda: time.monotonic() > over, deadline=4)
     count = wakes(agent.pid) - before
-    figure(f"an idle agent was woken {count} times in 5 s")
+    figure(f"an idle agent was woken {count} times in 3 s")
     assert count <= 5  # one keepalive may fall into it
 
 

@@ -102,11 +102,11 @@ def test_an_unclean_cut_leaves_a_dead_session_that_our_own_port_ends(
     assert back <= 2.0
 
 
-@pytest.mark.parametrize("seconds", [3, 30])
+@pytest.mark.parametrize("seconds", [3, 15])
 def test_a_black_hole_behind_a_nat(make_jumphost: MakeJumphost, figure: Figure, seconds: float) -> None:
     """No link of ours goes down, no address changes: only silence tells; and the dead session holds the port.
 
-    For 3 s with a keepalive of one second, for 30 s with the default.
+    The keepalive is a second, as noticing is not what is measured.
     """
     jumphost = make_jumphost("ClientAliveInterval 0", "TCPKeepAlive no")
     home = jumphost.new_host("home")
@@ -116,7 +116,7 @@ def test_a_black_hole_behind_a_nat(make_jumphost: MakeJumphost, figure: Figure, 
     database = jumphost.database(home)
     customer = jumphost.customer(home)
     customer.set_up(jumphost.sshd, database.port, port=jumphost.port)
-    customer.tune(keepalive_interval=1 if seconds < 10 else 10)
+    customer.tune(keepalive_interval=1)
     customer.run("up", "--daemon")
     assert lan.net in source_of(customer)
 
@@ -149,7 +149,7 @@ def test_power_loss(make_jumphost: MakeJumphost, figure: Figure) -> None:
     again = netns.Cable(jumphost.host, reborn, net="10.77.0")
     assert again.net == jumphost.cable.net
     database = jumphost.database(reborn)
-    customer.command = ["ip", "netns", "exec", reborn.name, *customer.command[4:]]
+    jumphost.move(customer, reborn)
     config = customer.home / "config.toml"
     config.write_text(config.read_text().replace(jumphost.first_target, f"localhost:{database.port}"))
     started = time.monotonic()

@@ -156,8 +156,12 @@ class HostCustomer(Customer):
 
     def __init__(self, host: Host, home: Path) -> None:
         super().__init__(home)
-        self.command = ["ip", "netns", "exec", host.name, *self.command]
-        self.machine = host
+        self._program = self.command
+        self.live_on(host)
+
+    def live_on(self, host: Host) -> None:
+        """Run every further command on this host."""
+        self.command = ["ip", "netns", "exec", host.name, *self._program]
 
     def set_up(self, sshd: HostSshd, target_port: int, *, port: int, address: str | None = None) -> None:
         """Make key, registration and pin for one tunnel to `sshd`, by one of its addresses."""

@@ -133,9 +133,9 @@ class Inbound:
         """Return the next line without its end, None if it is not there yet. Raises ProtocolViolation if endless."""
         start = self._start
         end = self._buffer.find(b"\n", start, self._end)
+        if (self._end if end < 0 else end) - start > LONGEST_LINE:
+            raise ProtocolViolation("an endless line where the SSH version should be")
         if end < 0:
-            if self._end - start > LONGEST_LINE:
-                raise ProtocolViolation("an endless line where the SSH version should be")
             return None
         self._start = end + 1
         return self._buffer[start:end].rstrip(b"\r")
