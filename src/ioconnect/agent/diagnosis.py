@@ -42,9 +42,9 @@ class Phase(IntEnum):
 
 
 _DOING = {
-    Phase.DIALLING: "while connecting",
-    Phase.GREETING: "during the key exchange",
-    Phase.SIGNING_IN: "during the sign-in",
+    Phase.DIALLING: " while connecting",
+    Phase.GREETING: " during the key exchange",
+    Phase.SIGNING_IN: " during the sign-in",
     Phase.SIGNED_IN: "",
 }
 _LOST_HINT = "Nothing to do: the agent connects again by itself."
@@ -75,15 +75,15 @@ def diagnose(evidence: Evidence, error: BaseException | str | None) -> Fault:
         text = evidence.disconnect_text
         if evidence.phase is Phase.SIGNING_IN and "authentication" in text.lower():
             return auth_refused(evidence.jumphost, evidence.user, f"it said: {text}")
-        return _lost(f"{jumphost} ended the connection {doing}: {text}")
+        return _lost(f"{jumphost} ended the connection{doing}: {text}")
     if error is None or isinstance(error, EOFError):
-        message = f"{jumphost} closed the connection {doing}"
+        message = f"{jumphost} closed the connection{doing}"
     elif isinstance(error, OSError):
-        message = f"the connection to {jumphost} broke {doing}: {error.strerror or error}"
+        message = f"the connection to {jumphost} broke{doing}: {error.strerror or error}"
     elif isinstance(error, ProtocolViolation):
-        message = f"{jumphost} broke the SSH protocol {doing}: {error}"
+        message = f"{jumphost} broke the SSH protocol{doing}: {error}"
     else:
-        message = f"the connection to {jumphost} failed {doing}: {escaped(str(error))}"
+        message = f"the connection to {jumphost} failed{doing}: {escaped(str(error))}"
     lost = _lost(message)
     if not evidence.greeted:
         lost.hint = _NO_SSH_HINT.format(port=jumphost.port)
@@ -94,14 +94,14 @@ def _doing(evidence: Evidence) -> str:
     if evidence.greeted:
         return _DOING[evidence.phase]
     said = next(filter(None, evidence.said_before_banner), "")  # a web server's status line, its last one is empty
-    return "before it introduced itself" + (f', after saying "{said}"' if said else "")
+    return " before it introduced itself" + (f', after saying "{said}"' if said else "")
 
 
 def too_late(evidence: Evidence, seconds: float) -> Fault:
     """Name the fault of a session that was not signed in within `seconds`."""
     jumphost = evidence.jumphost
     if evidence.greeted:
-        step = _DOING[evidence.phase].removeprefix("during ")
+        step = _DOING[evidence.phase].removeprefix(" during ")
         return _lost(f"{jumphost} did not finish {step} within {seconds:.0f} s")
     return BannerTimeout(
         f"{jumphost} takes connections but no SSH server introduced itself within {seconds:.0f} s",
@@ -193,4 +193,4 @@ def _turned_away(evidence: Evidence) -> Fault | None:
 
 
 def _lost(message: str) -> ConnectionLost:
-    return ConnectionLost(message.replace("  ", " ").strip(), hint=_LOST_HINT)
+    return ConnectionLost(message, hint=_LOST_HINT)

@@ -1,0 +1,206 @@
+"""Why a session ended, from the evidence alone: the code decides how patient the agent is, the text what one does."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ioconnect.agent.channels import ProtocolViolation
+from ioconnect.agent.diagnosis import (
+    Evidence,
+    Phase,
+    auth_refused,
+    diagnose,
+    forward_fault,
+    host_key_fault,
+    silent,
+    too_late,
+)
+from ioconnect.config import HostPort, Tunnel
+from ioconnect.errors import (
+    AuthRefused,
+    BannerTimeout,
+    ConnectionLost,
+    Disposition,
+    Fault,
+    ForwardNotPermitted,
+    HostKeyChanged,
+    HostKeyUnpinned,
+    KeepaliveTimeout,
+    NameNotResolved,
+    Penalized,
+    PortBusy,
+    TooManyConnections,
+)
+from ioconnect.hostkeys import Verdict
+
+JUMPHOST = HostPort("jump.test", 50683)
+TUNNEL = Tunnel("orders", HostPort("jump.test", 58115), HostPort("localhost", 3306))
+ERRORS = [
+    None,
+    EOFError(),
+    ConnectionResetError(104, "Connection reset by peer"),
+    OSError("no number"),
+    ProtocolViolation("a packet of 7 bytes"),
+    ValueError("bad\x1b[0m"),
+    "what the library said",
+]
+
+
+def evidence(phase: Phase, *said: str, greeted: bool = True, disconnect: str = "") -> Evidence:
+    return Evidence(JUMPHOST, "sshtunnel", phase, greeted, said, disconnect)
+
+
+@pytest.mark.parametrize(
+    ("seen", "error", "message"),
+    [
+        (evidence(Phase.GREETING, greeted=False), None, "closed the connection before it introduced itself"),
+        (
+            evidence(Phase.GREETING, "HTTP/1.1 400 Bad Request", "", greeted=False),
+            EOFError(),
+            'closed the connection before it introduced itself, after saying "HTTP/1.1 400 Bad Request"',
+        ),
+        (
+            evidence(Phase.GREETING, "", "please wait", greeted=False),
+            ConnectionResetError(104, "Connection reset by peer"),
+            'broke before it introduced itself, after saying "please wait": Connection reset by peer',
+        ),
+        (evidence(Phase.GREETING), EOFError(), "closed the connection during the key exchange"),
+        (evidence(Phase.SIGNING_IN), EOFError(), "closed the connection during the sign-in"),
+        (evidence(Phase.SIGNED_IN), EOFError(), "jump.test:50683 closed the connection"),
+        (
+            evidence(Phase.SIGNED_IN),
+            BrokenPipeError(32, "Broken pipe"),
+            "the connection to jump.test:50683 broke: Broken pipe",
+        ),
+        (evidence(Phase.SIGNED_IN), ProtocolViolation("x"), "jump.test:50683 broke the SSH protocol: x"),
+        (evidence(Phase.SIGNED_IN, disconnect="bye"), None, "jump.test:50683 ended the connection: bye"),
+        (
+            evidence(Phase.GREETING, disconnect="no"),
+            None,
+            "jump.test:50683 ended the connection during the key exchange: no",
+        ),
+    ],
+)
+def test_what_is_said_of_a_lost_connection(seen: Evidence, error: BaseException | None, message: str) -> None:
+    fault = diagnose(seen, error)
+
+    assert isinstance(fault, ConnectionLost)
+    assert fault.message.endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("phase", "greeted", "error"),
+    list(itertools.product(Phase, (True, False), ERRORS)),
+    ids=lambda value: repr(value)[:30],
+)
+def test_whatever_ends_a_session_has_a_reason_in_print(
+    phase: Phase, error: BaseException | str | None, *, greeted: bool
+) -> None:
+    """In every phase: a retry, one printable line without gaps, and something to do."""
+    fault = diagnose(evidence(phase, greeted=greeted), error)
+
+    assert isinstance(fault, ConnectionLost)
+    assert fault.disposition is Disposition.RETRY
+    assert fault.message.isprintable()
+    assert "jump.test:50683" in fault.message
+    assert "  " not in fault.message
+    assert " :" not in fault.message
+    assert ("50683" in fault.hint) == (not greeted), "nobody introduced himself: perhaps it is the wrong port"
+
+
+def test_a_fault_is_its_own_reason() -> None:
+    fault = NameNotResolved("no such name")
+
+    assert diagnose(evidence(Phase.GREETING, "Exceeded MaxStartups", greeted=False), fault) is fault
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "disposition"),
+    [
+        ("Exceeded MaxStartups", TooManyConnections, Disposition.CROWDED),
+        ("Not allowed at this time", Penalized, Disposition.PENALIZED),
+    ],
+)
+@pytest.mark.parametrize("error", ERRORS, ids=lambda value: repr(value)[:20])
+def test_turned_away(
+    said: str, kind: type[Fault], disposition: Disposition, error: BaseException | str | None
+) -> None:
+    """However sshd closes after it; but not what a jumphost says that has introduced itself."""
+    fault = diagnose(evidence(Phase.GREETING, "hello", said, greeted=False), error)
+
+    assert type(fault) is kind
+    assert fault.disposition is disposition
+    assert said in fault.message
+    assert isinstance(diagnose(evidence(Phase.GREETING, said), error), ConnectionLost)
+
+
+def test_too_many_failures_is_a_refused_key() -> None:
+    """Sshd disconnects with that text after MaxAuthTries; the same words in another phase are none."""
+    text = "Too many authentication failures"
+    fault = diagnose(evidence(Phase.SIGNING_IN, disconnect=text), None)
+
+    assert isinstance(fault, AuthRefused)
+    assert text in fault.message
+    assert isinstance(diagnose(evidence(Phase.SIGNED_IN, disconnect=text), None), ConnectionLost)
+
+
+def test_a_refused_key_names_the_account() -> None:
+    fault = auth_refused(JUMPHOST, "sshtunnel")
+
+    assert fault.message == "jump.test:50683 does not accept this machine's key for sshtunnel"
+    assert fault.disposition is Disposition.HOLD
+
+
+def test_too_late() -> None:
+    assert isinstance(too_late(evidence(Phase.GREETING, greeted=False), 30), BannerTimeout)
+    assert too_late(evidence(Phase.GREETING), 30).message == (
+        "jump.test:50683 did not finish the key exchange within 30 s"
+    )
+    assert (
+        too_late(evidence(Phase.SIGNING_IN), 30).message == "jump.test:50683 did not finish the sign-in within 30 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind"),
+    [
+        (Verdict.UNPINNED, HostKeyUnpinned),
+        (Verdict.CHANGED, HostKeyChanged),
+        (Verdict.REVOKED, HostKeyChanged),
+    ],
+)
+def test_host_keys(verdict: Verdict, kind: type[Fault]) -> None:
+    """The fingerprint that was shown is in the message, and the way to accept it in the hint."""
+    fault = host_key_fault(TUNNEL, verdict, "SHA256:shown", ("SHA256:pinned",))
+
+    assert type(fault) is kind
+    assert "SHA256:shown" in fault.message
+    assert "ioconnect pin orders" in fault.hint
+    assert ("revoked" in fault.message) == (verdict is Verdict.REVOKED)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ([], PortBusy),
+        (["key options: permitlisten port-forwarding"], PortBusy),
+        (["Address already in use"], PortBusy),
+        (["Server has disabled port forwarding."], ForwardNotPermitted),
+        (["noise", "port forwarding refused"], ForwardNotPermitted),
+    ],
+)
+def test_a_refused_port(said: list[str], kind: type[Fault]) -> None:
+    """OpenSSH explains what is not permitted, and nothing else: without an explanation the port is busy."""
+    fault = forward_fault(TUNNEL, said)
+
+    assert type(fault) is kind
+    assert "58115" in fault.message
+
+
+def test_silence() -> None:
+    fault = silent(JUMPHOST, 19.6)
+
+    assert isinstance(fault, KeepaliveTimeout)
+    assert fault.message == "jump.test:50683 has not answered for 20 s"
