@@ -163,11 +163,12 @@ def test_an_address_that_does_not_answer_delays_nobody(  # noqa: PLR0917  fixtur
     names.addresses = [("127.0.0.1", full)]
     client = connect(HostPort(NAME, 1))
     jumphost.send(open_message(1))
-    processes.wait_until(lambda: relay_of(client).target._addresses, what="the name is looked up")
+    known = relay_of(client).target
+    processes.wait_until(lambda: known._addresses, what="the name is looked up")
     names.addresses = [("127.0.0.1", database.port)]
     # The silent address is what is known; asking for it again brings the other.
     jumphost.send(open_message(2))
-    processes.wait_until(lambda: names.asked == 2, what="the name is looked up again")
+    processes.wait_until(lambda: known._addresses[0][1][1] == database.port, what="the name is looked up again")
 
     for peer_id in range(3, 20):
         echo(jumphost, peer_id)

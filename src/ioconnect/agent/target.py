@@ -24,12 +24,21 @@ FRESH = 5.0  # seconds; a database that fails over by name is found again this s
 USABLE = 60.0  # seconds for which an older answer still serves while it is being renewed
 
 
-class TargetAddresses:
-    """Where the target can be reached."""
+def system_lookup(host: str, port: int) -> list[Address]:
+    """Ask getaddrinfo(3), in its order. Blocks; raises gaierror."""
+    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, where) for family, _, _, _, where in answers]  # type: ignore[misc]  # two shapes, by family
 
-    def __init__(self, target: HostPort, loop: Loop) -> None:
+
+class TargetAddresses:
+    """Where the target can be reached; `lookup` blocks, and raises OSError for a name that is none."""
+
+    def __init__(
+        self, target: HostPort, loop: Loop, lookup: Callable[[str, int], list[Address]] | None = None
+    ) -> None:
         self._target = target
         self._loop = loop
+        self._lookup = lookup or system_lookup
         self._addresses: list[Address] = []
         self._resolved_at = float("-inf")
         self._literal = _is_address(target.host)
@@ -62,12 +71,8 @@ class TargetAddresses:
             threading.Thread(target=self._resolve, name=f"resolve {self._target.host}", daemon=True).start()
 
     def _resolve(self) -> None:
-        found: list[Address] = []
         try:
-            for family, _, _, _, where in socket.getaddrinfo(
-                self._target.host, self._target.port, type=socket.SOCK_STREAM
-            ):
-                found.append((family, where))  # type: ignore[arg-type]  # two shapes, told by family
+            found = self._lookup(self._target.host, self._target.port)
         except OSError:
             found = []
         self._loop.post(lambda: self._resolved(found))
