@@ -72,9 +72,14 @@ class Reason:
     hint: str
 
 
-def more_about(code: ReasonCode) -> str:
-    """Return where the guide tells more, which is how every hint on screen ends."""
-    return f"More: {GUIDE}#{code.value}"
+def guided(hint: str, code: ReasonCode | None) -> str:
+    """Return a hint as it is shown on screen: it ends with where the guide tells more. Without a code, as it is."""
+    if code is None:
+        return hint
+    link = f"{GUIDE}#{code.value}"
+    if not hint:
+        return f"More: {link}"
+    return f"{hint} More: {link}" if hint.endswith((".", "!", "?", ")", '"')) else f"{hint}; more: {link}"
 
 
 class Fault(Exception):

@@ -348,6 +348,21 @@ def test_lines_for_a_pipe(world: World) -> None:
     assert done.stderr == "Failed: auth.\n"
 
 
+def test_every_commands_hints_lead_to_the_guide(world: World) -> None:
+    """Said by the daemon's child, by the command itself, and by the table."""
+    forget_pin(world)
+    for command in (("up", "--daemon"), ("up",)):
+        said = world.customer.try_run(*command)
+        assert (said.returncode, said.stderr.endswith("docs/troubleshooting.md#host_key_unpinned\n")) == (78, True)
+    world.pin(world.rig.host_key_line)
+    hold_port(world)
+
+    waiting = world.customer.try_run("up", "--daemon", "--wait", "1")
+
+    assert (waiting.returncode, "docs/troubleshooting.md#port_busy" in waiting.stderr) == (75, True)
+    assert "docs/troubleshooting.md#port_busy" in world.customer.try_run("status").stdout
+
+
 def test_on_a_terminal_the_first_red_line_names_the_fault(world: World) -> None:
     stop_database(world)
     environment = {key: value for key, value in world.customer.environment.items() if key != "NO_COLOR"}

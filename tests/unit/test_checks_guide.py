@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ioconnect import errors
-from ioconnect.errors import GUIDE, ReasonCode, exit_code_of, more_about
+from ioconnect.errors import GUIDE, ReasonCode, exit_code_of, guided
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / GUIDE).read_text()
@@ -30,7 +30,9 @@ def test_every_reason_has_its_section(code: ReasonCode) -> None:
     assert parts is not None
     assert all(len(part) > 40 for part in parts.groups())
     assert f"exit code {int(exit_code_of(code))}" in section
-    assert more_about(code).endswith(f"{GUIDE}#{code.value}")
+    for hint in ("", "Do this.", "Run: ioconnect pin"):
+        assert guided(hint, code).startswith(hint)
+        assert guided(hint, code).endswith(f"ore: {GUIDE}#{code.value}")
 
 
 def test_the_guide_has_no_section_for_a_reason_that_is_none() -> None:

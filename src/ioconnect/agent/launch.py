@@ -21,7 +21,7 @@ from ioconnect import status
 from ioconnect.agent import lock, requests
 from ioconnect.agent.publish import summary
 from ioconnect.agent.readiness import CONNECTED
-from ioconnect.errors import AgentNotRunning, CannotCreate, ExitCode, SystemRefused
+from ioconnect.errors import AgentNotRunning, CannotCreate, ExitCode, SystemRefused, guided
 from ioconnect.files import make_folder
 from ioconnect.status import State
 
@@ -177,7 +177,7 @@ def _understood(answer: bytes | None, paths: Paths, pid: int, wait: float) -> Ou
 
 def _hint(snapshot: Snapshot | None) -> str:
     reasons = [t.reason for t in snapshot.tunnels if t.state is not State.CONNECTED and t.reason] if snapshot else []
-    return reasons[0].hint if reasons and reasons[0].hint else "ioconnect status shows how it goes on."
+    return guided(reasons[0].hint, reasons[0].code) if reasons else "ioconnect status shows how it goes on."
 
 
 def _already(pid: int | None) -> Outcome:

@@ -7,6 +7,8 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from ioconnect.errors import guided
+
 if TYPE_CHECKING:
     from ioconnect.errors import Fault
 
@@ -32,7 +34,7 @@ class Readiness:
 
     def fault(self, fault: Fault) -> None:
         """Say why nothing runs."""
-        self._say({"code": int(fault.exit_code), "message": fault.message, "hint": fault.hint})
+        self._say({"code": int(fault.exit_code), "message": fault.message, "hint": guided(fault.hint, fault.code)})
 
     def close(self) -> None:
         """Let go of the pipe; calling it again does nothing."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.results import Verdict
-from ioconnect.errors import more_about
+from ioconnect.errors import guided
 from ioconnect.escape import escaped
 from ioconnect.terminal import LONGEST_LINE, answer, is_colourful
 
@@ -54,8 +54,7 @@ class Line:
     @property
     def advice(self) -> str:
         """The hint, safe to print, and where the guide tells more; "" if there is nothing to do."""
-        hint = escaped(self.hint, limit=LONGEST_LINE)
-        return hint if self.reason is None else f"{hint} {more_about(self.reason)}".lstrip()
+        return guided(escaped(self.hint, limit=LONGEST_LINE), self.reason)
 
 
 def plain(line: Line) -> str:
