@@ -1,12 +1,16 @@
-"""What the outages of tests/chaos do to autossh with the vendor's settings: `python -m benchmarks.autossh_outages`.
+"""What the outages of tests/chaos do to autossh with the vendor's settings.
 
-Needs root (network namespaces), autossh, nftables; takes some six minutes, most of them waiting for autossh.
+`python -m benchmarks.autossh_outages [CASE…]`, from the root of a checkout.
+
+Needs root (network namespaces), autossh and nftables; takes some six minutes, most of them waiting for autossh.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +20,7 @@ from tests.rigs import netns, processes
 from tests.rigs.database import call
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
     from tests.rigs.database import Database
@@ -40,12 +45,28 @@ class Scene:
         self.sshd.start()
         self.database: Database = ends.enter_context(netns.database_on(self.home))
         self.port = processes.free_port()
-        self._autossh(folder, ends)
+        self._folder, self._ends = folder, ends
+        self._key = self.sshd.make_key("client")
+        self.sshd.authorize(self._key.with_name("client.pub").read_text(), self.port)
+        self.autossh = self.start_autossh()
+        self.back(time.monotonic())
 
-    def _autossh(self, folder: Path, ends: contextlib.ExitStack) -> None:
-        key = self.sshd.make_key("client")
-        self.sshd.authorize(key.with_name("client.pub").read_text(), self.port)
-        pins = folder / "pins"
+    def reborn(self) -> None:
+        """Cut the customer's power: no FIN, no RST; then the same address on a machine that knows nothing."""
+        self.lan.remove()
+        everything = [self.autossh.pid, *processes.descendants(self.autossh.pid)]
+        processes.signal_all(everything, signal.SIGKILL)
+        self.home = netns.Host("reborn")
+        self.home.draw_other_ports()
+        self._ends.callback(self.home.remove)
+        self.lan = netns.Cable(self.router, self.home, net="10.88.0")
+        self.home.ip("route", "add", "default", "via", "10.88.0.1")
+        self.database = self._ends.enter_context(netns.database_on(self.home))
+        self.autossh = self.start_autossh()
+
+    def start_autossh(self) -> subprocess.Popen[bytes]:
+        """Start it as the vendor's page has it."""
+        folder, key, pins = self._folder, self._key, self._folder / "pins"
         pins.write_text(self.sshd.known_hosts_line + "\n")
         options = ["ExitOnForwardFailure yes", "ServerAliveInterval 10", "ServerAliveCountMax 1"]
         options += ["BatchMode yes", f"UserKnownHostsFile {pins}"]
@@ -55,8 +76,8 @@ class Scene:
         environment = {**os.environ, "AUTOSSH_GATETIME": "0"}
         log = folder / "autossh.log"
         process = processes.start([*command, f"{self.sshd.user}@10.77.0.1"], log=log, env=environment)
-        ends.callback(processes.end, process)
-        self.back(time.monotonic())
+        self._ends.callback(processes.end, process)
+        return process
 
     def back(self, since: float) -> str:
         """Wait for the forward; return how long it took."""
@@ -102,13 +123,28 @@ def frozen(scene: Scene) -> str:
         return f"noticed after {time.monotonic() - began:.1f} s; the database sees {scene.database.endings[told]}"
 
 
+def power_lost(scene: Scene) -> str:
+    """The customer's machine loses its power and starts again."""
+    began = time.monotonic()
+    scene.reborn()
+    while time.monotonic() < began + PATIENCE:
+        # Nobody knocks at the port: that would make the dead session send, and the new machine's kernel end it.
+        asked, refused = (
+            scene.sshd.log_text().count(each) for each in ("rtype tcpip-forward", "cannot listen to port")
+        )
+        if asked > refused + 1:
+            return f"{time.monotonic() - began:.1f} s"
+        time.sleep(0.05)
+    return f"not within {PATIENCE:.0f} s"
+
+
 def sessions_killed(scene: Scene) -> str:
     """The sessions end, the jumphost listens on."""
     scene.sshd.kill_sessions()
     return scene.back(time.monotonic())
 
 
-CASES: tuple[Callable[[Scene], str], ...] = (sessions_killed, cable_out, restarted, frozen, black_hole)
+CASES: tuple[Callable[[Scene], str], ...] = (sessions_killed, cable_out, restarted, frozen, black_hole, power_lost)
 
 
 @contextlib.contextmanager
@@ -119,6 +155,6 @@ def scene() -> Iterator[Scene]:
 
 
 if __name__ == "__main__":
-    for case in CASES:
+    for case in [case for case in CASES if case.__name__ in (sys.argv[1:] or case.__name__)]:
         with scene() as here:
             print(f"{case.__doc__} autossh: {case(here)}", flush=True)

@@ -146,6 +146,7 @@ def test_power_loss(make_jumphost: MakeJumphost, figure: Figure) -> None:
     power_off(jumphost, customer)
     assert jumphost.sshd.session_pids(), "the dead session must be there, or this test shows nothing"
     reborn = jumphost.new_host("reborn")
+    reborn.draw_other_ports()
     again = netns.Cable(jumphost.host, reborn, net="10.77.0")
     assert again.net == jumphost.cable.net
     database = jumphost.database(reborn)

@@ -53,6 +53,10 @@ class Host:
         """Run a command in it, which must succeed."""
         return processes.checked(["ip", "netns", "exec", self.name, *argv])
 
+    def draw_other_ports(self) -> None:
+        """Take source ports as after a reboot: a namespace's first would be those of the one before it."""
+        self.run("sysctl", "-q", "-w", "net.ipv4.ip_local_port_range=12000 19999")
+
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Let this thread make its sockets there."""
