@@ -89,7 +89,7 @@ def _nothing_listens(target: HostPort, tried: list[str], where: str) -> TargetUn
     """Tell a port that nothing listens on from one on another address of this machine."""
     local = all(is_own(address) for address in tried)
     elsewhere = [str(HostPort(other, target.port)) for other in _own_addresses(tried)] if local else []
-    open_at = [where for where in elsewhere if _is_open(where)]
+    open_at = [other for other in elsewhere if _is_open(other)]
     if open_at:
         return TargetUnreachable(
             f"nothing listens on {target} (refused by {where}): on this port something listens on "
@@ -97,11 +97,14 @@ def _nothing_listens(target: HostPort, tried: list[str], where: str) -> TargetUn
             hint=f'If that is the database, set target = "{open_at[0]}" for this tunnel, or let the database listen '
             f"on {where} too.",
         )
-    settings = "its listen_addresses or bind-address may not contain that address"
+    advice = (
+        "Start it, or correct target = in the configuration."
+        if local
+        else "Its bind-address or listen_addresses may leave that address out, or a firewall there rejects it."
+    )
     return TargetUnreachable(
         f"nothing listens on {target} (refused by {where})",
-        hint="Is the database running, and is this its port? "
-        + ("Start it, or correct target = in the configuration." if local else f"It may be that {settings}."),
+        hint=f"Is the database running, and is this its port? {advice}",
     )
 
 

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ioconnect import config as configuration
-from ioconnect.checks.ladder import climb
+from ioconnect.checks.ladder import Watcher, climb
 from ioconnect.doctor import services, surroundings
 from ioconnect.doctor.facts import Examination
 from ioconnect.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Protocol
 
-    from ioconnect.checks.ladder import Watcher
     from ioconnect.checks.results import Pass
     from ioconnect.config import Config
     from ioconnect.doctor.facts import Fact
     from ioconnect.paths import Paths
 
-    class Audience(Watcher, Protocol):
-        """Hears of everything as it happens."""
 
-        def looking_at(self, what: str) -> None:
-            """A fact is being found out."""
+class Audience(Watcher, Protocol):
+    """Hears of everything as it happens."""
 
-        def learned(self, fact: Fact) -> None:
-            """A fact is known."""
+    def looking_at(self, what: str) -> None:
+        """A fact is being found out."""
 
-        def turning_to(self, tunnel: str) -> None:
-            """A tunnel's checks begin; "" if there is none to name."""
+    def learned(self, fact: Fact) -> None:
+        """A fact is known."""
+
+    def turning_to(self, tunnel: str) -> None:
+        """A tunnel's checks begin; "" if there is none to name."""
 
 
 def examine(paths: Paths, environ: Mapping[str, str], audience: Audience) -> Examination:
