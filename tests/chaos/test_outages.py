@@ -122,7 +122,7 @@ def test_a_black_hole_behind_a_nat(make_jumphost: MakeJumphost, figure: Figure, 
 
     nat.cut()
     end = time.monotonic() + seconds
-    customer.wait_for("backoff", deadline=25)
+    processes.wait_until(lambda: customer.tunnel()["state"] != "connected", deadline=25)
     processes.wait_until(lambda: time.monotonic() > end, deadline=seconds + 1)
     assert jumphost.sshd.session_pids(), "the dead session must be there, or this test shows nothing"
     back = jumphost.host.wait_for_echo(jumphost.port, since=nat.heal(), deadline=15)
