@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ioconnect import config
 from ioconnect.cli import cli
 from ioconnect.errors import ExitCode
