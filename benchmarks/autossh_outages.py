@@ -125,6 +125,7 @@ def frozen(scene: Scene) -> str:
 
 def power_lost(scene: Scene) -> str:
     """The customer's machine loses its power and starts again."""
+    scene.sshd.wait_until_quiet()
     began = time.monotonic()
     scene.reborn()
     while time.monotonic() < began + PATIENCE:

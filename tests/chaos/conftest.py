@@ -63,6 +63,7 @@ class Jumphost:
         customer.tune(**settings)
         customer.run(*options, "up", "--daemon")
         assert self.host.echoes(self.port)
+        self.sshd.wait_until_quiet()
         return customer, database
 
 

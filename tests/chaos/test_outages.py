@@ -136,12 +136,15 @@ def source_of(customer: HostCustomer) -> str:
     return (customer.home / "state" / "sources.json").read_text()
 
 
-def test_power_loss(make_jumphost: MakeJumphost, figure: Figure) -> None:
-    """No FIN, no RST: the machine is gone, with its kernel, and comes back with the same address and disk."""
+@pytest.mark.parametrize("remembered", [True, False])
+def test_power_loss(make_jumphost: MakeJumphost, figure: Figure, *, remembered: bool) -> None:
+    """No FIN, no RST: the machine is gone, with its kernel, and comes back with the same address and disk.
+
+    Once more without its memory, to show that it is the memory that helps.
+    """
     jumphost = make_jumphost("ClientAliveInterval 0", "TCPKeepAlive no")
     customer, _ = jumphost.connected()
-    remembered = source_of(customer)
-    assert "10.77.0.1" in remembered
+    assert "10.77.0.1" in source_of(customer)
 
     power_off(jumphost, customer)
     assert jumphost.sshd.session_pids(), "the dead session must be there, or this test shows nothing"
@@ -153,6 +156,11 @@ def test_power_loss(make_jumphost: MakeJumphost, figure: Figure) -> None:
     jumphost.move(customer, reborn)
     config = customer.home / "config.toml"
     config.write_text(config.read_text().replace(jumphost.first_target, f"localhost:{database.port}"))
+    if not remembered:
+        (customer.home / "state" / "sources.json").unlink()
+        customer.run("up", "--daemon", "--wait", "2", expect=75)
+        assert customer.tunnel()["state"] == "standby"
+        return
     started = time.monotonic()
     customer.run("up", "--daemon", "--wait", "5")
     back = jumphost.host.wait_for_echo(jumphost.port, since=started, deadline=5)

@@ -146,6 +146,7 @@ class HostSshd(Sshd):
     """The real sshd on one of the hosts, at an address of its own."""
 
     def __init__(self, host: Host, folder: Path, *addresses: str, config: tuple[str, ...] = ()) -> None:
+        self._at = host
         listening = tuple(f"ListenAddress {address}" for address in addresses)
         super().__init__(folder, config=(*listening, *config))
         wrapper = folder / "sshd_there"  # sshd insists on a program's path; `ip netns exec` becomes the program
@@ -153,6 +154,31 @@ class HostSshd(Sshd):
         wrapper.chmod(0o755)
         self.program = str(wrapper)
         self.host = addresses[0]
+
+    def wait_until_quiet(self) -> None:
+        """Wait until no connection carries anything: what is under way at a cut is sent again when the path is back.
+
+        And that makes the other end's kernel reset a dead session, which then proves nothing about the agent.
+        """
+        program = processes.need_program("ss", package="iproute2")
+        argv = [
+            "ip",
+            "netns",
+            "exec",
+            self._at.name,
+            program,
+            "-Htn",
+            "state",
+            "established",
+            f"sport = :{self.port}",
+        ]
+
+        def quiet() -> bool:
+            queues = [line.split()[:2] for line in processes.checked(argv).splitlines()]
+            channels = self.log_text().count("channel 2: new"), self.log_text().count("channel 2: free")
+            return all(queue == ["0", "0"] for queue in queues) and channels[0] == channels[1]
+
+        processes.wait_until(quiet, what="nothing is under way")
 
 
 class HostCustomer(Customer):
