@@ -153,8 +153,13 @@ def plant(customer: Customer) -> dict[str, str]:
     lines = {f"line {number} of the key": line for number, line in enumerate(pem.splitlines()) if "-----" not in line}
     return {
         **lines,
-        "password": PASSWORD, "password in a URL": IN_URL, "basic": basic, "token": TOKEN, "old": OLD_PASSWORD,
-        "the shell's password": SHELLS_PASSWORD, "a part of the password": "s3cr3t",
+        "password": PASSWORD,
+        "password in a URL": IN_URL,
+        "basic": basic,
+        "token": TOKEN,
+        "old": OLD_PASSWORD,
+        "the shell's password": SHELLS_PASSWORD,
+        "a part of the password": "s3cr3t",
     }
 
 
