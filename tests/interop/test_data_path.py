@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from tests.rigs import database, processes, storms
 from tests.rigs.agent_session import AgentSession, Usage
 from tests.rigs.database import Database
 
+from ioconnect.agent.events import Lost
 from ioconnect.config import HostPort
 
 if TYPE_CHECKING:
@@ -111,3 +114,41 @@ def test_fifty_that_never_read(customer: Customer, set_up: Callable[..., int], t
         with contextlib.suppress(OSError):  # the others are over
             connection.shutdown(socket.SHUT_RDWR)
     storms.all_over(customer)
+
+
+def drained(connection: socket.socket) -> int:
+    """Read to the end, whatever it is, and return how much came."""
+    count, buffer = 0, bytearray(1 << 18)
+    with contextlib.suppress(ConnectionResetError):
+        while got := connection.recv_into(buffer):
+            count += got
+    return count
+
+
+def test_two_tunnels_in_one_process(tmp_path: Path, sshd: Sshd, target: Database) -> None:
+    """A bulk transfer on one does not stop the other, and neither does its sudden end."""
+    with AgentSession(tmp_path / "quick", sshd, HostPort("127.0.0.1", target.port)) as quick:
+        with (
+            AgentSession(tmp_path / "bulk", sshd, HostPort("127.0.0.1", target.port)) as bulk,
+            database.call(bulk.port, b"S", 1 << 40) as transfer,
+            database.call(quick.port, b"E") as pings,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            pulled = pool.submit(drained, transfer)
+            took = []
+            for number in range(300):
+                before, begin = bulk.traffic.from_target, time.monotonic()
+                pings.sendall(number.to_bytes(8, "big"))
+                assert database.exactly(pings, 8) == number.to_bytes(8, "big")
+                took.append(time.monotonic() - begin)
+                if number % 100 == 0:
+                    processes.wait_until(
+                        lambda before=before: bulk.traffic.from_target > before + MIB,  # type: ignore[misc]
+                        what="the transfer goes on",
+                    )
+            assert sorted(took)[len(took) // 2] < 0.1
+            bulk.session.kill()
+            bulk.reports.take(Lost)
+            assert pulled.result(30) > 3 * MIB
+            bulk.over = True
+        assert database.pull(quick.port, MIB) == (MIB, database.sha256_of(MIB))

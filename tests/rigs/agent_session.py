@@ -74,6 +74,7 @@ class LooseSession:
         self.public_key = identity.generate(paths.identity)[0]
         paths.known_hosts.write_text(known_hosts + "\n")
         self.port = listen_port
+        self.over = False
         self.reports = Reports()
         self.traffic = Traffic()
         self.session = Session(
@@ -111,7 +112,9 @@ class AgentSession(LooseSession):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave; if all went well so far, the session must have lived until now."""
+        """Leave, unless it is `over`; if all went well so far, the session must have lived until now."""
+        if self.over:
+            return
         self.session.close()
         self.reports.take(*((Closed,) if kind is None else (Closed, Lost)))
 

@@ -50,8 +50,8 @@ class Before:
         self._threads = self._usage.threads()
         self._resident = self._usage.resident()
 
-    def still_holds(self, customer: Customer) -> None:
-        """Assert that nothing stayed: no descriptor, no thread, no memory worth the name."""
+    def still_holds(self, customer: Customer) -> int:
+        """Assert that nothing stayed: no descriptor, no thread, no memory worth the name; return its growth."""
         all_over(customer)
         usage = self._usage
         processes.wait_until(
@@ -60,7 +60,9 @@ class Before:
             instead=usage.descriptors,
         )
         processes.wait_until(lambda: usage.threads() <= self._threads, what="the agent's threads end")
-        assert usage.resident() <= self._resident + SLACK
+        grown = usage.resident() - self._resident
+        assert grown <= SLACK
+        return grown
 
 
 def _cancel(port: int, until: float, number: int) -> int:
@@ -115,8 +117,8 @@ def answering() -> Iterator[int]:
         listener.close()
 
 
-def one_after_another(customer: Customer, port: int, *, count: int) -> None:
-    """Ask one question a connection, `count` times; the agent must hold no more than it did after the first few."""
+def one_after_another(customer: Customer, port: int, *, count: int) -> int:
+    """Ask one question a connection, `count` times; return by how many bytes the agent grew, which must be few."""
 
     def ask(times: int) -> None:
         for number in range(times):
@@ -128,7 +130,7 @@ def one_after_another(customer: Customer, port: int, *, count: int) -> None:
     ask(300)
     before = Before(customer)
     ask(count)
-    before.still_holds(customer)
+    return before.still_holds(customer)
 
 
 def never_read(connections: list[socket.socket]) -> int:
