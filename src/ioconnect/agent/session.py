@@ -48,15 +48,15 @@ BY_APPLICATION = 11  # RFC 4253 §11.1
 FOREVER = float("inf")
 
 
-class _Left(Exception):
-    """Ends the link's thread after a goodbye."""
+class _Left(EOFError):
+    """Ends the link's thread after a goodbye; an EOFError, as that is an end of which paramiko makes no fuss."""
 
 
-class _Killed(Exception):
-    """Ends the link's thread at once."""
+class _Killed(EOFError):
+    """Ends the link's thread at once; likewise."""
 
 
-_EXPECTED = (Fault, ProtocolViolation, SSHException, EOFError, OSError, _Killed)
+_EXPECTED = (Fault, ProtocolViolation, SSHException, EOFError, OSError)
 
 
 class Session:
