@@ -123,7 +123,9 @@ def auth_refused(jumphost: HostPort, user: str, detail: str = "") -> AuthRefused
     )
 
 
-def host_key_fault(tunnel: Tunnel, verdict: Verdict, shown: str, pinned: tuple[str, ...]) -> Fault:
+def host_key_fault(
+    tunnel: Tunnel, verdict: Verdict, shown: str, pinned: tuple[str, ...], *, before_sign_in: bool = True
+) -> Fault:
     """Name the fault of a host key (fingerprint `shown`) that is not among the pins; `verdict` is not OK."""
     if verdict is Verdict.UNPINNED:
         return HostKeyUnpinned(
@@ -133,7 +135,7 @@ def host_key_fault(tunnel: Tunnel, verdict: Verdict, shown: str, pinned: tuple[s
     revoked = " (revoked)" if verdict is Verdict.REVOKED else ""
     return HostKeyChanged(
         f"the host key of {tunnel.jumphost} is {shown}{revoked}, pinned is {', '.join(pinned) or 'none'}; "
-        "no sign-in was attempted",
+        + ("no sign-in was attempted" if before_sign_in else "it changed in mid-session, which was ended"),
         hint=(
             "Somebody may be in between. Ask Integrate.io whether the key changed; if so, accept it: "
             f"`ioconnect pin {tunnel.name} --fingerprint {shown}`."

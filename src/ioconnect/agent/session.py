@@ -145,7 +145,7 @@ class Session:
             verify=self._verify,
             ended=self._ended,
             host_key_algorithms=host_key_algorithms(result.pins.types_for(jumphost.host, jumphost.port)),
-            rekey_bytes=int(os.environ.get("IOCONNECT_REKEY_BYTES") or REKEY_BYTES),
+            rekey_bytes=_rekey_bytes(os.environ.get("IOCONNECT_REKEY_BYTES", "")),
         )
         self._phase = Phase.GREETING
         self._loop.next_timer = self._deadline
@@ -196,7 +196,7 @@ class Session:
             self.host_key = shown
             return
         pinned = pins.fingerprints_for(jumphost.host, jumphost.port)
-        self._fail(host_key_fault(self._tunnel, verdict, shown, pinned))
+        self._fail(host_key_fault(self._tunnel, verdict, shown, pinned, before_sign_in=self._phase is Phase.GREETING))
 
     def _ask_forward(self) -> None:
         if self._forward is not None:
@@ -267,3 +267,8 @@ class Session:
         self._loop.close()
         self._link = self._forward = self._arrival = None
         self._report(last)
+
+
+def _rekey_bytes(wanted: str) -> int:
+    """Return after how many bytes to ask for new keys; tests say so in the environment (IOCONNECT_REKEY_BYTES)."""
+    return min(int(wanted), REKEY_BYTES) if wanted.isdecimal() and int(wanted) > 0 else REKEY_BYTES
