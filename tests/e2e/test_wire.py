@@ -136,6 +136,31 @@ def test_nothing_follows_our_close(jumphost: ScriptedJumphost, database: Databas
     assert database.port
 
 
+def test_a_window_that_opens_too_late(tmp_path: Path, jumphost: ScriptedJumphost) -> None:
+    """The database resets while the window is used up; the WINDOW_ADJUST that was under way hurts nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Client(tmp_path, jumphost, HostPort("127.0.0.1", listener.getsockname()[1]))
+        client.connected()
+        jumphost.send(open_message(1, window=1000))
+        talker, _ = listener.accept()
+        channel = struct.unpack(">II", jumphost.next(91)[1][:8])[1]
+        talker.sendall(bytes(1000))
+        jumphost.next(DATA)
+        jumphost.send(data_message(channel, b"x"))  # writing to a socket that was reset finds out
+        assert talker.recv(1) == b"x"
+        talker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        talker.close()
+        while jumphost.messages.empty():
+            jumphost.send(data_message(channel, b"y"))
+        jumphost.next(CLOSE)
+        jumphost.send(pack_id(ADJUST, channel) + struct.pack(">I", 5000))
+        jumphost.send(pack_id(CLOSE, channel))
+        jumphost.send(open_message(2))
+        listener.accept()[0].close()
+        jumphost.next(91)
+        client.leave()
+
+
 def test_too_much_data_ends_the_session_with_a_reason(client: Client, jumphost: ScriptedJumphost) -> None:
     channel = jumphost.open(1)
     jumphost.send(data_message(channel, b"S" + struct.pack(">Q", 1 << 40)))  # busy talking, not listening

@@ -238,6 +238,8 @@ class Connection:
             self._end()
 
     def _rewatch(self) -> None:
+        if not self.open:
+            return  # only the peer's CLOSE is still awaited
         channel = self.channel
         if channel.close_sent:
             mask = 0 if self._said_all else READ
@@ -254,8 +256,7 @@ class Connection:
     def unpark(self) -> None:
         """Read again: there is room in the flight."""
         self._parked = False
-        if self.open:
-            self._rewatch()
+        self._rewatch()
 
     def _end(self) -> None:
         """The target's socket has nothing more to do."""
