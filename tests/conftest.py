@@ -44,6 +44,9 @@ hypothesis.settings.load_profile("ioconnect")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Replace what the environment says about its owner; before any test module is imported."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:  # by nohup, or a shell that runs us in the background
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     for name in list(os.environ):
         if name.startswith(STRIPPED_PREFIXES) or name.lower() in STRIPPED:
             del os.environ[name]
