@@ -177,8 +177,11 @@ class Loop:
         with self._waking, contextlib.suppress(OSError):
             os.write(self._wake_write, b"\0")
 
-    def turn(self) -> None:
-        """Wait for something to happen, or for the timer, and call whom it concerns."""
+    def turn(self, at_most: float = FOREVER) -> bool:
+        """Wait for something to happen, for the timer, or `at_most` seconds, and call whom it concerns.
+
+        Return whether something happened.
+        """
         poller = self._readers
         if self.gate_closed:
             poller = self._writers
@@ -188,7 +191,7 @@ class Loop:
                 poller.modify(self._wire_fd, wanted)
         timer = self.next_timer
         self._waiting = True
-        ready = poller.wait(timer if timer == FOREVER else max(0.0, timer - time.monotonic()))
+        ready = poller.wait(min(at_most, timer if timer == FOREVER else max(0.0, timer - time.monotonic())))
         self._waiting = False
         self.now = now = time.monotonic()
         calls = self._calls
@@ -198,6 +201,7 @@ class Loop:
                 call(mask)
         if now >= timer:
             self.on_timer(now)
+        return bool(ready)
 
     def alive_at(self, now: float) -> float:
         """Return when this loop last showed life: `now` while it rightly waits. Any thread."""

@@ -40,6 +40,7 @@ AFTER_SIGN_IN = frozenset(kind for kind in BEFORE_SIGN_IN if kind < FIRST_AFTER_
 
 # 2^32 AES blocks, as OpenSSH (RFC 4344 §3.2); with no packet below 32 bytes that is within 2^31 packets (§3.1).
 REKEY_BYTES = 1 << 36
+ACK_WITHIN = 0.001  # seconds; the answer of a database that is quick carries the ACK for nothing
 _U32 = struct.Struct(">I")
 
 
@@ -150,12 +151,13 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             self._trigger_rekey()
             raise NeedRekeyException
         outbound.flush()
-        if inbound.unacknowledged and not outbound.spoke:
-            inbound.acknowledge()
         loop = self.loop
         loop.gate_closed = outbound.quiet or outbound.congested
         loop.flush_wanted = outbound.congested
-        loop.turn()
+        if not inbound.unacknowledged or outbound.spoke:
+            loop.turn()
+        elif not loop.turn(ACK_WITHIN):
+            inbound.acknowledge()
 
     def _ready(self, mask: int) -> None:
         if mask & WRITE:
