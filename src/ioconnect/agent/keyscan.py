@@ -83,8 +83,9 @@ class _Scan:
         """Refuse: nothing comes before the sign-in."""
         return False
 
-    def settle(self) -> None:
+    def settle(self) -> bool:
         """Nothing to pass on."""
+        return False
 
 
 def fetch(jumphost: HostPort, *, proxy: str = "", deadline: float) -> tuple[bytes, ...]:

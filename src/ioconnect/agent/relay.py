@@ -224,13 +224,15 @@ class Relay:
 
     # --- after a batch, and the end
 
-    def settle(self) -> None:
+    def settle(self) -> bool:
         """Deliver what the batch brought; see `wire.Upper.settle`."""
-        if self._gathering:
-            gathering, self._gathering = self._gathering, []
-            for connection in gathering:
-                if connection.gathered:
-                    connection.deliver()
+        if not self._gathering:
+            return False
+        gathering, self._gathering = self._gathering, []
+        for connection in gathering:
+            if connection.gathered:
+                connection.deliver()
+        return True
 
     def carried_out(self, count: int) -> None:
         """Count bytes from the target."""

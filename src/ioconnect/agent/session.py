@@ -208,8 +208,9 @@ class Session:
         """Refuse a message of the connection protocol before the sign-in; see `wire.Upper`."""
         raise ProtocolViolation(f"message {kind} before the sign-in")
 
-    def settle(self) -> None:
+    def settle(self) -> bool:
         """Pass nothing on before the sign-in; see `wire.Upper`."""
+        return False
 
     def _on_timer(self, now: float) -> None:
         if self._forward is not None:

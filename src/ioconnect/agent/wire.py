@@ -56,8 +56,8 @@ class Upper(Protocol):
         Return False for a type that is not known.
         """
 
-    def settle(self) -> None:
-        """All that had arrived was taken: pass it on."""
+    def settle(self) -> bool:
+        """All that had arrived was taken: pass it on; say whether it went to somebody who may answer."""
 
 
 class Payload:
@@ -144,7 +144,7 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
 
     def _turn(self, *, may_rekey: bool) -> None:
         """Hand on what arrived, send what is due, and wait for more."""
-        self.upper.settle()
+        answer_likely = self.upper.settle()
         inbound, outbound = self.inbound, self.outbound
         inbound.batch_over()
         if (outbound.bytes >= self._rekey_bytes or inbound.bytes >= REKEY_BYTES) and may_rekey and not outbound.quiet:
@@ -155,6 +155,9 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         loop.gate_closed = outbound.quiet or outbound.congested
         loop.flush_wanted = outbound.congested
         if not inbound.unacknowledged or outbound.spoke:
+            loop.turn()
+        elif not answer_likely:
+            inbound.acknowledge()
             loop.turn()
         elif not loop.turn(ACK_WITHIN):
             inbound.acknowledge()
