@@ -13,7 +13,7 @@ import click
 
 from ioconnect import __version__
 from ioconnect.cli import cli
-from ioconnect.commandline import Subcommand
+from ioconnect.console.command_group import Subcommand
 from ioconnect.errors import ExitCode
 
 if TYPE_CHECKING:

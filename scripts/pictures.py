@@ -18,8 +18,8 @@ from tests.rigs.customer import Customer
 from tests.rigs.mariadb import Mariadb
 from tests.rigs.terminals import Terminal
 
-from ioconnect.addresses import HostPort
-from ioconnect.config import DEFAULT_SSH_PORT
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import DEFAULT_SSH_PORT
 from ioconnect.demo.database import Database, fetch
 from ioconnect.stub import Stub
 from ioconnect.stub.keys import parse_public_key

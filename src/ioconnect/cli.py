@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ioconnect import exits
-from ioconnect.call import Call
-from ioconnect.checks.commands import test
-from ioconnect.commandline import Commands, name_argument, names_argument
-from ioconnect.doctor.commands import doctor
-from ioconnect.guide.commands import setup
-from ioconnect.importing.commands import import_
-from ioconnect.installers.commands import install_service, uninstall_service
+from ioconnect.commands.machine.doctor_options import doctor
+from ioconnect.commands.machine.service import install_service, uninstall_service
+from ioconnect.commands.prepare.import_ import import_
+from ioconnect.commands.prepare.test_options import test
+from ioconnect.commands.setup.command import setup
+from ioconnect.console import exits
+from ioconnect.console.call import Call
+from ioconnect.console.command_group import Commands, name_argument, names_argument
 
 if TYPE_CHECKING:
     from ioconnect.errors import ExitCode
@@ -53,7 +53,7 @@ def keygen(call: Call, file: Path | None, comment: str | None, *, passphrase: bo
 
     A key that exists is kept and printed again.
     """
-    from ioconnect import keygen  # noqa: PLC0415
+    from ioconnect.commands.prepare import keygen  # noqa: PLC0415
 
     keygen.make(call, keygen.Wish(file, comment, passphrase, force))
 
@@ -90,14 +90,14 @@ def register(
     Shows the public key to paste in the Integrate.io UI, takes the Tunnel Endpoint that the UI gives back, and
     asks on a terminal for what is missing.
     """
-    from ioconnect import register  # noqa: PLC0415
-    from ioconnect.terminal import answer  # noqa: PLC0415
+    from ioconnect.commands.prepare import register  # noqa: PLC0415
+    from ioconnect.console.terminal import answer  # noqa: PLC0415
 
     if api is not None or token_file is not None:
-        from ioconnect import enrolment  # noqa: PLC0415
+        from ioconnect.registration import enrol  # noqa: PLC0415
 
-        wish = enrolment.from_options(api=api, token_file=token_file, to=to, paste=paste, **options)
-        answer(enrolment.enrol(wish, call.paths, call.terminal, os.environ))
+        wish = enrol.from_options(api=api, token_file=token_file, to=to, paste=paste, **options)
+        answer(enrol.enrol(wish, call.paths, call.terminal, os.environ))
         return
     request = register.Request(target=to, paste=register.read_paste(sys.stdin) if paste == "-" else paste, **options)
     answer(register.register(request, call.paths, call.terminal, os.environ))
@@ -119,12 +119,13 @@ def pin(call: Call, name: str | None, fingerprint: str | None, *, yes: bool) -> 
     Their fingerprints are shown; compare them with what Integrate.io told you. Nothing is ever sent to a jumphost
     whose key is not pinned.
     """
-    from ioconnect import pinning, selection  # noqa: PLC0415
-    from ioconnect.terminal import answer  # noqa: PLC0415
+    from ioconnect.commands.prepare import pin  # noqa: PLC0415
+    from ioconnect.console import selection  # noqa: PLC0415
+    from ioconnect.console.terminal import answer  # noqa: PLC0415
 
     tunnel = selection.tunnel(call.config, name)
-    consent = pinning.Consent(fingerprint, yes=yes)
-    answer("\n".join(pinning.pin(tunnel, call.paths, call.terminal, consent)))
+    consent = pin.Consent(fingerprint, yes=yes)
+    answer("\n".join(pin.pin(tunnel, call.paths, call.terminal, consent)))
 
 
 cli.add_command(import_)
@@ -152,7 +153,7 @@ def up(
     Runs in the foreground until Ctrl-C, TERM or `ioconnect down`. Already running: says so and leaves with 0, so
     cron may repeat it.
     """
-    from ioconnect import running  # noqa: PLC0415
+    from ioconnect.commands.run import running  # noqa: PLC0415
 
     if daemon:
         return running.start(call, names, wait)
@@ -163,7 +164,7 @@ def up(
 @click.pass_obj
 def down(call: Call) -> None:
     """Stop the agent cleanly: the jumphost frees the ports at once."""
-    from ioconnect import running  # noqa: PLC0415
+    from ioconnect.commands.run import running  # noqa: PLC0415
 
     running.stop(call)
 
@@ -184,12 +185,12 @@ def status(call: Call, *, as_json: bool, watch: bool, check: bool) -> ExitCode:
 
     Leaves with 0 if all are connected, 75 if the agent runs but one is not, 69 if no agent runs.
     """
-    from ioconnect.reporting import Form, report  # noqa: PLC0415
+    from ioconnect.commands.run.status import Form, report  # noqa: PLC0415
 
     if as_json + watch + check > 1:
         raise click.UsageError("--json, --watch and --check exclude each other")
     if watch:
-        from ioconnect.watch import watch as go_on  # noqa: PLC0415
+        from ioconnect.commands.run.watch import watch as go_on  # noqa: PLC0415
 
         return go_on(call)
     return report(call, Form.JSON if as_json else Form.NOTHING if check else Form.TABLE)
@@ -203,7 +204,7 @@ def reload(call: Call) -> None:
     Tunnels that did not change keep their connections. With a fault in the configuration the agent goes on as it
     was.
     """
-    from ioconnect import running  # noqa: PLC0415
+    from ioconnect.commands.run import running  # noqa: PLC0415
 
     running.reload(call)
 
@@ -216,7 +217,7 @@ def reconnect(call: Call, name: str | None) -> None:
 
     A connected tunnel is not dropped, only asked for a sign of life.
     """
-    from ioconnect import running  # noqa: PLC0415
+    from ioconnect.commands.run import running  # noqa: PLC0415
 
     running.reconnect(call, name)
 
@@ -227,13 +228,13 @@ def reconnect(call: Call, name: str | None) -> None:
 @click.pass_obj
 def logs(call: Call, lines: int, *, follow: bool) -> None:
     """Show the daemon's log."""
-    from ioconnect import logview  # noqa: PLC0415
-    from ioconnect.terminal import answer  # noqa: PLC0415
+    from ioconnect.console.terminal import answer  # noqa: PLC0415
+    from ioconnect.status import log_reader  # noqa: PLC0415
 
     path = call.paths.log
-    if not logview.is_there(path):
-        call.terminal.say(logview.absence(path))
-    for line in logview.follow(path, lines) if follow else logview.last_lines(path, lines):
+    if not log_reader.is_there(path):
+        call.terminal.say(log_reader.absence(path))
+    for line in log_reader.follow(path, lines) if follow else log_reader.last_lines(path, lines):
         answer(line)
 
 
@@ -278,7 +279,7 @@ def demo(call: Call) -> ExitCode:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script for a shell."""
-    from ioconnect.completing import SCRIPTS  # noqa: PLC0415
+    from ioconnect.console.completion import SCRIPTS  # noqa: PLC0415
 
     click.echo(SCRIPTS[shell], nl=False)
 
@@ -288,7 +289,7 @@ def main() -> NoReturn:
     call = Call()
     instruction = os.environ.get("_IOCONNECT_COMPLETE")
     if instruction:
-        from ioconnect.completing import respond  # noqa: PLC0415
+        from ioconnect.console.completion import respond  # noqa: PLC0415
 
         sys.exit(respond(cli, instruction, call))
     sys.exit(exits.run(cli, sys.argv[1:], call))

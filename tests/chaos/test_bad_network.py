@@ -16,14 +16,14 @@ from tests.rigs.database import Database, call, exactly, pull
 from tests.rigs.fault_relay import FaultRelay
 from tests.rigs.simulated import ScriptedSession, Simulation
 
-from ioconnect import config
-from ioconnect.agent.events import Closed, Lost, PortRefused, SignedIn
-from ioconnect.agent.inbox import Stop
-from ioconnect.agent.session import Session
-from ioconnect.agent.traffic import Traffic
-from ioconnect.config import AgentSettings
+from ioconnect.agent.session.session import Session
+from ioconnect.agent.supervisor.mailbox import Stop
+from ioconnect.agent.tunnel.counters import Traffic
+from ioconnect.agent.tunnel.events import Closed, Lost, PortRefused, SignedIn
+from ioconnect.config import configuration
+from ioconnect.config.configuration import AgentSettings
+from ioconnect.config.paths import under
 from ioconnect.errors import AuthRefused, PortBusy
-from ioconnect.paths import under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,7 +167,7 @@ def test_a_server_that_trickles_meets_one_deadline(scene: Scene, unharmed: int) 
     """Before the banner, in it, in the key exchange, in the sign-in: each byte is life, but there is one deadline."""
     scene.relay.trickle, scene.relay.unharmed = 0.3, unharmed
     patience, reports = 1.2, queue.SimpleQueue[Any]()
-    (tunnel,) = config.load(scene.paths.config).tunnels
+    (tunnel,) = configuration.load(scene.paths.config).tunnels
     session = Session(tunnel, AgentSettings(), scene.paths, Traffic(), reports.put, patience=patience)
 
     began = time.monotonic()

@@ -21,8 +21,8 @@ from tests.rigs.customer import Customer
 from tests.rigs.database import Database, call, exactly, pull
 from tests.rigs.fault_relay import FaultRelay
 
-from ioconnect.agent import lock
-from ioconnect.paths import under
+from ioconnect.config.paths import under
+from ioconnect.status import lock
 from ioconnect.stub.keys import parse_public_key
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs.simulated import ScriptedSession, Simulation
 
-from ioconnect.agent.backoff import soonest
-from ioconnect.agent.events import Closed, Granted, Lost, PortRefused, SignedIn, Woken
-from ioconnect.agent.inbox import Stop
-from ioconnect.agent.tunnelstate import Phase
+from ioconnect.agent.supervisor.mailbox import Stop
+from ioconnect.agent.tunnel.backoff import soonest
+from ioconnect.agent.tunnel.events import Closed, Granted, Lost, PortRefused, SignedIn, Woken
+from ioconnect.agent.tunnel.state import Phase
 from ioconnect.errors import (
     AuthRefused,
     BannerTimeout,
@@ -31,7 +31,7 @@ from ioconnect.errors import (
     TooManyConnections,
     Unreachable,
 )
-from ioconnect.status import State
+from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
     from pathlib import Path

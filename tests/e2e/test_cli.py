@@ -17,7 +17,8 @@ from tests.rigs import ordinary_user, processes
 from tests.rigs.customer import Customer
 from tests.rigs.terminals import CTRL_C, Terminal
 
-from ioconnect import __version__, hostkeys, keyblobs
+from ioconnect import __version__
+from ioconnect.keys import known_hosts, public_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,7 +251,9 @@ def test_a_home_that_is_read_only(command: list[str]) -> None:
     with ordinary_user.folder() as home:
         home.chmod(0o500)
         said = ordinary_user.run(
-            "import sys; from ioconnect import cli, keygen, register, observe, privatekeys, files\n",
+            "import sys; from ioconnect import cli\nfrom ioconnect.commands.prepare import keygen, register\n"
+            "from ioconnect.status import observe; from ioconnect.keys import private_keys\n"
+            "from ioconnect.config import files\n",
             f"sys.argv = ['ioconnect', *{command}]\nsys.stderr = sys.stdout\n"
             "try: cli.main()\nexcept SystemExit as leaving: print('left', int(leaving.code))\n",
             environ={"IOCONNECT_HOME": str(home)},
@@ -334,8 +337,8 @@ def test_ctrl_c_at_a_question_is_130(customer: Customer) -> None:
 def test_ctrl_c_while_it_connects_is_130(configured: Customer, form: tuple[str, ...]) -> None:
     """In the foreground the agent ends; one in the background goes on, which is said."""
     configured.run("keygen")
-    blob = keyblobs.decoded("ssh-ed25519", configured.run("keygen").split()[1])
-    hostkeys.pin(configured.home / "known_hosts", "127.0.0.1", 1, [blob])  # nobody listens at port 1
+    blob = public_keys.decoded("ssh-ed25519", configured.run("keygen").split()[1])
+    known_hosts.pin(configured.home / "known_hosts", "127.0.0.1", 1, [blob])  # nobody listens at port 1
 
     with Terminal([*configured.command, *form], env=configured.environment) as terminal:
         terminal.expect("orders")
@@ -391,7 +394,7 @@ def test_a_bug_is_one_line_and_a_traceback_only_when_asked(configured: Customer,
     """Planted from outside: a room that breaks when it is imported."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nclass Broken:\n    def find_spec(self, name, *rest):\n"
-        "        if name == 'ioconnect.reporting': raise KeyError('planted')\n"
+        "        if name == 'ioconnect.commands.run.status': raise KeyError('planted')\n"
         "sys.meta_path.insert(0, Broken())\n"
     )
     configured.environment["PYTHONPATH"] = str(tmp_path)

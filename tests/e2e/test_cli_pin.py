@@ -9,7 +9,8 @@ from tests.rigs import processes
 from tests.rigs.customer import Customer
 from tests.rigs.terminals import Terminal
 
-from ioconnect import hostkeys, pinning
+from ioconnect.commands.prepare import pin
+from ioconnect.keys import known_hosts
 from ioconnect.stub.jumphost import Jumphost
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def fingerprint(jumphost: Jumphost) -> str:
 
 
 def pinned(customer: Customer, jumphost: Jumphost) -> tuple[str, ...]:
-    pins = hostkeys.load(customer.home / "known_hosts")
+    pins = known_hosts.load(customer.home / "known_hosts")
     return pins.fingerprints_for(jumphost.address.host, jumphost.address.port)
 
 
@@ -104,7 +105,7 @@ def test_a_fingerprint_replaces_a_pin(customer: Customer, jumphost: Jumphost) ->
 
 
 def test_a_revoked_key_is_never_pinned(customer: Customer, jumphost: Jumphost) -> None:
-    line = hostkeys.line("127.0.0.1", jumphost.address.port, jumphost.host_key.public.blob)
+    line = known_hosts.line("127.0.0.1", jumphost.address.port, jumphost.host_key.public.blob)
     (customer.home / "known_hosts").write_text(f"@revoked {line}\n")
 
     customer.run("pin", "--fingerprint", fingerprint(jumphost), expect=76)
@@ -208,7 +209,7 @@ ED, ED2, RSA = key("ssh-ed25519", b"1" * 32), key("ssh-ed25519", b"2" * 32), key
     ],
 )
 def test_what_contradicts_a_pin(stored: tuple[bytes, ...], shown: tuple[bytes, ...], *, contradiction: bool) -> None:
-    assert pinning.contradicts(stored, shown) is contradiction
+    assert pin.contradicts(stored, shown) is contradiction
 
 
 def test_two_tunnels_on_one_jumphost_share_the_pin(customer: Customer, jumphost: Jumphost) -> None:

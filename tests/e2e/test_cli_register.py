@@ -9,8 +9,8 @@ import pytest
 from tests.rigs.customer import Customer
 from tests.rigs.terminals import CTRL_D, Terminal
 
-from ioconnect import config
-from ioconnect.config import HostPort, Tunnel
+from ioconnect.config import configuration
+from ioconnect.config.configuration import HostPort, Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ def customer(tmp_path: Path) -> Iterator[Customer]:
 
 
 def saved(customer: Customer) -> tuple[Tunnel, ...]:
-    return config.load(customer.home / "config.toml").tunnels
+    return configuration.load(customer.home / "config.toml").tunnels
 
 
 def test_from_options(customer: Customer) -> None:

@@ -10,10 +10,11 @@ import pytest
 from tests.rigs.customer import Customer
 from tests.rigs.terminals import CTRL_C, Terminal
 
-from ioconnect import __version__, status
-from ioconnect.agent.lock import AgentLock
+from ioconnect import __version__
 from ioconnect.errors import Reason, ReasonCode
-from ioconnect.status import Connections, Snapshot, State, TunnelStatus
+from ioconnect.status import snapshots
+from ioconnect.status.lock import AgentLock
+from ioconnect.status.snapshots import Connections, Snapshot, State, TunnelStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +71,7 @@ def held(customer: Customer) -> Iterator[None]:
 def leave(customer: Customer, *tunnels: TunnelStatus, pid: int | None = None) -> None:
     """Write what an agent writes."""
     snapshot = Snapshot(True, pid or os.getpid(), __version__, SINCE, tunnels)
-    status.write(customer.home / "state" / "status.json", snapshot)
+    snapshots.write(customer.home / "state" / "status.json", snapshot)
 
 
 def shown(customer: Customer, expect: int) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def test_a_running_agent_is_shown_as_it_says(customer: Customer) -> None:
 
     seen = shown(customer, 0)
 
-    assert seen == status.to_json(Snapshot(True, os.getpid(), __version__, SINCE, (ORDERS,)))
+    assert seen == snapshots.to_json(Snapshot(True, os.getpid(), __version__, SINCE, (ORDERS,)))
     assert customer.run("status", "--check") == ""
     assert "connected" in customer.run("status")
 

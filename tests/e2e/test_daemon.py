@@ -17,9 +17,10 @@ from tests.rigs import processes, stub
 from tests.rigs.customer import Customer
 from tests.rigs.database import Database, pull
 
-from ioconnect.agent import launch, lock
+from ioconnect.agent.process import launch
+from ioconnect.config.paths import under
 from ioconnect.errors import AgentNotRunning, ExitCode
-from ioconnect.paths import under
+from ioconnect.status import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

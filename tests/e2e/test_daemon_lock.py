@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs import ordinary_user, processes
 
-from ioconnect.agent import lock
-from ioconnect.agent.lock import AgentLock, AlreadyRunning
 from ioconnect.errors import CannotCreate, ExitCode
+from ioconnect.status import lock
+from ioconnect.status.lock import AgentLock, AlreadyRunning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HOLD = """
 import signal, sys
 from pathlib import Path
-from ioconnect.agent.lock import AgentLock
+from ioconnect.status.lock import AgentLock
 held = AgentLock.acquire(Path(sys.argv[1]), version="1", started_at="then")
 print("held", flush=True)
 signal.pause()
@@ -123,7 +123,7 @@ def test_those_who_look_do_not_keep_an_agent_from_starting(path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named() -> None:
     with ordinary_user.folder(mode=0o555) as folder:
         said = ordinary_user.run(
-            "from pathlib import Path\nfrom ioconnect.agent.lock import AgentLock, CannotCreate",
+            "from pathlib import Path\nfrom ioconnect.status.lock import AgentLock, CannotCreate",
             f"path = Path({str(folder)!r}, 'agent.lock')\n"
             "try:\n    AgentLock.acquire(path, version='1', started_at='')\n"
             "except CannotCreate as fault:\n    print(fault.message)",
@@ -136,7 +136,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     limited = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
-        "from pathlib import Path; from ioconnect.agent.lock import AgentLock; "
+        "from pathlib import Path; from ioconnect.status.lock import AgentLock; "
         f"AgentLock.acquire(Path({str(tmp_path / 'agent.lock')!r}), version='1', started_at='')"
     )
     done = processes.run([sys.executable, "-c", limited])

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs import processes
 
-from ioconnect.agent import race
-from ioconnect.agent.dial import DialCancelled, dial
-from ioconnect.agent.evidence import NoAnswer, Refused
-from ioconnect.agent.resolve import Address, Resolver
-from ioconnect.config import HostPort
+from ioconnect.agent.dial import happy_eyeballs
+from ioconnect.agent.dial.connect_failures import NoAnswer, Refused
+from ioconnect.agent.dial.dial import DialCancelled, dial
+from ioconnect.agent.dial.resolve import Address, Resolver
+from ioconnect.config.configuration import HostPort
 from ioconnect.errors import NameNotResolved
 
 if TYPE_CHECKING:
@@ -89,11 +89,11 @@ def test_a_silent_address_costs_one_delay(listener: socket.socket, black_hole: A
     with dial(NAME, environ={}, deadline=soon(), resolver=resolver) as sock:
         elapsed = time.monotonic() - started
         assert sock.getpeername() == listener.getsockname()
-    assert race.ATTEMPT_DELAY <= elapsed < 5
+    assert happy_eyeballs.ATTEMPT_DELAY <= elapsed < 5
 
 
 def test_a_refused_address_costs_nothing(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(race, "ATTEMPT_DELAY", 60.0)
+    monkeypatch.setattr(happy_eyeballs, "ATTEMPT_DELAY", 60.0)
     resolver = answering(at("127.0.0.1", processes.free_port()), at("127.0.0.1", port_of(listener)))
     with dial(NAME, environ={}, deadline=soon(), resolver=resolver) as sock:
         assert sock.getpeername() == listener.getsockname()

@@ -14,11 +14,11 @@ import pytest
 from tests.rigs import processes
 from tests.rigs.proxies import Scripted, certified, inside_tls, read_exactly, read_head, until_closed
 
-from ioconnect.agent import proxy_tls
-from ioconnect.agent.dial import DialCancelled, dial
-from ioconnect.agent.evidence import NoAnswer, Refused
-from ioconnect.agent.resolve import Address, Resolver
-from ioconnect.config import HostPort
+from ioconnect.agent.dial import proxy_tls
+from ioconnect.agent.dial.connect_failures import NoAnswer, Refused
+from ioconnect.agent.dial.dial import DialCancelled, dial
+from ioconnect.agent.dial.resolve import Address, Resolver
+from ioconnect.config.configuration import HostPort
 from ioconnect.errors import ConfigInvalid, NameNotResolved, ProxyRefused
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from tests.rigs.old_tunnels import OldTunnels
 from tests.rigs.stub import make_key
 from tests.rigs.terminals import CTRL_D, Terminal
 
-from ioconnect import config, hostkeys, keyblobs
-from ioconnect.config import HostPort, Tunnel
+from ioconnect.config import configuration
+from ioconnect.config.configuration import HostPort, Tunnel
 from ioconnect.errors import Fault
-from ioconnect.importing import cronlines, finding, oldprocesses, plan
-from ioconnect.importing.places import Places
+from ioconnect.importing import cron_lines, find, old_processes, plan
+from ioconnect.importing.search_paths import Places
+from ioconnect.keys import known_hosts, public_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,11 +74,11 @@ def old_key(machine: OldTunnels) -> Path:
 
 
 def tunnels(machine: OldTunnels) -> tuple[Tunnel, ...]:
-    return config.load(machine.home / "config.toml", or_empty=True).tunnels
+    return configuration.load(machine.home / "config.toml", or_empty=True).tunnels
 
 
 def host_key(path: Path) -> str:
-    return keyblobs.encoded(make_key(path).blob)
+    return public_keys.encoded(make_key(path).blob)
 
 
 def test_the_vendors_line_in_the_crontab(old: OldTunnels) -> None:
@@ -112,7 +113,7 @@ def test_the_old_one_is_disabled_on_demand(old: OldTunnels) -> None:
     done = old.try_run("import", "--yes", "--disable-old")
 
     assert done.returncode == 0
-    assert old.crontab == CRONTAB.replace(AT_BOOT.encode(), cronlines.MARK + AT_BOOT.encode())
+    assert old.crontab == CRONTAB.replace(AT_BOOT.encode(), cron_lines.MARK + AT_BOOT.encode())
     assert [old.runs(pid) for pid in (*pids, other)] == [False, False, True]
     assert "two agents" not in done.stderr
     backup = re.search(r"the crontab as it was is in (\S+)", done.stderr)
@@ -162,7 +163,7 @@ def test_disabling_can_be_made_up_for_later(old: OldTunnels) -> None:
     done = old.try_run("import", "--disable-old")
 
     assert done.returncode == 0
-    assert cronlines.MARK in old.crontab
+    assert cron_lines.MARK in old.crontab
 
 
 def test_a_dry_run_prints_the_names_and_writes_nothing(old: OldTunnels) -> None:
@@ -241,7 +242,7 @@ def test_the_systems_crontabs(machine: OldTunnels) -> None:
     done = machine.try_run("import", "--yes", "--disable-old")
 
     assert (done.returncode, done.stdout) == (0, "tunnel-58115\n")
-    assert file.read_text() == text.replace("@reboot", f"{cronlines.MARK.decode()}@reboot")
+    assert file.read_text() == text.replace("@reboot", f"{cron_lines.MARK.decode()}@reboot")
     assert file.stat().st_mode & 0o777 == 0o644
     assert str(file) in done.stderr
 
@@ -290,7 +291,9 @@ def test_a_pin_of_ours_is_never_replaced(old: OldTunnels, tmp_path: Path) -> Non
 
     done = old.try_run("import", "--yes")
 
-    assert hostkeys.load(old.home / "known_hosts").blobs_for(JUMPHOST, 50683) == (keyblobs.decoded(*ours.split()),)
+    assert known_hosts.load(old.home / "known_hosts").blobs_for(JUMPHOST, 50683) == (
+        public_keys.decoded(*ours.split()),
+    )
     assert "pinned already" in done.stderr
 
 
@@ -379,7 +382,7 @@ def test_a_file_of_cron_d_can_be_disabled_by_its_name(machine: OldTunnels) -> No
 
     machine.run("import", str(file), "--yes", "--disable-old")
 
-    assert file.read_bytes().startswith(cronlines.MARK)
+    assert file.read_bytes().startswith(cron_lines.MARK)
     assert machine.run("import", str(file)) == ""
 
 
@@ -429,7 +432,7 @@ def test_a_person_is_asked_step_by_step(old: OldTunnels) -> None:
         person.expect(f"Stopped autossh (pid {pid})")
 
         assert person.leave() == (0, "tunnel-58115\n")
-    assert old.crontab.count(cronlines.MARK) == 1
+    assert old.crontab.count(cron_lines.MARK) == 1
     assert not old.runs(pid)
 
 
@@ -471,7 +474,7 @@ def test_processes_are_found_by_ps_too(machine: OldTunnels) -> None:
     tunnel = Tunnel("x", HostPort(JUMPHOST.upper(), 58115), HostPort("localhost", 3306))
 
     for where in (machine.root / "nowhere", Path("/proc")):
-        assert [process.pid for process in oldprocesses.holding(tunnel, where)] == [pid]
+        assert [process.pid for process in old_processes.holding(tunnel, where)] == [pid]
     assert all(map(machine.runs, others))
 
 
@@ -520,8 +523,8 @@ def test_whatever_is_in_a_file_is_no_accident(tmp_path: Path, name: str, content
     file.write_bytes(content)
 
     try:
-        reading = finding.in_file(file, where, {})
-        made = plan.make(reading.found, config.Config(), own_key=tmp_path / "own", key_of=lambda _: None)
+        reading = find.in_file(file, where, {})
+        made = plan.make(reading.found, configuration.Config(), own_key=tmp_path / "own", key_of=lambda _: None)
     except Fault:
         return
-    assert config.parse(config.document(made.config), source="test") == made.config
+    assert configuration.parse(configuration.document(made.config), source="test") == made.config

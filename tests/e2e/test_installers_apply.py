@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ioconnect.errors import SystemRefused
-from ioconnect.installers import apply, crontable
+from ioconnect.installers import apply, user_crontab
 from ioconnect.installers.service import Command, File, Installation, Kind
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def test_a_crontab_that_changes_meanwhile_is_not_written(fake_crontab: Path) -> 
     write_crontab(fake_crontab, 'case "$1" in -l) echo x >>reads; cat reads;; *) echo written >wrote;; esac')
 
     with pytest.raises(SystemRefused, match="somebody else"):
-        crontable.edit(lambda table: table + b"more\n")
+        user_crontab.edit(lambda table: table + b"more\n")
 
     assert not (fake_crontab / "wrote").exists()
 
@@ -178,7 +178,7 @@ def test_a_crontab_that_cannot_be_read_is_not_written(fake_crontab: Path) -> Non
     write_crontab(fake_crontab, 'case "$1" in -l) echo "permission denied" >&2; exit 1;; *) echo >wrote;; esac')
 
     with pytest.raises(SystemRefused, match="permission denied"):
-        crontable.edit(lambda table: table + b"more\n")
+        user_crontab.edit(lambda table: table + b"more\n")
 
     assert not (fake_crontab / "wrote").exists()
 
@@ -187,14 +187,14 @@ def test_a_crontab_that_did_not_take_it_is_reported(fake_crontab: Path) -> None:
     write_crontab(fake_crontab, 'case "$1" in -l) echo same;; *) cat >/dev/null;; esac')
 
     with pytest.raises(SystemRefused, match="does not hold what was written"):
-        crontable.edit(lambda table: table + b"more\n")
+        user_crontab.edit(lambda table: table + b"more\n")
 
 
 def test_no_crontab_becomes_one_and_none_again(fake_crontab: Path) -> None:
     write_crontab(fake_crontab, HONEST)
 
-    assert crontable.edit(lambda _: b"@daily true\n") is True
+    assert user_crontab.edit(lambda _: b"@daily true\n") is True
     assert (fake_crontab / "table").read_bytes() == b"@daily true\n"
-    assert crontable.edit(lambda table: table) is False
-    assert crontable.edit(lambda _: b"") is True
+    assert user_crontab.edit(lambda table: table) is False
+    assert user_crontab.edit(lambda _: b"") is True
     assert not (fake_crontab / "table").exists()

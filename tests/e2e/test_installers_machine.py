@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs import ordinary_user
 
-from ioconnect import config as configuration
-from ioconnect import hostkeys
-from ioconnect.config import Config, HostPort, Tunnel
+from ioconnect.config import configuration
+from ioconnect.config.configuration import Config, HostPort, Tunnel
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.installers import machine
+from ioconnect.installers.file_modes import make_readable
 from ioconnect.installers.machine import Account, unreadable_for
-from ioconnect.installers.readable import make_readable
+from ioconnect.keys import known_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,7 @@ def test_what_rewrites_an_open_file_keeps_it_open(etc: Path) -> None:
         file.chmod(0o644)
 
     configuration.save(config, Config(tunnels=(TUNNEL,)))
-    hostkeys.pin(pins, "jump.example", 22, [b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)])
+    known_hosts.pin(pins, "jump.example", 22, [b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)])
 
     assert (mode(config), mode(pins)) == (0o644, 0o644)
 

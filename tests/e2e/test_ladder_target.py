@@ -14,9 +14,9 @@ from tests.rigs import processes
 from tests.rigs.handshakes import black_hole, mongodb, mysql, oracle, says, silence, sql_server
 from tests.rigs.proxies import Scripted, certified, inside_tls, read_exactly
 
-from ioconnect.addresses import HostPort
-from ioconnect.checks import target
-from ioconnect.checks.identify import identify
+from ioconnect.checks import target_check
+from ioconnect.checks.databases.identify import identify
+from ioconnect.config.addresses import HostPort
 from ioconnect.errors import TargetUnreachable
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def served(script: Script) -> Iterator[HostPort]:
 def found(script: Script) -> Finding:
     """Check a server whose port says nothing about it."""
     with served(script) as where:
-        return target.check(where)
+        return target_check.check(where)
 
 
 def at_its_port(script: Script, port: int) -> str:
@@ -148,7 +148,7 @@ def test_silence_is_plain_tcp_in_time() -> None:
     finding = found(silence)
 
     assert finding.detail.endswith("takes connections, but is no database that this check knows")
-    assert time.monotonic() - began < target.PATIENCE + 1
+    assert time.monotonic() - began < target_check.PATIENCE + 1
 
 
 def test_a_version_cannot_paint_the_terminal() -> None:
@@ -165,7 +165,7 @@ def test_a_database_that_turns_this_host_away() -> None:
 
 def test_nothing_listens() -> None:
     with pytest.raises(TargetUnreachable) as caught:
-        target.check(HostPort("127.0.0.1", processes.free_port()))
+        target_check.check(HostPort("127.0.0.1", processes.free_port()))
 
     assert "nothing listens on 127.0.0.1:" in caught.value.message
     assert "refused by 127.0.0.1" in caught.value.message
@@ -174,7 +174,7 @@ def test_nothing_listens() -> None:
 def test_it_listens_on_another_address_of_this_machine_only() -> None:
     """The fix is ready to paste."""
     with served(mysql("8.4.3")) as where, pytest.raises(TargetUnreachable) as caught:
-        target.check(HostPort("127.0.0.2", where.port))
+        target_check.check(HostPort("127.0.0.2", where.port))
 
     assert f"something listens on 127.0.0.1:{where.port} only" in caught.value.message
     assert f'set target = "127.0.0.1:{where.port}"' in caught.value.hint
@@ -182,7 +182,7 @@ def test_it_listens_on_another_address_of_this_machine_only() -> None:
 
 def test_nobody_answers() -> None:
     with black_hole() as port, pytest.raises(TargetUnreachable) as caught:
-        target.check(HostPort("127.0.0.1", port))
+        target_check.check(HostPort("127.0.0.1", port))
 
     assert "within 3 s: filtered" in caught.value.message
     assert f"allow TCP from this machine to port {port}" in caught.value.hint
@@ -190,6 +190,6 @@ def test_nobody_answers() -> None:
 
 def test_a_name_that_does_not_resolve() -> None:
     with pytest.raises(TargetUnreachable) as caught:
-        target.check(HostPort("no-such-database.invalid", 3306))
+        target_check.check(HostPort("no-such-database.invalid", 3306))
 
     assert "the database's name no-such-database.invalid does not resolve here" in caught.value.message

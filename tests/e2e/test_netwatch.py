@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.rigs import netns, processes
 
-from ioconnect.agent.netwatch import QUIET, Watch, open_network_bell, watching
-from ioconnect.agent.slept import SleepMeter, has_rung, open_wake_bell, sleep_clocks
+from ioconnect.agent.supervisor.network_monitor import QUIET, Watch, open_network_bell, watching
+from ioconnect.agent.supervisor.suspend_monitor import SleepMeter, has_rung, open_wake_bell, sleep_clocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ioconnect.agent.events import Woken
+    from ioconnect.agent.tunnel.events import Woken
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own bells are Linux'")
 

@@ -12,9 +12,11 @@ from tests.rigs import proxies, stub
 from tests.rigs.customer import Customer
 from tests.rigs.stub import make_key
 
-from ioconnect import apitoken, config, hostkeys, keyblobs, passphrases, registry
-from ioconnect.config import HostPort, Tunnel
+from ioconnect.config import configuration
+from ioconnect.config.configuration import HostPort, Tunnel
 from ioconnect.errors import Unreachable
+from ioconnect.keys import known_hosts, passphrases, public_keys
+from ioconnect.registration import api_token, client
 
 if TYPE_CHECKING:
     import socket
@@ -64,7 +66,7 @@ def good(**changes: object) -> dict[str, Any]:
         "endpoint": "jump.example.com:58115",
         "ssh_port": 50683,
         "ssh_user": "sshtunnel",
-        "host_keys": [keyblobs.encoded(blob)],
+        "host_keys": [public_keys.encoded(blob)],
         **changes,
     }
     return {name: value for name, value in answer.items() if value is not None}
@@ -106,7 +108,7 @@ def test_registered_pinned_and_saved(customer: Customer, rig: stub.StubRig, toke
     done = register(customer, rig.stub.url, token_file)
 
     assert (done.returncode, done.stdout) == (0, "orders\n")
-    (tunnel,) = config.load(customer.home / "config.toml").tunnels
+    (tunnel,) = configuration.load(customer.home / "config.toml").tunnels
     expected = HostPort("127.0.0.1", tunnel.listen_port)
     assert tunnel == Tunnel("orders", expected, HostPort("db", 3306), ssh_port=rig.port, ssh_user=rig.user)
     assert (customer.home / "known_hosts").read_text() == rig.known_hosts_line + "\n"
@@ -142,7 +144,7 @@ def test_another_database_wants_force(customer: Customer, rig: stub.StubRig, tok
 
     assert (refused.returncode, forced.returncode) == (64, 0)
     assert "--force" in refused.stderr
-    assert [str(tunnel.target) for tunnel in config.load(customer.home / "config.toml").tunnels] == ["db:1"]
+    assert [str(tunnel.target) for tunnel in configuration.load(customer.home / "config.toml").tunnels] == ["db:1"]
 
 
 def test_a_name_that_has_another_key_is_said(customer: Customer, rig: stub.StubRig, token_file: Path) -> None:
@@ -170,7 +172,7 @@ def test_a_pin_that_the_api_contradicts_stays(
     customer: Customer, rig: stub.StubRig, token_file: Path, tmp_path: Path
 ) -> None:
     pinned = make_key(tmp_path / "other-host")
-    hostkeys.pin(customer.home / "known_hosts", rig.host, rig.port, [pinned.blob])
+    known_hosts.pin(customer.home / "known_hosts", rig.host, rig.port, [pinned.blob])
 
     refused = register(customer, rig.stub.url, token_file)
 
@@ -178,10 +180,10 @@ def test_a_pin_that_the_api_contradicts_stays(
     assert pinned.fingerprint in refused.stderr
     assert rig.fingerprint in refused.stderr
     assert not (customer.home / "config.toml").exists()
-    assert hostkeys.load(customer.home / "known_hosts").blobs_for(rig.host, rig.port) == (pinned.blob,)
+    assert known_hosts.load(customer.home / "known_hosts").blobs_for(rig.host, rig.port) == (pinned.blob,)
 
     assert register(customer, rig.stub.url, token_file, "--force").returncode == 0
-    assert hostkeys.load(customer.home / "known_hosts").fingerprints_for(rig.host, rig.port) == (rig.fingerprint,)
+    assert known_hosts.load(customer.home / "known_hosts").fingerprints_for(rig.host, rig.port) == (rig.fingerprint,)
 
 
 def test_a_revoked_host_key_is_not_pinned(customer: Customer, rig: stub.StubRig, token_file: Path) -> None:
@@ -194,7 +196,7 @@ def test_a_revoked_host_key_is_not_pinned(customer: Customer, rig: stub.StubRig,
 
 
 def test_the_token_from_the_environments_file(customer: Customer, rig: stub.StubRig, token_file: Path) -> None:
-    customer.environment[apitoken.VARIABLE] = str(token_file)
+    customer.environment[api_token.VARIABLE] = str(token_file)
 
     assert customer.run("register", "--api", rig.stub.url, "--to", "db:1") == "default\n"
 
@@ -429,10 +431,10 @@ def test_a_server_that_never_ends_its_answer_has_a_deadline(dribble: bool) -> No
         proxies.until_closed(connection)
 
     server = proxies.Scripted(script)
-    api = registry.checked_url(f"http://127.0.0.1:{server.port}")
+    api = client.checked_url(f"http://127.0.0.1:{server.port}")
     try:
         with pytest.raises(Unreachable, match=r"within 0\.3 s|no answer in time"):
-            registry.register(api, TOKEN, "orders", "ssh-ed25519 AAAA", deadline=0.3)
+            client.register(api, TOKEN, "orders", "ssh-ed25519 AAAA", deadline=0.3)
     finally:
         server.stop()
 

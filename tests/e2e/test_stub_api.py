@@ -13,7 +13,7 @@ import pytest
 from tests.rigs import database, processes
 from tests.rigs import stub as stubs
 
-from ioconnect.addresses import HostPort
+from ioconnect.config.addresses import HostPort
 from ioconnect.errors import ConfigInvalid, IdentityUnreadable, SystemRefused, UsageFault
 from ioconnect.stub import Stub
 

@@ -17,7 +17,7 @@ from paramiko.message import Message
 from tests.rigs import database, processes
 from tests.rigs import stub as stubs
 
-from ioconnect.addresses import HostPort
+from ioconnect.config.addresses import HostPort
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.stub.jumphost import CIPHERS, MACS, Jumphost
 

@@ -14,10 +14,11 @@ import pytest
 from tests.rigs.customer import Customer
 from tests.rigs.terminals import CTRL_C, Terminal
 
-from ioconnect import __version__, status
-from ioconnect.agent.lock import AgentLock
+from ioconnect import __version__
 from ioconnect.errors import Reason, ReasonCode
-from ioconnect.status import Snapshot, State, TunnelStatus
+from ioconnect.status import snapshots
+from ioconnect.status.lock import AgentLock
+from ioconnect.status.snapshots import Snapshot, State, TunnelStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ class Watched(Customer):
 
     def publish(self, tunnel: TunnelStatus) -> None:
         snapshot = Snapshot(True, os.getpid(), __version__, SINCE, (tunnel,))
-        status.write(self.home / "state" / "status.json", snapshot)
+        snapshots.write(self.home / "state" / "status.json", snapshot)
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from tests.rigs.database import Database
 from tests.rigs.scripted_jumphost import DATA, Client, ScriptedJumphost, data_message
 from tests.rigs.stranger import Stranger, until_it_leaves
 
-from ioconnect.agent.events import Closed
-from ioconnect.agent.loop import Loop
-from ioconnect.config import HostPort
+from ioconnect.agent.tunnel.events import Closed
+from ioconnect.config.configuration import HostPort
+from ioconnect.ssh.loop import Loop
 
 if TYPE_CHECKING:
     import socket

@@ -24,14 +24,14 @@ from tests.rigs.scripted_jumphost import (
     pack_id,
 )
 
-from ioconnect.agent import opening, target
-from ioconnect.config import HostPort
+from ioconnect.agent.session import pending_connect, target
+from ioconnect.config.configuration import HostPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ioconnect.agent.relay import Relay
+    from ioconnect.agent.session.relay import Relay
 
 NAME = "database.test"
 CONNECT_FAILED, RESOURCE_SHORTAGE = 2, 4
@@ -140,7 +140,7 @@ def test_a_database_that_does_not_answer(
     jumphost: ScriptedJumphost, connect: Callable[..., Client], full: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pipeline is refused when the time is up, not before and not much later."""
-    monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(pending_connect, "CONNECT_TIMEOUT", 0.5)
     client = connect(HostPort("127.0.0.1", full))
     for peer_id in range(3):
         jumphost.send(open_message(peer_id))
@@ -253,7 +253,7 @@ def test_a_resolver_that_hangs(
     jumphost: ScriptedJumphost, connect: Callable[..., Client], names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time to connect counts from the pipeline's connection, whatever is waited for."""
-    monkeypatch.setattr(opening, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(pending_connect, "CONNECT_TIMEOUT", 0.5)
     names.hang.clear()
     client = connect(HostPort(NAME, 1))  # whose keepalive, the loop's other clock, is a minute
     jumphost.send(open_message(1))

@@ -29,7 +29,7 @@ from tests.e2e.test_wire_openings import (
     test_what_is_still_on_its_way_to_the_database_counts,
 )
 
-from ioconnect.agent.loop import PollPoller, new_poller
+from ioconnect.ssh.loop import PollPoller, new_poller
 
 __all__ = [
     "client",

@@ -18,7 +18,7 @@ from tests.rigs.agent_session import LooseSession, Usage
 from tests.rigs.scripted_jumphost import string
 from tests.rigs.stranger import Stranger, until_it_leaves
 
-from ioconnect.agent.events import Lost
+from ioconnect.agent.tunnel.events import Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from tests.rigs import database, processes, storms
 from tests.rigs.agent_session import AgentSession, Usage
 from tests.rigs.database import Database
 
-from ioconnect.agent.events import Lost
-from ioconnect.config import HostPort
+from ioconnect.agent.tunnel.events import Lost
+from ioconnect.config.configuration import HostPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ import pytest
 from tests.rigs import processes
 from tests.rigs.site import Owner, Site, booted_site
 
-from ioconnect.importing.cronlines import MARK
+from ioconnect.importing.cron_lines import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tests.rigs import processes, redis
 from tests.rigs.proxies import tinyproxy
 
-from ioconnect.agent.sources import Source, Sources
-from ioconnect.config import load
+from ioconnect.agent.supervisor.source_ports import Source, Sources
+from ioconnect.config.configuration import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from tests.rigs import processes
 from tests.rigs.proxies import microsocks, read_exactly, tinyproxy
 
 from ioconnect.agent.dial import dial
-from ioconnect.agent.evidence import NoAnswer
-from ioconnect.config import HostPort
+from ioconnect.agent.dial.connect_failures import NoAnswer
+from ioconnect.config.configuration import HostPort
 from ioconnect.errors import ProxyRefused
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.rigs import processes
 
-from ioconnect import identity
-from ioconnect.agent.events import Closed, Granted, Lost, SignedIn, Stirred
-from ioconnect.agent.session import SIGN_IN_PATIENCE, Session
-from ioconnect.agent.traffic import Traffic
-from ioconnect.config import AgentSettings, HostPort, Tunnel
-from ioconnect.paths import Paths
+from ioconnect.agent.session.session import SIGN_IN_PATIENCE, Session
+from ioconnect.agent.tunnel.counters import Traffic
+from ioconnect.agent.tunnel.events import Closed, Granted, Lost, SignedIn, Stirred
+from ioconnect.config.configuration import AgentSettings, HostPort, Tunnel
+from ioconnect.config.paths import Paths
+from ioconnect.keys import identity
 
 if TYPE_CHECKING:
     from types import TracebackType

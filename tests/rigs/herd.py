@@ -16,9 +16,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.agent.events import DeadlinePassed, Granted, Lost, SignedIn, Started
-from ioconnect.agent.machine import step
-from ioconnect.agent.tunnelstate import TunnelState
+from ioconnect.agent.tunnel.events import DeadlinePassed, Granted, Lost, SignedIn, Started
+from ioconnect.agent.tunnel.machine import step
+from ioconnect.agent.tunnel.state import TunnelState
 from ioconnect.errors import ConnectionLost, Fault, TooManyConnections, Unreachable
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from paramiko.message import Message
 from paramiko.packet import Packetizer
 
-from ioconnect import hostkeys, identity
-from ioconnect.agent.events import Closed, Granted, Lost, SignedIn, Stirred
-from ioconnect.agent.session import Session
-from ioconnect.agent.traffic import Traffic
-from ioconnect.config import AgentSettings, HostPort, Tunnel
-from ioconnect.paths import Paths
+from ioconnect.agent.session.session import Session
+from ioconnect.agent.tunnel.counters import Traffic
+from ioconnect.agent.tunnel.events import Closed, Granted, Lost, SignedIn, Stirred
+from ioconnect.config.configuration import AgentSettings, HostPort, Tunnel
+from ioconnect.config.paths import Paths
+from ioconnect.keys import identity, known_hosts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,7 +176,7 @@ class Client:
     def __init__(self, folder: Path, jumphost: ScriptedJumphost, target: HostPort, **tunnel: Any) -> None:
         self.paths = Paths(folder / "c", folder / "id", folder / "known_hosts", folder / "state", folder / "log")
         identity.generate(self.paths.identity)
-        hostkeys.pin(self.paths.known_hosts, "127.0.0.1", jumphost.port, [jumphost.host_key.asbytes()])
+        known_hosts.pin(self.paths.known_hosts, "127.0.0.1", jumphost.port, [jumphost.host_key.asbytes()])
         self.reports: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.traffic = Traffic()
         settings = AgentSettings(

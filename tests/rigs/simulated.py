@@ -11,21 +11,21 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.keeper import Surroundings
-from ioconnect.agent.sources import Sources
-from ioconnect.agent.supervisor import Supervisor
-from ioconnect.config import AgentSettings, Config, HostPort, Tunnel
-from ioconnect.paths import under
-from ioconnect.status import Snapshot
+from ioconnect.agent.supervisor.source_ports import Sources
+from ioconnect.agent.supervisor.supervisor import Supervisor
+from ioconnect.agent.supervisor.tunnel_runner import Surroundings
+from ioconnect.config.configuration import AgentSettings, Config, HostPort, Tunnel
+from ioconnect.config.paths import under
+from ioconnect.status.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ioconnect.agent.events import SessionEvent
-    from ioconnect.agent.inbox import Letter
-    from ioconnect.agent.traffic import Traffic
+    from ioconnect.agent.supervisor.mailbox import Letter
+    from ioconnect.agent.tunnel.counters import Traffic
+    from ioconnect.agent.tunnel.events import SessionEvent
+    from ioconnect.config.paths import Paths
     from ioconnect.errors import ExitCode
-    from ioconnect.paths import Paths
 
 Script = Callable[["ScriptedSession"], None]  # what the world does when a session begins to dial
 

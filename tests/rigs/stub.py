@@ -15,7 +15,7 @@ import paramiko
 from tests.rigs import processes
 from tests.rigs.openssh import OpensshTunnel
 
-from ioconnect import privatekeys
+from ioconnect.keys import private_keys
 from ioconnect.stub import Stub
 from ioconnect.stub.keys import PublicKey, parse_public_key
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def make_key(path: Path) -> PublicKey:
     """Write a fresh ed25519 key pair to `path` (0600) and `path`.pub, and return the public half."""
-    pem, blob = privatekeys.generate(None)
+    pem, blob = private_keys.generate(None)
     path.touch(mode=0o600)
     path.write_bytes(pem)
     key = PublicKey(blob)

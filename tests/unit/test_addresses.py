@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ioconnect import addresses
-from ioconnect.addresses import HostPort, host, host_port, parse_host_port, port, proxy, user
+from ioconnect.config import addresses
+from ioconnect.config.addresses import HostPort, host, host_port, parse_host_port, port, proxy, user
 from ioconnect.errors import ExitCode, UsageFault
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.agent.backoff import PATIENT_AFTER, delay, soonest
+from ioconnect.agent.tunnel.backoff import PATIENT_AFTER, delay, soonest
 from ioconnect.errors import Disposition
 
 LAST_ROLL = 1.0 - 2**-53  # the greatest that random.random() returns

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.agent.channels import (
+from ioconnect.ssh.channel import (
     LARGEST_START,
     MAX_WINDOW,
     PACKET_SIZE,

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioconnect.checks.databases import bson, mongodb, mysql, oracle, postgres, redis, sqlserver
-from ioconnect.checks.databases.dialogue import LONGEST, Move, NoTls, NotThisServer, Server, TurnedAway
+from ioconnect.checks.databases.protocol_probe import LONGEST, Move, NoTls, NotThisServer, Server, TurnedAway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ioconnect.checks.databases.dialogue import Dialogue
+    from ioconnect.checks.databases.protocol_probe import Dialogue
 
 DIALOGUES = [
     mongodb.dialogue,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioconnect.doctor.redact import GONE, redact, secrets_of_key, secrets_of_url
-from ioconnect.privatekeys import generate
+from ioconnect.keys.private_keys import generate
 
 PEM = generate(None)[0].decode()
 TOKEN = "zLIvKbQLcTAqrLj9aiWR16R_RhuarkYL"

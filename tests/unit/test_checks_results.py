@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ioconnect.checks.agentstate import has_it, is_settled, outcomes
-from ioconnect.checks.command import summary
+from ioconnect.checks.agent_state import has_it, is_settled, outcomes
 from ioconnect.checks.results import (
     NEEDS,
     Check,
@@ -20,8 +19,9 @@ from ioconnect.checks.results import (
     to_json,
 )
 from ioconnect.checks.show import Line, plain
+from ioconnect.commands.prepare.test import summary
 from ioconnect.errors import GUIDE, ExitCode, Reason, ReasonCode
-from ioconnect.status import State, TunnelStatus
+from ioconnect.status.snapshots import State, TunnelStatus
 
 BROKEN = Reason(ReasonCode.TARGET_UNREACHABLE, "nothing listens", "Start it.")
 

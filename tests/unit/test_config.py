@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rigs import ordinary_user
 
-from ioconnect import config
-from ioconnect.config import AgentSettings, Config, HostPort, Tunnel
+from ioconnect.config import configuration
+from ioconnect.config.configuration import AgentSettings, Config, HostPort, Tunnel
 from ioconnect.errors import ConfigInvalid, ExitCode, ReasonCode, UsageFault
 
 ORDERS = {"endpoint": "virginia-tunnel.flydata.app:58115", "target": "localhost:3306"}
@@ -22,7 +22,7 @@ ORDERS = {"endpoint": "virginia-tunnel.flydata.app:58115", "target": "localhost:
 def faults_of(values: dict[str, object]) -> dict[str, str]:
     """Return path → message of everything that is wrong with the document."""
     with pytest.raises(ConfigInvalid) as caught:
-        config.parse(values, source="config.toml")
+        configuration.parse(values, source="config.toml")
     found = {fault.path: fault.message for fault in caught.value.faults}
     assert len(found) == len(caught.value.faults)
     assert caught.value.message.split("\n") == [f"config.toml: {path}: {found[path]}" for path in found]
@@ -56,7 +56,7 @@ def test_the_contracts_example_is_read(tmp_path: Path) -> None:
         """
     )
 
-    read = config.load(path)
+    read = configuration.load(path)
 
     assert read.agent == AgentSettings(Path.home() / ".config/ioconnect/id_ed25519", 10.0, 1, 32 << 20)
     (tunnel,) = read.tunnels
@@ -101,7 +101,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_the_fault_is_of_the_configuration() -> None:
     with pytest.raises(ConfigInvalid) as caught:
-        config.parse({}, source="config.toml")
+        configuration.parse({}, source="config.toml")
 
     assert caught.value.exit_code is ExitCode.CONFIG
     assert caught.value.reason.code is ReasonCode.CONFIG_INVALID
@@ -196,13 +196,13 @@ def test_two_tunnels_with_one_endpoint_are_a_fault() -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "..", ".a", "-a", "ä", "x" * 65, "a\n"])
 def test_a_name_that_cannot_be_is_refused(name: str) -> None:
     with pytest.raises(UsageFault):
-        config.check_name(name)
+        configuration.check_name(name)
     assert "tunnel's name" in next(iter(faults_of({"schema": 1, "tunnels": {name: ORDERS}}).values()))
 
 
 @pytest.mark.parametrize("name", ["a", "orders-eu_1.prod", "x" * 64, "0"])
 def test_a_good_name_is_taken(name: str) -> None:
-    assert config.check_name(name) == name
+    assert configuration.check_name(name) == name
 
 
 def tunnel(name: str, port: int = 1) -> Tunnel:
@@ -210,7 +210,7 @@ def tunnel(name: str, port: int = 1) -> Tunnel:
 
 
 def test_a_tunnel_is_added_at_the_end() -> None:
-    assert config.with_tunnel(Config(tunnels=(tunnel("a"),)), tunnel("b", 2), replace=False).tunnels == (
+    assert configuration.with_tunnel(Config(tunnels=(tunnel("a"),)), tunnel("b", 2), replace=False).tunnels == (
         tunnel("a"),
         tunnel("b", 2),
     )
@@ -220,21 +220,21 @@ def test_a_tunnel_is_replaced_only_when_asked() -> None:
     known = Config(tunnels=(tunnel("a"), tunnel("b", 2)))
 
     with pytest.raises(UsageFault, match="exists already") as caught:
-        config.with_tunnel(known, tunnel("a", 3), replace=False)
+        configuration.with_tunnel(known, tunnel("a", 3), replace=False)
     assert "--force" in caught.value.hint
-    assert config.with_tunnel(known, tunnel("a", 3), replace=True).tunnels == (tunnel("a", 3), tunnel("b", 2))
-    assert config.with_tunnel(known, tunnel("a"), replace=True) == known
+    assert configuration.with_tunnel(known, tunnel("a", 3), replace=True).tunnels == (tunnel("a", 3), tunnel("b", 2))
+    assert configuration.with_tunnel(known, tunnel("a"), replace=True) == known
 
 
 def test_an_endpoint_of_another_tunnel_is_refused() -> None:
     with pytest.raises(UsageFault, match="has the endpoint"):
-        config.with_tunnel(Config(tunnels=(tunnel("a"),)), tunnel("b"), replace=True)
+        configuration.with_tunnel(Config(tunnels=(tunnel("a"),)), tunnel("b"), replace=True)
 
 
 def test_only_what_differs_from_the_default_is_written(tmp_path: Path) -> None:
     path = tmp_path / "new" / "config.toml"
 
-    config.save(path, Config(tunnels=(tunnel("a"),)))
+    configuration.save(path, Config(tunnels=(tunnel("a"),)))
 
     assert path.read_text() == 'schema = 1\n\n[tunnels.a]\nendpoint = "jump:1"\ntarget = "db:5432"\n'
     assert path.stat().st_mode & 0o7777 == 0o600
@@ -275,9 +275,9 @@ configs = st.builds(
 def test_what_is_written_reads_the_same(tmp_path_factory: pytest.TempPathFactory, written: Config) -> None:
     path = tmp_path_factory.getbasetemp() / "round-trip.toml"
 
-    config.save(path, written)
+    configuration.save(path, written)
 
-    assert config.load(path) == written
+    assert configuration.load(path) == written
 
 
 documents = st.recursive(
@@ -294,7 +294,7 @@ documents = st.recursive(
 def test_any_document_is_read_or_refused_with_its_faults(values: dict[str, object]) -> None:
     message = ""
     try:
-        config.parse(values, source="config.toml")
+        configuration.parse(values, source="config.toml")
     except ConfigInvalid as error:
         message = error.message
         assert len(message.split("\n")) == len(error.faults) > 0  # noqa: PT017  a good document is good too
@@ -303,7 +303,7 @@ def test_any_document_is_read_or_refused_with_its_faults(values: dict[str, objec
 
 def refusal(path: Path) -> ConfigInvalid:
     with pytest.raises(ConfigInvalid) as caught:
-        config.load(path)
+        configuration.load(path)
     assert str(path) in caught.value.message
     assert caught.value.hint
     return caught.value
@@ -311,7 +311,7 @@ def refusal(path: Path) -> ConfigInvalid:
 
 def test_a_file_that_is_not_there_leads_to_register(tmp_path: Path) -> None:
     assert "ioconnect register" in refusal(tmp_path / "config.toml").hint
-    assert config.load(tmp_path / "config.toml", or_empty=True) == Config()
+    assert configuration.load(tmp_path / "config.toml", or_empty=True) == Config()
 
 
 @pytest.mark.parametrize(
@@ -343,10 +343,10 @@ def test_a_file_that_may_not_be_read_says_so() -> None:
         path.write_text("schema = 1\n")
         path.chmod(0)
         shown = ordinary_user.run(
-            "from pathlib import Path; from ioconnect import config, errors",
+            "from pathlib import Path; from ioconnect import errors; from ioconnect.config import configuration",
             f"""
 try:
-    config.load(Path({str(path)!r}))
+    configuration.load(Path({str(path)!r}))
 except errors.ConfigInvalid as error:
     print(error.message)
 """,
@@ -358,19 +358,20 @@ except errors.ConfigInvalid as error:
 def test_a_full_disk_leaves_the_old_configuration(tmp_path: Path) -> None:
     """RLIMIT_FSIZE makes every write of more than ten bytes fail, as a full disk does."""
     path = tmp_path / "config.toml"
-    config.save(path, Config(tunnels=(tunnel("a"),)))
+    configuration.save(path, Config(tunnels=(tunnel("a"),)))
     before = path.read_bytes()
     code = f"""
 import json, resource, sys
 from pathlib import Path
-from ioconnect import config, errors
+from ioconnect import errors
+from ioconnect.config import configuration
 import tomli_w
 path = Path({str(path)!r})
-changed = config.with_tunnel(config.load(path), config.Tunnel(
-    "b", config.HostPort("jump", 2), config.HostPort("db", 1)), replace=False)
+changed = configuration.with_tunnel(configuration.load(path), configuration.Tunnel(
+    "b", configuration.HostPort("jump", 2), configuration.HostPort("db", 1)), replace=False)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 try:
-    config.save(path, changed)
+    configuration.save(path, changed)
 except errors.CannotCreate as error:
     sys.stdout.write(json.dumps([error.message, int(error.exit_code)]))
 """

@@ -6,8 +6,7 @@ import itertools
 
 import pytest
 
-from ioconnect.agent.channels import ProtocolViolation
-from ioconnect.agent.diagnosis import (
+from ioconnect.agent.session.diagnosis import (
     Evidence,
     Phase,
     auth_refused,
@@ -17,7 +16,7 @@ from ioconnect.agent.diagnosis import (
     silent,
     too_late,
 )
-from ioconnect.config import HostPort, Tunnel
+from ioconnect.config.configuration import HostPort, Tunnel
 from ioconnect.errors import (
     AuthRefused,
     BannerTimeout,
@@ -33,7 +32,8 @@ from ioconnect.errors import (
     PortBusy,
     TooManyConnections,
 )
-from ioconnect.hostkeys import Verdict
+from ioconnect.keys.known_hosts import Verdict
+from ioconnect.ssh.channel import ProtocolViolation
 
 JUMPHOST = HostPort("jump.test", 50683)
 TUNNEL = Tunnel("orders", HostPort("jump.test", 58115), HostPort("localhost", 3306))

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from ioconnect.agent.evidence import (
+from ioconnect.agent.dial.connect_failures import (
     Failure,
     ForbiddenHere,
     NoAnswer,
@@ -16,9 +16,9 @@ from ioconnect.agent.evidence import (
     Role,
     unreachable,
 )
-from ioconnect.agent.race import Source, interleaved
-from ioconnect.agent.resolve import Address
-from ioconnect.config import HostPort
+from ioconnect.agent.dial.happy_eyeballs import Source, interleaved
+from ioconnect.agent.dial.resolve import Address
+from ioconnect.config.configuration import HostPort
 from ioconnect.errors import Unreachable
 
 HOST = HostPort("tunnel.example.com", 50683)

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 from tests.rigs import ordinary_user
 
+from ioconnect.config.files import make_folder, read_regular, write_new, write_replacing
 from ioconnect.errors import CannotCreate, ExitCode
-from ioconnect.files import make_folder, read_regular, write_new, write_replacing
 
 # On a file system of the given size nothing more fits; the limit makes root feel it too.
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from ioconnect import errors, files
+from ioconnect import errors
+from ioconnect.config import files
 resource.setrlimit(resource.RLIMIT_FSIZE, (4, 4))
 try:
     files.WRITE(Path(sys.argv[1]), b"longer than four")
@@ -85,7 +86,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, function: str) -> Non
 def test_a_read_only_folder_is_named_with_what_to_do() -> None:
     with ordinary_user.folder(mode=0o555) as folder:
         shown = ordinary_user.run(
-            "from pathlib import Path; from ioconnect import files, errors",
+            "from pathlib import Path; from ioconnect import errors; from ioconnect.config import files",
             f"""
 folder = Path({str(folder)!r})
 for act in (lambda: files.write_replacing(folder / "file", b""), lambda: files.make_folder(folder / "new")):

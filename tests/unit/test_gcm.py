@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.agent.gcm import BLOCK, LENGTH, OVERHEAD, TAG, WRAP, Opener, Sealer, padding_for
+from ioconnect.ssh.aes_gcm import BLOCK, LENGTH, OVERHEAD, TAG, WRAP, Opener, Sealer, padding_for
 
 KEY = bytes(range(16))
 IV = b"abcd" + (7).to_bytes(8, "big")

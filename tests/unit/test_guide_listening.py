@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.addresses import HostPort
-from ioconnect.guide.listening import Database, databases, listeners
+from ioconnect.commands.setup.listening import Database, databases, listeners
+from ioconnect.config.addresses import HostPort
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
 REST = "00000000:0000 0A 00000000:00000000 00:00000000 00000000   999        0 20518 1 0000000000000000 100 0 0 10 0"

@@ -15,9 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.rigs import ordinary_user
 
-from ioconnect import hostkeys, keyblobs
 from ioconnect.errors import ConfigInvalid, ExitCode
-from ioconnect.hostkeys import Verdict, fingerprint, key_type, line, load, name_for, parse, pin
+from ioconnect.keys import known_hosts, public_keys
+from ioconnect.keys.known_hosts import Verdict, fingerprint, key_type, line, load, name_for, parse, pin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ ECDSA = strings(b"ecdsa-sha2-nistp256", b"nistp256", b"\4" + b"\xbb" * 64)
 
 
 def entry(hosts: str, blob: bytes, *, marker: str = "", comment: str = "") -> str:
-    return f"{marker} {hosts} {keyblobs.encoded(blob)} {comment}".strip() + "\n"
+    return f"{marker} {hosts} {public_keys.encoded(blob)} {comment}".strip() + "\n"
 
 
 def hashed(name: str, salt: bytes = b"s" * 20) -> str:
@@ -155,18 +155,18 @@ def test_many_stars_take_no_time() -> None:
     [
         ("jump ssh-ed25519", "HOST TYPE KEY"),
         ("jump", "HOST TYPE KEY"),
-        ("@trusted jump ssh-ed25519 " + keyblobs.encoded(ONE).split()[1], "marker @trusted"),
-        ("jump ssh-rsa " + keyblobs.encoded(ONE).split()[1], "not the one written"),
+        ("@trusted jump ssh-ed25519 " + public_keys.encoded(ONE).split()[1], "marker @trusted"),
+        ("jump ssh-rsa " + public_keys.encoded(ONE).split()[1], "not the one written"),
         ("jump ssh-ed25519 AAAA!", "base64"),
         ("jump ssh-ed25519 é", "base64"),
-        ("jump " + keyblobs.encoded(ONE)[:-4], "truncated"),
-        ("jump " + keyblobs.encoded(ONE)[:-3], "base64"),
+        ("jump " + public_keys.encoded(ONE)[:-4], "truncated"),
+        ("jump " + public_keys.encoded(ONE)[:-3], "base64"),
         ("jump ssh-ed25519 " + base64.b64encode(ONE + b"x").decode(), "too many"),
         ("jump ssh-ed25519 " + base64.b64encode(strings(b"ssh-ed25519", b"short")).decode(), "5 bytes"),
-        ("|2|a|b " + keyblobs.encoded(ONE), "not known"),
-        ("|1|a " + keyblobs.encoded(ONE), "not known"),
-        ("|1|é|é " + keyblobs.encoded(ONE), "base64"),
-        ("|1|AAAA|AAAA " + keyblobs.encoded(ONE), "length"),
+        ("|2|a|b " + public_keys.encoded(ONE), "not known"),
+        ("|1|a " + public_keys.encoded(ONE), "not known"),
+        ("|1|é|é " + public_keys.encoded(ONE), "base64"),
+        ("|1|AAAA|AAAA " + public_keys.encoded(ONE), "length"),
         ("1024 35 1234567890 old@ssh1", "base64"),
         ("\x1b]0;title\x07 a b", "base64"),
     ],
@@ -184,7 +184,7 @@ def test_a_line_that_makes_no_sense_is_left_out_with_a_warning(broken: str, said
 
 
 def test_tabs_blanks_comments_and_windows_line_ends_do_no_harm() -> None:
-    text = f"  # x\r\n\t[{JUMP}]:{PORT}\t{keyblobs.encoded(ONE).replace(' ', '   ')}   a comment here\r\n"
+    text = f"  # x\r\n\t[{JUMP}]:{PORT}\t{public_keys.encoded(ONE).replace(' ', '   ')}   a comment here\r\n"
 
     assert verdict(text) is Verdict.OK
 
@@ -249,7 +249,7 @@ def test_any_bytes_are_a_key_or_refused(blob: bytes) -> None:
     except ValueError:
         return
     assert kind.isascii()
-    assert keyblobs.decoded(*keyblobs.encoded(blob).split()) == blob
+    assert public_keys.decoded(*public_keys.encoded(blob).split()) == blob
 
 
 def test_pinning_makes_the_file_and_its_folder(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_what_is_no_key_is_not_pinned(tmp_path: Path, blobs: list[bytes]) -> Non
 
 
 def test_a_file_that_is_not_there_holds_no_pins(tmp_path: Path) -> None:
-    assert load(tmp_path / "known_hosts") == hostkeys.Pins()
+    assert load(tmp_path / "known_hosts") == known_hosts.Pins()
 
 
 def test_a_file_that_cannot_be_read_is_a_fault_not_an_empty_one(tmp_path: Path) -> None:
@@ -347,10 +347,10 @@ def test_pins_that_cannot_be_written_stay_as_they_were() -> None:
         before = path.read_bytes()
         folder.chmod(0o555)
         shown = ordinary_user.run(
-            "from pathlib import Path; from ioconnect import hostkeys, errors",
+            "from pathlib import Path; from ioconnect import errors; from ioconnect.keys import known_hosts",
             f"""
 try:
-    hostkeys.pin(Path({str(path)!r}), "other", 1, [{TWO!r}])
+    known_hosts.pin(Path({str(path)!r}), "other", 1, [{TWO!r}])
 except errors.CannotCreate as error:
     print(error.message)
 """,

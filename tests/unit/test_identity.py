@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.rigs import ordinary_user
 
-from ioconnect import identity
 from ioconnect.errors import CannotCreate, ExitCode, IdentityMissing, IdentityUnreadable, UsageFault
-from ioconnect.identity import generate, load, public_line
+from ioconnect.keys import identity
+from ioconnect.keys.identity import generate, load, public_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -292,7 +292,7 @@ for act in (lambda: identity.load(path), lambda: identity.generate(path)):
     except errors.Fault as error:
         print(type(error).__name__, error.message)
 """
-IMPORTS = "from pathlib import Path; from ioconnect import identity, errors\n" + "\n".join(
+IMPORTS = "from pathlib import Path; from ioconnect import errors; from ioconnect.keys import identity\n" + "\n".join(
     f"import {module}"
     for module in (
         "cryptography.hazmat.primitives.serialization",

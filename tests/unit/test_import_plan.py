@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect import config, pasted
-from ioconnect.config import Config, HostPort, Tunnel
+from ioconnect.config import configuration, pasted
+from ioconnect.config.configuration import Config, HostPort, Tunnel
 from ioconnect.errors import ConfigInvalid, Fault
-from ioconnect.importing import plan, sheet
-from ioconnect.importing.origins import Found, Kind, Origin
+from ioconnect.importing import plan, plan_table
+from ioconnect.importing.source import Found, Kind, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +140,7 @@ def test_a_plan_is_a_configuration_or_a_fault(lines: list[tuple[int, str, str, s
             {(port, jumphost, target) for port, jumphost, target, _ in lines}
         )
         return
-    assert config.parse(config.document(made.config), source="test") == made.config
+    assert configuration.parse(configuration.document(made.config), source="test") == made.config
     assert planned(*all_found, known=made.config).config == made.config
 
 
@@ -148,17 +148,17 @@ def test_the_table_is_aligned_and_harmless() -> None:
     evil = Origin(Kind.UNIT, "a\x1b[2J.service", unit="a\x1b[2J.service")
     made = planned(found(line(1)), found(line(22222, "database.example.com:3306"), evil))
 
-    cells = sheet.rows(made.tunnels)
-    first, *others = sheet.plain(cells).splitlines()
+    cells = plan_table.rows(made.tunnels)
+    first, *others = plan_table.plain(cells).splitlines()
 
     assert first.split() == ["TUNNEL", "ENDPOINT", "TARGET"]
     assert [text.index("new") for text in others] == [others[0].index("new")] * 2
-    notes = sheet.notes(made.tunnels, dict.fromkeys(names(made), "none yet"))
+    notes = plan_table.notes(made.tunnels, dict.fromkeys(names(made), "none yet"))
     assert notes[0] == "tunnel-1: started by your crontab; key: ioconnect's own; host keys: none yet"
-    assert "\x1b" not in sheet.plain(cells) + "".join(notes)
+    assert "\x1b" not in plan_table.plain(cells) + "".join(notes)
 
 
 def test_what_is_not_followed_is_named() -> None:
     made = planned(found(line(rest="-J bastion -D 1080")))
 
-    assert sheet.notes(made.tunnels, {"tunnel-58115": ""})[1] == "tunnel-58115: not taken over: -J, -D"
+    assert plan_table.notes(made.tunnels, {"tunnel-58115": ""})[1] == "tunnel-58115: not taken over: -J, -D"

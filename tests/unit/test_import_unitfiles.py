@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.config import check_name
-from ioconnect.importing import unitfiles
+from ioconnect.config.configuration import check_name
+from ioconnect.importing import unit_files
 
 MANAGER = {"HOME": "/root", "USER": "root"}
 HOMES = {"me": "/home/me"}
@@ -32,8 +32,8 @@ ExecStart=/bin/not/this
 """
 
 
-def read(*texts: str) -> unitfiles.Service:
-    return unitfiles.read(texts, unit="old.service", manager=MANAGER, home_of=HOMES.get)
+def read(*texts: str) -> unit_files.Service:
+    return unit_files.read(texts, unit="old.service", manager=MANAGER, home_of=HOMES.get)
 
 
 def test_continued_lines_are_one_and_comments_between_them_are_none() -> None:
@@ -85,12 +85,12 @@ def test_a_quote_that_is_not_closed_sets_nothing() -> None:
     ],
 )
 def test_a_tunnel_is_named_after_its_unit(unit: str, name: str) -> None:
-    assert unitfiles.tunnel_name(unit) == name
+    assert unit_files.tunnel_name(unit) == name
 
 
 @given(st.text())
 def test_a_name_is_one_or_none(unit: str) -> None:
-    name = unitfiles.tunnel_name(unit)
+    name = unit_files.tunnel_name(unit)
 
     assert name == "" or check_name(name)
 

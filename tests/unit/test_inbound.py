@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rigs.memory_socket import MemorySocket
 
-from ioconnect.agent.channels import ProtocolViolation
-from ioconnect.agent.gcm import LENGTH, TAG, Opener, Sealer, padding_for
-from ioconnect.agent.inbound import CAPACITY, LONGEST_LINE, MAX_PACKET, READ_SIZE, Inbound
+from ioconnect.ssh.aes_gcm import LENGTH, TAG, Opener, Sealer, padding_for
+from ioconnect.ssh.channel import ProtocolViolation
+from ioconnect.ssh.inbound import CAPACITY, LONGEST_LINE, MAX_PACKET, READ_SIZE, Inbound
 
 if TYPE_CHECKING:
     import socket

@@ -7,35 +7,35 @@ from pathlib import Path
 import pytest
 
 from ioconnect.errors import SystemRefused
-from ioconnect.installers import placement
+from ioconnect.installers import reachability
 from ioconnect.installers.service import Kind
-from ioconnect.installers.supervision import unit_of
+from ioconnect.installers.service_manager import unit_of
 
 
 @pytest.mark.parametrize("path", ["/home/alice/venv/bin/python", "/root/.local/bin/ioconnect", "/run/user/1000/x"])
 def test_a_program_in_a_home_folder_is_refused(path: str) -> None:
     with pytest.raises(SystemRefused, match=path) as refused:
-        placement.refuse_hidden_program([Path("/opt/x"), Path(path)], sees_home=False)
+        reachability.refuse_hidden_program([Path("/opt/x"), Path(path)], sees_home=False)
 
     assert "/opt/ioconnect" in refused.value.hint
-    placement.refuse_hidden_program([Path(path)], sees_home=True)
+    reachability.refuse_hidden_program([Path(path)], sees_home=True)
 
 
 @pytest.mark.parametrize("sees_home", [True, False])
 def test_a_program_in_a_temporary_folder_is_always_refused(*, sees_home: bool) -> None:
     with pytest.raises(SystemRefused, match="/tmp/elsewhere"):
-        placement.refuse_hidden_program([Path("/tmp/elsewhere/bin/python")], sees_home=sees_home)
+        reachability.refuse_hidden_program([Path("/tmp/elsewhere/bin/python")], sees_home=sees_home)
 
 
 @pytest.mark.parametrize("path", ["/opt/ioconnect", "/homes/x", "/usr/home/x", "/srv/root/x"])
 def test_other_places_are_fine(path: str) -> None:
-    placement.refuse_hidden_program([Path(path)], sees_home=False)
-    placement.refuse_hidden_configuration(Path(path), sees_home=False)
+    reachability.refuse_hidden_program([Path(path)], sees_home=False)
+    reachability.refuse_hidden_configuration(Path(path), sees_home=False)
 
 
 def test_a_configuration_in_a_home_folder_is_refused() -> None:
     with pytest.raises(SystemRefused, match=r"config\.toml") as refused:
-        placement.refuse_hidden_configuration(Path("/root/x/config.toml"), sees_home=False)
+        reachability.refuse_hidden_configuration(Path("/root/x/config.toml"), sees_home=False)
 
     assert "/etc/ioconnect" in refused.value.hint
 
@@ -43,7 +43,7 @@ def test_a_configuration_in_a_home_folder_is_refused() -> None:
 @pytest.mark.parametrize("word", ["a\nb", "a\x1bb", "a\udcffb", "a\x00b"])
 def test_a_word_that_no_file_can_hold_is_refused(word: str) -> None:
     with pytest.raises(SystemRefused):
-        placement.check_words(["/fine", word])
+        reachability.check_words(["/fine", word])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.agent.keepalive import URGENT_PATIENCE, Keepalive, Verdict
+from ioconnect.agent.session.keepalive import URGENT_PATIENCE, Keepalive, Verdict
 
 
 def silent_life(interval: float, count_max: int) -> list[tuple[float, Verdict]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ioconnect.agent.loop import BROKEN, FOREVER, READ, WRITE, EpollPoller, Loop, PollPoller, new_poller
+from ioconnect.ssh.loop import BROKEN, FOREVER, READ, WRITE, EpollPoller, Loop, PollPoller, new_poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

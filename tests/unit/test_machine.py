@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from ioconnect.agent import machine
-from ioconnect.agent.backoff import STABLE_AFTER
-from ioconnect.agent.events import (
+from ioconnect.agent.tunnel import machine
+from ioconnect.agent.tunnel.backoff import STABLE_AFTER
+from ioconnect.agent.tunnel.events import (
     AskForward,
     Closed,
     CloseSession,
@@ -27,8 +27,8 @@ from ioconnect.agent.events import (
     StopRequested,
     Woken,
 )
-from ioconnect.agent.machine import IllegalEvent, step
-from ioconnect.agent.tunnelstate import SHOWN, Phase, TunnelState
+from ioconnect.agent.tunnel.machine import IllegalEvent, step
+from ioconnect.agent.tunnel.state import SHOWN, Phase, TunnelState
 from ioconnect.errors import (
     AuthRefused,
     ConnectionLost,
@@ -44,7 +44,7 @@ from ioconnect.errors import (
     TooManyConnections,
     Unreachable,
 )
-from ioconnect.status import State
+from ioconnect.status.snapshots import State
 
 NOW = 1000.0
 BUSY = PortBusy("port 58115 on j is held by another session", hint="stop it")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paramiko.message import Message
 
-from ioconnect.agent import messages
-from ioconnect.agent.channels import ProtocolViolation
-from ioconnect.agent.messages import Reader
+from ioconnect.ssh import messages
+from ioconnect.ssh.channel import ProtocolViolation
+from ioconnect.ssh.messages import Reader
 
 FIELDS = st.lists(st.one_of(st.integers(0, 2**32 - 1), st.binary(max_size=50), st.booleans()), max_size=8)
 

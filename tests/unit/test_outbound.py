@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.rigs.database import BLOCK
 from tests.rigs.memory_socket import MemorySocket
 
-from ioconnect.agent.channels import PACKET_SIZE, ProtocolViolation
-from ioconnect.agent.gcm import LENGTH, TAG, Opener, Sealer
-from ioconnect.agent.outbound import FRAMES, LIMIT, Outbound
+from ioconnect.ssh.aes_gcm import LENGTH, TAG, Opener, Sealer
+from ioconnect.ssh.channel import PACKET_SIZE, ProtocolViolation
+from ioconnect.ssh.outbound import FRAMES, LIMIT, Outbound
 
 if TYPE_CHECKING:
     import socket

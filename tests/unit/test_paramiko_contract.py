@@ -24,8 +24,8 @@ from paramiko.message import Message
 from paramiko.packet import NeedRekeyException, Packetizer
 from paramiko.transport import Transport
 
-from ioconnect.agent.link import CIPHERS, HOST_KEYS, KEX, MACS, Link
-from ioconnect.agent.wire import AFTER_SIGN_IN, BEFORE_SIGN_IN, Payload, Wire
+from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN, Payload, Wire
+from ioconnect.ssh.transport import CIPHERS, HOST_KEYS, KEX, MACS, Link
 from ioconnect.stub.session import Session as StubSession
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ioconnect import identity, passphrases
 from ioconnect.errors import ExitCode, Fault, IdentityUnreadable, SystemRefused
+from ioconnect.keys import identity, passphrases
 
 KEY = Path("/keys/id_ed25519")
 BACKENDS = """

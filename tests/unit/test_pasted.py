@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ioconnect.config import HostPort
+from ioconnect.config.configuration import HostPort
+from ioconnect.config.pasted import Pasted, parse, parse_all
 from ioconnect.errors import ExitCode, UsageFault
-from ioconnect.pasted import Pasted, parse, parse_all
 
 HOME = {"HOME": "/home/me", "USER": "me"}
 JUMP = "virginia-tunnel.flydata.app"

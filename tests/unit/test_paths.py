@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.rigs import ordinary_user
 
-from ioconnect import paths
-from ioconnect.paths import Paths, discover
+from ioconnect.config import paths
+from ioconnect.config.paths import Paths, discover
 
 
 def test_home_holds_everything() -> None:
@@ -112,7 +112,7 @@ def test_roots_folders_are_the_sites() -> None:
 def test_an_ordinary_user_has_folders_of_his_own() -> None:
     """As platformdirs knows them, in the process's own environment."""
     shown = ordinary_user.run(
-        "import platformdirs, platformdirs.unix, platformdirs.macos; from ioconnect.paths import discover",
+        "import platformdirs, platformdirs.unix, platformdirs.macos; from ioconnect.config.paths import discover",
         "found = discover({})\nprint(found.config, found.state, found.log, sep='\\n')",
         environ={"HOME": "/home/me", "XDG_CONFIG_HOME": "/home/me/conf", "XDG_STATE_HOME": "/home/me/state"},
     )

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.agent.proxy import Proxy, Scheme, choose, exempted, parse, redacted
-from ioconnect.config import HostPort
+from ioconnect.agent.dial.proxy import Proxy, Scheme, choose, exempted, parse, redacted
+from ioconnect.config.configuration import HostPort
 from ioconnect.errors import ConfigInvalid
 
 JUMPHOST = HostPort("tunnel.example.com", 50683)

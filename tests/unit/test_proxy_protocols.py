@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.agent.proxy import parse
-from ioconnect.agent.proxy_protocols import HEAD_LIMIT, Dialogue, dialogue
-from ioconnect.config import HostPort
+from ioconnect.agent.dial.proxy import parse
+from ioconnect.agent.dial.proxy_protocols import HEAD_LIMIT, Dialogue, dialogue
+from ioconnect.config.configuration import HostPort
 from ioconnect.errors import NameNotResolved, ProxyRefused
 
 TARGET = HostPort("tunnel.example.com", 50683)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ioconnect import config
 from ioconnect.cli import cli
+from ioconnect.config import configuration
 from ioconnect.errors import ExitCode
-from ioconnect.status import State
+from ioconnect.status.snapshots import State
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -51,12 +51,12 @@ def test_its_exit_codes_are_all_there_are() -> None:
 def test_its_configuration_is_one() -> None:
     """It parses, and what it shows as defaults are the defaults."""
     shown = section("Configuration").partition("```toml\n")[2].partition("```")[0]
-    parsed = config.parse(tomllib.loads(shown.replace('proxy = ""', 'proxy = "none"')), source="README.md")
+    parsed = configuration.parse(tomllib.loads(shown.replace('proxy = ""', 'proxy = "none"')), source="README.md")
     (tunnel,) = parsed.tunnels
-    plain = config.Tunnel("orders", tunnel.endpoint, tunnel.target, proxy="none", identity=tunnel.identity)
+    plain = configuration.Tunnel("orders", tunnel.endpoint, tunnel.target, proxy="none", identity=tunnel.identity)
 
     assert tunnel == plain
-    assert parsed.agent == config.AgentSettings()
+    assert parsed.agent == configuration.AgentSettings()
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect import render
 from ioconnect.errors import Reason, ReasonCode
-from ioconnect.status import Connections, Snapshot, State, TunnelStatus
+from ioconnect.status import render
+from ioconnect.status.snapshots import Connections, Snapshot, State, TunnelStatus
 
 NOW = datetime(2026, 11, 22, 12, 30, 0, tzinfo=timezone.utc)
 ORDERS = TunnelStatus(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ioconnect import selection
-from ioconnect.config import Config, HostPort, Tunnel
+from ioconnect.config.configuration import Config, HostPort, Tunnel
+from ioconnect.console import selection
 from ioconnect.errors import ConfigInvalid, UsageFault
 
 

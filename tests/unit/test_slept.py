@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ioconnect.agent.slept import SleepMeter
+from ioconnect.agent.supervisor.suspend_monitor import SleepMeter
 
 
 class Clocks:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect import status
 from ioconnect.errors import ExitCode, Reason, ReasonCode
-from ioconnect.status import Connections, Snapshot, State, StatusDamaged, TunnelStatus
+from ioconnect.status import snapshots
+from ioconnect.status.snapshots import Connections, Snapshot, State, StatusDamaged, TunnelStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +73,7 @@ tunnels = st.builds(
     bytes_to_target=counts,
     host_key=st.none() | st.text(),
 )
-snapshots = st.builds(
+some_snapshots = st.builds(
     Snapshot,
     st.booleans(),
     st.none() | counts,
@@ -89,25 +89,25 @@ anything = st.recursive(
 
 
 def test_json_is_the_contracts_example() -> None:
-    assert status.to_json(replace(SNAPSHOT, tunnels=(ORDERS,))) == EXAMPLE
+    assert snapshots.to_json(replace(SNAPSHOT, tunnels=(ORDERS,))) == EXAMPLE
 
 
 def test_keys_are_in_the_contracts_order() -> None:
     """People read it too."""
-    written = status.to_json(SNAPSHOT)
+    written = snapshots.to_json(SNAPSHOT)
 
     assert list(written["tunnels"][0]) == list(EXAMPLE["tunnels"][0])
 
 
 def test_a_reason_has_code_message_and_hint() -> None:
-    written = status.to_json(SNAPSHOT)["tunnels"][1]["reason"]
+    written = snapshots.to_json(SNAPSHOT)["tunnels"][1]["reason"]
 
     assert written == {"code": "port_busy", "message": "port 58116 is held", "hint": "Wait."}
 
 
-@given(snapshots)
+@given(some_snapshots)
 def test_what_is_written_is_read_again(snapshot: Snapshot) -> None:
-    assert status.from_json(json.loads(json.dumps(status.to_json(snapshot)))) == snapshot
+    assert snapshots.from_json(json.loads(json.dumps(snapshots.to_json(snapshot)))) == snapshot
 
 
 def test_unknown_keys_and_missing_counters_do_not_matter() -> None:
@@ -116,7 +116,7 @@ def test_unknown_keys_and_missing_counters_do_not_matter() -> None:
         key: EXAMPLE["tunnels"][0][key] for key in ("name", "state", "since", "jumphost", "listen_port", "target")
     }
 
-    read = status.from_json({**EXAMPLE, "colour": "red", "tunnels": [{**tunnel, "more": [1]}]})
+    read = snapshots.from_json({**EXAMPLE, "colour": "red", "tunnels": [{**tunnel, "more": [1]}]})
 
     assert read.tunnels[0].connections == Connections()
     assert read.tunnels[0].reason is None
@@ -143,7 +143,7 @@ def test_unknown_keys_and_missing_counters_do_not_matter() -> None:
 )
 def test_damage_is_named_by_its_key_path(change: dict[str, Any], path: str) -> None:
     with pytest.raises(StatusDamaged) as caught:
-        status.from_json({**EXAMPLE, **change})
+        snapshots.from_json({**EXAMPLE, **change})
 
     assert path in caught.value.message
     assert caught.value.hint
@@ -152,7 +152,7 @@ def test_damage_is_named_by_its_key_path(change: dict[str, Any], path: str) -> N
 @given(anything, st.sampled_from(["schema", "agent", "tunnels", "whole"]))
 def test_nothing_but_a_clear_fault_comes_of_other_json(value: Any, where: str) -> None:
     try:
-        status.from_json(value if where == "whole" else {**EXAMPLE, where: value})
+        snapshots.from_json(value if where == "whole" else {**EXAMPLE, where: value})
     except StatusDamaged as fault:
         assert fault.exit_code is ExitCode.TEMP_FAIL  # noqa: PT017  valid values are fine too
 
@@ -167,24 +167,24 @@ def test_nothing_but_a_clear_fault_comes_of_other_json(value: Any, where: str) -
     ],
 )
 def test_the_verdict(snapshot: Snapshot, code: ExitCode) -> None:
-    assert status.overall(snapshot) is code
+    assert snapshots.overall(snapshot) is code
 
 
 def test_a_timestamp_is_rfc3339_in_utc() -> None:
-    assert status.timestamp(1795341600.9) == "2026-11-22T10:00:00Z"
+    assert snapshots.timestamp(1795341600.9) == "2026-11-22T10:00:00Z"
 
 
 def test_the_file_is_private_and_read_back(tmp_path: Path) -> None:
     file = tmp_path / "status.json"
 
-    status.write(file, SNAPSHOT)
+    snapshots.write(file, SNAPSHOT)
 
-    assert status.read(file) == SNAPSHOT
+    assert snapshots.read(file) == SNAPSHOT
     assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_no_file_is_no_snapshot(tmp_path: Path) -> None:
-    assert status.read(tmp_path / "status.json") is None
+    assert snapshots.read(tmp_path / "status.json") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b'"text"', b"null"])
@@ -193,4 +193,4 @@ def test_a_damaged_file_is_a_clear_fault(tmp_path: Path, content: bytes) -> None
     file.write_bytes(content)
 
     with pytest.raises(StatusDamaged):
-        status.read(file)
+        snapshots.read(file)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs.simulated import ScriptedSession, Simulation, tunnel
 
-from ioconnect.agent.events import Closed, Granted, Lost, PortRefused, SignedIn, Stirred, Woken
-from ioconnect.agent.inbox import Reconnect, Reload, Report, Stop
-from ioconnect.agent.machine import STOP_PATIENCE
-from ioconnect.agent.tunnelstate import Phase
+from ioconnect.agent.supervisor.mailbox import Reconnect, Reload, Report, Stop
+from ioconnect.agent.tunnel.events import Closed, Granted, Lost, PortRefused, SignedIn, Stirred, Woken
+from ioconnect.agent.tunnel.machine import STOP_PATIENCE
+from ioconnect.agent.tunnel.state import Phase
 from ioconnect.errors import (
     AuthRefused,
     ConfigFault,
@@ -23,7 +23,7 @@ from ioconnect.errors import (
     PortBusy,
     Unreachable,
 )
-from ioconnect.status import State
+from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
     from pathlib import Path

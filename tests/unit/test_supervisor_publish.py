@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs.simulated import EPOCH, ScriptedSession, Simulation, tunnel
 
-from ioconnect import status
-from ioconnect.agent.events import Granted, Lost, SignedIn
-from ioconnect.agent.inbox import Stop
-from ioconnect.agent.narration import elapsed
-from ioconnect.agent.publish import Publisher, summary
+from ioconnect.agent.supervisor.mailbox import Stop
+from ioconnect.agent.supervisor.outage_log import elapsed
+from ioconnect.agent.supervisor.publish import Publisher, summary
+from ioconnect.agent.tunnel.events import Granted, Lost, SignedIn
+from ioconnect.config.paths import under
 from ioconnect.errors import AuthRefused, ReasonCode
-from ioconnect.paths import under
-from ioconnect.status import State
+from ioconnect.status import snapshots
+from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def simulation(tmp_path: Path) -> Simulation:
 
 
 def test_the_snapshot_is_what_the_machines_and_the_traffic_say(simulation: Simulation, tmp_path: Path) -> None:
-    seen: list[status.Snapshot] = []
+    seen: list[snapshots.Snapshot] = []
     publisher = Publisher(under(tmp_path), simulation.world, started_at="2026-11-22T10:00:00Z")
     under(tmp_path).state.mkdir()
     simulation.world.after(5, lambda: seen.append(publisher.publish(simulation.supervisor.keepers.values())))
@@ -49,8 +49,8 @@ def test_the_snapshot_is_what_the_machines_and_the_traffic_say(simulation: Simul
     assert good.next_attempt_at is None
     assert (bad.state, bad.reason and bad.reason.code) == (State.HELD, ReasonCode.AUTH_REFUSED)
     assert bad.rtt_ms is None
-    assert status.timestamp(EPOCH + 30) <= str(bad.next_attempt_at) <= status.timestamp(EPOCH + 38)
-    assert status.read(under(tmp_path).status) == seen[0]
+    assert snapshots.timestamp(EPOCH + 30) <= str(bad.next_attempt_at) <= snapshots.timestamp(EPOCH + 38)
+    assert snapshots.read(under(tmp_path).status) == seen[0]
     assert summary(seen[0]) == "1 of 2 connected; bad held: jumphost.test does not accept the key"
 
 

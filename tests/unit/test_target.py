@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ioconnect.agent.target import FRESH, USABLE, Address, TargetAddresses
-from ioconnect.config import HostPort
+from ioconnect.agent.session.target import FRESH, USABLE, Address, TargetAddresses
+from ioconnect.config.configuration import HostPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.agent.loop import Loop
+    from ioconnect.ssh.loop import Loop
 
 A: Address = (socket.AF_INET, ("10.0.0.1", 3306))
 B: Address = (socket.AF_INET, ("10.0.0.2", 3306))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ioconnect.throughput import BLOCKS, KEPT, Meter, sparkline
+from ioconnect.status.throughput import BLOCKS, KEPT, Meter, sparkline
 
 
 def test_a_steady_stream_has_one_rate_however_it_is_published() -> None:

@@ -16,18 +16,18 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "ioconnect"
 PURE = {
     "errors.py": "every room raises them",
     "escape.py": "text in, text out",
-    "addresses.py": "host:port and proxy URLs, checked",
-    "tables.py": "a TOML table, read with all its faults",
-    "keyblobs.py": "public keys in bytes and in base64",
-    "sshline.py": "the options of an ssh command line",
-    "pasted.py": "any pasted line → a tunnel",
-    "agent/machine.py": "the table of a tunnel's life",
-    "agent/backoff.py": "failures and a roll → seconds",
-    "agent/keepalive.py": "times in, verdict out",
-    "agent/channels.py": "RFC 4254 section 5 as a state machine",
-    "agent/events.py": "records that the rooms of the agent exchange",
-    "agent/traffic.py": "counters",
-    "agent/tunnelstate.py": "the records that the machine's table moves between",
+    "config/addresses.py": "host:port and proxy URLs, checked",
+    "config/toml_tables.py": "a TOML table, read with all its faults",
+    "keys/public_keys.py": "public keys in bytes and in base64",
+    "config/ssh_line.py": "the options of an ssh command line",
+    "config/pasted.py": "any pasted line → a tunnel",
+    "agent/tunnel/machine.py": "the table of a tunnel's life",
+    "agent/tunnel/backoff.py": "failures and a roll → seconds",
+    "agent/session/keepalive.py": "times in, verdict out",
+    "ssh/channel.py": "RFC 4254 section 5 as a state machine",
+    "agent/tunnel/events.py": "records that the rooms of the agent exchange",
+    "agent/tunnel/counters.py": "counters",
+    "agent/tunnel/state.py": "the records that the machine's table moves between",
     "installers/service.py": "records",
     "installers/systemd.py": "a service → a unit's text",
     "installers/crontab.py": "a service → a crontab's text",
@@ -46,22 +46,22 @@ IMPURE_MODULES = {
 }
 
 PARAMIKO = {
-    "agent/wire.py": "our packetizer is its subclass",
-    "agent/link.py": "its Transport with our packetizer",
-    "agent/approach.py": "reads the identity as its key",
-    "agent/session.py": "signs in with it",
-    "agent/keyscan.py": "asks a jumphost for its host keys",
+    "ssh/packetizer.py": "our packetizer is its subclass",
+    "ssh/transport.py": "its Transport with our packetizer",
+    "agent/session/connect.py": "reads the identity as its key",
+    "agent/session/session.py": "signs in with it",
+    "agent/session/keyscan.py": "asks a jumphost for its host keys",
     "stub/": "the jumphost's side of the same protocol",
 }
 # Slow to import; imported at the top of a module only where that module is itself imported on demand.
 HEAVY = {"paramiko": PARAMIKO, "keyring": {}, "rich": {}}
 
 SUBPROCESS = {
-    "agent/launch.py": "starts the command again as the daemon",
+    "agent/process/launch.py": "starts the command again as the daemon",
     "installers/apply.py": "systemctl, crontab, launchctl",
-    "passphrases.py": "the keyring may hang, so it is asked in a process of its own",
+    "keys/passphrases.py": "the keyring may hang, so it is asked in a process of its own",
     "demo/stage.py": "runs the command as a customer does",
-    "clipboard.py": "pbcopy, wl-copy, xclip, xsel",
+    "console/clipboard.py": "pbcopy, wl-copy, xclip, xsel",
 }
 IMPORTERS_OF_CLI = {"__main__.py": "the command's other name"}
 IMPORTERS_OF_STUB = {"cli.py": "the commands `stub` and `demo`", "demo/": "its jumphost", "stub/": "its own rooms"}
@@ -164,9 +164,9 @@ def test_a_pure_room_touches_nothing() -> None:
 def test_a_pure_room_imports_no_impure_room_of_ours() -> None:
     """Purity is inherited: what a pure room imports is pure, or records only."""
     records = {
-        "config.py": "frozen records",
-        "status.py": "frozen records, reading and writing at its foot",
-        "hostkeys.py": "verdicts, loading and pinning at its foot",
+        "config/configuration.py": "frozen records",
+        "status/snapshots.py": "frozen records, reading and writing at its foot",
+        "keys/known_hosts.py": "verdicts, loading and pinning at its foot",
     }
     impure = {
         "ioconnect." + room.removesuffix(".py").replace("/", ".")
@@ -267,8 +267,8 @@ def test_the_reader_of_imports_sees_every_kind() -> None:
         "class C:\n    def g(self):\n        import random\n"
         "from . import link\n"
     )
-    seen = {found.module: (found.lazy, found.typing) for found in imports_of(text, "agent/wire.py")}
+    seen = {found.module: (found.lazy, found.typing) for found in imports_of(text, "ssh/packetizer.py")}
 
-    assert seen["os.path"] == seen["select"] == seen["ioconnect.agent.link"] == (False, False)
+    assert seen["os.path"] == seen["select"] == seen["ioconnect.ssh.link"] == (False, False)
     assert seen["socket"] == (False, True)
     assert seen["ioconnect.stub.server"] == seen["random"] == (True, False)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.results import Verdict
+from ioconnect.console.terminal import LONGEST_LINE, answer, is_colourful
 from ioconnect.errors import guided
 from ioconnect.escape import escaped
-from ioconnect.terminal import LONGEST_LINE, answer, is_colourful
 
 if TYPE_CHECKING:
     from rich.status import Status

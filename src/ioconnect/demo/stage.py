@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ioconnect import paths
-from ioconnect.addresses import host_port
-from ioconnect.agent import launch
+from ioconnect.agent.process import launch
+from ioconnect.config import paths
+from ioconnect.config.addresses import host_port
 from ioconnect.demo.database import Database
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.escape import escaped
@@ -28,8 +28,8 @@ from ioconnect.stub import Stub
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ioconnect.config import HostPort
-    from ioconnect.interruptions import Interruptions
+    from ioconnect.config.configuration import HostPort
+    from ioconnect.console.interruptions import Interruptions
 
 COMMAND_WITHIN = 30.0  # seconds, for any one command
 ANSWER_WITHIN = 10.0  # seconds, for the registration API

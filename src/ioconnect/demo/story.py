@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from ioconnect.console.interruptions import Interruptions
 from ioconnect.demo import database
 from ioconnect.demo.stage import DemoFailed, Stage, stage
 from ioconnect.errors import ExitCode
-from ioconnect.interruptions import Interruptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,24 +9,24 @@ import tarfile
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect import hostkeys
-from ioconnect.agent.credentials import identity_path
-from ioconnect.agent.proxy import VARIABLES
+from ioconnect.agent.dial.proxy import VARIABLES
 from ioconnect.checks.show import Line, plain
-from ioconnect.config import Config
-from ioconnect.config import load as load_config
+from ioconnect.config.configuration import Config
+from ioconnect.config.configuration import load as load_config
+from ioconnect.config.files import read_regular, write_replacing
+from ioconnect.doctor.environment import version_table
 from ioconnect.doctor.redact import redact, secrets_of_key, secrets_of_url
-from ioconnect.doctor.surroundings import version_table
 from ioconnect.errors import Fault, SystemRefused
-from ioconnect.files import read_regular, write_replacing
-from ioconnect.logview import last_lines
+from ioconnect.keys import known_hosts
+from ioconnect.keys.credentials import identity_path
+from ioconnect.status.log_reader import last_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from ioconnect.config.paths import Paths
     from ioconnect.doctor.facts import Examination
-    from ioconnect.paths import Paths
 
 FOLDER = "ioconnect-doctor"
 LOG_LINES = 5000
@@ -96,7 +96,7 @@ def _log(path: Path) -> str:
 def _pins(paths: Paths) -> str:
     """Return whose host keys are pinned, by their fingerprints."""
     try:
-        config, pins = load_config(paths.config), hostkeys.load(paths.known_hosts)
+        config, pins = load_config(paths.config), known_hosts.load(paths.known_hosts)
     except Fault as fault:
         return f"# {fault.message}\n"
     jumphosts = dict.fromkeys(tunnel.jumphost for tunnel in config.tunnels)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect import config as configuration
-from ioconnect.checks.ladder import Watcher, climb
-from ioconnect.doctor import services, surroundings
+from ioconnect.checks.checks import Watcher, climb
+from ioconnect.config import configuration
+from ioconnect.doctor import environment, services
 from ioconnect.doctor.facts import Examination
 from ioconnect.errors import ConfigInvalid
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ioconnect.checks.results import Pass
-    from ioconnect.config import Config
+    from ioconnect.config.configuration import Config
+    from ioconnect.config.paths import Paths
     from ioconnect.doctor.facts import Fact
-    from ioconnect.paths import Paths
 
 
 class Audience(Watcher, Protocol):
@@ -54,12 +54,12 @@ def examine(paths: Paths, environ: Mapping[str, str], audience: Audience) -> Exa
 def _machine(
     config: Config, paths: Paths, environ: Mapping[str, str]
 ) -> Iterator[tuple[str, Callable[[], list[Fact]]]]:
-    yield "versions", lambda: [surroundings.versions()]
+    yield "versions", lambda: [environment.versions()]
     yield "agent", lambda: [services.agent(paths, environ)]
     yield "service", services.services
     yield "lingering", lambda: [services.lingering()]
-    yield "key_permissions", lambda: [surroundings.permissions(config, paths)]
-    yield "fips", lambda: [surroundings.fips()]
-    yield "clock", lambda: [surroundings.clock(paths)]
-    yield "proxies", lambda: [surroundings.proxies(config, environ)]
-    yield "keyring", lambda: [surroundings.keyring()]
+    yield "key_permissions", lambda: [environment.permissions(config, paths)]
+    yield "fips", lambda: [environment.fips()]
+    yield "clock", lambda: [environment.clock(paths)]
+    yield "proxies", lambda: [environment.proxies(config, environ)]
+    yield "keyring", lambda: [environment.keyring()]

@@ -14,13 +14,13 @@ from ioconnect.installers import machine
 from ioconnect.installers.apply import run
 from ioconnect.installers.install import installed
 from ioconnect.installers.service import LABEL, UNIT_NAME, Kind
-from ioconnect.installers.supervision import machines_agent
-from ioconnect.observe import observe
+from ioconnect.installers.service_manager import machines_agent
+from ioconnect.status.observe import observe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ioconnect.paths import Paths
+    from ioconnect.config.paths import Paths
 
 QUICK = 5.0  # seconds for a question to systemd
 _SHOWN = ("ActiveState", "SubState", "UnitFileState", "NRestarts")

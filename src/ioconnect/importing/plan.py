@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ioconnect import config as configuration
-from ioconnect.config import Tunnel
+from ioconnect.config import configuration
+from ioconnect.config.configuration import Tunnel
 from ioconnect.errors import ConfigFault, ConfigInvalid
-from ioconnect.importing import unitfiles
+from ioconnect.importing import unit_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from ioconnect.config import Config
-    from ioconnect.importing.origins import Found, Origin
+    from ioconnect.config.configuration import Config
+    from ioconnect.importing.source import Found, Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _sharing_units(found: Sequence[Found]) -> set[str]:
 def _wanted(group: Sequence[Found], shared: set[str]) -> str:
     port = group[0].tunnel.endpoint.port
     unit = next((found.origin.unit for found in group if found.origin.unit), "")
-    name = unitfiles.tunnel_name(unit)
+    name = unit_files.tunnel_name(unit)
     if not name:
         return f"tunnel-{port}"
     return f"{name[:56]}-{port}" if unit in shared else name

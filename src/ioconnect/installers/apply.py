@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ioconnect.config.files import make_folder, read_regular, write_replacing
 from ioconnect.errors import CannotCreate, Fault, SystemRefused
 from ioconnect.escape import escaped
-from ioconnect.files import make_folder, read_regular, write_replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect import paths as places
+from ioconnect.config import paths as places
 from ioconnect.errors import CannotCreate, SystemRefused, UsageFault
 from ioconnect.escape import escaped
-from ioconnect.installers import apply, crontab, crontable, launchd, machine, systemd
-from ioconnect.installers.described import describe
-from ioconnect.installers.readable import make_readable
+from ioconnect.installers import apply, crontab, launchd, machine, systemd, user_crontab
+from ioconnect.installers.file_modes import make_readable
 from ioconnect.installers.service import LABEL, MARK, UNITS, Installation, Kind, Service
-from ioconnect.observe import observe
-from ioconnect.status import StatusDamaged
+from ioconnect.installers.service_description import describe
+from ioconnect.status.observe import observe
+from ioconnect.status.snapshots import StatusDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ def install(
     consent = _consent(force=force, confirm=confirm)
     installation = None if kind is Kind.CRON else _installation(kind, service)
     if installation is None:
-        consent(crontab.block_in(crontable.read(run_as)), crontab.block(service), "the crontab")
+        consent(crontab.block_in(user_crontab.read(run_as)), crontab.block(service), "the crontab")
     else:
         _prepare(installation, consent, described.paths if start else None)
     with make_readable(described.to_be_readable, described.reader) as opened:
@@ -90,7 +90,7 @@ def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Outcome
     kind = kind or machine.default_kind()
     _refuse_wrong_user(kind, run_as)
     if kind is Kind.CRON:
-        removed = crontable.edit(crontab.without_block, run_as)
+        removed = user_crontab.edit(crontab.without_block, run_as)
     else:
         removed = apply.take_away(_installation(kind, _any_service()), is_ours=_is_ours)
     messages = [f"{_name(kind)} is {'removed' if removed else 'not installed'}."]
@@ -102,7 +102,7 @@ def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Outcome
 def installed(kind: Kind) -> bool:
     """Say whether a service of that kind is installed for this machine or this user. Raises SystemRefused."""
     if kind is Kind.CRON:
-        return crontab.block_in(crontable.read()) is not None
+        return crontab.block_in(user_crontab.read()) is not None
     return any(apply.current(file) is not None for file in _installation(kind, _any_service()).files)
 
 
@@ -153,14 +153,14 @@ def _prepare(installation: Installation, consent: Consent, starting: places.Path
 
 def _install_crontab(service: Service, *, start: bool) -> bool:
     new = crontab.block(service)
-    old = crontab.block_in(crontable.read(service.run_as))
-    changed = crontable.edit(lambda table: crontab.with_block(table, new), service.run_as)
+    old = crontab.block_in(user_crontab.read(service.run_as))
+    changed = user_crontab.edit(lambda table: crontab.with_block(table, new), service.run_as)
     if start:
         try:
             apply.perform(crontab.start(service))
         except BaseException:
             undo = crontab.without_block if old is None else partial(crontab.with_block, new=old)
-            crontable.edit(undo, service.run_as)
+            user_crontab.edit(undo, service.run_as)
             raise
     return changed
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ioconnect.errors import SystemRefused
-from ioconnect.installers.placement import REINSTALL
+from ioconnect.installers.reachability import REINSTALL
 from ioconnect.installers.service import MARK, UNIT_NAME, Command, File, Installation, Kind, Service
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ioconnect.addresses import HostPort
+from ioconnect.config.addresses import HostPort
 from ioconnect.errors import Fault, SystemRefused
 from ioconnect.escape import escaped
 from ioconnect.stub.jumphost import require_loopback

@@ -12,8 +12,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from ioconnect.addresses import HostPort
-from ioconnect.config import DEFAULT_SSH_USER
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import DEFAULT_SSH_USER
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.stub.faults import Faults
 from ioconnect.stub.keys import PERMIT_HOST, Grant, HostKey, PublicKey

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import paramiko
 
-from ioconnect import keyblobs, privatekeys
-from ioconnect.addresses import port as parse_port
+from ioconnect.config.addresses import port as parse_port
+from ioconnect.config.files import read_regular, write_new
 from ioconnect.errors import IdentityUnreadable, UsageFault
 from ioconnect.escape import escaped
-from ioconnect.files import read_regular, write_new
+from ioconnect.keys import private_keys, public_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,12 +37,12 @@ class PublicKey:
     @property
     def line(self) -> str:
         """`ssh-ed25519 AAAA…`, without a comment."""
-        return keyblobs.encoded(self.blob)
+        return public_keys.encoded(self.blob)
 
     @property
     def fingerprint(self) -> str:
         """`SHA256:…`, as ssh-keygen -l shows it."""
-        return keyblobs.fingerprint(self.blob)
+        return public_keys.fingerprint(self.blob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def parse_public_key(text: str) -> PublicKey:
     if len(words) < 2 or words[0] != ED25519:  # noqa: PLR2004  type and key
         raise NotEd25519(f"not an {ED25519} public key", hint=hint)
     try:
-        return PublicKey(keyblobs.decoded(words[0], words[1]))
+        return PublicKey(public_keys.decoded(words[0], words[1]))
     except ValueError as error:
         raise NotEd25519(f"not an {ED25519} public key: {error}", hint=hint) from None
 
@@ -132,15 +132,15 @@ class HostKey:
     @classmethod
     def generate(cls) -> HostKey:
         """Make a fresh one."""
-        return cls(privatekeys.generate(None)[0])
+        return cls(private_keys.generate(None)[0])
 
     @classmethod
     def load_or_generate(cls, path: Path) -> HostKey:
         """Read the key, or make one and keep it there (0600). Raises IdentityUnreadable, CannotCreate."""
-        write_new(path, privatekeys.generate(None)[0])
+        write_new(path, private_keys.generate(None)[0])
         try:
             content, _ = read_regular(path, limit=KEY_FILE_LIMIT)
-            return cls(privatekeys.decrypted(privatekeys.opened(content), None))
+            return cls(private_keys.decrypted(private_keys.opened(content), None))
         except (OSError, ValueError) as error:
             raise IdentityUnreadable(
                 f"the stub's host key {path} {getattr(error, 'strerror', None) or error}",

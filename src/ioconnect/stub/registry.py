@@ -10,9 +10,9 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ioconnect.config.files import read_regular, write_replacing
+from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.errors import ConfigInvalid, Fault, UsageFault
-from ioconnect.files import read_regular, write_replacing
-from ioconnect.jsonfields import Fields, Malformed
 from ioconnect.stub.keys import NotEd25519, PublicKey, parse_public_key
 
 if TYPE_CHECKING:

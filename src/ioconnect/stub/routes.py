@@ -18,8 +18,8 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.addresses import HostPort
-from ioconnect.jsonfields import Fields, Malformed
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.stub import probe
 from ioconnect.stub.faults import REFUSALS, Refusal
 from ioconnect.stub.keys import NotEd25519, PublicKey, parse_public_key

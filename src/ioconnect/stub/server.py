@@ -11,10 +11,10 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.addresses import HostPort, host_port
+from ioconnect.config.addresses import HostPort, host_port
+from ioconnect.config.files import make_folder, read_regular, write_new
 from ioconnect.errors import ConfigInvalid, ExitCode, UsageFault
 from ioconnect.escape import escaped
-from ioconnect.files import make_folder, read_regular, write_new
 from ioconnect.stub.api import Api
 from ioconnect.stub.jumphost import Jumphost
 from ioconnect.stub.keys import HostKey, parse_authorized_keys

@@ -10,10 +10,10 @@ import struct
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.databases import bson
-from ioconnect.checks.databases.dialogue import Move, NoTls, NotThisServer, Server, want
+from ioconnect.checks.databases.protocol_probe import Move, NoTls, NotThisServer, Server, want
 
 if TYPE_CHECKING:
-    from ioconnect.checks.databases.dialogue import Dialogue, Steps
+    from ioconnect.checks.databases.protocol_probe import Dialogue, Steps
 
 OP_MSG = 2013
 NAME = "MongoDB"

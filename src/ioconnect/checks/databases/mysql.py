@@ -8,10 +8,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.databases.dialogue import Server, TurnedAway, want
+from ioconnect.checks.databases.protocol_probe import Server, TurnedAway, want
 
 if TYPE_CHECKING:
-    from ioconnect.checks.databases.dialogue import Dialogue
+    from ioconnect.checks.databases.protocol_probe import Dialogue
 
 PROTOCOL_10 = 10
 ERROR = 0xFF

@@ -10,10 +10,10 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.databases.dialogue import Server, want
+from ioconnect.checks.databases.protocol_probe import Server, want
 
 if TYPE_CHECKING:
-    from ioconnect.checks.databases.dialogue import Dialogue, Steps
+    from ioconnect.checks.databases.protocol_probe import Dialogue, Steps
 
 CONNECT, ACCEPT, REFUSE, REDIRECT, RESEND = 1, 2, 4, 5, 11
 QUESTION = b"(CONNECT_DATA=(COMMAND=version))"

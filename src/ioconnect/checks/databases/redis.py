@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.databases.dialogue import Move, Server, TurnedAway, want
+from ioconnect.checks.databases.protocol_probe import Move, Server, TurnedAway, want
 
 if TYPE_CHECKING:
-    from ioconnect.checks.databases.dialogue import Dialogue, Steps
+    from ioconnect.checks.databases.protocol_probe import Dialogue, Steps
 
 NAME = "Redis"
 QUESTION = b"INFO server\r\n"

@@ -8,10 +8,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.databases.dialogue import Server, want
+from ioconnect.checks.databases.protocol_probe import Server, want
 
 if TYPE_CHECKING:
-    from ioconnect.checks.databases.dialogue import Dialogue
+    from ioconnect.checks.databases.protocol_probe import Dialogue
 
 PRELOGIN, RESPONSE = 0x12, 0x04
 END_OF_MESSAGE = 0x01

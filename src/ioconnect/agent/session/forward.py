@@ -1,0 +1,139 @@
+"""The forward of a session that is signed in: ask for the port, relay its connections, keep the link alive.
+
+Belongs to the loop's thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ioconnect.agent.session.diagnosis import forward_fault, silent
+from ioconnect.agent.session.global_requests import Pulse
+from ioconnect.agent.session.keepalive import Keepalive
+from ioconnect.agent.session.relay import Relay
+from ioconnect.agent.session.target import TargetAddresses
+from ioconnect.agent.tunnel.events import Granted, PortRefused, SessionEvent, Stirred
+from ioconnect.errors import ConnectionLost, Fault, PortBusy
+from ioconnect.ssh.connection import reset
+from ioconnect.ssh.messages import global_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ioconnect.agent.tunnel.counters import Traffic
+    from ioconnect.config.configuration import AgentSettings, Tunnel
+    from ioconnect.ssh.loop import Loop
+    from ioconnect.ssh.transport import Link
+
+REKEY_PATIENCE = 60.0  # seconds for a later key exchange, during which nothing of ours may leave
+SAME_ROUND_TRIP = 0.2  # a change of less than this part is not worth writing the status file again
+BIND_ADDRESS = "localhost"  # permitlisten="localhost:PORT" refuses "" and "127.0.0.1"
+FOREVER = float("inf")
+
+
+class Forward:
+    """One tunnel's forward on one link; the wire's `Upper` once it is signed in.
+
+    `fail` is called with the fault that ends the session, and raises.
+    """
+
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        settings: AgentSettings,
+        traffic: Traffic,
+        *,
+        link: Link,
+        loop: Loop,
+        report: Callable[[SessionEvent], None],
+        fail: Callable[[Fault], None],
+    ) -> None:
+        self._tunnel = tunnel
+        self._traffic = traffic
+        self._link = link
+        self._loop = loop
+        self._report = report
+        self._fail = fail
+        self._quiet_since = FOREVER
+        outbound = link.wire.outbound
+        keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, loop.now)
+        self._pulse = Pulse(outbound, keepalive, dead=self._dead, measured=self._measured)
+        self._relay = Relay(
+            outbound=outbound,
+            loop=loop,
+            target=TargetAddresses(tunnel.target, loop),
+            listen_port=tunnel.listen_port,
+            max_connections=tunnel.max_connections,
+            buffer_budget=settings.buffer_budget,
+            traffic=traffic,
+            on_stir=lambda: report(Stirred()),
+            on_reply=self._pulse.answered,
+        )
+        self.take = self._relay.take
+        self.settle = self._relay.settle
+
+    def advance(self) -> None:
+        """Nothing is left to do when paramiko is done with a message; see `wire.Upper`."""
+
+    def ask(self) -> None:
+        """Ask for the port; answered by Granted, PortRefused, or the session's end."""
+        self._link.debug_texts.clear()
+        self._pulse.ask("tcpip-forward", BIND_ADDRESS, self._tunnel.listen_port, answered=self._answered)
+
+    def _answered(self, granted: bool) -> None:  # noqa: FBT001  the message's own flag
+        if granted:
+            self._relay.listening = True
+            self._report(Granted(self._tunnel.listen_port))
+            return
+        fault = forward_fault(self._tunnel, self._link.debug_texts)
+        if isinstance(fault, PortBusy):
+            self._report(PortRefused(fault))
+        else:
+            self._fail(fault)
+
+    def cancel(self) -> None:
+        """Tell the jumphost to listen no more, if it does and may be told now."""
+        outbound = self._link.wire.outbound
+        if self._relay.listening and not outbound.quiet:
+            port = self._tunnel.listen_port
+            outbound.queue(global_request("cancel-tcpip-forward", BIND_ADDRESS, port, want_reply=False))
+
+    def cut(self) -> None:
+        """The session is over: reset every connection to the target."""
+        self._relay.cut()
+
+    # --- time
+
+    def on_timer(self, now: float) -> float:
+        """Do what is due at `now`; return when to come back."""
+        return min(
+            self._pulse.beat(now, self._link.wire.heard_at),
+            self._relay.expire(now),
+            self._relay.parking.expire(now),
+            self._rekey_deadline(now),
+        )
+
+    def doubt(self, now: float) -> float:
+        """Ask for a sign of life, with little patience; return when to come back."""
+        self._pulse.doubt(now, self._link.wire.heard_at)
+        return self.on_timer(now)
+
+    def _rekey_deadline(self, now: float) -> float:
+        if not self._link.wire.outbound.quiet:
+            self._quiet_since = FOREVER
+            return FOREVER
+        self._quiet_since = min(self._quiet_since, now)
+        if now - self._quiet_since >= REKEY_PATIENCE:
+            self._fail(ConnectionLost(f"{self._tunnel.jumphost} did not finish a key exchange"))
+        return self._quiet_since + REKEY_PATIENCE
+
+    def _measured(self, seconds: float) -> None:
+        relay, traffic = self._relay, self._traffic
+        relay.parking.measured(seconds)
+        if traffic.rtt is None or abs(seconds - traffic.rtt) > SAME_ROUND_TRIP * traffic.rtt:
+            traffic.rtt = seconds
+            relay.stir()
+
+    def _dead(self) -> None:
+        reset(self._link.sock)  # no TIME_WAIT of ours: the same port is dialled from again
+        self._fail(silent(self._tunnel.jumphost, self._loop.now - self._link.wire.heard_at))

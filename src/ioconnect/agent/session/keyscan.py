@@ -1,0 +1,114 @@
+"""Fetching a jumphost's host keys, so that a person can compare and pin them; nothing is ever signed in to.
+
+One short connection for each kind of key, as ssh-keyscan does: a key exchange shows one key.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from paramiko.ssh_exception import IncompatiblePeer
+
+from ioconnect.agent.dial.dial import dial
+from ioconnect.agent.session.diagnosis import Phase, diagnose, too_late
+from ioconnect.ssh.connection import reset
+from ioconnect.ssh.loop import Loop
+from ioconnect.ssh.transport import Link, unwrapped
+
+if TYPE_CHECKING:
+    import socket
+
+    from ioconnect.agent.session.diagnosis import Evidence
+    from ioconnect.config.configuration import HostPort
+    from ioconnect.errors import Fault
+
+KINDS = (
+    ("ssh-ed25519",),
+    ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+    ("rsa-sha2-512", "rsa-sha2-256"),
+)
+
+
+class _Seen(Exception):
+    """The key was shown and its signature checked: enough."""
+
+
+class _Scan:
+    """One connection that ends as soon as the host key is known; an `Upper` that takes nothing."""
+
+    def __init__(self, sock: socket.socket, jumphost: HostPort, algorithms: tuple[str, ...], deadline: float) -> None:
+        self.blob: bytes | None = None
+        self.error: BaseException | str | None = None
+        self.over = threading.Event()
+        self._jumphost = jumphost
+        self._seconds = deadline - time.monotonic()
+        self._loop = Loop()
+        self._loop.next_timer = deadline
+        self._loop.on_timer = self._on_timer
+        self._sock = sock
+        self.link = Link(
+            sock,
+            loop=self._loop,
+            upper=self,
+            verify=self._verify,
+            ended=self._ended,
+            host_key_algorithms=algorithms,
+        )
+
+    def _verify(self, blob: bytes) -> None:
+        self.blob = blob
+        raise _Seen
+
+    def _on_timer(self, _now: float) -> None:
+        self._loop.next_timer = float("inf")
+        raise too_late(self.evidence(), self._seconds)
+
+    def _ended(self, error: BaseException | None) -> None:
+        self.error = unwrapped(error)
+        reset(self._sock)
+        self._loop.close()
+        self.over.set()
+
+    def evidence(self) -> Evidence:
+        """What is known of this connection."""
+        return self.link.evidence(self._jumphost, "", Phase.GREETING)
+
+    def advance(self) -> None:
+        """Nothing to do between messages."""
+
+    def take(self, kind: int, body: memoryview) -> bool:  # noqa: ARG002  nothing is ever taken
+        """Refuse: nothing comes before the sign-in."""
+        return False
+
+    def settle(self) -> bool:
+        """Nothing to pass on."""
+        return False
+
+
+def fetch(jumphost: HostPort, *, proxy: str = "", deadline: float) -> tuple[bytes, ...]:
+    """Return the host key blobs that the jumphost proves to hold, one of each kind it has, ed25519 first.
+
+    `deadline` is a time.monotonic(). Blocks the calling thread. Raises the dial's faults, BannerTimeout,
+    ConnectionLost, TooManyConnections and Penalized.
+    """
+    blobs: list[bytes] = []
+    fault: Fault | None = None
+    for algorithms in KINDS:
+        sock = dial(jumphost, environ=os.environ, deadline=deadline, proxy=proxy)
+        scan = _Scan(sock, jumphost, algorithms, deadline)
+        scan.link.start_client(event=threading.Event())
+        scan.over.wait(max(0.0, deadline - time.monotonic()) + 5)
+        scan.link.join(1)
+        if scan.blob is not None:
+            blobs.append(scan.blob)
+        elif not isinstance(scan.error, IncompatiblePeer):  # that one means: has no key of this kind
+            fault = diagnose(scan.evidence(), scan.error)
+            break
+    if fault is not None and not blobs:
+        raise fault
+    if not blobs:
+        raise diagnose(scan.evidence(), "it has no host key of a kind that ioconnect knows")
+    return tuple(blobs)

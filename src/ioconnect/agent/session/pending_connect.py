@@ -1,0 +1,147 @@
+"""A channel whose connection to the target is being made: connect first, confirm after.
+
+As OpenSSH's client does, so that the pipeline is refused when the database is down. Belongs to the loop's thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Protocol
+
+from ioconnect.ssh.loop import WRITE
+
+if TYPE_CHECKING:
+    from ioconnect.agent.session.target import Address, TargetAddresses
+    from ioconnect.ssh.channel import Channel
+    from ioconnect.ssh.loop import Loop
+    from ioconnect.ssh.messages import Origin
+
+_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # Linux: one system call less
+LOOPBACK = {"127.0.0.1", "::1"}
+CONNECT_TIMEOUT = 10.0  # seconds for all addresses of the target together
+
+
+class Owner(Protocol):
+    """What an opening needs of the relay that it belongs to."""
+
+    loop: Loop
+    target: TargetAddresses
+
+    def opened(self, opening: Opening, sock: socket.socket) -> None:
+        """Take over the connected socket."""
+
+    def open_failed(self, opening: Opening, why: str) -> None:
+        """Take note that no address took the connection."""
+
+
+class Opening:
+    """One CHANNEL_OPEN on its way to becoming a Connection; its id is not announced yet, so no message names it."""
+
+    __slots__ = ("_addresses", "_failures", "_fd", "_sock", "channel", "deadline", "origin", "over", "relay")
+
+    def __init__(self, relay: Owner, channel: Channel, origin: Origin) -> None:
+        self.relay = relay
+        self.channel = channel
+        self.origin = origin
+        self.deadline = relay.loop.now + CONNECT_TIMEOUT
+        self.over = False
+        self._addresses: list[Address] = []
+        self._failures: list[str] = []
+        self._sock: socket.socket | None = None
+        self._fd = -1
+
+    def begin(self) -> None:
+        """Ask for the target's addresses and try them one after another."""
+        self.relay.target.get(self._resolved)
+        if not self.over:
+            self.relay.loop.next_timer = min(self.relay.loop.next_timer, self.deadline)
+
+    def _resolved(self, addresses: list[Address]) -> None:
+        if self.over:
+            return  # timed out, or the session ended, while the name was being resolved
+        if not addresses:
+            self._failures.append("its name does not resolve")
+        self._addresses = list(addresses)
+        self._next()
+
+    def _next(self) -> None:
+        """Try addresses until one connects at once or is on its way."""
+        while self._addresses:
+            family, where = self._addresses[0]
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM | _NONBLOCK)
+                if not _NONBLOCK:
+                    sock.setblocking(False)
+            except OSError as error:  # out of descriptors, or no such family here
+                self._failed(error.errno or 0)
+                continue
+            self._sock = sock
+            code = sock.connect_ex(where)
+            if code == errno.EINPROGRESS:
+                # On loopback the handshake is over when the call returns, though it does not say so.
+                code = sock.connect_ex(where)
+            if code in (0, errno.EISCONN):
+                self._connected()
+                return
+            if code in (errno.EALREADY, errno.EINPROGRESS):
+                self._fd = sock.fileno()
+                self.relay.loop.watch(self._fd, WRITE, self._ready)
+                return
+            self._failed(code)
+        self._fail()
+
+    def _ready(self, _mask: int) -> None:
+        assert self._sock is not None
+        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._unwatch()
+        if code:
+            self._failed(code)
+            self._next()
+        else:
+            self._connected()
+
+    def _connected(self) -> None:
+        sock, self._sock = self._sock, None
+        assert sock is not None
+        self.over = True
+        address = self._addresses[0]
+        self.relay.target.answered(address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if address[1][0] not in LOOPBACK:  # there nothing can die without a word
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.relay.opened(self, sock)
+
+    def _failed(self, code: int) -> None:
+        where = self._addresses.pop(0)[1]
+        self._failures.append(f"{where[0]}: {os.strerror(code)}")
+        self._drop()
+
+    def _fail(self) -> None:
+        self.over = True
+        self.relay.target.distrust()
+        self.relay.open_failed(self, "; ".join(self._failures))
+
+    def give_up(self) -> None:
+        """Its time is up."""
+        self._failures.append(f"no answer in {CONNECT_TIMEOUT:.0f} s")
+        self._unwatch()
+        self._drop()
+        self._fail()
+
+    def cut(self) -> None:
+        """The session is over."""
+        self.over = True
+        self._unwatch()
+        self._drop()
+
+    def _unwatch(self) -> None:
+        if self._fd >= 0:
+            self.relay.loop.forget(self._fd)
+            self._fd = -1
+
+    def _drop(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None

@@ -1,0 +1,282 @@
+"""One session: dial, verify the host key, sign in, ask for the forward, keep alive, leave.
+
+Theory of operation. `start` dials on a thread of its own and hands the socket to a `Link`, whose thread is the
+tunnel's loop from then on: everything below runs on it, and nothing else touches the wire. paramiko does the key
+exchange and the sign-in; `advance` is called whenever it comes back for the next message, and takes the next step of
+the session. Other threads only post (`ask_forward`, `probe`, `close`, `kill`).
+
+"Session" is one authenticated connection; RFC 4254's session channel does not occur here.
+A started session reports to its supervisor, and its last report is exactly one Lost or Closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from paramiko.ssh_exception import SSHException
+
+from ioconnect.agent.session.connect import Approach, Arrival
+from ioconnect.agent.session.diagnosis import (
+    Evidence,
+    Phase,
+    auth_refused,
+    diagnose,
+    host_key_fault,
+    too_late,
+)
+from ioconnect.agent.session.forward import Forward
+from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
+from ioconnect.errors import Fault, KeepaliveTimeout
+from ioconnect.keys import known_hosts
+from ioconnect.ssh.channel import ProtocolViolation
+from ioconnect.ssh.connection import reset
+from ioconnect.ssh.loop import Loop
+from ioconnect.ssh.packetizer import AFTER_SIGN_IN, REKEY_BYTES
+from ioconnect.ssh.transport import Link, host_key_algorithms, in_library, unwrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ioconnect.agent.tunnel.counters import Traffic
+    from ioconnect.config.configuration import AgentSettings, Tunnel
+    from ioconnect.config.paths import Paths
+
+log = logging.getLogger(__name__)
+
+SIGN_IN_PATIENCE = 30.0  # seconds for dial, banner, key exchange and sign-in together
+LEAVE_PATIENCE = 1.0  # seconds to put our goodbye on the socket
+BY_APPLICATION = 11  # RFC 4253 §11.1
+FOREVER = float("inf")
+
+
+class _Left(EOFError):
+    """Ends the link's thread after a goodbye; an EOFError, as that is an end of which paramiko makes no fuss."""
+
+
+class _Killed(EOFError):
+    """Ends the link's thread at once; likewise."""
+
+
+_EXPECTED = (Fault, ProtocolViolation, SSHException, EOFError, OSError)
+
+
+class Session:
+    """See the module; satisfies `sessions.RunningSession`."""
+
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        settings: AgentSettings,
+        paths: Paths,
+        traffic: Traffic,
+        report: Callable[[SessionEvent], None],
+        *,
+        source: tuple[str, int] | None = None,
+        peer: str | None = None,
+        patience: float = SIGN_IN_PATIENCE,
+    ) -> None:
+        self.local_address: tuple[str, int] | None = None
+        self.peer_address: str | None = None
+        self.host_key: str | None = None
+        self._tunnel = tunnel
+        self._settings = settings
+        self._traffic = traffic
+        self._report = report
+        self._patience = patience
+        self._deadline = FOREVER
+        self._phase = Phase.DIALLING
+        self._loop = Loop()
+        self._loop.on_timer = self._on_timer
+        self._approach = Approach(tunnel, settings, paths, source=source, peer=peer, ended=self._approached)
+        self._arrival: Arrival | None = None
+        self._link: Link | None = None
+        self._forward: Forward | None = None
+        self._fault: Fault | None = None
+        self._auth = threading.Event()
+
+    # --- any thread
+
+    def start(self) -> None:
+        """Begin to dial on a thread of its own."""
+        self._deadline = time.monotonic() + self._patience
+        self._approach.start(self._deadline)
+
+    def ask_forward(self) -> None:
+        """Ask again for the forward; answered by Granted, PortRefused or Lost."""
+        self._loop.post(self._ask_forward)
+
+    def probe(self) -> None:
+        """Ask for a sign of life now, with less patience than the keepalive."""
+        self._loop.post(self._probe_now)
+
+    def close(self) -> None:
+        """Leave cleanly; answered by Closed, or Lost if the link dies first. Also legal while dialling."""
+        self._loop.post(self._leave)
+        self._approach.call_off()
+
+    def kill(self) -> None:
+        """Drop the socket at once (RST)."""
+        self._loop.post(self._die)
+        self._approach.call_off()
+
+    def alive_at(self) -> float:
+        """When the session's thread last showed life (time.monotonic), for the watchdog."""
+        now = time.monotonic()
+        return now if self._phase is Phase.DIALLING else self._loop.alive_at(now)
+
+    # --- the dial's thread
+
+    def _approached(self, result: Arrival | Fault | None) -> None:
+        """Give the connected socket to a link, whose thread carries on."""
+        if result is None:
+            self._finish(Closed())
+            return
+        if isinstance(result, Fault):
+            self._finish(Lost(result, unclean=False))
+            return
+        self._arrival = result
+        sock, jumphost = result.sock, self._tunnel.jumphost
+        if sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):  # it broke already: reading will tell
+                self.local_address, self.peer_address = sock.getsockname()[:2], sock.getpeername()[0]
+        self._link = link = Link(
+            sock,
+            loop=self._loop,
+            upper=self,
+            verify=self._verify,
+            ended=self._ended,
+            host_key_algorithms=host_key_algorithms(result.pins.types_for(jumphost.host, jumphost.port)),
+            rekey_bytes=_rekey_bytes(os.environ.get("IOCONNECT_REKEY_BYTES", "")),
+        )
+        self._phase = Phase.GREETING
+        self._loop.next_timer = self._deadline
+        link.name = f"tunnel {self._tunnel.name}"
+        link.start_client(event=threading.Event())
+
+    # --- the loop's thread: steps of the session
+
+    def advance(self) -> None:
+        """Take the session's next step if paramiko is done with the last; see `wire.Upper`."""
+        link = self._link
+        assert link is not None
+        assert self._arrival is not None
+        if self._phase is Phase.GREETING and link.initial_kex_done:
+            self._phase = Phase.SIGNING_IN
+            link.auth_publickey(self._tunnel.ssh_user, self._arrival.key, self._auth)
+        elif self._phase is Phase.SIGNING_IN and self._auth.is_set():
+            if not link.is_authenticated():
+                self._fail(auth_refused(self._tunnel.jumphost, self._tunnel.ssh_user))
+            self._signed_in()
+
+    def _signed_in(self) -> None:
+        assert self._link is not None
+        self._phase = Phase.SIGNED_IN
+        self._link.wire.for_paramiko = AFTER_SIGN_IN
+        self._forward = Forward(
+            self._tunnel,
+            self._settings,
+            self._traffic,
+            link=self._link,
+            loop=self._loop,
+            report=self._report,
+            fail=self._fail,
+        )
+        self._link.wire.upper = self._forward
+        self._loop.next_timer = self._forward.on_timer(self._loop.now)
+        self._report(SignedIn())
+        self._forward.ask()
+
+    def _verify(self, blob: bytes) -> None:
+        """Hold the host key against the pins, on every key exchange."""
+        jumphost = self._tunnel.jumphost
+        assert self._arrival is not None
+        pins = self._arrival.pins
+        verdict = pins.verdict(jumphost.host, jumphost.port, blob)
+        shown = known_hosts.fingerprint(blob)
+        if verdict is known_hosts.Verdict.OK:
+            self.host_key = shown
+            return
+        pinned = pins.fingerprints_for(jumphost.host, jumphost.port)
+        self._fail(host_key_fault(self._tunnel, verdict, shown, pinned, before_sign_in=self._phase is Phase.GREETING))
+
+    def _ask_forward(self) -> None:
+        if self._forward is not None:
+            self._forward.ask()
+
+    # --- the loop's thread: messages and time
+
+    def take(self, kind: int, body: memoryview) -> bool:  # noqa: ARG002  nothing is taken
+        """Refuse a message of the connection protocol before the sign-in; see `wire.Upper`."""
+        raise ProtocolViolation(f"message {kind} before the sign-in")
+
+    def settle(self) -> bool:
+        """Pass nothing on before the sign-in; see `wire.Upper`."""
+        return False
+
+    def _on_timer(self, now: float) -> None:
+        if self._forward is not None:
+            self._loop.next_timer = self._forward.on_timer(now)
+        elif now >= self._deadline:
+            assert self._link is not None
+            self._fail(too_late(self._evidence(self._link), self._patience))
+
+    def _probe_now(self) -> None:
+        if self._forward is not None:
+            self._loop.next_timer = self._forward.doubt(self._loop.now)
+
+    # --- the loop's thread: the end
+
+    def _fail(self, fault: Fault) -> None:
+        self._fault = fault  # paramiko wraps what is raised in some places
+        if self._phase >= Phase.SIGNING_IN and self._link is not None and not isinstance(fault, KeepaliveTimeout):
+            self._link.wire.outbound.disconnect(BY_APPLICATION, "no use to go on")
+        raise fault
+
+    def _leave(self) -> None:
+        link = self._link
+        if link is None:
+            return  # the dial is called off
+        if self._forward is not None:
+            self._forward.cancel()
+        link.wire.outbound.disconnect(BY_APPLICATION, "the agent leaves", patience=LEAVE_PATIENCE)
+        raise _Left
+
+    def _die(self) -> None:
+        if self._link is not None:
+            reset(self._link.sock)
+            raise _Killed
+
+    def _evidence(self, link: Link) -> Evidence:
+        return link.evidence(self._tunnel.jumphost, self._tunnel.ssh_user, self._phase)
+
+    def _ended(self, error: BaseException | None) -> None:
+        """Clean up and report; last on the link's thread."""
+        assert self._link is not None
+        if self._forward is not None:
+            self._forward.cut()
+        cause = unwrapped(error)
+        if isinstance(cause, _Left):
+            self._finish(Closed())
+            return
+        if isinstance(cause, Exception) and not isinstance(cause, _EXPECTED) and not in_library(cause):
+            log.error("tunnel %s: a bug ended the session", self._tunnel.name, exc_info=cause)
+        fault = self._fault or diagnose(self._evidence(self._link), cause)
+        told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows
+        unclean = self._phase is Phase.SIGNED_IN and not told and fault.disposition.value == "retry"
+        self._finish(Lost(fault, unclean=unclean))
+
+    def _finish(self, last: Closed | Lost) -> None:
+        self._loop.close()
+        self._link = self._forward = self._arrival = None
+        self._report(last)
+
+
+def _rekey_bytes(wanted: str) -> int:
+    """Return after how many bytes to ask for new keys; tests say so in the environment (IOCONNECT_REKEY_BYTES)."""
+    return min(int(wanted), REKEY_BYTES) if wanted.isdecimal() and int(wanted) > 0 else REKEY_BYTES

@@ -1,0 +1,1 @@
+"""A tunnel's life as a pure state machine: states, events, backoff, counters."""

@@ -1,0 +1,73 @@
+"""The check of the database: it is there, it is what its port says, and this is its version; without credentials."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from ioconnect.checks.databases.identify import BY_PORT, identify, reusing
+from ioconnect.checks.databases.protocol_probe import TurnedAway
+from ioconnect.checks.results import Finding
+from ioconnect.checks.tcp_check import reach
+from ioconnect.errors import TargetUnreachable
+from ioconnect.escape import escaped
+
+if TYPE_CHECKING:
+    from ioconnect.agent.dial.resolve import Address
+    from ioconnect.checks.databases.protocol_probe import Server
+    from ioconnect.config.addresses import HostPort
+
+PATIENCE = 8.0  # seconds for all of it
+LONGEST_VERSION = 80  # characters shown
+_NO_TLS_HINT = (
+    "What this machine and the database say to each other is not encrypted, and a pipeline that asks for SSL fails. "
+    "Turn TLS on in the database, or leave it off in the pipeline's connection if both are one machine."
+)
+_EXPECTED_HINT = (
+    "This port is a database's by custom. Is target = right, and does the server answer its own client from here? "
+    "A MySQL that looks up names and cannot is slow to greet (skip-name-resolve)."
+)
+_PLAIN = "takes connections, but is no database that this check knows"
+
+
+def check(target: HostPort) -> Finding:
+    """Return what answers at the target. Blocks for at most `PATIENCE` seconds. Raises TargetUnreachable."""
+    deadline = time.monotonic() + PATIENCE
+    sock, address = reach(target, deadline)
+    connect, left = reusing(sock, lambda seconds: _connected(address, seconds))
+    with left:
+        try:
+            server, said = identify(connect, target.port, deadline)
+        except TurnedAway as refusal:
+            raise TargetUnreachable(
+                f"{refusal.name} at {target} turns this machine away: {escaped(refusal.said)}",
+                hint="Allow connections from this machine in the database (its host, user or protection settings).",
+            ) from None
+    where = _where(target, address)
+    if server is not None:
+        return _named(server, where)
+    detail = f"{where} {_PLAIN}{f', it says: {escaped(said, limit=60)}' if said else ''}"
+    return Finding(detail, hint=_EXPECTED_HINT, warning=True) if target.port in BY_PORT else Finding(detail)
+
+
+def _named(server: Server, where: str) -> Finding:
+    version = f" {escaped(server.version, limit=LONGEST_VERSION)}" if server.version else " (it hides its version)"
+    if server.tls is False:
+        return Finding(f"{server.name}{version} at {where}; it allows no TLS", hint=_NO_TLS_HINT, warning=True)
+    return Finding(f"{server.name}{version} at {where}{', TLS possible' if server.tls else ''}")
+
+
+def _where(target: HostPort, address: Address) -> str:
+    return str(target) if str(address) == target.host else f"{target} ({address})"
+
+
+def _connected(address: Address, seconds: float) -> socket.socket:
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    with contextlib.ExitStack() as undo:
+        undo.callback(sock.close)
+        sock.settimeout(seconds)
+        sock.connect(address.sockaddr)
+        undo.pop_all()
+    return sock

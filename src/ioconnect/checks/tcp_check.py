@@ -1,0 +1,141 @@
+"""Whether anything listens at the target, as seen from here; and if not, what that silence or refusal means.
+
+Blocks the calling thread, never beyond the deadline that it is given (a time.monotonic()).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from ioconnect.agent.dial.deadline import Waiting
+from ioconnect.agent.dial.happy_eyeballs import NoneConnected, connect_first, interleaved
+from ioconnect.agent.dial.resolve import Address, Resolver, system_lookup
+from ioconnect.config.addresses import HostPort
+from ioconnect.errors import NameNotResolved, TargetUnreachable
+from ioconnect.escape import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ioconnect.agent.dial.connect_failures import Failure
+
+RESOLVE_PATIENCE = 2.5  # seconds
+CONNECT_PATIENCE = 3.0  # seconds for all addresses: a database is near
+ELSEWHERE_PATIENCE = 0.5  # seconds for each other address of this machine
+_OUTSIDE = ("192.0.2.1", "2001:db8::1")  # RFC 5737, RFC 3849: nobody's; nothing is sent there
+_TIMED_OUT = frozenset({errno.ETIMEDOUT})
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL})
+_FORBIDDEN = frozenset({errno.EPERM, errno.EACCES})
+
+
+def reach(target: HostPort, deadline: float) -> tuple[socket.socket, Address]:
+    """Return a connection to the target, blocking, and the address that it leads to.
+
+    Raises TargetUnreachable.
+    """
+    addresses = _resolved(target, min(deadline, time.monotonic() + RESOLVE_PATIENCE))
+    began = time.monotonic()
+    try:
+        sock = connect_first(interleaved(addresses), Waiting(min(deadline, began + CONNECT_PATIENCE)))
+    except NoneConnected as none:
+        raise _unreachable(target, none.failures, time.monotonic() - began) from None
+    sock.setblocking(True)
+    return sock, Address(sock.family, sock.getpeername())
+
+
+def _resolved(target: HostPort, deadline: float) -> Sequence[Address]:
+    try:
+        return Resolver().resolve(target, Waiting(deadline))
+    except NameNotResolved as fault:
+        why = "the resolver did not answer in time" if fault.__cause__ is None else escaped(str(fault.__cause__))
+        raise TargetUnreachable(
+            f"the database's name {escaped(target.host)} does not resolve here: {why}",
+            hint="Check target = in the configuration for a typing error, and this machine's name servers.",
+        ) from None
+
+
+def _unreachable(target: HostPort, failures: Sequence[Failure], seconds: float) -> TargetUnreachable:
+    codes = {failure.errno for failure in failures}
+    where = ", ".join(dict.fromkeys(failure.address for failure in failures))
+    if errno.ECONNREFUSED in codes:
+        return _nothing_listens(target, [failure.address for failure in failures], where)
+    if codes & _TIMED_OUT:
+        return TargetUnreachable(
+            f"no answer from the database at {target} ({where}) within {seconds:.0f} s: "
+            "filtered, or the machine is off",
+            hint=f"A firewall or security group drops it: allow TCP from this machine to port {target.port} there; "
+            "or the address is not the database's.",
+        )
+    if codes & _NO_ROUTE:
+        return TargetUnreachable(
+            f"no route from this machine to the database at {target} ({where})",
+            hint="Check target = in the configuration, this machine's routes, and a VPN if one leads there.",
+        )
+    texts = "; ".join(dict.fromkeys(f"{failure.address}: {failure.text}" for failure in failures))
+    return TargetUnreachable(
+        f"cannot connect to the database at {target}: {texts}",
+        hint="A firewall or a security policy (SELinux, AppArmor) on this machine forbids it: allow it there."
+        if codes & _FORBIDDEN
+        else "Check this machine's network.",
+    )
+
+
+def _nothing_listens(target: HostPort, tried: list[str], where: str) -> TargetUnreachable:
+    """Tell a port that nothing listens on from one on another address of this machine."""
+    local = all(is_own(address) for address in tried)
+    elsewhere = [str(HostPort(other, target.port)) for other in _own_addresses(tried)] if local else []
+    open_at = [other for other in elsewhere if _is_open(other)]
+    if open_at:
+        return TargetUnreachable(
+            f"nothing listens on {target} (refused by {where}): on this port something listens on "
+            f"{' and '.join(open_at)} only",
+            hint=f'If that is the database, set target = "{open_at[0]}" for this tunnel, or let the database listen '
+            f"on {where} too.",
+        )
+    advice = (
+        "Start it, or correct target = in the configuration."
+        if local
+        else "Its bind-address or listen_addresses may leave that address out, or a firewall there rejects it."
+    )
+    return TargetUnreachable(
+        f"nothing listens on {target} (refused by {where})",
+        hint=f"Is the database running, and is this its port? {advice}",
+    )
+
+
+def _is_open(where: str) -> bool:
+    host, _, port = where.rpartition(":")
+    deadline = time.monotonic() + ELSEWHERE_PATIENCE
+    with contextlib.suppress(NoneConnected, OSError):
+        connect_first(system_lookup(host.strip("[]"), int(port)), Waiting(deadline)).close()
+        return True
+    return False
+
+
+def is_own(address: str) -> bool:
+    """Say whether the address is one of this machine's."""
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(address).is_loopback:
+            return True
+    with contextlib.suppress(OSError):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+            return True
+    return False
+
+
+def _own_addresses(tried: list[str]) -> list[str]:
+    """Return the loopback addresses and those that this machine shows outside, but for the ones that were tried."""
+    found = ["127.0.0.1", "::1"]
+    for outside in _OUTSIDE:
+        family = socket.AF_INET6 if ":" in outside else socket.AF_INET
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((outside, 9))  # of UDP: chooses our address, sends nothing
+            found.append(str(probe.getsockname()[0]))
+    return [address for address in dict.fromkeys(found) if address not in tried]

@@ -1,0 +1,1 @@
+"""Commands that set a tunnel up by hand: keygen, register, pin, import, test."""

@@ -1,0 +1,141 @@
+"""Fetch a jumphost's host keys, have somebody vouch for them, store them.
+
+Trust is never given by default: a fingerprint that was told by other means vouches for one key, a person on the
+terminal or `--yes` for all that are shown. `--yes` does not replace a pin: that needs a fingerprint, or a person.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ioconnect.agent.session import keyscan
+from ioconnect.errors import HostKeyChanged, HostKeyUnpinned, UsageFault
+from ioconnect.escape import escaped
+from ioconnect.keys import known_hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ioconnect.config.configuration import HostPort, Tunnel
+    from ioconnect.config.paths import Paths
+    from ioconnect.console.terminal import Terminal
+
+FETCH_WITHIN = 30.0  # seconds, for all key types together
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What the command line says about whom to trust."""
+
+    fingerprint: str | None = None
+    yes: bool = False
+
+    def check(self, *, interactive: bool) -> None:
+        """Raise UsageFault if this cannot lead to a pin, before anything is fetched."""
+        if self.fingerprint is not None:
+            checked_fingerprint(self.fingerprint)
+        elif not self.yes and not interactive:
+            raise UsageFault(
+                "nobody can be asked whether the host keys are the right ones: this is not a terminal",
+                hint="Give --fingerprint SHA256:… as Integrate.io told it, or --yes to trust whoever answers now.",
+            )
+
+
+def checked_fingerprint(text: str) -> str:
+    """Return a fingerprint as we write it, without base64's padding. Raises UsageFault."""
+    fingerprint = text.strip().rstrip("=")
+    if not _FINGERPRINT.fullmatch(fingerprint):
+        raise UsageFault(
+            f'"{escaped(text, limit=80)}" is not a fingerprint',
+            hint="It looks like SHA256:uNiVztksCsDhcc0u9e8BrtYkwPVq2W5hKsYk3WyPbCM, as ssh-keygen -l shows it.",
+        )
+    return fingerprint
+
+
+def pin(tunnel: Tunnel, paths: Paths, terminal: Terminal, consent: Consent) -> tuple[str, ...]:
+    """Pin the tunnel's jumphost and return the fingerprints of what is pinned now.
+
+    Raises UsageFault, HostKeyChanged and HostKeyUnpinned (nothing is stored then), CannotCreate, and what the
+    connection to the jumphost raises.
+    """
+    consent.check(interactive=terminal.is_interactive)
+    jumphost = tunnel.jumphost
+    terminal.say(f"Fetching the host keys of {jumphost} …")
+    with terminal.busy(f"waiting for {jumphost}"):
+        shown = keyscan.fetch(jumphost, proxy=tunnel.proxy, deadline=time.monotonic() + FETCH_WITHIN)
+    pins = known_hosts.load(paths.known_hosts)
+    _refuse_revoked(pins, jumphost, shown)
+    terminal.say("\n".join(f"  {known_hosts.key_type(blob):20} {known_hosts.fingerprint(blob)}" for blob in shown))
+    pinned = pins.blobs_for(jumphost.host, jumphost.port)
+    chosen = _vouched_for(jumphost, shown, pinned, terminal, consent)
+    if set(chosen) == set(pinned):
+        terminal.say(f"{jumphost} is pinned to this already.")
+    else:
+        known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, chosen)
+        terminal.say(f"Pinned {jumphost} in {paths.known_hosts}.")
+    return tuple(known_hosts.fingerprint(blob) for blob in chosen)
+
+
+def contradicts(pinned: Sequence[bytes], shown: Sequence[bytes]) -> bool:
+    """Whether a host shows another key than the pinned one: none of them, or a different one of a pinned type."""
+    if not pinned:
+        return False
+    types = {known_hosts.key_type(blob) for blob in pinned}
+    new = [blob for blob in shown if blob not in pinned]
+    return len(new) == len(shown) or any(known_hosts.key_type(blob) in types for blob in new)
+
+
+def _vouched_for(
+    jumphost: HostPort, shown: Sequence[bytes], pinned: Sequence[bytes], terminal: Terminal, consent: Consent
+) -> Sequence[bytes]:
+    """Return those of the shown keys that somebody vouches for."""
+    if consent.fingerprint is not None:
+        return _matching(jumphost, shown, checked_fingerprint(consent.fingerprint))
+    changed = contradicts(pinned, shown)
+    if consent.yes:
+        if changed:
+            raise _changed(jumphost, "pinned", _fingerprints(pinned), shown)
+        return shown
+    if set(shown) == set(pinned):
+        return shown
+    if changed:
+        terminal.say(f"THE HOST KEY OF {jumphost} HAS CHANGED. Pinned until now: {_fingerprints(pinned)}")
+    typed = terminal.choose("Are these what Integrate.io told you? (yes, no, or the fingerprint you were told)")
+    if typed.startswith("SHA256:"):
+        return _matching(jumphost, shown, checked_fingerprint(typed))
+    if typed.lower() in ("y", "yes"):
+        return shown
+    raise HostKeyUnpinned(f"nothing was pinned for {jumphost}", hint="Ask Integrate.io for the fingerprint.")
+
+
+def _matching(jumphost: HostPort, shown: Sequence[bytes], fingerprint: str) -> Sequence[bytes]:
+    matching = [blob for blob in shown if known_hosts.fingerprint(blob) == fingerprint]
+    if not matching:
+        raise _changed(jumphost, "expected", fingerprint, shown)
+    return matching
+
+
+def _changed(jumphost: HostPort, role: str, fingerprints: str, shown: Sequence[bytes]) -> HostKeyChanged:
+    return HostKeyChanged(
+        f"{jumphost} does not show the {role} host key\n{role}: {fingerprints}\nshown: {_fingerprints(shown)}",
+        hint="Nothing was stored. Ask Integrate.io which one is right; if it is a shown one, "
+        "ioconnect pin --fingerprint SHA256:… accepts it.",
+    )
+
+
+def _refuse_revoked(pins: known_hosts.Pins, jumphost: HostPort, shown: Sequence[bytes]) -> None:
+    verdicts = {blob: pins.verdict(jumphost.host, jumphost.port, blob) for blob in shown}
+    revoked = [blob for blob, verdict in verdicts.items() if verdict is known_hosts.Verdict.REVOKED]
+    if revoked:
+        raise HostKeyChanged(
+            f"{jumphost} shows a host key that is marked as revoked: {_fingerprints(revoked)}",
+            hint="Nothing was stored. Somebody may pose as the jumphost: ask Integrate.io.",
+        )
+
+
+def _fingerprints(blobs: Iterable[bytes]) -> str:
+    return ", ".join(known_hosts.fingerprint(blob) for blob in blobs)

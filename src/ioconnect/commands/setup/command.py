@@ -1,0 +1,38 @@
+"""The command line of `ioconnect setup`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ioconnect.commands.setup.answers import EXAMPLE, Answers
+from ioconnect.console.command_group import Subcommand, name_argument
+
+if TYPE_CHECKING:
+    from ioconnect.console.call import Call
+    from ioconnect.errors import ExitCode
+
+
+@click.command("setup", cls=Subcommand, examples=["ioconnect setup", EXAMPLE])
+@name_argument
+@click.option("--endpoint", metavar="HOST:PORT", help="The Tunnel Endpoint, as the Integrate.io UI shows it.")
+@click.option("--paste", metavar="TEXT", help="Any ssh or autossh line that the UI shows; - reads it from stdin.")
+@click.option("--to", metavar="HOST:PORT", help="The database, as seen from this machine.")
+@click.option("--ssh-port", type=click.IntRange(1, 65535), metavar="N", help="The jumphost's SSH port (50683).")
+@click.option("--ssh-user", metavar="USER", help="The user on the jumphost (sshtunnel).")
+@click.option("--proxy", metavar="URL", help="http://user@host:3128, socks5://host:1080, or none.")
+@click.option("--fingerprint", metavar="SHA256:…", help="The host key that Integrate.io told you.")
+@click.option("--yes", is_flag=True, help="Pin whatever host key is shown, if nothing is pinned yet.")
+@click.option("--service/--no-service", default=None, help="Install a service, or just start it in the background.")
+@click.option("--start/--no-start", default=True, help="Start it now (the default), or leave nothing running.")
+@click.pass_obj
+def setup(call: Call, /, **options: Any) -> ExitCode:
+    """Set up a tunnel, step by step, up to a service that keeps it running.
+
+    The key, the Tunnel Endpoint, the database, the host key, a test, the service: what is done already is skipped.
+    Ctrl-C keeps what is done; run it again to go on. With all answers as options it asks nothing.
+    """
+    from ioconnect.commands.setup.steps import walk  # noqa: PLC0415
+
+    return walk(call, Answers(**options))

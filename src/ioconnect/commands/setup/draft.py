@@ -1,0 +1,46 @@
+"""The draft of a tunnel on disk: what an interrupted `setup` goes on from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from ioconnect.commands.setup.answers import Draft
+from ioconnect.config.files import make_folder, read_regular, write_replacing
+from ioconnect.config.json_fields import Fields
+
+if TYPE_CHECKING:
+    from ioconnect.config.paths import Paths
+
+SCHEMA = 1
+LARGEST = 8 << 20  # bytes; what can be pasted, and then some
+
+
+def keep(paths: Paths, name: str, draft: Draft) -> None:
+    """Keep the draft of this tunnel (0600), in the place of an older one. Raises CannotCreate."""
+    make_folder(paths.state)
+    content = json.dumps({"schema": SCHEMA, "name": name, **asdict(draft)}).encode()
+    write_replacing(paths.setup_draft, content + b"\n")
+
+
+def kept(paths: Paths, name: str) -> Draft | None:
+    """Return the draft of this tunnel; None if there is none, or none that can be read."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        fields = Fields(json.loads(read_regular(paths.setup_draft, limit=LARGEST)[0]))
+        if (fields.required("schema", int), fields.required("name", str)) == (SCHEMA, name):
+            return Draft(
+                endpoint=fields.optional("endpoint", str),
+                paste=fields.optional("paste", str),
+                ssh_port=fields.optional("ssh_port", int),
+                ssh_user=fields.optional("ssh_user", str),
+                proxy=fields.optional("proxy", str),
+            )
+    return None
+
+
+def forget(paths: Paths) -> None:
+    """Remove the draft: the tunnel is saved."""
+    with contextlib.suppress(OSError):
+        paths.setup_draft.unlink()

@@ -1,0 +1,259 @@
+"""Any line that the UI or the vendor's page shows, or that has sat in a crontab or unit for years → a tunnel.
+
+Pure: the environment is an argument. Everything that cannot be read ends in a UsageFault that quotes it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ioconnect.config import addresses, ssh_line
+from ioconnect.config.addresses import HostPort, quoted
+from ioconnect.config.configuration import DEFAULT_SSH_PORT, DEFAULT_SSH_USER
+from ioconnect.errors import UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MAX_TEXT = 1 << 20
+_MAX_INTERVAL = 86400  # seconds, as in the configuration
+_EXAMPLE = "Paste a line like: ssh -NR 58115:localhost:3306 sshtunnel@virginia-tunnel.flydata.app -i KEY -p 50683"
+# What web pages, word processors and chats make of plain text: blanks and zero-width marks, quotes, dashes.
+_TYPESET = str.maketrans(
+    "\u00a0\u201c\u201d\u201e\u2018\u2019\u2013\u2014\u2212", ' """\'\'---', "\u200b\u200e\u200f\ufeff"
+)
+_MENTIONS_SSH = re.compile(r"(?<![\w-])(?:auto)?ssh(?![\w-])")
+_FORWARDS = re.compile(r"""(?<!\S)["']?-[A-Za-z0-9]*R\s*\S*:|(?i:remoteforward)""")
+_PLACEHOLDER = re.compile(r"<[A-Za-z][^<>\s]{0,40}>")
+_CONTINUED = re.compile(r"\\\n[ \t]*")
+_EXEC_START = re.compile(r"\s*ExecStart\s*=\s*[-@:+!|]*(.*)")
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_LABEL = re.compile(r"tunnel endpoint\s*[:=]?\s*", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))|%([hdu%])")
+_PUNCTUATION = ";&|<>()"
+
+
+@dataclass(frozen=True, slots=True)
+class Pasted:
+    """What a line says: `endpoint` is the jumphost and our port there; `target` is None if only that was pasted.
+
+    `identity` and `known_hosts` are paths with `~`, `$HOME` and `%h` expanded; `keepalive_interval` is in seconds.
+    What the line leaves out is None, but for the port (ssh's 22; with a bare endpoint the vendor's 50683) and the
+    user. `ignored` names options that we do not follow, a proxy or another forward, for the caller to mention.
+    """
+
+    endpoint: HostPort
+    target: HostPort | None
+    ssh_port: int
+    ssh_user: str
+    identity: str | None = None
+    keepalive_interval: float | None = None
+    keepalive_count_max: int | None = None
+    known_hosts: str | None = None
+    ignored: tuple[str, ...] = ()
+
+
+class _NoForward(ValueError):
+    """An ssh command, but no reverse tunnel: of interest only if there is nothing else."""
+
+
+def parse(text: str, *, environ: Mapping[str, str] = {}) -> Pasted:
+    """Read the one tunnel that `text` describes; raises UsageFault, also if there are several."""
+    found = parse_all(text, environ=environ)
+    if len(found) > 1:
+        several = ", ".join(f"{tunnel.endpoint.port}:{tunnel.target}" for tunnel in found[:5])
+        hint = "Register them one by one, or take them all with `ioconnect import -`."
+        raise UsageFault(f"what was pasted describes {len(found)} tunnels: {several}", hint=hint)
+    return found[0]
+
+
+def parse_all(text: str, *, environ: Mapping[str, str] = {}) -> tuple[Pasted, ...]:
+    """Read every tunnel, each once, that a line, a crontab, a unit file or a script describes, at least one.
+
+    Lines that have nothing to do with ssh are passed over, and so are comments. Raises UsageFault if there is no
+    tunnel, or if one of them cannot be read.
+    """
+    if len(text) > MAX_TEXT:
+        raise UsageFault(f"what was pasted is longer than {MAX_TEXT} characters", hint=_EXAMPLE)
+    cleaned = _CONTINUED.sub(" ", text.translate(_TYPESET).replace("\r\n", "\n")).strip()
+    if not cleaned:
+        raise UsageFault("nothing was pasted", hint=_EXAMPLE)
+    bare = _bare_endpoint(cleaned)
+    if bare is not None:
+        return (bare,)
+    read = [_read_line(line, environ) for line in _lines(cleaned)]
+    found = dict.fromkeys(tunnel for result in read if not isinstance(result, UsageFault) for tunnel in result)
+    if not found:
+        raise next((result for result in read if isinstance(result, UsageFault)), _nothing_in(cleaned))
+    return tuple(found)
+
+
+def mentions_tunnel(line: str) -> bool:
+    """Say whether a line looks like a reverse tunnel, so that it is of interest if it cannot be read."""
+    return bool(_MENTIONS_SSH.search(line) and _FORWARDS.search(line))
+
+
+def _read_line(line: str, environ: Mapping[str, str]) -> tuple[Pasted, ...] | UsageFault:
+    """Return a line's tunnels, or why it has none, which is of interest only if no other line has one.
+
+    Raises UsageFault if it was meant to be a tunnel and cannot be read.
+    """
+    try:
+        return tuple(_tunnels(line, environ))
+    except _NoForward as error:
+        return _fault(str(error), line)
+    except ValueError as error:
+        fault = _fault(str(error), line)
+        if _FORWARDS.search(line):
+            raise fault from None
+        return fault
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines that may hold a command: of a unit file only what it starts."""
+    lines = [line.strip() for line in text.split("\n")]
+    started = [match[1] for line in lines if (match := _EXEC_START.match(line))]
+    yield from started or (line for line in lines if line and not line.startswith("#"))
+
+
+def _tunnels(line: str, environ: Mapping[str, str], *, depth: int = 0) -> list[Pasted]:
+    """Return the tunnels of one line of shell, crontab or unit. Raises ValueError."""
+    if not _MENTIONS_SSH.search(line):
+        return []
+    placeholder = _PLACEHOLDER.search(line)
+    if placeholder:
+        raise ValueError(_unfilled(placeholder[0]))
+    results = [_of_command(words, environ, depth) for words in _commands(line)]
+    found = [tunnel for result in results for tunnel in result or ()]
+    if not found and any(result is not None for result in results):
+        raise _NoForward("this ssh command opens no reverse tunnel: it has no -R")
+    return found
+
+
+def _of_command(words: list[str], environ: Mapping[str, str], depth: int) -> list[Pasted] | None:
+    """Return the tunnels of one simple command; None if it is not ssh's."""
+    at = _command_at(words)
+    if at is not None:
+        return _described(ssh_line.read(words[at + 1 :], autossh=_program(words[at]) == "autossh"), environ)
+    nested = (word for word in words if " " in word) if depth == 0 else ()  # sh -c '…'
+    return [tunnel for word in nested for tunnel in _tunnels(word, environ, depth=1)] or None
+
+
+def _commands(line: str) -> Iterator[list[str]]:
+    """Split a line of shell into simple commands, without their redirections. Raises ValueError."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=_PUNCTUATION)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    try:
+        tokens = list(lexer)
+    except ValueError:
+        raise ValueError("a quote is not closed, or a backslash is the last character") from None
+    command: list[str] = []
+    into_file = False
+    for token in tokens:
+        if token and all(character in _PUNCTUATION for character in token):
+            into_file = "<" in token or ">" in token
+            if not into_file:
+                yield command
+                command = []
+            elif command and command[-1] in ("0", "1", "2"):
+                command.pop()  # the descriptor in 2>
+        elif into_file:
+            into_file = False
+        else:
+            command.append(token)
+    yield command
+
+
+def _command_at(words: list[str]) -> int | None:
+    """Return where ssh or autossh is called: not where a user of that name stands in front of it."""
+    for at, word in enumerate(words):
+        after = words[at + 1] if at + 1 < len(words) else ""
+        if _program(word) and not _program(after) and not _ASSIGNMENT.match(after):
+            return at
+    return None
+
+
+def _program(word: str) -> str | None:
+    name = word.rpartition("/")[2]
+    return name if name in ("ssh", "autossh") else None
+
+
+def _described(line: ssh_line.SshLine, environ: Mapping[str, str]) -> list[Pasted]:
+    if not line.forwards:
+        return []
+    if line.host is None:
+        raise ValueError("the jumphost is missing (user@host)")
+    interval = line.keepalive_interval or 0
+    return [
+        Pasted(
+            endpoint=HostPort(line.host, port),
+            target=target,
+            ssh_port=line.port or ssh_line.SSH_PORT,
+            ssh_user=line.user or DEFAULT_SSH_USER,
+            identity=_expanded(line.identity, environ),
+            keepalive_interval=float(interval) if 0 < interval <= _MAX_INTERVAL else None,
+            keepalive_count_max=line.keepalive_count_max or None,
+            known_hosts=_known_hosts(line.known_hosts, environ),
+            ignored=tuple(dict.fromkeys(line.ignored)),
+        )
+        for port, target in map(ssh_line.forward, line.forwards)
+    ]
+
+
+def _known_hosts(written: str | None, environ: Mapping[str, str]) -> str | None:
+    first = written.split()[0] if written and written.strip() else None
+    return None if first in ("none", "/dev/null") else _expanded(first, environ)
+
+
+def _expanded(path: str | None, environ: Mapping[str, str]) -> str | None:
+    """Expand what a shell, ssh_config(5) and systemd.unit(5) would, as far as `environ` knows."""
+    if path is None:
+        return None
+    home = environ.get("HOME")
+    tokens = {"h": home, "d": home, "u": environ.get("USER"), "%": "%"}
+
+    def known(match: re.Match[str]) -> str:
+        value = tokens[match[3]] if match[3] else environ.get(match[1] or match[2])
+        return match[0] if value is None else value
+
+    expanded = _VARIABLE.sub(known, path)
+    if home and (expanded == "~" or expanded.startswith("~/")):
+        expanded = home + expanded[1:]
+    if not expanded.isprintable():
+        raise ValueError(f"{quoted(path)} is not a file's path")
+    return expanded
+
+
+def _bare_endpoint(text: str) -> Pasted | None:
+    """Read the Tunnel Endpoint alone, as the UI shows it, with or without its label."""
+    try:
+        endpoint = addresses.host_port(_LABEL.sub("", text, count=1))
+    except ValueError:
+        return None
+    return Pasted(endpoint, None, DEFAULT_SSH_PORT, DEFAULT_SSH_USER)
+
+
+def _nothing_in(text: str) -> UsageFault:
+    """Say what is wrong with a text that mentions no ssh command."""
+    placeholder = _PLACEHOLDER.search(text)
+    if placeholder:
+        return _fault(_unfilled(placeholder[0]), text)
+    words = _LABEL.sub("", text, count=1).split()
+    if len(words) == 1 and ":" in words[0]:
+        try:
+            addresses.host_port(words[0])
+        except ValueError as error:
+            return _fault(f"as a Tunnel Endpoint: {error}", text)
+    return _fault("this is neither an ssh or autossh command nor a Tunnel Endpoint", text)
+
+
+def _unfilled(placeholder: str) -> str:
+    return f"{quoted(placeholder)} is the page's placeholder and was not filled in"
+
+
+def _fault(message: str, line: str) -> UsageFault:
+    return UsageFault(f"{message}; read: {quoted(line)}", hint=_EXAMPLE)

@@ -1,0 +1,38 @@
+"""One call of the command: its global options and what follows from them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ioconnect.console.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ioconnect.config.configuration import Config
+    from ioconnect.config.paths import Paths
+
+
+@dataclass(slots=True)
+class Call:
+    """Filled by click while it parses: a global option may stand before or after the command."""
+
+    config_file: Path | None = None
+    verbose: int = 0
+    terminal: Terminal = field(default_factory=Terminal)
+
+    @property
+    def paths(self) -> Paths:
+        """Where everything lives for this call."""
+        from ioconnect.config.paths import discover  # noqa: PLC0415  --version and --help need no files
+
+        return discover(os.environ, config=self.config_file)
+
+    @property
+    def config(self) -> Config:
+        """The configuration, read now. Raises ConfigInvalid."""
+        from ioconnect.config.configuration import load  # noqa: PLC0415
+
+        return load(self.paths.config)

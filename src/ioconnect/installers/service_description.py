@@ -1,0 +1,201 @@
+"""From this machine, its files and what was asked for to the service that is to be installed, or why it cannot be."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ioconnect.config import configuration
+from ioconnect.config import paths as places
+from ioconnect.config.addresses import has_password
+from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused
+from ioconnect.installers import machine, reachability
+from ioconnect.installers.service import Kind, Service
+from ioconnect.installers.systemd import CREDENTIALS_SINCE
+
+if TYPE_CHECKING:
+    from ioconnect.config.configuration import Config
+    from ioconnect.config.paths import Paths
+    from ioconnect.installers.machine import Account
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A service, what a person should know about it, and which files `reader` must be able to read.
+
+    `reader` None is an account that exists only while the service runs, and so has no rights of its own.
+    """
+
+    service: Service
+    paths: Paths
+    reader: Account | None
+    to_be_readable: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def describe(kind: Kind, *, run_as: str | None, encrypted: bool, config: Path | None, print_only: bool) -> Described:
+    """Return the service. Raises ConfigInvalid, IdentityMissing, SystemRefused or UsageFault for what cannot work.
+
+    With `print_only` what cannot work *here* becomes a note: the file may be meant for another machine.
+    """
+    paths = _paths(kind, config, print_only=print_only)
+    settings = _settings(paths, print_only=print_only)
+    reader = None if kind is Kind.SYSTEMD and run_as is None else machine.account(run_as if not print_only else None)
+    service = _service(kind, paths, settings, run_as=run_as, encrypted=encrypted, home=_home(reader))
+    words = [*service.command, *(value for _, value in service.environment), str(service.log)]
+    reachability.check_words([*words, *(str(path) for _, path in service.credentials)])
+    described = Described(
+        service,
+        paths,
+        reader,
+        to_be_readable=(paths.config, paths.known_hosts) if kind is Kind.SYSTEMD or run_as else (),
+        notes=tuple(_notes(kind, settings, reader)),
+    )
+    try:
+        _refuse_unreachable(kind, described, paths)
+    except SystemRefused as refused:
+        if not print_only:
+            raise
+        return Described(service, paths, reader, notes=(*described.notes, f"On this machine: {refused.message}."))
+    if not print_only:
+        _refuse_unreadable_identities(kind, described, settings, paths)
+        _refuse_open_secrets(described, settings)
+    return described
+
+
+def _paths(kind: Kind, config: Path | None, *, print_only: bool) -> Paths:
+    named = config or os.environ.get("IOCONNECT_HOME") or os.environ.get("IOCONNECT_CONFIG")
+    if print_only and kind.is_system and not named and os.geteuid() != 0:
+        return places.site()  # what it will be for root, who alone can install it
+    paths = places.discover(os.environ, config=config)
+    if kind is Kind.SYSTEMD and paths.known_hosts.parent != paths.config.parent:
+        raise SystemRefused(
+            f"the pins are in {paths.known_hosts.parent}, the configuration is {paths.config}",
+            hint="The system's service needs both in one folder; unset IOCONNECT_HOME, or leave --config out.",
+        )
+    return paths
+
+
+def _settings(paths: Paths, *, print_only: bool) -> Config:
+    try:
+        return configuration.load(paths.config)
+    except ConfigInvalid:
+        if not print_only:
+            raise
+        return configuration.Config()
+
+
+def _service(
+    kind: Kind, paths: Paths, settings: Config, *, run_as: str | None, encrypted: bool, home: Path
+) -> Service:
+    program = machine.program()
+    version = machine.systemd_version() if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else None
+    needed = [*machine.program_files(program), paths.config]
+    # An older systemd hands over no credentials: there the account must own its keys.
+    hands_over = kind is Kind.SYSTEMD and not (run_as and version is not None and version < CREDENTIALS_SINCE)
+    return Service(
+        program=program,
+        config=paths.config,
+        home=home,
+        log=paths.log,
+        environment=() if kind is Kind.SYSTEMD else _environment(run_as),
+        credentials=tuple(_identities(settings, paths)) if hands_over else (),
+        encrypted=encrypted,
+        run_as=run_as,
+        sees_home=kind is Kind.SYSTEMD and run_as is not None and bool(reachability.in_homes(needed)),
+        systemd_version=version,
+    )
+
+
+def _home(reader: Account | None) -> Path:
+    return Path.home() if reader is None or reader.uid == os.geteuid() else reader.home
+
+
+def _environment(run_as: str | None) -> tuple[tuple[str, str], ...]:
+    home = os.environ.get("IOCONNECT_HOME")
+    own = (("IOCONNECT_HOME", str(Path(home).expanduser().absolute())),) if home else ()
+    return own if run_as else (*own, *machine.folder_variables())
+
+
+def _identities(settings: Config, paths: Paths) -> list[tuple[str, Path]]:
+    """Return the credentials' names and the keys: the agent's, and that of each tunnel with one of its own."""
+    agents = settings.agent.identity or paths.identity
+    others = [(f"{places.CREDENTIAL}.{t.name}", t.identity) for t in settings.tunnels if t.identity is not None]
+    needs_agents = not settings.tunnels or any(tunnel.identity is None for tunnel in settings.tunnels)
+    return [*([(places.CREDENTIAL, agents)] if needs_agents else []), *others]
+
+
+def _refuse_unreachable(kind: Kind, described: Described, paths: Paths) -> None:
+    service, reader = described.service, described.reader
+    files = machine.program_files(service.program)
+    if kind is Kind.SYSTEMD:
+        reachability.refuse_hidden_program(files, sees_home=service.sees_home)
+        reachability.refuse_hidden_configuration(paths.config, sees_home=service.sees_home)
+    for file in files if described.to_be_readable else ():
+        closed = machine.unreadable_for(file, reader)
+        if closed is not None:
+            raise SystemRefused(
+                f"{_who(reader)} may not read {closed}, which ioconnect needs to start",
+                hint=f"Open it to others (chmod o+rX {closed}), or install for the machine: {reachability.REINSTALL}",
+            )
+
+
+def _refuse_unreadable_identities(kind: Kind, described: Described, settings: Config, paths: Paths) -> None:
+    service, reader = described.service, described.reader
+    for _, identity in service.credentials or _identities(settings, paths):
+        file = identity.with_name(identity.name + ".cred") if service.encrypted else identity
+        if service.encrypted and not file.exists():
+            name = next(name for name, path in service.credentials if path == identity)
+            raise IdentityMissing(
+                f"there is no encrypted identity at {file}",
+                hint=f"Make it: sudo systemd-creds encrypt --name={name} {identity} {file}",
+            )
+        if not file.exists():
+            raise IdentityMissing(f"there is no identity at {file}", hint="Make one with `ioconnect keygen`.")
+        by_itself = not service.credentials and reader is not None and service.run_as is not None
+        if by_itself and (closed := machine.unreadable_for(file, reader)) is not None:
+            raise SystemRefused(
+                f"{_who(reader)} may not read {closed}, and the {kind.value} service signs in with {file}",
+                hint=f"Give it the key: sudo chown {service.run_as} {file}",
+            )
+
+
+def _refuse_open_secrets(described: Described, settings: Config) -> None:
+    """Keep a proxy's password from becoming readable for everybody."""
+    config, reader = described.service.config, described.reader
+    if (
+        described.to_be_readable
+        and any(has_password(tunnel.proxy) for tunnel in settings.tunnels)
+        and machine.unreadable_for(config, reader) is not None
+    ):
+        raise SystemRefused(
+            f"{config} holds a proxy's password, and {_who(reader)} could read it only if everybody could",
+            hint="Take the password out of the proxy's URL, or make an account for the service, give it the file "
+            "(chown), and use `--run-as ACCOUNT`.",
+        )
+
+
+def _notes(kind: Kind, settings: Config, reader: Account | None) -> list[str]:
+    notes = []
+    proxy = machine.proxy_in_environment()
+    if proxy and any(tunnel.proxy == "" for tunnel in settings.tunnels):
+        notes.append(f"The service does not see {proxy}: if the jumphost needs it, write proxy = … for the tunnel.")
+    if kind is Kind.SYSTEMD_USER and reader is not None and not machine.lingers(reader.name):
+        notes.append(
+            f"It runs only while {reader.name} is signed in. To have it start at boot and stay: "
+            f"sudo loginctl enable-linger {reader.name}"
+        )
+    if kind is Kind.CRON and sys.platform == "linux" and not machine.cron_runs():
+        notes.append("No cron daemon seems to run here: start it, or nothing will read the crontab.")
+    if kind is Kind.LAUNCHD_AGENT:
+        notes.append("It runs only while you are signed in; the kind launchd-daemon runs from boot on.")
+    if kind is Kind.LAUNCHD_DAEMON and (reader is None or reader.uid == 0):
+        notes.append("It runs as root, which it does not need: an account of its own is better (--run-as).")
+    return notes
+
+
+def _who(reader: Account | None) -> str:
+    return f"the account {reader.name}" if reader else "the service's own account"

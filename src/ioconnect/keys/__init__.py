@@ -1,0 +1,1 @@
+"""Keys: the identity, the pinned host keys, their file formats, passphrases."""

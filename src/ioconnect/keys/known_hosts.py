@@ -1,0 +1,241 @@
+"""The jumphosts' pinned keys: our own reader of known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) and its verdicts.
+
+Pure, but for `load` and `pin` at the foot. A line that makes no sense is left out with a warning and vouches for
+nothing; `pin` keeps every byte of every line that is not about its host.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ioconnect.config.files import kept_mode, make_folder, read_regular, write_replacing
+from ioconnect.errors import ConfigInvalid
+from ioconnect.escape import escaped
+from ioconnect.keys.public_keys import decoded, encoded, fingerprint, key_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["Pins", "Verdict", "fingerprint", "key_type", "line", "load", "name_for", "parse", "pin"]
+
+SSH_PORT = 22
+REVOKED = "@revoked"
+CERT_AUTHORITY = "@cert-authority"
+_MAX_FILE = 16 << 20  # people do have known_hosts of some MiB
+_HASHED = "|1|"  # HMAC-SHA1, the only scheme there is
+
+
+class Verdict(Enum):
+    """What the pins say of a key that a host shows."""
+
+    OK = "ok"
+    UNPINNED = "unpinned"  # nothing is known of this host
+    CHANGED = "changed"  # the host is known by other keys only, be they of other types
+    REVOKED = "revoked"  # somebody said never to trust this key; wins over everything
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    marker: str
+    hosts: str
+    blob: bytes
+
+    def about(self, names: tuple[str, ...]) -> bool:
+        return any(_matches(self.hosts, name) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """What one known_hosts file says; `warnings` names the lines that were left out, and why."""
+
+    entries: tuple[_Entry, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def verdict(self, host: str, port: int, blob: bytes) -> Verdict:
+        """Judge the key that `host` shows at its SSH port."""
+        about = self._about(host, port)
+        if any(entry.marker == REVOKED and entry.blob == blob for entry in about):
+            return Verdict.REVOKED
+        known = [entry.blob for entry in about if not entry.marker]
+        if not known:
+            return Verdict.UNPINNED
+        return Verdict.OK if blob in known else Verdict.CHANGED
+
+    def blobs_for(self, host: str, port: int) -> tuple[bytes, ...]:
+        """Return the keys that would be judged OK, each once, in the file's order."""
+        about = self._about(host, port)
+        revoked = {entry.blob for entry in about if entry.marker == REVOKED}
+        known = (entry.blob for entry in about if not entry.marker)
+        return tuple(dict.fromkeys(blob for blob in known if blob not in revoked))
+
+    def types_for(self, host: str, port: int) -> tuple[str, ...]:
+        """Return those keys' types, each once: what to ask the host for first."""
+        return tuple(dict.fromkeys(key_type(blob) for blob in self.blobs_for(host, port)))
+
+    def fingerprints_for(self, host: str, port: int) -> tuple[str, ...]:
+        """Return those keys' fingerprints."""
+        return tuple(fingerprint(blob) for blob in self.blobs_for(host, port))
+
+    def _about(self, host: str, port: int) -> list[_Entry]:
+        names = _names(host, port)
+        return [entry for entry in self.entries if entry.about(names)]
+
+
+def name_for(host: str, port: int) -> str:
+    """Return the name under which we store a host: `[host]:port`, whatever the port, in lower case."""
+    return f"[{host.lower()}]:{port}"
+
+
+def line(host: str, port: int, blob: bytes) -> str:
+    """Return the known_hosts line, without its newline. Raises ValueError if the blob is no key."""
+    return f"{name_for(host, port)} {encoded(blob)}"
+
+
+def parse(text: str) -> Pins:
+    """Read the text of a known_hosts file; what cannot be read becomes a warning."""
+    entries: list[_Entry] = []
+    warnings: list[str] = []
+    for number, written in enumerate(text.split("\n"), 1):
+        try:
+            entry = _entry(written)
+        except ValueError as error:
+            warnings.append(f"line {number} is left out: {error}")
+            continue
+        if entry is not None:
+            entries.append(entry)
+    return Pins(tuple(entries), tuple(warnings))
+
+
+def _entry(written: str) -> _Entry | None:
+    """Read one line: [marker] hosts type base64 [comment]; None if it is blank or a comment. Raises ValueError."""
+    words = written.split()
+    if not words or words[0].startswith("#"):
+        return None
+    marker = words.pop(0) if words[0].startswith("@") else ""
+    if marker not in ("", REVOKED, CERT_AUTHORITY):
+        raise ValueError(f"the marker {escaped(marker, limit=40)} is not known")
+    if len(words) < 3:  # noqa: PLR2004  hosts, type, base64
+        raise ValueError("it is not HOST TYPE KEY")
+    hosts, kind, key = words[:3]
+    if hosts.startswith("|"):
+        _salt_and_digest(hosts)
+    return _Entry(marker, hosts, decoded(kind, key))
+
+
+def _names(host: str, port: int) -> tuple[str, ...]:
+    name = name_for(host, port)
+    return (name, host.lower()) if port == SSH_PORT else (name,)
+
+
+def _matches(hosts: str, name: str) -> bool:
+    """Say whether a hosts field is about `name`: hashed, or patterns of which a negated one (!) wins."""
+    if hosts.startswith("|"):
+        salt, digest = _salt_and_digest(hosts)
+        return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), digest)
+    matched = False
+    for pattern in hosts.lower().split(","):
+        if pattern.startswith("!") and _globbed(pattern[1:], name):
+            return False
+        matched = matched or _globbed(pattern, name)
+    return matched
+
+
+def _salt_and_digest(hosts: str) -> tuple[bytes, bytes]:
+    parts = hosts.removeprefix(_HASHED).split("|")
+    if not hosts.startswith(_HASHED) or len(parts) != 2:  # noqa: PLR2004  the salt and the digest
+        raise ValueError("its host name is hashed in a way that is not known")
+    try:
+        salt, digest = (base64.b64decode(part.encode("ascii"), validate=True) for part in parts)
+    except (binascii.Error, UnicodeEncodeError):
+        raise ValueError("its hashed host name is not base64") from None
+    size = hashlib.sha1(usedforsecurity=False).digest_size
+    if len(salt) != size or len(digest) != size:
+        raise ValueError("its hashed host name has the wrong length")
+    return salt, digest
+
+
+def _globbed(pattern: str, name: str) -> bool:
+    """Match with `*` and `?` only (fnmatch would take our brackets for a set), in bounded time."""
+    at = wildcard = resume = 0
+    starred = False
+    position = 0
+    while position < len(name):
+        if at < len(pattern) and pattern[at] == "*":
+            starred, wildcard, resume = True, at, position
+            at += 1
+        elif at < len(pattern) and pattern[at] in ("?", name[position]):
+            at, position = at + 1, position + 1
+        elif starred:
+            resume += 1
+            at, position = wildcard + 1, resume
+        else:
+            return False
+    return all(character == "*" for character in pattern[at:])
+
+
+def load(path: Path) -> Pins:
+    """Read the file; one that is not there holds no pins. Raises ConfigInvalid if it cannot be read."""
+    return parse(_content(path).decode("utf-8", "replace"))
+
+
+def pin(path: Path, host: str, port: int, blobs: Sequence[bytes]) -> None:
+    """Make `blobs` the only keys stored for this host, in one step; every other byte of the file stays.
+
+    Names with wildcards and lines with a marker are not this host's own and stay too, so `Pins.verdict` may say
+    REVOKED of what was pinned. Raises ValueError if there is no key or one is none, ConfigInvalid if the file
+    cannot be read, CannotCreate if it cannot be written.
+    """
+    if not blobs:
+        raise ValueError("no key to pin")
+    added = "".join(line(host, port, blob) + "\n" for blob in dict.fromkeys(blobs)).encode()
+    kept = b"".join(_without(_content(path), _names(host, port)))
+    if kept and not kept.endswith(b"\n"):
+        kept += b"\n"
+    make_folder(path.parent)
+    write_replacing(path, kept + added, mode=kept_mode(path))
+
+
+def _without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:
+    """Yield the lines, less those that name the host; a line that names others too loses only this name."""
+    for raw in content.splitlines(keepends=True):
+        words = raw.split(maxsplit=1)
+        if not words or words[0].startswith((b"#", b"@")):
+            yield raw
+            continue
+        field = words[0].decode("utf-8", "surrogateescape")
+        if field.startswith("|"):
+            if not _hashes_one_of(field, names):
+                yield raw
+            continue
+        patterns = field.split(",")
+        others = [pattern for pattern in patterns if pattern.lower() not in names]
+        if len(others) == len(patterns):
+            yield raw
+        elif any(not pattern.startswith("!") for pattern in others):
+            yield raw.replace(words[0], ",".join(others).encode("utf-8", "surrogateescape"), 1)
+
+
+def _hashes_one_of(field: str, names: tuple[str, ...]) -> bool:
+    try:
+        return any(_matches(field, name) for name in names)
+    except ValueError:  # not readable, so not known to be this host's
+        return False
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path, limit=_MAX_FILE)[0]
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ConfigInvalid(
+            f"cannot read the pinned host keys in {path}: {error.strerror}",
+            hint="Check the file's owner and permissions.",
+        ) from error

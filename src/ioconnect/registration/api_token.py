@@ -1,0 +1,74 @@
+"""The bearer token for the registration API: from a file that nobody else can read, or from the keyring.
+
+Never from the command line or a variable's value, which other processes can see.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ioconnect.config.files import read_regular
+from ioconnect.errors import ExitCode, Fault, SystemRefused
+from ioconnect.keys import passphrases
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLE = "IOCONNECT_TOKEN_FILE"
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1
+_MAX_FILE = 16 << 10  # bytes
+
+
+class TokenUnusable(Fault):
+    """There is no token, or it cannot be used."""
+
+    exit_code = ExitCode.NO_INPUT
+
+
+def find(base: str, file: Path | None, environ: Mapping[str, str]) -> str:
+    """Return the token for the API at `base`.
+
+    That is what `file` holds, else the file that IOCONNECT_TOKEN_FILE names, else the keyring for the user `base`.
+    Raises TokenUnusable. Blocks while the keyring is asked.
+    """
+    named = file or (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None)
+    if named is not None:
+        return from_file(named.expanduser())
+    keep = f"Keep it in a file of mode 0600 and give --token-file FILE, or: keyring set {passphrases.SERVICE} {base}"
+    try:
+        token = passphrases.kept_secret(base)
+    except SystemRefused as refused:
+        raise TokenUnusable(f"there is no token for {base}, and {refused.message}", hint=keep) from refused
+    if token is None:
+        raise TokenUnusable(f"there is no token for {base}, neither in a file nor in the keyring", hint=keep)
+    return _checked(token, "the keyring's token")
+
+
+def from_file(path: Path) -> str:
+    """Return the token in the file, which others must not be able to read. Raises TokenUnusable."""
+    try:
+        content, facts = read_regular(path, limit=_MAX_FILE)
+    except OSError as error:
+        raise TokenUnusable(
+            f"cannot read the token in {path}: {error.strerror}", hint="Check --token-file."
+        ) from error
+    if facts.st_mode & 0o077:
+        raise TokenUnusable(
+            f"others can read the token in {path} (mode {facts.st_mode & 0o7777:04o})", hint=f"chmod 600 {path}"
+        )
+    if os.geteuid() != 0 and facts.st_uid not in (os.geteuid(), 0):
+        raise TokenUnusable(f"the token in {path} belongs to user {facts.st_uid}", hint="Make this user its owner.")
+    return _checked(content.decode("utf-8", "replace"), str(path))
+
+
+def _checked(text: str, called: str) -> str:
+    token = text.strip()
+    if not _TOKEN.fullmatch(token):
+        raise TokenUnusable(
+            f"{called} holds no token" if not token else f"what {called} holds is not one bearer token",
+            hint="It must hold the token alone, on one line.",
+        )
+    return token

@@ -1,0 +1,1 @@
+"""One SSH engine for both ends of a connection: packets, channels, flow control, on one event loop per session."""

@@ -1,0 +1,246 @@
+"""The SSH binary packet protocol on one socket, inside paramiko's packetizer.
+
+Theory of operation. paramiko's transport thread asks `read_message` for the next message and would block there; here
+it turns the loop instead. Messages of the connection protocol (RFC 4254) go to `upper` at once, on the same thread;
+key exchange, authentication and the rest are returned to paramiko. Nothing else writes to the socket, so there is no
+lock. AES-GCM takes the tuned path (whole batches between a few fixed buffers, see `inbound` and `outbound`); any
+other cipher takes paramiko's own arithmetic with the same loop underneath.
+
+Only the transport thread may touch a Wire.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, Protocol
+
+from paramiko.common import MSG_NAMES, cMSG_UNIMPLEMENTED
+from paramiko.message import Message
+from paramiko.packet import NeedRekeyException, Packetizer
+
+from ioconnect.ssh.aes_gcm import Opener, Sealer
+from ioconnect.ssh.channel import ProtocolViolation
+from ioconnect.ssh.inbound import Inbound
+from ioconnect.ssh.loop import BROKEN, READ, WRITE
+from ioconnect.ssh.outbound import Outbound
+
+if TYPE_CHECKING:
+    import socket
+
+    from ioconnect.ssh.loop import Loop
+
+PROTOCOL_ERROR = 2  # RFC 4253 §11.1
+MSG_KEXINIT, MSG_NEWKEYS = 20, 21
+FIRST_AFTER_KEX = 50  # RFC 4250 §4.1.1: 1-19 transport, 20-49 key exchange; from here on all is held while quiet
+FIRST_CONNECTION, LAST_CONNECTION = 80, 127
+MSG_PING, MSG_PONG = 192, 193  # ping@openssh.com, OpenSSH's PROTOCOL 1.9
+# What paramiko is handed: it stumbles over types that it has no name for, and after the sign-in over its own past.
+BEFORE_SIGN_IN = frozenset(kind for kind in MSG_NAMES if kind < FIRST_CONNECTION)
+AFTER_SIGN_IN = frozenset(kind for kind in BEFORE_SIGN_IN if kind < FIRST_AFTER_KEX) - {5, 6}  # SERVICE_*
+
+# 2^32 AES blocks, as OpenSSH (RFC 4344 §3.2); with no packet below 32 bytes that is within 2^31 packets (§3.1).
+REKEY_BYTES = 1 << 36
+ACK_WITHIN = 0.001  # seconds; the answer of a database that is quick carries the ACK for nothing
+_U32 = struct.Struct(">I")
+
+
+class Upper(Protocol):
+    """The connection protocol above the wire."""
+
+    def advance(self) -> None:
+        """Called whenever paramiko is done with a message; may raise to end the session."""
+
+    def take(self, kind: int, body: memoryview) -> bool:
+        """Handle a message of the connection protocol; `body` (without type) is gone after the next `settle`.
+
+        Return False for a type that is not known.
+        """
+
+    def settle(self) -> bool:
+        """All that had arrived was taken: pass it on; say whether it went to somebody who may answer."""
+
+
+class Payload:
+    """Bytes that paramiko's `send_message` takes for a Message."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def asbytes(self) -> bytes:
+        """Return the payload."""
+        return self._data
+
+
+class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
+    """The packetizer that paramiko.Transport is given; see the module."""
+
+    # Its own counters see only the generic path; ours see both.
+    REKEY_BYTES = 1 << 62
+    REKEY_PACKETS = 1 << 62
+
+    def __init__(self, sock: socket.socket, *, loop: Loop, upper: Upper, rekey_bytes: int = REKEY_BYTES) -> None:
+        super().__init__(sock)
+        self._Packetizer__sequence_number_in: int
+        self._Packetizer__sequence_number_out: int
+        self.loop = loop
+        self.upper = upper
+        self.inbound = Inbound(sock)
+        self.outbound = Outbound(sock, lambda payload: Packetizer.send_message(self, Payload(payload)))
+        self.said_before_banner: list[bytes] = []
+        self.for_paramiko = BEFORE_SIGN_IN
+        self._rekey_bytes = rekey_bytes
+        self._last_kind = 0
+        self.heard_at = loop.now  # time.monotonic() of the last byte that came
+        loop.watch_wire(sock.fileno(), self._ready)
+
+    # --- inbound
+
+    def read_message(self) -> tuple[int, Message]:
+        """Turn the loop until there is a message for paramiko (its hook; transport thread).
+
+        Raises NeedRekeyException when it is time for new keys, ProtocolViolation (after telling the peer), EOFError,
+        OSError, and whatever `upper` raises to end the session.
+        """
+        try:
+            return self._next_for_paramiko()
+        except ProtocolViolation as violation:
+            self.outbound.disconnect(PROTOCOL_ERROR, str(violation))
+            raise
+
+    def _next_for_paramiko(self) -> tuple[int, Message]:
+        if self._last_kind == MSG_NEWKEYS:
+            self._last_kind = 0
+            self.outbound.speak_again()
+        self.upper.advance()
+        while True:
+            packet = self._next_packet() if self.inbound.opener is None else self.inbound.next_packet()
+            if packet is None:
+                self._turn(may_rekey=True)
+                continue
+            kind, body = packet
+            if FIRST_CONNECTION <= kind <= LAST_CONNECTION:
+                if not self.upper.take(kind, body):
+                    self._not_implemented()
+            elif kind in self.for_paramiko:
+                if MSG_KEXINIT < kind < FIRST_AFTER_KEX and not self.outbound.quiet:
+                    raise ProtocolViolation(f"message {kind} outside a key exchange")
+                self._last_kind = kind
+                message = Message(bytes(body))
+                message.seqno = (self.inbound.seqno - 1) & 0xFFFFFFFF
+                return kind, message
+            elif kind == MSG_PING:
+                self.outbound.queue(bytes((MSG_PONG,)) + bytes(body))
+            elif kind != MSG_PONG:
+                self._not_implemented()
+
+    def _next_packet(self) -> tuple[int, memoryview]:
+        """Have paramiko decrypt the next one."""
+        kind, message = super().read_message()  # comes back to read_all for its bytes
+        body = message.asbytes()
+        self.inbound.count(len(body))
+        return kind, memoryview(body)
+
+    def _turn(self, *, may_rekey: bool) -> None:
+        """Hand on what arrived, send what is due, and wait for more."""
+        answer_likely = self.upper.settle()
+        inbound, outbound = self.inbound, self.outbound
+        inbound.batch_over()
+        if (outbound.bytes >= self._rekey_bytes or inbound.bytes >= REKEY_BYTES) and may_rekey and not outbound.quiet:
+            self._trigger_rekey()
+            raise NeedRekeyException
+        outbound.flush()
+        loop = self.loop
+        loop.gate_closed = outbound.quiet or outbound.congested
+        loop.flush_wanted = outbound.congested
+        if not inbound.unacknowledged or outbound.spoke:
+            loop.turn()
+        elif not answer_likely:
+            inbound.acknowledge()
+            loop.turn()
+        elif not loop.turn(ACK_WITHIN):
+            inbound.acknowledge()
+
+    def _ready(self, mask: int) -> None:
+        if mask & WRITE:
+            self.outbound.flush()
+        if mask & (READ | BROKEN):
+            self.outbound.spoke = False
+            if self.inbound.fill():
+                self.heard_at = self.loop.now
+
+    def _not_implemented(self) -> None:
+        self.outbound.queue(cMSG_UNIMPLEMENTED + _U32.pack((self.inbound.seqno - 1) & 0xFFFFFFFF))
+
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:  # noqa: FBT001, FBT002  paramiko's signature
+        """Return exactly `n` bytes, turning the loop meanwhile (paramiko's hook for the generic path)."""
+        while True:
+            taken = self.inbound.take(n)
+            if taken is not None:
+                return taken
+            if self.closed:
+                raise EOFError
+            self._turn(may_rekey=check_rekey and not self.inbound.waiting())
+
+    def readline(self, timeout: float) -> str:  # noqa: ARG002  our own deadline covers the whole dial
+        """Return the next line before the key exchange (RFC 4253 §4.2), remembering those that are not the banner."""
+        while True:
+            line = self.inbound.take_line()
+            if line is not None:
+                break
+            self._turn(may_rekey=False)
+        if not line.startswith(b"SSH-"):
+            self.said_before_banner.append(line[:300])
+        return line.decode("utf-8", "replace")
+
+    # --- paramiko's other hooks
+
+    def send_message(self, data: Any) -> None:
+        """Send a message of paramiko's: key exchange at once, all else in order with ours."""
+        payload = data.asbytes()
+        kind = payload[0]
+        if kind >= FIRST_AFTER_KEX:
+            self.outbound.queue(payload)
+            return
+        if kind == MSG_KEXINIT:
+            self.outbound.quiet = True
+        self.outbound.send(payload)
+
+    def write_all(self, out: bytes) -> None:
+        """Append bytes that are ready for the socket."""
+        self.outbound.append(out)
+
+    def set_outbound_cipher(self, *args: Any, **kwargs: Any) -> None:
+        """Switch to new outbound keys."""
+        super().set_outbound_cipher(*args, **kwargs)
+        # A generic cipher's MAC counts on from what the tuned path sent, and the other way round.
+        if self.outbound.sealer is None:
+            self.outbound.seqno = self._Packetizer__sequence_number_out
+        else:
+            self._Packetizer__sequence_number_out = self.outbound.seqno & 0xFFFFFFFF
+        self.outbound.key(Sealer(kwargs["block_engine"], kwargs["iv_out"]) if kwargs.get("aead") else None)
+
+    def set_inbound_cipher(self, *args: Any, **kwargs: Any) -> None:
+        """Switch to new inbound keys."""
+        super().set_inbound_cipher(*args, **kwargs)
+        self._Packetizer__sequence_number_in = self.inbound.seqno & 0xFFFFFFFF
+        self.inbound.key(Opener(kwargs["block_engine"], kwargs["iv_in"]) if kwargs.get("aead") else None)
+
+    def reset_seqno_out(self) -> None:
+        """Strict key exchange: count from 0 again."""
+        super().reset_seqno_out()
+        self.outbound.seqno = 0
+
+    def reset_seqno_in(self) -> None:
+        """Strict key exchange: count from 0 again."""
+        super().reset_seqno_in()
+        self.inbound.seqno = 0
+
+    def release(self) -> None:
+        """Give the buffers back now, not when the garbage collector finds this ring of objects; nothing follows."""
+        self.inbound.release()
+        self.outbound.release()
+
+    def start_handshake(self, timeout: float) -> None:
+        """Nothing: the session's own deadline covers dial, handshake and sign-in, without a thread."""

@@ -1,0 +1,1 @@
+"""What the agent does, as anybody may read it: snapshot, lock, observation, rendering."""

@@ -1,0 +1,214 @@
+"""What every tunnel does now and why: the snapshot that the agent writes and everybody else reads (schema 1).
+
+Pure, but for `read` and `write` at the foot. The reader is tolerant of keys that it does not know and of optional
+ones that are missing; it refuses what would make it guess.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from ioconnect.config.files import write_replacing
+from ioconnect.config.json_fields import Fields, Malformed
+from ioconnect.errors import ExitCode, Fault, Reason, ReasonCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+LARGEST_FILE = 16 << 20  # bytes; a tunnel takes about 700
+RESTART = "Restart the agent: ioconnect down, then ioconnect up --daemon."
+
+
+class State(str, Enum):
+    """Where a tunnel is in its life, as status shows it."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    BACKOFF = "backoff"  # network trouble, tries again soon
+    STANDBY = "standby"  # signed in, the port is still held elsewhere
+    HELD = "held"  # the jumphost said no; slow retries
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Forwarded connections since the agent started; `refused` by us (limit), `failed` at the database."""
+
+    open: int = 0
+    total: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelStatus:
+    """One tunnel's line; times are RFC 3339 UTC (`2026-11-22T10:00:00Z`), sizes bytes."""
+
+    name: str
+    state: State
+    since: str
+    reason: Reason | None
+    jumphost: str
+    listen_port: int
+    target: str
+    attempts: int = 0
+    reconnects: int = 0
+    next_attempt_at: str | None = None
+    rtt_ms: float | None = None
+    connections: Connections = Connections()
+    bytes_from_target: int = 0
+    bytes_to_target: int = 0
+    host_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole agent; `running` is the reader's verdict (the lock is held), never the file's word."""
+
+    running: bool
+    pid: int | None
+    version: str
+    started_at: str | None
+    tunnels: tuple[TunnelStatus, ...]
+
+
+class StatusDamaged(Fault):
+    """The status file is not what an agent of this version writes."""
+
+    exit_code = ExitCode.TEMP_FAIL
+
+
+def overall(snapshot: Snapshot) -> ExitCode:
+    """Return UNAVAILABLE if no agent runs, OK if all it has is connected, else TEMP_FAIL."""
+    if not snapshot.running:
+        return ExitCode.UNAVAILABLE
+    connected = bool(snapshot.tunnels) and all(t.state is State.CONNECTED for t in snapshot.tunnels)
+    return ExitCode.OK if connected else ExitCode.TEMP_FAIL
+
+
+def timestamp(moment: float) -> str:
+    """Return seconds since the epoch as RFC 3339 UTC, whole seconds."""
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def to_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the snapshot as schema 1 has it, ready for `json.dumps`."""
+    agent = {
+        "running": snapshot.running,
+        "pid": snapshot.pid,
+        "version": snapshot.version,
+        "started_at": snapshot.started_at,
+    }
+    return {"schema": SCHEMA, "agent": agent, "tunnels": [_tunnel_to_json(tunnel) for tunnel in snapshot.tunnels]}
+
+
+def _tunnel_to_json(tunnel: TunnelStatus) -> dict[str, Any]:
+    reason, connections = tunnel.reason, tunnel.connections
+    return {
+        "name": tunnel.name,
+        "state": tunnel.state.value,
+        "since": tunnel.since,
+        "reason": reason and {"code": reason.code.value, "message": reason.message, "hint": reason.hint},
+        "jumphost": tunnel.jumphost,
+        "listen_port": tunnel.listen_port,
+        "target": tunnel.target,
+        "attempts": tunnel.attempts,
+        "reconnects": tunnel.reconnects,
+        "next_attempt_at": tunnel.next_attempt_at,
+        "rtt_ms": tunnel.rtt_ms,
+        "connections": {
+            "open": connections.open,
+            "total": connections.total,
+            "refused": connections.refused,
+            "failed": connections.failed,
+        },
+        "bytes": {"from_target": tunnel.bytes_from_target, "to_target": tunnel.bytes_to_target},
+        "host_key": tunnel.host_key,
+    }
+
+
+def from_json(document: object) -> Snapshot:
+    """Return the snapshot in a parsed JSON document. Raises StatusDamaged, naming the key at fault."""
+    try:
+        return _from_fields(Fields(document))
+    except Malformed as error:
+        raise StatusDamaged(f"the status is damaged: {error}", hint=RESTART) from error
+
+
+def _from_fields(fields: Fields) -> Snapshot:
+    schema = fields.required("schema", int)
+    if schema != SCHEMA:
+        raise StatusDamaged(
+            f"the status has schema {schema}, this ioconnect reads schema {SCHEMA}",
+            hint="Another version of ioconnect wrote it: use that one, or restart the agent with this one.",
+        )
+    agent = fields.inner("agent")
+    return Snapshot(
+        running=agent.required("running", bool),
+        pid=agent.optional("pid", int),
+        version=agent.required("version", str),
+        started_at=agent.optional("started_at", str),
+        tunnels=tuple(_tunnel_from_fields(tunnel) for tunnel in fields.each("tunnels")),
+    )
+
+
+def _tunnel_from_fields(fields: Fields) -> TunnelStatus:
+    connections, carried = fields.inner("connections"), fields.inner("bytes")
+    return TunnelStatus(
+        name=fields.required("name", str),
+        state=fields.choice("state", State),
+        since=fields.required("since", str),
+        reason=_reason_from_fields(fields),
+        jumphost=fields.required("jumphost", str),
+        listen_port=fields.required("listen_port", int),
+        target=fields.required("target", str),
+        attempts=fields.count("attempts"),
+        reconnects=fields.count("reconnects"),
+        next_attempt_at=fields.optional("next_attempt_at", str),
+        rtt_ms=fields.optional("rtt_ms", float, int),
+        connections=Connections(*(connections.count(name) for name in ("open", "total", "refused", "failed"))),
+        bytes_from_target=carried.count("from_target"),
+        bytes_to_target=carried.count("to_target"),
+        host_key=fields.optional("host_key", str),
+    )
+
+
+def _reason_from_fields(fields: Fields) -> Reason | None:
+    if fields.optional("reason", dict) is None:
+        return None
+    reason = fields.inner("reason")
+    return Reason(
+        reason.choice("code", ReasonCode), reason.required("message", str), reason.optional("hint", str) or ""
+    )
+
+
+def write(path: Path, snapshot: Snapshot, *, mode: int = 0o600) -> None:
+    """Replace the status file. Raises CannotCreate; the old content stays then."""
+    # Written each second under load: a database server's disk has better things to do than to wait for it.
+    write_replacing(path, json.dumps(to_json(snapshot)).encode() + b"\n", mode=mode, durable=False)
+
+
+def read(path: Path) -> Snapshot | None:
+    """Return what the status file says, None if there is none; `running` is only its writer's word.
+
+    Raises StatusDamaged. `observe.observe` is what tells whether the agent runs.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StatusDamaged(f"cannot read {path}: {error.strerror}", hint="Check the file's permissions.") from error
+    if len(content) > LARGEST_FILE:
+        raise StatusDamaged(f"{path} is larger than {LARGEST_FILE} bytes", hint=RESTART)
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise StatusDamaged(f"the status is damaged: {path} is not JSON ({error})", hint=RESTART) from error
+    return from_json(document)
