@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ioconnect.commands.machine.doctor_options import doctor
+from ioconnect.commands.configure.import_ import import_
+from ioconnect.commands.inspect.doctor_options import doctor
+from ioconnect.commands.inspect.test_options import test
 from ioconnect.commands.machine.service import install_service, uninstall_service
-from ioconnect.commands.prepare.import_ import import_
-from ioconnect.commands.prepare.test_options import test
 from ioconnect.commands.setup.command import setup
 from ioconnect.console import exits
-from ioconnect.console.call import Call
 from ioconnect.console.command_group import Commands, name_argument, names_argument
+from ioconnect.console.invocation import Call
 
 if TYPE_CHECKING:
     from ioconnect.errors import ExitCode
@@ -53,7 +53,7 @@ def keygen(call: Call, file: Path | None, comment: str | None, *, passphrase: bo
 
     A key that exists is kept and printed again.
     """
-    from ioconnect.commands.prepare import keygen  # noqa: PLC0415
+    from ioconnect.commands.configure import keygen  # noqa: PLC0415
 
     keygen.make(call, keygen.Wish(file, comment, passphrase, force))
 
@@ -90,7 +90,7 @@ def register(
     Shows the public key to paste in the Integrate.io UI, takes the Tunnel Endpoint that the UI gives back, and
     asks on a terminal for what is missing.
     """
-    from ioconnect.commands.prepare import register  # noqa: PLC0415
+    from ioconnect.commands.configure import register  # noqa: PLC0415
     from ioconnect.console.terminal import answer  # noqa: PLC0415
 
     if api is not None or token_file is not None:
@@ -119,7 +119,7 @@ def pin(call: Call, name: str | None, fingerprint: str | None, *, yes: bool) -> 
     Their fingerprints are shown; compare them with what Integrate.io told you. Nothing is ever sent to a jumphost
     whose key is not pinned.
     """
-    from ioconnect.commands.prepare import pin  # noqa: PLC0415
+    from ioconnect.commands.configure import pin  # noqa: PLC0415
     from ioconnect.console import selection  # noqa: PLC0415
     from ioconnect.console.terminal import answer  # noqa: PLC0415
 
@@ -185,12 +185,12 @@ def status(call: Call, *, as_json: bool, watch: bool, check: bool) -> ExitCode:
 
     Leaves with 0 if all are connected, 75 if the agent runs but one is not, 69 if no agent runs.
     """
-    from ioconnect.commands.run.status import Form, report  # noqa: PLC0415
+    from ioconnect.commands.inspect.status import Form, report  # noqa: PLC0415
 
     if as_json + watch + check > 1:
         raise click.UsageError("--json, --watch and --check exclude each other")
     if watch:
-        from ioconnect.commands.run.watch import watch as go_on  # noqa: PLC0415
+        from ioconnect.commands.inspect.watch import watch as go_on  # noqa: PLC0415
 
         return go_on(call)
     return report(call, Form.JSON if as_json else Form.NOTHING if check else Form.TABLE)

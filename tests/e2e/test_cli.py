@@ -251,7 +251,7 @@ def test_a_home_that_is_read_only(command: list[str]) -> None:
     with ordinary_user.folder() as home:
         home.chmod(0o500)
         said = ordinary_user.run(
-            "import sys; from ioconnect import cli\nfrom ioconnect.commands.prepare import keygen, register\n"
+            "import sys; from ioconnect import cli\nfrom ioconnect.commands.configure import keygen, register\n"
             "from ioconnect.status import observe; from ioconnect.keys import private_keys\n"
             "from ioconnect.config import files\n",
             f"sys.argv = ['ioconnect', *{command}]\nsys.stderr = sys.stdout\n"
@@ -394,7 +394,7 @@ def test_a_bug_is_one_line_and_a_traceback_only_when_asked(configured: Customer,
     """Planted from outside: a room that breaks when it is imported."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nclass Broken:\n    def find_spec(self, name, *rest):\n"
-        "        if name == 'ioconnect.commands.run.status': raise KeyError('planted')\n"
+        "        if name == 'ioconnect.commands.inspect.status': raise KeyError('planted')\n"
         "sys.meta_path.insert(0, Broken())\n"
     )
     configured.environment["PYTHONPATH"] = str(tmp_path)

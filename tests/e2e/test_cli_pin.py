@@ -9,7 +9,7 @@ from tests.rigs import processes
 from tests.rigs.customer import Customer
 from tests.rigs.terminals import Terminal
 
-from ioconnect.commands.prepare import pin
+from ioconnect.commands.configure import pin
 from ioconnect.keys import known_hosts
 from ioconnect.stub.jumphost import Jumphost
 

@@ -14,7 +14,7 @@ from tests.rigs.greeter import Greeter, answers_through
 from tests.rigs.stub import StubRig, running
 from tests.rigs.terminals import CTRL_C, CTRL_D, Terminal
 
-from ioconnect.commands.setup.listening import DATABASES
+from ioconnect.commands.setup.listening_sockets import DATABASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

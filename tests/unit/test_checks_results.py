@@ -19,7 +19,7 @@ from ioconnect.checks.results import (
     to_json,
 )
 from ioconnect.checks.show import Line, plain
-from ioconnect.commands.prepare.test import summary
+from ioconnect.commands.inspect.test import summary
 from ioconnect.errors import GUIDE, ExitCode, Reason, ReasonCode
 from ioconnect.status.snapshots import State, TunnelStatus
 

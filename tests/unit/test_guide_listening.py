@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.commands.setup.listening import Database, databases, listeners
+from ioconnect.commands.setup.listening_sockets import Database, databases, listeners
 from ioconnect.config.addresses import HostPort
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"

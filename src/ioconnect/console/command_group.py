@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ioconnect import __version__
-from ioconnect.console.call import Call
+from ioconnect.console.invocation import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete
 
 if TYPE_CHECKING:
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
 
 VARIABLE = "_IOCONNECT_COMPLETE"
 

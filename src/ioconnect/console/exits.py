@@ -20,7 +20,7 @@ from ioconnect.errors import ExitCode, Fault, SystemRefused, UsageFault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
 
 
 def run(command: click.Command, arguments: Sequence[str], call: Call) -> int:

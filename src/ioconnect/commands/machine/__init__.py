@@ -1,1 +1,1 @@
-"""Commands about this machine: the service, doctor."""
+"""Commands that add ioconnect to this machine: install-service, uninstall-service, completion."""

@@ -10,7 +10,7 @@ from ioconnect.console.command_group import Subcommand
 from ioconnect.installers.service import Kind
 
 if TYPE_CHECKING:
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
 
 KIND = click.Choice([kind.value for kind in Kind])
 HELP_KIND = "What starts and watches the agent; by default what this machine has and this user may use."

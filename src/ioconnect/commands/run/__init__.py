@@ -1,1 +1,1 @@
-"""Commands that run the agent and look at it: up, down, status, reload, reconnect, logs."""
+"""Commands that start, stop and tell the agent: up, down, reload, reconnect."""

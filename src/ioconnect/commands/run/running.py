@@ -14,7 +14,7 @@ from ioconnect.errors import AgentNotRunning, ExitCode, Fault, IdentityMissing, 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
 
 STOP_WITHIN = 10.0  # seconds; the agent itself takes at most 5 to leave cleanly
 

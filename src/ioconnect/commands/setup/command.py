@@ -10,7 +10,7 @@ from ioconnect.commands.setup.answers import EXAMPLE, Answers
 from ioconnect.console.command_group import Subcommand, name_argument
 
 if TYPE_CHECKING:
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
     from ioconnect.errors import ExitCode
 
 

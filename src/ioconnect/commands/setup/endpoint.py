@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ioconnect.commands.prepare import register
-from ioconnect.commands.setup import databases, draft
+from ioconnect.commands.configure import register
+from ioconnect.commands.setup import draft, local_databases
 from ioconnect.config import configuration, pasted
 from ioconnect.console import clipboard
 from ioconnect.console.terminal import Terminal, is_colourful
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ioconnect.commands.setup.answers import Answers
-    from ioconnect.commands.setup.listening import Database
+    from ioconnect.commands.setup.listening_sockets import Database
     from ioconnect.config.addresses import HostPort
     from ioconnect.config.configuration import Tunnel
     from ioconnect.config.pasted import Pasted
@@ -121,7 +121,7 @@ def _pasted(site: Site, answers: Answers) -> tuple[str | None, Pasted | None]:
 def _database(terminal: Terminal) -> HostPort:
     """Ask for the database, and offer those that listen here."""
     with terminal.busy("looking for databases on this machine"):
-        found = databases.on_this_machine()
+        found = local_databases.on_this_machine()
     if not found:
         terminal.say("  No database listens on this machine where they usually do.")
         question = f"Database as seen from this machine, like {register.TARGET_EXAMPLE}"

@@ -17,7 +17,7 @@ from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
     from ioconnect.commands.setup.answers import Answers
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
 
 CONNECT_WITHIN = 30.0  # seconds
 

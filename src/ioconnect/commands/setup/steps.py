@@ -8,8 +8,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ioconnect.commands.prepare import pin, register
-from ioconnect.commands.prepare.test import test
+from ioconnect.commands.configure import pin, register
+from ioconnect.commands.inspect.test import test
 from ioconnect.commands.setup import draft, endpoint, service
 from ioconnect.commands.setup.answers import Open
 from ioconnect.config import configuration, pasted
@@ -20,7 +20,7 @@ from ioconnect.keys import known_hosts
 if TYPE_CHECKING:
     from ioconnect.commands.setup.answers import Answers
     from ioconnect.config.configuration import Config, Tunnel
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
 
 
 def walk(call: Call, answers: Answers) -> ExitCode:

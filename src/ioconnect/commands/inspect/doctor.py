@@ -14,7 +14,7 @@ from ioconnect.doctor.examine import examine
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
     from ioconnect.doctor.facts import Fact
     from ioconnect.errors import ExitCode
 

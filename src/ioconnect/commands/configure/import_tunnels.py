@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.commands.prepare.register import read_paste
+from ioconnect.commands.configure.register import read_paste
 from ioconnect.config import configuration
 from ioconnect.console.terminal import answer, is_colourful
 from ioconnect.errors import Fault, SystemRefused, UsageFault

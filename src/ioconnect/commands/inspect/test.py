@@ -13,7 +13,7 @@ from ioconnect.console.terminal import answer
 
 if TYPE_CHECKING:
     from ioconnect.checks.results import Pass
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
     from ioconnect.errors import ExitCode
 
 

@@ -10,7 +10,7 @@ import click
 from ioconnect.console.command_group import Subcommand
 
 if TYPE_CHECKING:
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
 
 
 @click.command(
@@ -31,7 +31,7 @@ def import_(call: Call, /, files: tuple[str, ...], **options: bool) -> None:
     Reads files (- is stdin), or looks in your crontab, the system's crontabs and the systemd units. Takes over their
     keys and host keys, and offers to disable them. Nothing is ever deleted.
     """
-    from ioconnect.commands.prepare import import_tunnels  # noqa: PLC0415
+    from ioconnect.commands.configure import import_tunnels  # noqa: PLC0415
     from ioconnect.importing import search_paths  # noqa: PLC0415
 
     wish = import_tunnels.Wish(files, **options)

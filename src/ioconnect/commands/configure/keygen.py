@@ -12,7 +12,7 @@ from ioconnect.keys import identity
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
     from ioconnect.console.terminal import Terminal
 
 

@@ -10,7 +10,7 @@ import click
 from ioconnect.console.command_group import Subcommand
 
 if TYPE_CHECKING:
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
     from ioconnect.errors import ExitCode
 
 
@@ -29,6 +29,6 @@ def doctor(call: Call, bundle: Path | None, *, as_json: bool) -> ExitCode:
     Service, files, clock, proxies, keyring and versions; then what `ioconnect test` checks, for each tunnel. The exit
     code is the first failed check's.
     """
-    from ioconnect.commands.machine.doctor import doctor  # noqa: PLC0415
+    from ioconnect.commands.inspect.doctor import doctor  # noqa: PLC0415
 
     return doctor(call, as_json=as_json, bundle=bundle)

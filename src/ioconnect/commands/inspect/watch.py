@@ -12,7 +12,7 @@ import tty
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from ioconnect.commands.run import status
+from ioconnect.commands.inspect import status
 from ioconnect.console.interruptions import Interruptions
 from ioconnect.console.terminal import answer, is_colourful
 from ioconnect.escape import escaped
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.text import Text
 
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
     from ioconnect.errors import ExitCode
     from ioconnect.status.snapshots import Snapshot, TunnelStatus
 

@@ -17,7 +17,7 @@ from ioconnect.status.observe import observe
 
 if TYPE_CHECKING:
     from ioconnect.config.configuration import Tunnel
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
     from ioconnect.errors import ExitCode
     from ioconnect.status.snapshots import Snapshot
 

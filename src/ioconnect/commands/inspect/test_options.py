@@ -9,7 +9,7 @@ import click
 from ioconnect.console.command_group import Subcommand, name_argument
 
 if TYPE_CHECKING:
-    from ioconnect.console.call import Call
+    from ioconnect.console.invocation import Call
     from ioconnect.errors import ExitCode
 
 
@@ -23,6 +23,6 @@ def test(call: Call, name: str | None, *, as_json: bool) -> ExitCode:
     Asks the database for its first words only, without credentials. Leaves nothing open. Beside a running agent it
     reads the agent's state. The exit code is the first failed check's.
     """
-    from ioconnect.commands.prepare.test import test  # noqa: PLC0415
+    from ioconnect.commands.inspect.test import test  # noqa: PLC0415
 
     return test(call, name, as_json=as_json)

@@ -8,12 +8,12 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.commands.setup.listening import DATABASES, databases, listeners
+from ioconnect.commands.setup.listening_sockets import DATABASES, databases, listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ioconnect.commands.setup.listening import Address, Database
+    from ioconnect.commands.setup.listening_sockets import Address, Database
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 LOOPBACK = ("127.0.0.1", "::1")

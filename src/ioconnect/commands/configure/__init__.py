@@ -1,0 +1,1 @@
+"""Commands that write the files of a tunnel: keygen, register, pin, import."""

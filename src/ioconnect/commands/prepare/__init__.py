@@ -1,1 +1,0 @@
-"""Commands that set a tunnel up by hand: keygen, register, pin, import, test."""

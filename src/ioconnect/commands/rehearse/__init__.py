@@ -1,0 +1,1 @@
+"""Commands that stand in for Integrate.io in rehearsals: stub, demo."""
