@@ -1,7 +1,6 @@
-"""Every fault that ioconnect can name: its reason code, its exit code, and what the agent does about it.
+"""Every fault that ioconnect can name: its reason code, its exit code, and whether the agent retries after it.
 
-Pure. *Remote faults are weather, local faults are errors*: a fault's disposition says whether the agent tries
-again (and how patiently) or leaves at once with the fault's exit code.
+Pure. Remote faults are retried, each class with its own backoff; local faults end the agent with their exit code.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ GUIDE = "docs/troubleshooting.md"  # has a section for every reason code, with t
 
 
 class ExitCode(IntEnum):
-    """What the command leaves with (sysexits.h)."""
+    """The exit status of a command (sysexits.h)."""
 
     OK = 0
     USAGE = 64
@@ -21,9 +20,9 @@ class ExitCode(IntEnum):
     NO_HOST = 68  # a name does not resolve
     UNAVAILABLE = 69  # unreachable, refused, silent; status: the agent is not running
     SOFTWARE = 70  # a bug
-    OS_ERROR = 71  # the system refused
+    OS_ERROR = 71  # a system call or a program of the system failed
     CANNOT_CREATE = 73
-    TEMP_FAIL = 75  # alive but not connected, port busy, turned away for now
+    TEMP_FAIL = 75  # running but not connected, port busy, refused for now
     PROTOCOL = 76  # host key changed or not the expected one
     NO_PERMISSION = 77  # key not accepted, forward not permitted
     CONFIG = 78  # configuration, host key not pinned
@@ -53,27 +52,27 @@ class ReasonCode(str, Enum):
 
 
 class Disposition(Enum):
-    """What the agent does about a fault; each but EXIT is a retry class of `agent.backoff`."""
+    """What the agent does after a fault; each but EXIT is a retry class of `agent.tunnel.backoff`."""
 
-    RETRY = "retry"  # network weather: soon, then at most 15 s apart
-    CROWDED = "crowded"  # the jumphost has too many unauthenticated connections: 5 to 20 s
-    PENALIZED = "penalized"  # the jumphost punishes this address for now: at least a minute
-    HOLD = "hold"  # the jumphost said no; slow, loud, until somebody changes something
-    ASK_AGAIN = "ask_again"  # signed in, the port is held elsewhere: ask on the same session
-    EXIT = "exit"  # local: leave at once with the fault's exit code
+    RETRY = "retry"  # transient network fault: soon, then at most 15 s apart
+    MAX_STARTUPS = "max_startups"  # the jumphost has too many unauthenticated connections: 5 to 20 s
+    PENALIZED = "penalized"  # the jumphost refuses this address for now (PerSourcePenalties): at least a minute
+    HOLD = "hold"  # the jumphost refused key, host key or forward: slow retries until somebody changes something
+    RETRY_FORWARD = "retry_forward"  # authenticated, port in use: repeat tcpip-forward on the same session
+    EXIT = "exit"  # local fault: exit at once with the fault's exit code
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A fault as people and scripts see it: what failed with what, and what to do next."""
+    """A fault as status shows it: reason code, what failed with which error, and what to do next."""
 
     code: ReasonCode
     message: str
     hint: str
 
 
-def guided(hint: str, code: ReasonCode | None) -> str:
-    """Return a hint as it is shown on screen: it ends with where the guide tells more. Without a code, as it is."""
+def with_guide_link(hint: str, code: ReasonCode | None) -> str:
+    """Return the hint with a link to the troubleshooting guide's section for `code`; without a code, unchanged."""
     if code is None:
         return hint
     link = f"{GUIDE}#{code.value}"
@@ -83,9 +82,9 @@ def guided(hint: str, code: ReasonCode | None) -> str:
 
 
 class Fault(Exception):
-    """Base of all that ioconnect raises on purpose: `message` says what failed with what, `hint` what to do.
+    """Base class of ioconnect's exceptions: `message` says what failed with which error, `hint` what to do.
 
-    Subclasses with a `code` are reasons that status can show; those without belong to one-shot commands only.
+    Subclasses with a `code` can be a tunnel's reason in status; those without are raised by one-shot commands only.
     """
 
     exit_code: ExitCode = ExitCode.SOFTWARE
@@ -99,25 +98,25 @@ class Fault(Exception):
 
     @property
     def reason(self) -> Reason:
-        """This fault as a `Reason`; only for faults that have a code."""
+        """This fault as a `Reason`; only for subclasses with a code."""
         assert self.code is not None, f"{type(self).__name__} has no reason code"
         return Reason(self.code, self.message, self.hint)
 
 
 class UsageFault(Fault):
-    """The command line asks for something that makes no sense."""
+    """The command line is invalid."""
 
     exit_code = ExitCode.USAGE
 
 
 class AgentNotRunning(Fault):
-    """A command that needs the agent found none."""
+    """A command needs a running agent, and none runs."""
 
     exit_code = ExitCode.UNAVAILABLE
 
 
 class SystemRefused(Fault):
-    """The operating system, or a program of it, said no."""
+    """A system call, or a program of the operating system, failed."""
 
     exit_code = ExitCode.OS_ERROR
 
@@ -130,14 +129,14 @@ class CannotCreate(Fault):
 
 @dataclass(frozen=True, slots=True)
 class ConfigFault:
-    """One thing wrong in the configuration: `path` is the key's path (`tunnels.orders.ssh_port`)."""
+    """One error in the configuration: `path` is the key's path (`tunnels.orders.ssh_port`)."""
 
     path: str
     message: str
 
 
 class ConfigInvalid(Fault):
-    """The configuration cannot be used; `faults` holds everything that is wrong with it, not just the first."""
+    """The configuration is invalid; `faults` holds every error in it."""
 
     exit_code = ExitCode.CONFIG
     code = ReasonCode.CONFIG_INVALID
@@ -155,21 +154,21 @@ class IdentityMissing(Fault):
 
 
 class IdentityUnreadable(Fault):
-    """The private key is there but cannot be used: mode, type, damage, passphrase."""
+    """The private key exists but cannot be used: file mode, key type, damaged file, passphrase."""
 
     exit_code = ExitCode.NO_INPUT
     code = ReasonCode.IDENTITY_UNREADABLE
 
 
 class HostKeyUnpinned(Fault):
-    """No pin for this jumphost; nothing is sent to a host that nobody vouched for."""
+    """No host key is pinned for this jumphost; authentication is not attempted."""
 
     exit_code = ExitCode.CONFIG
     code = ReasonCode.HOST_KEY_UNPINNED
 
 
 class HostKeyChanged(Fault):
-    """The jumphost shows a key that is not the pinned one; no authentication was attempted."""
+    """The jumphost's host key is not the pinned one; authentication is not attempted."""
 
     exit_code = ExitCode.PROTOCOL
     disposition = Disposition.HOLD
@@ -193,7 +192,7 @@ class Unreachable(Fault):
 
 
 class ProxyRefused(Fault):
-    """The proxy answered, and not with a connection."""
+    """The proxy refused the connection, or its answer is not valid."""
 
     exit_code = ExitCode.UNAVAILABLE
     disposition = Disposition.RETRY
@@ -201,7 +200,7 @@ class ProxyRefused(Fault):
 
 
 class BannerTimeout(Fault):
-    """Connected, but no SSH server introduced itself in time."""
+    """TCP connected, but no SSH identification string arrived in time (RFC 4253 §4.2)."""
 
     exit_code = ExitCode.UNAVAILABLE
     disposition = Disposition.RETRY
@@ -209,15 +208,15 @@ class BannerTimeout(Fault):
 
 
 class TooManyConnections(Fault):
-    """Sshd turned us away with "Exceeded MaxStartups"."""
+    """Sshd refused the connection with "Exceeded MaxStartups"."""
 
     exit_code = ExitCode.TEMP_FAIL
-    disposition = Disposition.CROWDED
+    disposition = Disposition.MAX_STARTUPS
     code = ReasonCode.TOO_MANY_CONNECTIONS
 
 
 class Penalized(Fault):
-    """Sshd turned us away with "Not allowed at this time" (PerSourcePenalties)."""
+    """Sshd refused the connection with "Not allowed at this time" (PerSourcePenalties)."""
 
     exit_code = ExitCode.TEMP_FAIL
     disposition = Disposition.PENALIZED
@@ -225,7 +224,7 @@ class Penalized(Fault):
 
 
 class AuthRefused(Fault):
-    """The jumphost does not accept our key."""
+    """The jumphost does not accept the identity (public key authentication failed)."""
 
     exit_code = ExitCode.NO_PERMISSION
     disposition = Disposition.HOLD
@@ -233,7 +232,7 @@ class AuthRefused(Fault):
 
 
 class ForwardNotPermitted(Fault):
-    """The jumphost does not let this key listen on this port."""
+    """The jumphost does not permit this key to listen on this port (tcpip-forward, RFC 4254 §7.1)."""
 
     exit_code = ExitCode.NO_PERMISSION
     disposition = Disposition.HOLD
@@ -241,15 +240,15 @@ class ForwardNotPermitted(Fault):
 
 
 class PortBusy(Fault):
-    """Something else holds the port on the jumphost: another agent, or our own dead session."""
+    """The port is in use on the jumphost: by another agent, or by a dead session of this one."""
 
     exit_code = ExitCode.TEMP_FAIL
-    disposition = Disposition.ASK_AGAIN
+    disposition = Disposition.RETRY_FORWARD
     code = ReasonCode.PORT_BUSY
 
 
 class KeepaliveTimeout(Fault):
-    """The jumphost stopped answering."""
+    """The jumphost did not answer the keepalive probes."""
 
     exit_code = ExitCode.TEMP_FAIL
     disposition = Disposition.RETRY
@@ -273,7 +272,7 @@ class TargetUnreachable(Fault):
 
 
 def exit_code_of(code: ReasonCode) -> ExitCode:
-    """Return what a one-shot command leaves with for this reason: the code of the fault that it is of."""
+    """Return the exit code of the fault class with this reason code."""
     return _EXIT_CODES[code]
 
 

@@ -1,4 +1,4 @@
-"""Text that came from elsewhere, made safe to print: no terminal ever obeys a jumphost.
+"""Escapes control characters in text from remote hosts and files, so that no terminal interprets them.
 
 Pure.
 """

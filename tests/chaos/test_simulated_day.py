@@ -54,10 +54,10 @@ FAULTS: dict[str, tuple[type[Fault], float]] = {
 # The longest that a tunnel may take to come back when the weather is fair again, by the last kind of failure.
 BACK_WITHIN = {
     Disposition.RETRY: 15 + 31,
-    Disposition.CROWDED: 21,
+    Disposition.MAX_STARTUPS: 21,
     Disposition.PENALIZED: 601,
     Disposition.HOLD: 901,
-    Disposition.ASK_AGAIN: 6,
+    Disposition.RETRY_FORWARD: 6,
 }
 
 
@@ -177,7 +177,7 @@ def assert_patient(weather: Weather) -> None:
     """Hold every dial against what the class of the failure before it allows."""
     previous = None
     for moment, after in weather.dials:
-        if previous is not None and after in {Disposition.HOLD, Disposition.PENALIZED, Disposition.CROWDED}:
+        if previous is not None and after in {Disposition.HOLD, Disposition.PENALIZED, Disposition.MAX_STARTUPS}:
             assert moment - previous >= soonest(after) - 0.001, f"{after} dialled again after {moment - previous} s"
         previous = moment
     moments = [moment for moment, _ in weather.dials]

@@ -1,4 +1,4 @@
-"""Host names, ports and proxy URLs as people write them."""
+"""Parsing and validation of host names, ports and proxy URLs."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ def test_a_refused_key_is_tried_at_most_three_times_in_the_first_minute(roll: fl
 def test_every_class_keeps_its_range(count: int, age: float, roll: float) -> None:
     ranges = {
         Disposition.RETRY: (0, 15),
-        Disposition.CROWDED: (5, 20),
-        Disposition.ASK_AGAIN: (1, 5),
+        Disposition.MAX_STARTUPS: (5, 20),
+        Disposition.RETRY_FORWARD: (1, 5),
         Disposition.PENALIZED: (60, 600),
         Disposition.HOLD: (30, 900),
         Disposition.EXIT: (30, 900),

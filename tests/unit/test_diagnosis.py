@@ -119,7 +119,7 @@ def test_a_fault_is_its_own_reason() -> None:
 @pytest.mark.parametrize(
     ("said", "kind", "disposition"),
     [
-        ("Exceeded MaxStartups", TooManyConnections, Disposition.CROWDED),
+        ("Exceeded MaxStartups", TooManyConnections, Disposition.MAX_STARTUPS),
         ("Not allowed at this time", Penalized, Disposition.PENALIZED),
     ],
 )

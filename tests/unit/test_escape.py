@@ -1,4 +1,4 @@
-"""Text from elsewhere, made safe to print."""
+"""Control characters in text from remote hosts are escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading files without surprises, and writing them so that nothing ever sees half of one."""
+"""Reading regular files with a size limit, and writing them atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.rigs import ordinary_user
 
-from ioconnect.config.files import make_folder, read_regular, write_new, write_replacing
+from ioconnect.config.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, ExitCode
 
 # On a file system of the given size nothing more fits; the limit makes root feel it too.
@@ -32,7 +32,7 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-@pytest.mark.parametrize("write", [write_replacing, write_new])
+@pytest.mark.parametrize("write", [write_atomically, write_new])
 def test_a_new_file_has_its_mode_whatever_the_umask(tmp_path: Path, write: object) -> None:
     assert callable(write)
     old = os.umask(0)
@@ -54,7 +54,7 @@ def test_replacing_gives_a_new_file_and_leaves_old_readers_theirs(tmp_path: Path
     path.chmod(0o666)
 
     with path.open("rb") as reader:
-        write_replacing(path, b"new")
+        write_atomically(path, b"new")
         assert reader.read() == b"old"
 
     assert path.read_bytes() == b"new"
@@ -72,7 +72,7 @@ def test_a_file_that_is_there_is_not_new(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("function", ["write_replacing", "write_new"])
+@pytest.mark.parametrize("function", ["write_atomically", "write_new"])
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, function: str) -> None:
     code = FULL_DISK.replace("WRITE", function)
     done = subprocess.run(
@@ -89,7 +89,7 @@ def test_a_read_only_folder_is_named_with_what_to_do() -> None:
             "from pathlib import Path; from ioconnect import errors; from ioconnect.config import files",
             f"""
 folder = Path({str(folder)!r})
-for act in (lambda: files.write_replacing(folder / "file", b""), lambda: files.make_folder(folder / "new")):
+for act in (lambda: files.write_atomically(folder / "file", b""), lambda: files.make_folder(folder / "new")):
     try:
         act()
     except errors.CannotCreate as error:
@@ -108,7 +108,7 @@ def test_a_folder_in_the_place_of_the_file_stays(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
 
     with pytest.raises(CannotCreate, match="Is a directory") as caught:
-        write_replacing(tmp_path / "file", b"x")
+        write_atomically(tmp_path / "file", b"x")
 
     assert caught.value.exit_code is ExitCode.CANNOT_CREATE
     assert names(tmp_path) == ["file"]
@@ -127,7 +127,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_replacing(Interrupting(), b"x")  # type: ignore[arg-type]
+        write_atomically(Interrupting(), b"x")  # type: ignore[arg-type]
 
     assert names(tmp_path) == []
 

@@ -76,7 +76,7 @@ STATES: dict[Phase, TunnelState] = {
         _up, phase=Phase.HELD, deadline=1020.0, wait=Disposition.HOLD, reason=REFUSED.reason, tried_at=990.0
     ),
     Phase.STANDBY: replace(
-        _up, phase=Phase.STANDBY, deadline=1002.0, wait=Disposition.ASK_AGAIN, reason=BUSY.reason, tried_at=990.0
+        _up, phase=Phase.STANDBY, deadline=1002.0, wait=Disposition.RETRY_FORWARD, reason=BUSY.reason, tried_at=990.0
     ),
     Phase.REASKING: replace(_up, phase=Phase.REASKING, deadline=1020.0, reason=BUSY.reason, tried_at=990.0),
     Phase.STOPPING: replace(_up, phase=Phase.STOPPING, deadline=1005.0),

@@ -1,4 +1,4 @@
-"""Any line that somebody may paste → a tunnel, or words about why not."""
+"""Parsing of pasted text: its tunnels, or the fault that says why there is none."""
 
 from __future__ import annotations
 

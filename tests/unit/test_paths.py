@@ -1,4 +1,4 @@
-"""Where everything lives, by environment, option and user."""
+"""The paths of an installation, by environment, option and user."""
 
 from __future__ import annotations
 

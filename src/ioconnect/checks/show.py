@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.checks.results import Verdict
 from ioconnect.console.terminal import LONGEST_LINE, answer, is_colourful
-from ioconnect.errors import guided
+from ioconnect.errors import with_guide_link
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Line:
     @property
     def advice(self) -> str:
         """The hint, safe to print, and where the guide tells more; "" if there is nothing to do."""
-        return guided(escaped(self.hint, limit=LONGEST_LINE), self.reason)
+        return with_guide_link(escaped(self.hint, limit=LONGEST_LINE), self.reason)
 
 
 def plain(line: Line) -> str:

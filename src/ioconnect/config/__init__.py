@@ -1,1 +1,1 @@
-"""The user's files: where they are, the configuration, addresses, and ssh command lines that become tunnels."""
+"""The files of an installation, the TOML configuration, addresses, and ssh command lines parsed into tunnels."""

@@ -1,7 +1,7 @@
-"""Host names, ports and proxy URLs as people write them → checked values.
+"""Parses and validates host names, ports, user names and proxy URLs.
 
-Pure. The checks raise ValueError with a message fit for people (what it must be, what it is); who calls them
-knows where the text came from and makes a fault of it.
+Pure. Each check raises ValueError with a message for the user (expected and actual value); the caller knows the
+source of the text and turns it into a fault.
 """
 
 from __future__ import annotations
@@ -32,9 +32,14 @@ class HostPort:
         """`host:port`, with an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def normalized(self) -> HostPort:
+        """The same with the host in lower case, for comparison."""
+        return HostPort(self.host.lower(), self.port)
+
 
 def parse_host_port(text: str, *, path: str = "endpoint") -> HostPort:
-    """Read `host:port` (an IPv6 address in brackets); raises UsageFault, which calls the text `path`."""
+    """Parse `host:port` (an IPv6 address in brackets). Raises UsageFault, whose message begins with `path`."""
     try:
         return host_port(text)
     except ValueError as error:
@@ -44,7 +49,7 @@ def parse_host_port(text: str, *, path: str = "endpoint") -> HostPort:
 
 
 def host_port(text: str) -> HostPort:
-    """Read `host:port`; blanks around it do not count. Raises ValueError."""
+    """Parse `host:port`; leading and trailing blanks are ignored. Raises ValueError."""
     text = text.strip()
     match = _HOST_PORT.fullmatch(text)
     if match is None:
@@ -59,17 +64,16 @@ def host_port(text: str) -> HostPort:
 
 
 def port(text: str) -> int:
-    """Read a TCP port, 1 to 65535. Raises ValueError."""
+    """Parse a TCP port, 1 to 65535. Raises ValueError."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_PORT:
         raise ValueError(f"the port must be a number from 1 to {MAX_PORT}, not {quoted(text)}")
     return int(text)
 
 
 def host(text: str) -> str:
-    """Check a host name or a bare address (no brackets). Raises ValueError.
+    """Check a host name or an address without brackets. Raises ValueError.
 
-    What passes can be given to getaddrinfo (no label that its IDNA step chokes on), to a known_hosts line and to
-    a command line.
+    The result is valid for getaddrinfo(3) (every label passes IDNA), in a known_hosts line and on a command line.
     """
     if not text:
         raise ValueError("the host is empty")
@@ -110,9 +114,9 @@ def user(text: str) -> str:
 
 
 def proxy(text: str) -> str:
-    """Check what `proxy` may be: "" (the environment's), "none", or a proxy's URL.
+    """Check a proxy setting: "" (from the environment), "none", or a proxy's URL.
 
-    Raises ValueError; its message never repeats the text, because a URL may hold a password.
+    Raises ValueError, whose message never contains the text: a URL may hold a password.
     """
     if text in ("", "none"):
         return text
@@ -138,10 +142,10 @@ def proxy(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return `text` as a message shows it: escaped, shortened, in quotes."""
+    """Return `text` escaped, shortened and in quotes, for a message."""
     return f'"{escaped(text, limit=80)}"'
 
 
 def has_password(checked_proxy: str) -> bool:
-    """Say whether there is a password in what `proxy` returned."""
+    """Say whether a URL that `proxy` accepted contains a password."""
     return bool(urlsplit(checked_proxy).password)

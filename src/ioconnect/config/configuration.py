@@ -1,4 +1,4 @@
-"""The configuration: TOML → frozen records, or every fault in it at once; and back."""
+"""The configuration: parsed from TOML into frozen records, or refused with every fault in it, and written back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ioconnect.config import addresses
 from ioconnect.config.addresses import HostPort, parse_host_port
-from ioconnect.config.files import kept_mode, make_folder, read_regular, write_replacing
+from ioconnect.config.files import make_folder, preserved_mode, read_regular, write_atomically
 from ioconnect.config.toml_tables import Table, integer, seconds, shown, text
 from ioconnect.errors import ConfigInvalid, UsageFault
 from ioconnect.escape import escaped
@@ -52,9 +52,9 @@ _NAME_RULE = "a tunnel's name is 1 to 64 of A-Z a-z 0-9 _ . - and begins with a 
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """One reverse forward: the port `endpoint.port` on the jumphost `endpoint.host` leads to `target`.
+    """One remote forward: the port `endpoint.port` on the jumphost `endpoint.host` is forwarded to `target`.
 
-    `proxy` is "" (none, or what the environment says), a URL, or "none"; `identity` overrides the agent's.
+    `proxy` is "" (from the environment, else none), a URL, or "none"; `identity` overrides the agent's.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Tunnel:
 
     @property
     def jumphost(self) -> HostPort:
-        """Where its SSH server listens."""
+        """The address of the jumphost's SSH server."""
         return HostPort(self.endpoint.host, self.ssh_port)
 
     @property
@@ -79,11 +79,11 @@ class Tunnel:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """What holds for every tunnel.
+    """The settings of all tunnels.
 
     `keepalive_interval` is in seconds (ssh_config ServerAliveInterval), `keepalive_count_max` counts unanswered
-    probes (ServerAliveCountMax), `buffer_budget` bounds in bytes what all connections of one tunnel may have in
-    flight towards their databases.
+    probes (ServerAliveCountMax), `buffer_budget` is the limit in bytes for data of all connections of one tunnel
+    that is in flight towards their databases.
     """
 
     identity: Path | None = None
@@ -94,21 +94,21 @@ class AgentSettings:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole configuration that has been checked: nobody re-checks it."""
+    """A validated configuration."""
 
     agent: AgentSettings = AgentSettings()
     tunnels: tuple[Tunnel, ...] = ()
 
 
 def check_name(name: str) -> str:
-    """Return a tunnel's name that may be used; raises UsageFault."""
+    """Return the tunnel name if it is valid. Raises UsageFault."""
     if not _NAME.fullmatch(name):
         raise UsageFault(f"{addresses.quoted(name)}: {_NAME_RULE}", hint="Choose another name, like orders.")
     return name
 
 
 def with_tunnel(config: Config, tunnel: Tunnel, *, replace: bool) -> Config:
-    """Return `config` with `tunnel` added, or with `replace` in the place of the one of that name.
+    """Return `config` with `tunnel` added; with `replace` it replaces the tunnel of that name.
 
     Raises UsageFault if the name exists and `replace` is false, or if another tunnel has the same endpoint.
     """
@@ -119,7 +119,7 @@ def with_tunnel(config: Config, tunnel: Tunnel, *, replace: bool) -> Config:
             f"the tunnel {tunnel.name} exists already", hint="Use --force to change it, or another name."
         )
     for known in config.tunnels:
-        if known.name != tunnel.name and _same_endpoint(known.endpoint, tunnel.endpoint):
+        if known.name != tunnel.name and known.endpoint.normalized == tunnel.endpoint.normalized:
             raise UsageFault(
                 f"the tunnel {known.name} has the endpoint {tunnel.endpoint} already",
                 hint="Two tunnels would fight for one port; change that tunnel, or check the Tunnel Endpoint.",
@@ -132,18 +132,18 @@ def with_tunnel(config: Config, tunnel: Tunnel, *, replace: bool) -> Config:
 
 
 def parse(values: Mapping[str, object], *, source: str, folder: Path | None = None) -> Config:
-    """Make a Config of a TOML document; a relative `identity` is taken from `folder`, `~` is expanded.
+    """Return the Config of a TOML document; a relative `identity` is relative to `folder`, `~` is expanded.
 
-    Raises ConfigInvalid with all faults at once, one line each, which begin with `source`.
+    Raises ConfigInvalid with every fault, one line each, beginning with `source`.
     """
     top = Table("", values, [])
     top.require("schema", _schema, f"the file's format: schema = {SCHEMA}")
     identity = _identity_in(folder)
     agent = _agent(top.table("agent"), identity)
-    listed = top.table("tunnels")
-    tunnels = [_tunnel(listed, name, identity) for name in listed.values]
-    top.refuse_unknown()
-    _refuse_shared_endpoints(tunnels, listed)
+    tunnels_table = top.table("tunnels")
+    tunnels = [_tunnel(tunnels_table, name, identity) for name in tunnels_table.values]
+    top.reject_unknown_keys()
+    _refuse_shared_endpoints(tunnels, tunnels_table)
     if top.faults:
         lines = [f"{source}: {fault.path}: {fault.message}" for fault in top.faults]
         raise ConfigInvalid("\n".join(lines), hint=f"Mend {source}.", faults=tuple(top.faults))
@@ -166,38 +166,39 @@ def _agent(table: Table, identity: Callable[[object], Path]) -> AgentSettings:
         keepalive_count_max=table.take("keepalive_count_max", integer(1, 1000000), defaults.keepalive_count_max),
         buffer_budget=defaults.buffer_budget if mebibytes is None else mebibytes * _MIB,
     )
-    table.refuse_unknown()
+    table.reject_unknown_keys()
     return settings
 
 
-def _tunnel(listed: Table, name: str, identity: Callable[[object], Path]) -> Tunnel | None:
+def _tunnel(tunnels_table: Table, name: str, identity: Callable[[object], Path]) -> Tunnel | None:
     if not _NAME.fullmatch(name):
-        listed.fault(name, _NAME_RULE)
-    table = listed.table(name)
-    if not isinstance(listed.values[name], dict):
+        tunnels_table.fault(name, _NAME_RULE)
+    table = tunnels_table.table(name)
+    if not isinstance(tunnels_table.values[name], dict):
         return None
-    endpoint = table.require("endpoint", _of(addresses.host_port), "the Tunnel Endpoint that the UI shows")
-    target = table.require("target", _of(addresses.host_port), "the database's host:port, as seen from this machine")
+    endpoint = table.require("endpoint", _text_check(addresses.host_port), "the Tunnel Endpoint that the UI shows")
+    target = table.require(
+        "target", _text_check(addresses.host_port), "the database's host:port, as seen from this machine"
+    )
     options = {
         "ssh_port": table.take("ssh_port", integer(1, addresses.MAX_PORT), DEFAULT_SSH_PORT),
         "max_connections": table.take("max_connections", integer(1, addresses.MAX_PORT), 256),
     }
-    ssh_user = table.take("ssh_user", _of(addresses.user), DEFAULT_SSH_USER)
+    ssh_user = table.take("ssh_user", _text_check(addresses.user), DEFAULT_SSH_USER)
     proxy = table.take("proxy", _proxy, "")
     own_identity = table.take("identity", identity, None)
-    table.refuse_unknown()
+    table.reject_unknown_keys()
     if endpoint is None or target is None:
         return None
     return Tunnel(name, endpoint, target, ssh_user=ssh_user, proxy=proxy, identity=own_identity, **options)
 
 
-def _of(check: Callable[[str], T]) -> Callable[[object], T]:
-    """Make a check of any value out of one of a string."""
+def _text_check(check: Callable[[str], T]) -> Callable[[object], T]:
+    """Return a check of any value that requires a string and applies `check`."""
     return lambda value: check(text(value))
 
 
-def _proxy(value: object) -> str:
-    # Never through `text`, which shows what it refuses.
+def _proxy(value: object) -> str:  # not with `text`, whose message contains the value: a URL may hold a password
     if not isinstance(value, str):
         raise ValueError("must be text in quotes")  # noqa: TRY004  one type for every refusal
     return addresses.proxy(value)
@@ -216,25 +217,22 @@ def _identity_in(folder: Path | None) -> Callable[[object], Path]:
     return check
 
 
-def _same_endpoint(one: HostPort, other: HostPort) -> bool:
-    return (one.host.lower(), one.port) == (other.host.lower(), other.port)
-
-
-def _refuse_shared_endpoints(tunnels: list[Tunnel | None], listed: Table) -> None:
-    first: dict[tuple[str, int], str] = {}
+def _refuse_shared_endpoints(tunnels: list[Tunnel | None], tunnels_table: Table) -> None:
+    first: dict[HostPort, str] = {}
     for tunnel in tunnels:
         if tunnel is None:
             continue
-        key = (tunnel.endpoint.host.lower(), tunnel.endpoint.port)
-        owner = first.setdefault(key, tunnel.name)
+        owner = first.setdefault(tunnel.endpoint.normalized, tunnel.name)
         if owner != tunnel.name:
-            listed.fault(f"{tunnel.name}.endpoint", f"the same as {owner}'s; two tunnels would fight for one port")
+            tunnels_table.fault(
+                f"{tunnel.name}.endpoint", f"the same as {owner}'s; two tunnels would fight for one port"
+            )
 
 
 def load(path: Path, *, or_empty: bool = False) -> Config:
-    """Read the file; with `or_empty` a file that is not there is an empty configuration.
+    """Read the file; with `or_empty` a missing file is an empty configuration.
 
-    Raises ConfigInvalid: not there, not readable, not TOML, or with all faults that `parse` finds.
+    Raises ConfigInvalid: the file is missing, unreadable or not TOML, or `parse` finds faults.
     """
     try:
         content, _ = read_regular(path, limit=_MAX_FILE)
@@ -256,18 +254,21 @@ def load(path: Path, *, or_empty: bool = False) -> Config:
 
 
 def save(path: Path, config: Config) -> None:
-    """Write `config` in one step: 0600, or open to whom the file is if it holds no password. Raises CannotCreate."""
+    """Write `config` atomically. Raises CannotCreate.
+
+    The mode is 0600; without a password in it, the file keeps group and world read permission.
+    """
     import tomli_w  # noqa: PLC0415  only commands that write need it
 
     make_folder(path.parent)
     secret = any(addresses.has_password(tunnel.proxy) for tunnel in config.tunnels)
-    write_replacing(path, tomli_w.dumps(document(config)).encode(), mode=0o600 if secret else kept_mode(path))
+    write_atomically(path, tomli_w.dumps(document(config)).encode(), mode=0o600 if secret else preserved_mode(path))
 
 
 def document(config: Config) -> dict[str, object]:
-    """Return what `save` writes: `parse` makes an equal `config` of it; what has its default is left out.
+    """Return the TOML document that `save` writes, without settings that have their default.
 
-    `buffer_budget` is written in whole MiB, at least one.
+    `parse` returns an equal `config` for it, but for `buffer_budget`, which is written in whole MiB (at least one).
     """
     defaults = AgentSettings()
     agent: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""Reading files without surprises; writing them so that nothing ever sees half of one: no crash, no second reader."""
+"""Reads regular files with a size limit; writes files atomically, so that no reader and no crash sees half of one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def make_folder(path: Path, *, mode: int = 0o700) -> None:
-    """Make the folder and its parents; a new one gets `mode` at once. Raises CannotCreate."""
+    """Make the folder and its parents; `mode` is that of a new folder. Raises CannotCreate."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=mode, exist_ok=True)
@@ -29,10 +29,10 @@ def make_folder(path: Path, *, mode: int = 0o700) -> None:
 
 
 def read_regular(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
-    """Read a whole file of at most `limit` bytes, with what fstat says of the very file that was read.
+    """Return the content of a file of at most `limit` bytes, and its fstat(2) result.
 
-    Never waits, as a named pipe would make it. Raises OSError: also if it is no regular file (EINVAL; a folder
-    EISDIR), or larger (EFBIG).
+    Never blocks on a named pipe. Raises OSError: also for a folder (EISDIR), another file that is not regular
+    (EINVAL), and a larger file (EFBIG).
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
@@ -41,7 +41,7 @@ def read_regular(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
             raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
         if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        with open(descriptor, "rb", closefd=False) as file:  # nobody swaps a descriptor's file
+        with open(descriptor, "rb", closefd=False) as file:  # by descriptor: a path could be replaced meanwhile
             content = file.read(limit + 1)
     finally:
         os.close(descriptor)
@@ -50,20 +50,19 @@ def read_regular(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
     return content, facts
 
 
-def write_replacing(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
-    """Replace the file's content in one step, on disk when this returns; `mode` holds from the first byte.
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+    """Replace the file by rename(2), with `mode` from its first byte on; a failure leaves the old content.
 
-    The old content stays if anything fails. Not `durable` leaves the disk to the system: for what is written often
-    and worth nothing after a power cut. Raises CannotCreate.
+    `durable` calls fsync(2), also for the folder; without it a power cut may lose the file. Raises CannotCreate.
     """
-    with _written_beside(path, data, mode, durable=durable) as temporary:
+    with _temporary_file(path, data, mode, durable=durable) as temporary:
         os.replace(temporary, path)  # noqa: PTH105  temporary is a string from mkstemp
 
 
-def kept_mode(path: Path) -> int:
-    """Return the mode for a file without secrets that is to be replaced: 0600, and readable for whom it is now.
+def preserved_mode(path: Path) -> int:
+    """Return the mode for replacing a file without secrets: 0600, plus its present group and world read bits.
 
-    A service that runs under an account of its own reads root's configuration and pins.
+    A service with an account of its own reads root's configuration and pins.
     """
     try:
         return 0o600 | path.stat().st_mode & 0o044
@@ -72,9 +71,9 @@ def kept_mode(path: Path) -> int:
 
 
 def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
-    """Do as `write_replacing` does, unless the file is there by then: return False and leave it alone."""
+    """Create the file as `write_atomically` does; return False, without changing it, if it exists."""
     made = True
-    with _written_beside(path, data, mode, durable=True) as temporary:
+    with _temporary_file(path, data, mode, durable=True) as temporary:
         try:
             os.link(temporary, path)  # unlike rename(2), link(2) never replaces
         except FileExistsError:
@@ -83,8 +82,8 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
 
 
 @contextlib.contextmanager
-def _written_beside(path: Path, data: bytes, mode: int, *, durable: bool) -> Iterator[str]:
-    """Yield the name of a complete file in the same folder, which is gone afterwards; OSError → CannotCreate."""
+def _temporary_file(path: Path, data: bytes, mode: int, *, durable: bool) -> Iterator[str]:
+    """Yield the name of a complete temporary file in the same folder, and remove it. OSError becomes CannotCreate."""
     temporary: str | None = None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -96,7 +95,7 @@ def _written_beside(path: Path, data: bytes, mode: int, *, durable: bool) -> Ite
                 os.fsync(descriptor)
         yield temporary
         if durable:
-            _sync_folder(path.parent)
+            _fsync_folder(path.parent)
     except OSError as error:
         raise CannotCreate(
             f"cannot write {path}: {error.strerror}",
@@ -108,8 +107,8 @@ def _written_beside(path: Path, data: bytes, mode: int, *, durable: bool) -> Ite
                 os.unlink(temporary)  # noqa: PTH108
 
 
-def _sync_folder(folder: Path) -> None:
-    """Put the new name on disk; the file is whole already, so a file system that cannot is no fault."""
+def _fsync_folder(folder: Path) -> None:
+    """Call fsync(2) on the folder; a file system that does not support it is ignored."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""Taking values out of parsed JSON that somebody else wrote: every one checked, every fault with its key path.
+"""Reads values from parsed JSON of untrusted origin: each is type-checked, each fault names its key path.
 
 Pure.
 """
@@ -14,11 +14,11 @@ _E = TypeVar("_E", bound=Enum)
 
 
 class Malformed(ValueError):
-    """A value is missing or of the wrong type; its text names the key path and what was expected there."""
+    """A value is missing or of the wrong type; the message names the key path and the expected type."""
 
 
 class Fields:
-    """A JSON object; `path` is its own key path ("" for the outermost). Keys never asked for are ignored."""
+    """A JSON object; `path` is its key path ("" for the outermost). Unknown keys are ignored."""
 
     def __init__(self, document: object, path: str = "") -> None:
         if not isinstance(document, Mapping):
@@ -27,24 +27,24 @@ class Fields:
         self._path = path
 
     def optional(self, name: str, *kinds: type[_T]) -> _T | None:
-        """Return the value, one of `kinds`, or None where it is null or missing. Raises Malformed."""
+        """Return the value, of one of these types, or None if it is null or missing. Raises Malformed."""
         value = self._values.get(name)
-        is_flag_as_number = isinstance(value, bool) and bool not in kinds  # Python's bool is an int
+        is_unwanted_bool = isinstance(value, bool) and bool not in kinds  # Python's bool is an int
         if value is None:
             return None
-        if is_flag_as_number or not isinstance(value, kinds):
+        if is_unwanted_bool or not isinstance(value, kinds):
             raise Malformed(f"{self.path_of(name)} is not {' or '.join(kind.__name__ for kind in kinds)}")
         return value
 
     def required(self, name: str, *kinds: type[_T]) -> _T:
-        """Return the value, one of `kinds`. Raises Malformed, also where it is null or missing."""
+        """Return the value, of one of these types. Raises Malformed, also if it is null or missing."""
         value = self.optional(name, *kinds)
         if value is None:
             raise Malformed(f"{self.path_of(name)} is missing")
         return value
 
     def count(self, name: str) -> int:
-        """Return the number, 0 where it is missing; never negative. Raises Malformed."""
+        """Return the non-negative integer, 0 if it is missing. Raises Malformed."""
         value = self.optional(name, int) or 0
         if value < 0:
             raise Malformed(f"{self.path_of(name)} is negative")
@@ -59,11 +59,11 @@ class Fields:
             raise Malformed(f"{self.path_of(name)} is not one of {known}") from None
 
     def inner(self, name: str) -> Fields:
-        """Return the object below this key; an empty one where it is missing. Raises Malformed."""
+        """Return the object at this key; an empty one if it is missing. Raises Malformed."""
         return Fields(self._values.get(name, {}), self.path_of(name))
 
     def each(self, name: str) -> list[Fields]:
-        """Return the objects of the list below this key. Raises Malformed."""
+        """Return the objects of the list at this key. Raises Malformed."""
         elements = self.required(name, list)
         return [Fields(element, f"{self.path_of(name)}[{index}]") for index, element in enumerate(elements)]
 

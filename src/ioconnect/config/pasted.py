@@ -1,6 +1,6 @@
-"""Any line that the UI or the vendor's page shows, or that has sat in a crontab or unit for years → a tunnel.
+"""Parses pasted text into tunnels: ssh and autossh command lines, crontab lines, unit files, or a Tunnel Endpoint.
 
-Pure: the environment is an argument. Everything that cannot be read ends in a UsageFault that quotes it.
+Pure: the environment is an argument. Text that cannot be parsed raises UsageFault, which quotes it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 MAX_TEXT = 1 << 20
 _MAX_INTERVAL = 86400  # seconds, as in the configuration
 _EXAMPLE = "Paste a line like: ssh -NR 58115:localhost:3306 sshtunnel@virginia-tunnel.flydata.app -i KEY -p 50683"
-# What web pages, word processors and chats make of plain text: blanks and zero-width marks, quotes, dashes.
-_TYPESET = str.maketrans(
+# Typographic characters that web pages and word processors put into plain text: blanks, zero-width, quotes, dashes.
+_TYPOGRAPHY = str.maketrans(
     "\u00a0\u201c\u201d\u201e\u2018\u2019\u2013\u2014\u2212", ' """\'\'---', "\u200b\u200e\u200f\ufeff"
 )
 _MENTIONS_SSH = re.compile(r"(?<![\w-])(?:auto)?ssh(?![\w-])")
@@ -38,11 +38,11 @@ _PUNCTUATION = ";&|<>()"
 
 @dataclass(frozen=True, slots=True)
 class Pasted:
-    """What a line says: `endpoint` is the jumphost and our port there; `target` is None if only that was pasted.
+    """One parsed tunnel: `endpoint` is the jumphost and the port there; `target` is None for an endpoint alone.
 
     `identity` and `known_hosts` are paths with `~`, `$HOME` and `%h` expanded; `keepalive_interval` is in seconds.
-    What the line leaves out is None, but for the port (ssh's 22; with a bare endpoint the vendor's 50683) and the
-    user. `ignored` names options that we do not follow, a proxy or another forward, for the caller to mention.
+    Missing options are None, but for the port (ssh's 22; for an endpoint alone the vendor's 50683) and the user.
+    `ignored` names unsupported options (proxies, other forwards), for the caller to show.
     """
 
     endpoint: HostPort
@@ -57,11 +57,11 @@ class Pasted:
 
 
 class _NoForward(ValueError):
-    """An ssh command, but no reverse tunnel: of interest only if there is nothing else."""
+    """An ssh command without a remote forward; reported only if no other line has one."""
 
 
 def parse(text: str, *, environ: Mapping[str, str] = {}) -> Pasted:
-    """Read the one tunnel that `text` describes; raises UsageFault, also if there are several."""
+    """Parse the one tunnel in `text`. Raises UsageFault, also if there are several."""
     found = parse_all(text, environ=environ)
     if len(found) > 1:
         several = ", ".join(f"{tunnel.endpoint.port}:{tunnel.target}" for tunnel in found[:5])
@@ -71,35 +71,34 @@ def parse(text: str, *, environ: Mapping[str, str] = {}) -> Pasted:
 
 
 def parse_all(text: str, *, environ: Mapping[str, str] = {}) -> tuple[Pasted, ...]:
-    """Read every tunnel, each once, that a line, a crontab, a unit file or a script describes, at least one.
+    """Return the tunnels in a line, crontab, unit file or script, without repetitions; at least one.
 
-    Lines that have nothing to do with ssh are passed over, and so are comments. Raises UsageFault if there is no
-    tunnel, or if one of them cannot be read.
+    Comments and lines without ssh are skipped. Raises UsageFault if there is no tunnel, or one cannot be parsed.
     """
     if len(text) > MAX_TEXT:
         raise UsageFault(f"what was pasted is longer than {MAX_TEXT} characters", hint=_EXAMPLE)
-    cleaned = _CONTINUED.sub(" ", text.translate(_TYPESET).replace("\r\n", "\n")).strip()
+    cleaned = _CONTINUED.sub(" ", text.translate(_TYPOGRAPHY).replace("\r\n", "\n")).strip()
     if not cleaned:
         raise UsageFault("nothing was pasted", hint=_EXAMPLE)
     bare = _bare_endpoint(cleaned)
     if bare is not None:
         return (bare,)
-    read = [_read_line(line, environ) for line in _lines(cleaned)]
+    read = [_parse_line(line, environ) for line in _command_lines(cleaned)]
     found = dict.fromkeys(tunnel for result in read if not isinstance(result, UsageFault) for tunnel in result)
     if not found:
-        raise next((result for result in read if isinstance(result, UsageFault)), _nothing_in(cleaned))
+        raise next((result for result in read if isinstance(result, UsageFault)), _no_command(cleaned))
     return tuple(found)
 
 
 def mentions_tunnel(line: str) -> bool:
-    """Say whether a line looks like a reverse tunnel, so that it is of interest if it cannot be read."""
+    """Say whether a line looks like an ssh command with a remote forward; `parse_all` may still refuse it."""
     return bool(_MENTIONS_SSH.search(line) and _FORWARDS.search(line))
 
 
-def _read_line(line: str, environ: Mapping[str, str]) -> tuple[Pasted, ...] | UsageFault:
-    """Return a line's tunnels, or why it has none, which is of interest only if no other line has one.
+def _parse_line(line: str, environ: Mapping[str, str]) -> tuple[Pasted, ...] | UsageFault:
+    """Return a line's tunnels, or the fault to raise if no other line has one.
 
-    Raises UsageFault if it was meant to be a tunnel and cannot be read.
+    Raises UsageFault if the line has a remote forward and cannot be parsed.
     """
     try:
         return tuple(_tunnels(line, environ))
@@ -112,38 +111,38 @@ def _read_line(line: str, environ: Mapping[str, str]) -> tuple[Pasted, ...] | Us
         return fault
 
 
-def _lines(text: str) -> Iterator[str]:
-    """Yield the lines that may hold a command: of a unit file only what it starts."""
+def _command_lines(text: str) -> Iterator[str]:
+    """Yield the lines that may hold a command; of a unit file, the values of ExecStart=."""
     lines = [line.strip() for line in text.split("\n")]
     started = [match[1] for line in lines if (match := _EXEC_START.match(line))]
     yield from started or (line for line in lines if line and not line.startswith("#"))
 
 
 def _tunnels(line: str, environ: Mapping[str, str], *, depth: int = 0) -> list[Pasted]:
-    """Return the tunnels of one line of shell, crontab or unit. Raises ValueError."""
+    """Return the tunnels of one line of a shell script, crontab or unit. Raises ValueError."""
     if not _MENTIONS_SSH.search(line):
         return []
     placeholder = _PLACEHOLDER.search(line)
     if placeholder:
-        raise ValueError(_unfilled(placeholder[0]))
-    results = [_of_command(words, environ, depth) for words in _commands(line)]
+        raise ValueError(_placeholder_message(placeholder[0]))
+    results = [_parse_command(words, environ, depth) for words in _split_commands(line)]
     found = [tunnel for result in results for tunnel in result or ()]
     if not found and any(result is not None for result in results):
         raise _NoForward("this ssh command opens no reverse tunnel: it has no -R")
     return found
 
 
-def _of_command(words: list[str], environ: Mapping[str, str], depth: int) -> list[Pasted] | None:
-    """Return the tunnels of one simple command; None if it is not ssh's."""
+def _parse_command(words: list[str], environ: Mapping[str, str], depth: int) -> list[Pasted] | None:
+    """Return the tunnels of one simple command; None if it is not an ssh command."""
     at = _command_at(words)
     if at is not None:
-        return _described(ssh_line.read(words[at + 1 :], autossh=_program(words[at]) == "autossh"), environ)
+        return _to_pasted(ssh_line.read(words[at + 1 :], autossh=_ssh_program(words[at]) == "autossh"), environ)
     nested = (word for word in words if " " in word) if depth == 0 else ()  # sh -c '…'
     return [tunnel for word in nested for tunnel in _tunnels(word, environ, depth=1)] or None
 
 
-def _commands(line: str) -> Iterator[list[str]]:
-    """Split a line of shell into simple commands, without their redirections. Raises ValueError."""
+def _split_commands(line: str) -> Iterator[list[str]]:
+    """Split a shell command line into simple commands without redirections. Raises ValueError."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=_PUNCTUATION)
     lexer.whitespace_split = True
     lexer.commenters = ""
@@ -152,37 +151,37 @@ def _commands(line: str) -> Iterator[list[str]]:
     except ValueError:
         raise ValueError("a quote is not closed, or a backslash is the last character") from None
     command: list[str] = []
-    into_file = False
+    in_redirection = False
     for token in tokens:
         if token and all(character in _PUNCTUATION for character in token):
-            into_file = "<" in token or ">" in token
-            if not into_file:
+            in_redirection = "<" in token or ">" in token
+            if not in_redirection:
                 yield command
                 command = []
             elif command and command[-1] in ("0", "1", "2"):
                 command.pop()  # the descriptor in 2>
-        elif into_file:
-            into_file = False
+        elif in_redirection:
+            in_redirection = False
         else:
             command.append(token)
     yield command
 
 
 def _command_at(words: list[str]) -> int | None:
-    """Return where ssh or autossh is called: not where a user of that name stands in front of it."""
+    """Return the index of the ssh or autossh program in the words; a user of that name before it is not it."""
     for at, word in enumerate(words):
         after = words[at + 1] if at + 1 < len(words) else ""
-        if _program(word) and not _program(after) and not _ASSIGNMENT.match(after):
+        if _ssh_program(word) and not _ssh_program(after) and not _ASSIGNMENT.match(after):
             return at
     return None
 
 
-def _program(word: str) -> str | None:
+def _ssh_program(word: str) -> str | None:
     name = word.rpartition("/")[2]
     return name if name in ("ssh", "autossh") else None
 
 
-def _described(line: ssh_line.SshLine, environ: Mapping[str, str]) -> list[Pasted]:
+def _to_pasted(line: ssh_line.SshLine, environ: Mapping[str, str]) -> list[Pasted]:
     if not line.forwards:
         return []
     if line.host is None:
@@ -210,17 +209,17 @@ def _known_hosts(written: str | None, environ: Mapping[str, str]) -> str | None:
 
 
 def _expanded(path: str | None, environ: Mapping[str, str]) -> str | None:
-    """Expand what a shell, ssh_config(5) and systemd.unit(5) would, as far as `environ` knows."""
+    """Expand variables of the shell and specifiers of ssh_config(5) and systemd.unit(5) that `environ` defines."""
     if path is None:
         return None
     home = environ.get("HOME")
-    tokens = {"h": home, "d": home, "u": environ.get("USER"), "%": "%"}
+    specifiers = {"h": home, "d": home, "u": environ.get("USER"), "%": "%"}
 
-    def known(match: re.Match[str]) -> str:
-        value = tokens[match[3]] if match[3] else environ.get(match[1] or match[2])
+    def expand(match: re.Match[str]) -> str:
+        value = specifiers[match[3]] if match[3] else environ.get(match[1] or match[2])
         return match[0] if value is None else value
 
-    expanded = _VARIABLE.sub(known, path)
+    expanded = _VARIABLE.sub(expand, path)
     if home and (expanded == "~" or expanded.startswith("~/")):
         expanded = home + expanded[1:]
     if not expanded.isprintable():
@@ -229,7 +228,7 @@ def _expanded(path: str | None, environ: Mapping[str, str]) -> str | None:
 
 
 def _bare_endpoint(text: str) -> Pasted | None:
-    """Read the Tunnel Endpoint alone, as the UI shows it, with or without its label."""
+    """Parse a Tunnel Endpoint alone, as the UI shows it, with or without its label."""
     try:
         endpoint = addresses.host_port(_LABEL.sub("", text, count=1))
     except ValueError:
@@ -237,11 +236,11 @@ def _bare_endpoint(text: str) -> Pasted | None:
     return Pasted(endpoint, None, DEFAULT_SSH_PORT, DEFAULT_SSH_USER)
 
 
-def _nothing_in(text: str) -> UsageFault:
-    """Say what is wrong with a text that mentions no ssh command."""
+def _no_command(text: str) -> UsageFault:
+    """Return the fault of a text without an ssh command."""
     placeholder = _PLACEHOLDER.search(text)
     if placeholder:
-        return _fault(_unfilled(placeholder[0]), text)
+        return _fault(_placeholder_message(placeholder[0]), text)
     words = _LABEL.sub("", text, count=1).split()
     if len(words) == 1 and ":" in words[0]:
         try:
@@ -251,7 +250,7 @@ def _nothing_in(text: str) -> UsageFault:
     return _fault("this is neither an ssh or autossh command nor a Tunnel Endpoint", text)
 
 
-def _unfilled(placeholder: str) -> str:
+def _placeholder_message(placeholder: str) -> str:
     return f"{quoted(placeholder)} is the page's placeholder and was not filled in"
 
 

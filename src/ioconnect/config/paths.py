@@ -1,4 +1,4 @@
-"""Where everything lives; the only room that asks the environment and platformdirs about it."""
+"""The paths of an installation's files; the only module that reads them from the environment and platformdirs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 APPLICATION = "ioconnect"
-CREDENTIAL = "ssh-key"  # what systemd's LoadCredential= calls our private key
-SITE_STATUS = Path("/run", APPLICATION, "status.json")  # what the system service's agent shows to everybody
+CREDENTIAL = "ssh-key"  # the identity's name in systemd's LoadCredential=
+SITE_STATUS = Path("/run", APPLICATION, "status.json")  # world-readable snapshot of the system service's agent
 _IDENTITY = "id_ed25519"
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Every file and folder of one installation, absolute.
+    """The files and folders of one installation, absolute.
 
-    `credential` says that the identity was handed over by systemd, which guards it by other means than its mode.
+    `credential`: the identity is a systemd credential, which is protected by other means than its mode.
     """
 
     config: Path
@@ -32,7 +32,7 @@ class Paths:
 
     @property
     def public_key(self) -> Path:
-        """The public half beside the identity."""
+        """The public key file beside the identity."""
         return self.identity.with_name(self.identity.name + ".pub")
 
     @property
@@ -42,27 +42,29 @@ class Paths:
 
     @property
     def setup_draft(self) -> Path:
-        """What an interrupted `setup` keeps."""
+        """The answers that an interrupted `setup` keeps."""
         return self.state / "setup.json"
 
     @property
     def lock(self) -> Path:
-        """Held by flock for the agent's life, never unlinked: held is what "running" means."""
+        """The lock file, locked by flock(2) while the agent runs, and never unlinked."""
         return self.state / "agent.lock"
 
 
 def discover(environ: Mapping[str, str], *, config: Path | None = None) -> Paths:
-    """Return the paths of this process; `config` is what `--config` said, before IOCONNECT_CONFIG.
+    """Return the paths of this process; `config` is the value of `--config`, which overrides IOCONNECT_CONFIG.
 
-    IOCONNECT_HOME holds everything; without it state and log are where systemd says (STATE_DIRECTORY, else
-    RUNTIME_DIRECTORY; LOGS_DIRECTORY), else in root's site folders or the user's own. A configuration file that
-    was named has its identity and pins beside it, unless there is an IOCONNECT_HOME. The private key in
-    CREDENTIALS_DIRECTORY, if there is one, comes before all of these. Makes nothing.
+    With IOCONNECT_HOME all files are in that folder. Without it, state and log are in systemd's folders
+    (STATE_DIRECTORY, else RUNTIME_DIRECTORY; LOGS_DIRECTORY), else in the site folders for root and in the user's
+    folders for others. Identity and pins are beside a configuration file that was named, unless IOCONNECT_HOME is
+    set. A private key in CREDENTIALS_DIRECTORY takes precedence over all of these. Creates nothing.
 
     platformdirs reads the process's own environment (HOME, XDG_*), not `environ`.
     """
     home = environ.get("IOCONNECT_HOME")
-    paths = under(_absolute(home)) if home else _by_systemd(site() if os.geteuid() == 0 else _own(), environ)
+    paths = (
+        under(_absolute(home)) if home else _with_systemd_folders(site() if os.geteuid() == 0 else _user(), environ)
+    )
     named = config or environ.get("IOCONNECT_CONFIG")
     if named:
         file = _absolute(named)
@@ -72,18 +74,18 @@ def discover(environ: Mapping[str, str], *, config: Path | None = None) -> Paths
 
 
 def public_status(environ: Mapping[str, str]) -> Path | None:
-    """Return where the agent shows its status to everybody: in the folder under /run that systemd gave it."""
-    folder = _first(environ, "RUNTIME_DIRECTORY")
+    """Return the path of the world-readable snapshot, in systemd's RUNTIME_DIRECTORY; None without one."""
+    folder = _first_folder(environ, "RUNTIME_DIRECTORY")
     return folder / SITE_STATUS.name if folder else None
 
 
 def under(home: Path) -> Paths:
-    """Return the paths of an installation that lives in one folder, as IOCONNECT_HOME makes it."""
+    """Return the paths of an installation in one folder, as with IOCONNECT_HOME."""
     return _in_folders(home, home / "state", home / "log")
 
 
 def site() -> Paths:
-    """Return root's paths, which are also the system service's."""
+    """Return the paths of root and of the system service."""
     return _in_folders(
         Path("/etc", APPLICATION),
         Path("/var/lib", APPLICATION),
@@ -91,7 +93,7 @@ def site() -> Paths:
     )
 
 
-def _own() -> Paths:
+def _user() -> Paths:
     from platformdirs import PlatformDirs  # noqa: PLC0415  neither root nor IOCONNECT_HOME needs it
 
     folders = PlatformDirs(APPLICATION, appauthor=False)
@@ -108,9 +110,9 @@ def _in_folders(config: Path, state: Path, log: Path) -> Paths:
     )
 
 
-def _by_systemd(paths: Paths, environ: Mapping[str, str]) -> Paths:
-    state = _first(environ, "STATE_DIRECTORY") or _first(environ, "RUNTIME_DIRECTORY") or paths.state
-    logs = _first(environ, "LOGS_DIRECTORY") or paths.log.parent
+def _with_systemd_folders(paths: Paths, environ: Mapping[str, str]) -> Paths:
+    state = _first_folder(environ, "STATE_DIRECTORY") or _first_folder(environ, "RUNTIME_DIRECTORY") or paths.state
+    logs = _first_folder(environ, "LOGS_DIRECTORY") or paths.log.parent
     return Paths(paths.config, paths.identity, paths.known_hosts, state, logs / paths.log.name)
 
 
@@ -121,8 +123,8 @@ def _with_credential(paths: Paths, environ: Mapping[str, str]) -> Paths:
     return Paths(paths.config, key, paths.known_hosts, paths.state, paths.log, credential=True)
 
 
-def _first(environ: Mapping[str, str], name: str) -> Path | None:
-    """Return the first of the folders in a variable of systemd (systemd.exec(5): separated by ":")."""
+def _first_folder(environ: Mapping[str, str], name: str) -> Path | None:
+    """Return the first folder of a systemd variable (systemd.exec(5): separated by ":")."""
     first = environ.get(name, "").split(":")[0]
     return _absolute(first) if first else None
 

@@ -1,6 +1,6 @@
-"""The arguments of one ssh or autossh command → what they ask for (ssh(1), ssh_config(5), autossh(1)).
+"""Parses the arguments of one ssh or autossh command (ssh(1), ssh_config(5), autossh(1)).
 
-Pure. Raises ValueError with a message fit for people; the text it is about is the caller's to show.
+Pure. Raises ValueError with a message for the user, to which the caller adds the command line.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SSH_PORT = 22
-_WITH_VALUE = frozenset("BbcDEeFIiJLlmOoPpQRSWw")
-_FLAGS = frozenset("1246AaCfGgKkMNnqsTtVvXxYy")
-_ELSEWHERE = frozenset("DJLWw")  # other ways to go, which we don't
-_ELSEWHERE_KEYS = frozenset(
+_OPTIONS_WITH_ARGUMENT = frozenset("BbcDEeFIiJLlmOoPpQRSWw")
+_OPTIONS_WITHOUT_ARGUMENT = frozenset("1246AaCfGgKkMNnqsTtVvXxYy")
+_UNSUPPORTED_OPTIONS = frozenset("DJLWw")  # other forwards and jump hosts
+_UNSUPPORTED_KEYWORDS = frozenset(
     {"dynamicforward", "localforward", "proxycommand", "proxyjump", "proxyusefdpass", "tunnel"}
 )
 _FIELD = r"(\[[^\[\]]*\]|[^:\[\]]*)"
@@ -30,14 +30,14 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 @dataclass(slots=True)
 class SshLine:
-    """What one command line asks for; of what is said twice, ssh takes the first, and so do we.
+    """The options of one ssh command line; of a repeated option the first value counts (ssh_config(5)).
 
-    `keepalive_interval` is in seconds, 0 if switched off; `ignored` names the options that send the connection
-    another way or forward something else, which we do not do.
+    `keepalive_interval` is in seconds, 0 if disabled; `ignored` names the unsupported options: proxies, jump hosts
+    and other kinds of forwarding.
     """
 
     host: str | None = None
-    hostname: str | None = None  # what ssh_config calls HostName: the name to dial instead of `host`
+    hostname: str | None = None  # ssh_config(5) HostName: the name to connect to instead of `host`
     user: str | None = None
     port: int | None = None
     identity: str | None = None
@@ -49,59 +49,59 @@ class SshLine:
 
 
 def read(arguments: Sequence[str], *, autossh: bool) -> SshLine:
-    """Read the words after `ssh` or `autossh`. Raises ValueError."""
+    """Parse the arguments of `ssh` or `autossh`. Raises ValueError."""
     found = SshLine()
-    with_value = _WITH_VALUE | {"M"} if autossh else _WITH_VALUE  # ssh's own -M is a flag
-    waiting = list(reversed(arguments))
-    while waiting:
-        word = waiting.pop()
+    with_argument = _OPTIONS_WITH_ARGUMENT | {"M"} if autossh else _OPTIONS_WITH_ARGUMENT  # ssh's own -M is a flag
+    remaining = list(reversed(arguments))
+    while remaining:
+        word = remaining.pop()
         if word == "--":
-            if waiting and found.host is None:
-                _read_destination(found, waiting.pop())
+            if remaining and found.host is None:
+                _read_destination(found, remaining.pop())
             break
         if len(word) > 1 and word.startswith("-"):
-            _read_letters(found, word[1:], waiting, with_value)
+            _read_options(found, word[1:], remaining, with_argument)
         elif found.host is None:
             _read_destination(found, word)
         else:
-            break  # a command for the other side; ssh reads no options after it
+            break  # the remote command; ssh parses no options after it
     if found.host is not None:
         found.host = addresses.host((found.hostname or found.host).removeprefix("[").removesuffix("]"))
     return found
 
 
-def _read_letters(found: SshLine, letters: str, waiting: list[str], with_value: frozenset[str]) -> None:
-    """Read `NTfR` of `-NTfR value` or `p22` of `-p22`, as getopt(3) does."""
+def _read_options(found: SshLine, letters: str, remaining: list[str], with_argument: frozenset[str]) -> None:
+    """Parse `NTfR` of `-NTfR value` or `p22` of `-p22`, as getopt(3) does."""
     for at, letter in enumerate(letters):
-        if letter in with_value:
-            value = letters[at + 1 :] or (waiting.pop() if waiting else "")
+        if letter in with_argument:
+            value = letters[at + 1 :] or (remaining.pop() if remaining else "")
             if not value:
                 raise ValueError(f"there is nothing after -{letter}")
-            _apply(found, letter, value)
+            _apply_option(found, letter, value)
             return
-        if letter not in _FLAGS:
+        if letter not in _OPTIONS_WITHOUT_ARGUMENT:
             raise ValueError(f"ssh has no option {quoted('-' + letter)}")
 
 
-def _apply(found: SshLine, letter: str, value: str) -> None:
+def _apply_option(found: SshLine, letter: str, value: str) -> None:
     match letter:
         case "R":
             found.forwards.append(value)
         case "p":
-            _apply_key(found, "port", value)
+            _apply_keyword(found, "port", value)
         case "l":
-            _apply_key(found, "user", value)
+            _apply_keyword(found, "user", value)
         case "i":
-            _apply_key(found, "identityfile", value)
+            _apply_keyword(found, "identityfile", value)
         case "o":
             parts = re.split(r"\s*=\s*|\s+", value.strip(), maxsplit=1)
-            _apply_key(found, parts[0].lower(), parts[1].strip().strip('"') if len(parts) > 1 else "")
-        case _ if letter in _ELSEWHERE:
+            _apply_keyword(found, parts[0].lower(), parts[1].strip().strip('"') if len(parts) > 1 else "")
+        case _ if letter in _UNSUPPORTED_OPTIONS:
             found.ignored.append(f"-{letter}")
 
 
-def _apply_key(found: SshLine, key: str, value: str) -> None:
-    match key:
+def _apply_keyword(found: SshLine, keyword: str, value: str) -> None:
+    match keyword:
         case "port" if found.port is None:
             found.port = addresses.port(value)
         case "user" if found.user is None:
@@ -118,12 +118,12 @@ def _apply_key(found: SshLine, key: str, value: str) -> None:
             found.keepalive_count_max = _count(value)
         case "remoteforward":
             found.forwards.append(":".join(value.split()))
-        case _ if key in _ELSEWHERE_KEYS:
-            found.ignored.append(key)
+        case _ if keyword in _UNSUPPORTED_KEYWORDS:
+            found.ignored.append(keyword)
 
 
 def _read_destination(found: SshLine, destination: str) -> None:
-    """Read `[user@]host` or `ssh://[user@]host[:port]`."""
+    """Parse `[user@]host` or `ssh://[user@]host[:port]`."""
     url = destination.startswith("ssh://")
     user, _, host = destination.removeprefix("ssh://").removesuffix("/" if url else "").rpartition("@")
     if user and found.user is None:
@@ -137,7 +137,7 @@ def _read_destination(found: SshLine, destination: str) -> None:
 
 
 def forward(spec: str) -> tuple[int, HostPort]:
-    """Read `[bind_address:]port:host:hostport` → the port on the jumphost, and the target. Raises ValueError."""
+    """Parse `[bind_address:]port:host:hostport`; return the jumphost's port and the target. Raises ValueError."""
     match = _FORWARD.fullmatch(spec)
     if match is None or "/" in spec:
         raise ValueError(f"-R must be PORT:HOST:HOSTPORT, like 58115:localhost:3306, not {quoted(spec)}")
@@ -148,7 +148,7 @@ def forward(spec: str) -> tuple[int, HostPort]:
 
 
 def _duration(text: str) -> int:
-    """Read ssh_config(5)'s TIME FORMATS, in seconds."""
+    """Parse a duration (ssh_config(5), TIME FORMATS) into seconds."""
     if not text or not _DURATION.fullmatch(text.lower()):
         raise ValueError(f"ServerAliveInterval must be a time like 10 or 1m, not {quoted(text)}")
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhdw]?)", text.lower()))

@@ -1,7 +1,7 @@
-"""Reading a TOML document key by key, so that everything wrong with it is told at once.
+"""Reads a TOML document key by key and collects every fault in it.
 
-Pure. A check takes a value of any type and returns it as it will be used, or raises ValueError with what it must
-be; `Table.take` turns that into a fault with the key's path and goes on with the default.
+Pure. A check takes a value of any type and returns the validated value, or raises ValueError with what is expected;
+`Table.take` records that as a fault with the key's path and returns the default.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAMES: dict[type, str] = {dict: "a table", list: "an array"}
 
 @dataclass(slots=True)
 class Table:
-    """One table of a document; `path` is "" for the document itself, `faults` is shared by all its tables."""
+    """One table of a document; `path` is "" for the root table, `faults` is shared by all tables."""
 
     path: str
     values: Mapping[str, object]
@@ -33,7 +33,7 @@ class Table:
     _known: set[str] = field(default_factory=set)
 
     def take(self, key: str, check: Callable[[object], T], default: D) -> T | D:
-        """Return the checked value of `key`, or `default` if it is not there or not good (which is a fault)."""
+        """Return the checked value of `key`, or `default` if it is missing or invalid (which is a fault)."""
         self._known.add(key)
         if key not in self.values:
             return default
@@ -44,47 +44,47 @@ class Table:
             return default
 
     def require(self, key: str, check: Callable[[object], T], meaning: str) -> T | None:
-        """Return the checked value of `key`; that it is missing is a fault, which says what it means."""
+        """Return the checked value of `key`; a missing key is a fault, whose message contains `meaning`."""
         if key not in self.values:
             self.fault(key, f"missing; it is {meaning}")
         return self.take(key, check, None)
 
     def table(self, key: str) -> Table:
-        """Return the table under `key`, an empty one if it is not there or not a table (which is a fault)."""
-        return Table(self._inside(key), self.take(key, table, {}), self.faults)
+        """Return the table at `key`; an empty one if it is missing or not a table, which is a fault."""
+        return Table(self._path_of(key), self.take(key, table, {}), self.faults)
 
     def fault(self, key: str, message: str) -> None:
-        """Note that something is wrong with `key`."""
-        self.faults.append(ConfigFault(self._inside(key), message))
+        """Record a fault of `key`."""
+        self.faults.append(ConfigFault(self._path_of(key), message))
 
-    def refuse_unknown(self) -> None:
-        """Note every key that nobody asked for, with the nearest name that somebody did."""
+    def reject_unknown_keys(self) -> None:
+        """Record a fault for every key that was not read, with the nearest known name."""
         for key in self.values:
             if key not in self._known:
                 nearest = difflib.get_close_matches(key, sorted(self._known), n=1)
                 self.fault(key, f"unknown key; did you mean {nearest[0]}?" if nearest else "unknown key")
 
-    def _inside(self, key: str) -> str:
+    def _path_of(self, key: str) -> str:
         key = escaped(key, limit=80)
         return f"{self.path}.{key}" if self.path else key
 
 
 def table(value: object) -> dict[str, object]:
-    """Check for a table."""
+    """Require a table. Raises ValueError."""
     if not isinstance(value, dict):
         raise ValueError(f"must be a table, not {shown(value)}")  # noqa: TRY004  one type for every refusal
     return value
 
 
 def text(value: object) -> str:
-    """Check for a string."""
+    """Require a string. Raises ValueError."""
     if not isinstance(value, str):
         raise ValueError(f"must be text in quotes, not {shown(value)}")  # noqa: TRY004  as above
     return value
 
 
 def integer(low: int, high: int) -> Callable[[object], int]:
-    """Return a check for a whole number from `low` to `high`; a boolean is none."""
+    """Return a check for an integer from `low` to `high`, not a boolean."""
 
     def check(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -95,11 +95,11 @@ def integer(low: int, high: int) -> Callable[[object], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[object], float]:
-    """Return a check for a number from `low` to `high`; neither a boolean nor `nan` is one."""
+    """Return a check for a number of seconds from `low` to `high`, neither a boolean nor NaN."""
 
     def check(value: object) -> float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not low <= value <= high:  # type: ignore[operator]  # number says that it has an order
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high:  # type: ignore[operator]  # mypy does not narrow by is_number
             raise ValueError(f"must be a number of seconds from {low:g} to {high:g}, not {shown(value)}")
         return float(value)  # type: ignore[arg-type]
 
@@ -107,7 +107,7 @@ def seconds(low: float, high: float) -> Callable[[object], float]:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message names it, in TOML's words."""
+    """Return a value for a message, written as in TOML."""
     match value:
         case bool():
             return "true" if value else "false"

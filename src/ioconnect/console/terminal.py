@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from ioconnect.errors import Fault, guided
+from ioconnect.errors import Fault, with_guide_link
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _print_to_person(text: str) -> None:
 def _explained(label: str, fault: Fault) -> str:
     first, *others = [escaped(line, limit=LONGEST_LINE) for line in fault.message.splitlines()] or [""]
     lines = [f"{label} {first}", *(f"  {line}" for line in others)]
-    hint = guided(fault.hint, fault.code)
+    hint = with_guide_link(fault.hint, fault.code)
     lines += [f"{_label('hint:', '36')} {escaped(line, limit=LONGEST_LINE)}" for line in hint.splitlines()]
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from ioconnect.agent.dial.proxy import VARIABLES
 from ioconnect.checks.show import Line, plain
 from ioconnect.config.configuration import Config
 from ioconnect.config.configuration import load as load_config
-from ioconnect.config.files import read_regular, write_replacing
+from ioconnect.config.files import read_regular, write_atomically
 from ioconnect.doctor.environment import version_table
 from ioconnect.doctor.redact import redact, secrets_of_key, secrets_of_url
 from ioconnect.errors import Fault, SystemRefused
@@ -46,7 +46,7 @@ def write(path: Path, examination: Examination, paths: Paths, environ: Mapping[s
             member = tarfile.TarInfo(f"{FOLDER}/{name}")
             member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())
             archive.addfile(member, io.BytesIO(content))
-    write_replacing(path, held.getvalue())
+    write_atomically(path, held.getvalue())
 
 
 def as_text(examination: Examination) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import make_folder, read_regular, write_new, write_replacing
+from ioconnect.config.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, SystemRefused
 from ioconnect.importing import cron_lines
 from ioconnect.importing.find import LARGEST_FILE
@@ -109,7 +109,7 @@ def _disable_in_file(origin: Origin, backups: Path) -> str:
     if changed == content:
         return ""
     copy = _keep(content, backups, path.name)
-    write_replacing(path, changed, mode=facts.st_mode & 0o7777)
+    write_atomically(path, changed, mode=facts.st_mode & 0o7777)
     return f"take away “{cron_lines.MARK.decode().strip()}” in {path}; the file as it was is in {copy}"
 
 

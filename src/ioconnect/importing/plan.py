@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from ioconnect.config.addresses import HostPort
     from ioconnect.config.configuration import Config
     from ioconnect.importing.source import Found, Origin
 
@@ -86,21 +87,15 @@ def _tunnel(group: Sequence[Found], name: str, own_key: Path, key_of: Callable[[
 
 
 def _by_endpoint(found: Sequence[Found]) -> Iterable[tuple[Found, ...]]:
-    groups: dict[tuple[str, int], list[Found]] = {}
+    groups: dict[HostPort, list[Found]] = {}
     for one in found:
-        groups.setdefault(_endpoint(one.tunnel.endpoint.host, one.tunnel.endpoint.port), []).append(one)
+        groups.setdefault(one.tunnel.endpoint.normalized, []).append(one)
     return [tuple(group) for group in groups.values()]
 
 
-def _endpoint(host: str, port: int) -> tuple[str, int]:
-    return host.lower(), port
-
-
 def _existing(config: Config, found: Found) -> Tunnel | None:
-    wanted = _endpoint(found.tunnel.endpoint.host, found.tunnel.endpoint.port)
-    return next(
-        (tunnel for tunnel in config.tunnels if _endpoint(tunnel.endpoint.host, tunnel.endpoint.port) == wanted), None
-    )
+    wanted = found.tunnel.endpoint.normalized
+    return next((tunnel for tunnel in config.tunnels if tunnel.endpoint.normalized == wanted), None)
 
 
 def _conflicts(group: Sequence[Found], tunnel: Tunnel, config: Config, *, is_new: bool) -> Iterable[ConfigFault]:
@@ -121,11 +116,10 @@ def _conflicts(group: Sequence[Found], tunnel: Tunnel, config: Config, *, is_new
 
 def _sharing_units(found: Sequence[Found]) -> set[str]:
     """Return the units that start several tunnels: none of those can have the unit's name alone."""
-    ports: dict[str, set[tuple[str, int]]] = {}
+    endpoints: dict[str, set[HostPort]] = {}
     for one in found:
-        endpoint = one.tunnel.endpoint
-        ports.setdefault(one.origin.unit, set()).add(_endpoint(endpoint.host, endpoint.port))
-    return {unit for unit, endpoints in ports.items() if len(endpoints) > 1}
+        endpoints.setdefault(one.origin.unit, set()).add(one.tunnel.endpoint.normalized)
+    return {unit for unit, distinct in endpoints.items() if len(distinct) > 1}
 
 
 def _wanted(group: Sequence[Found], shared: set[str]) -> str:

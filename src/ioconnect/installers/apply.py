@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import make_folder, read_regular, write_replacing
+from ioconnect.config.files import make_folder, read_regular, write_atomically
 from ioconnect.errors import CannotCreate, Fault, SystemRefused
 from ioconnect.escape import escaped
 
@@ -90,7 +90,7 @@ def put(installation: Installation, *, start: bool, account: str | None = None) 
             made += _make_folder(folder, account)
         for file in changed:
             make_folder(file.path.parent, mode=0o755)
-            write_replacing(file.path, file.content, mode=file.mode)
+            write_atomically(file.path, file.content, mode=file.mode)
         _run_all((*(installation.reread if changed else ()), *installation.enable))
         if start:
             _begin(installation.restart if changed else installation.start, installation.explain)
@@ -198,7 +198,7 @@ def _restorer(path: Path, content: bytes | None) -> Callable[[], None]:
         if content is None:
             path.unlink(missing_ok=True)
         else:
-            write_replacing(path, content, mode=mode)
+            write_atomically(path, content, mode=mode)
 
     return restore
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import make_folder, read_regular, write_new, write_replacing
+from ioconnect.config.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, IdentityMissing, IdentityUnreadable, UsageFault
 from ioconnect.keys import private_keys, public_keys
 from ioconnect.keys.passphrases import keep_passphrase, passphrase_from_keyring
@@ -44,10 +44,10 @@ def generate(
     public = f"{public_keys.encoded(blob)} {comment}".rstrip()
     make_folder(path.parent)
     if force:
-        write_replacing(path, secret)
+        write_atomically(path, secret)
     elif not write_new(path, secret):  # somebody else was quicker
         return _existing(path), False
-    write_replacing(_beside(path), f"{public}\n".encode(), mode=0o644)
+    write_atomically(_beside(path), f"{public}\n".encode(), mode=0o644)
     return public, True
 
 
@@ -59,7 +59,7 @@ def _existing(path: Path) -> str:
         written = ""
     if written.split()[:2] != public.split()[:2]:
         try:
-            write_replacing(_beside(path), f"{public}\n".encode(), mode=0o644)
+            write_atomically(_beside(path), f"{public}\n".encode(), mode=0o644)
         except CannotCreate:
             return public  # a read-only place; the key is whole without its .pub
     return public

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import kept_mode, make_folder, read_regular, write_replacing
+from ioconnect.config.files import make_folder, preserved_mode, read_regular, write_atomically
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
 from ioconnect.keys.public_keys import decoded, encoded, fingerprint, key_type
@@ -199,7 +199,7 @@ def pin(path: Path, host: str, port: int, blobs: Sequence[bytes]) -> None:
     if kept and not kept.endswith(b"\n"):
         kept += b"\n"
     make_folder(path.parent)
-    write_replacing(path, kept + added, mode=kept_mode(path))
+    write_atomically(path, kept + added, mode=preserved_mode(path))
 
 
 def _without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from ioconnect.errors import guided
+from ioconnect.errors import with_guide_link
 from ioconnect.escape import escaped
 from ioconnect.status.snapshots import State
 
@@ -130,7 +130,7 @@ def notes(snapshot: Snapshot, now: datetime) -> list[Note]:
         name = escaped(tunnel.name)
         if tunnel.reason is not None:
             found.append(Note(name, f"{escaped(tunnel.reason.message)} ({tunnel.reason.code.value})"))
-            found.append(Note(name, guided(escaped(tunnel.reason.hint), tunnel.reason.code)))
+            found.append(Note(name, with_guide_link(escaped(tunnel.reason.hint), tunnel.reason.code)))
         if tunnel.next_attempt_at is not None:
             found.append(Note(name, f"next try in {elapsed_until(tunnel.next_attempt_at, now)}"))
     return found

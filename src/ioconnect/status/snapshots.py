@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.config.files import write_replacing
+from ioconnect.config.files import write_atomically
 from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.errors import ExitCode, Fault, Reason, ReasonCode
 
@@ -190,7 +190,7 @@ def _reason_from_fields(fields: Fields) -> Reason | None:
 def write(path: Path, snapshot: Snapshot, *, mode: int = 0o600) -> None:
     """Replace the status file. Raises CannotCreate; the old content stays then."""
     # Written each second under load: a database server's disk has better things to do than to wait for it.
-    write_replacing(path, json.dumps(to_json(snapshot)).encode() + b"\n", mode=mode, durable=False)
+    write_atomically(path, json.dumps(to_json(snapshot)).encode() + b"\n", mode=mode, durable=False)
 
 
 def read(path: Path) -> Snapshot | None:

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import read_regular, write_replacing
+from ioconnect.config.files import read_regular, write_atomically
 from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.errors import ConfigInvalid, Fault, UsageFault
 from ioconnect.stub.keys import NotEd25519, PublicKey, parse_public_key
@@ -105,7 +105,7 @@ def _free_port(taken: set[int]) -> int:
 
 def _write(file: Path, tunnels: dict[str, Registered]) -> None:
     rows = [{"name": each.name, "public_key": each.key.line, "port": each.port} for each in tunnels.values()]
-    write_replacing(file, json.dumps({"schema": SCHEMA, "tunnels": rows}, indent=1).encode() + b"\n")
+    write_atomically(file, json.dumps({"schema": SCHEMA, "tunnels": rows}, indent=1).encode() + b"\n")
 
 
 def _read(file: Path) -> dict[str, Registered]:

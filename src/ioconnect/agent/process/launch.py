@@ -21,7 +21,7 @@ from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor import reconnect_requests
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.config.files import make_folder
-from ioconnect.errors import AgentNotRunning, CannotCreate, ExitCode, SystemRefused, guided
+from ioconnect.errors import AgentNotRunning, CannotCreate, ExitCode, SystemRefused, with_guide_link
 from ioconnect.status import lock, snapshots
 from ioconnect.status.snapshots import State
 
@@ -177,7 +177,7 @@ def _understood(answer: bytes | None, paths: Paths, pid: int, wait: float) -> Ou
 
 def _hint(snapshot: Snapshot | None) -> str:
     reasons = [t.reason for t in snapshot.tunnels if t.state is not State.CONNECTED and t.reason] if snapshot else []
-    return guided(reasons[0].hint, reasons[0].code) if reasons else "ioconnect status shows how it goes on."
+    return with_guide_link(reasons[0].hint, reasons[0].code) if reasons else "ioconnect status shows how it goes on."
 
 
 def _already(pid: int | None) -> Outcome:

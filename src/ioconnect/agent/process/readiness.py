@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from ioconnect.errors import guided
+from ioconnect.errors import with_guide_link
 
 if TYPE_CHECKING:
     from ioconnect.errors import Fault
@@ -34,7 +34,9 @@ class Readiness:
 
     def fault(self, fault: Fault) -> None:
         """Say why nothing runs."""
-        self._say({"code": int(fault.exit_code), "message": fault.message, "hint": guided(fault.hint, fault.code)})
+        self._say(
+            {"code": int(fault.exit_code), "message": fault.message, "hint": with_guide_link(fault.hint, fault.code)}
+        )
 
     def close(self) -> None:
         """Let go of the pipe; calling it again does nothing."""

@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import write_replacing
+from ioconnect.config.files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def _file(paths: Paths) -> Path:
 
 def leave(paths: Paths, name: str) -> None:
     """Leave the wish for SIGUSR1, which must follow. Raises CannotCreate."""
-    write_replacing(_file(paths), json.dumps([name]).encode())
+    write_atomically(_file(paths), json.dumps([name]).encode())
 
 
 def clear(paths: Paths) -> None:

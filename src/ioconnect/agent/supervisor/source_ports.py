@@ -10,7 +10,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from ioconnect.config.files import write_replacing
+from ioconnect.config.files import write_atomically
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Sources:
     def _write(self) -> None:
         document = {key: list(source) for key, source in self._known.items()}
         try:
-            write_replacing(self._path, json.dumps(document).encode() + b"\n")
+            write_atomically(self._path, json.dumps(document).encode() + b"\n")
             self._complained = False
         except CannotCreate as fault:
             if not self._complained:

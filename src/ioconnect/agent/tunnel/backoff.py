@@ -30,9 +30,9 @@ def delay(disposition: Disposition, failures: int, outage_age: float, roll: floa
     if disposition is Disposition.RETRY:
         cap = 4.5 if outage_age < PATIENT_AFTER else 15.0  # 5 s from try to try: half a second is for the try
         return roll * min(cap, 2.0**doublings)  # full jitter
-    if disposition is Disposition.CROWDED:
+    if disposition is Disposition.MAX_STARTUPS:
         return 5.0 + 15.0 * roll
-    if disposition is Disposition.ASK_AGAIN:
+    if disposition is Disposition.RETRY_FORWARD:
         return 1.0 + 3.5 * roll  # of the 5 s that are allowed, half a second is for the answer
     if disposition is Disposition.PENALIZED:
         return _spread(60.0, doublings, 600.0, roll)
@@ -49,8 +49,8 @@ def soonest(disposition: Disposition) -> float:
 
 _SOONEST = {
     Disposition.RETRY: 0.5,
-    Disposition.CROWDED: 5.0,
-    Disposition.ASK_AGAIN: 0.5,
+    Disposition.MAX_STARTUPS: 5.0,
+    Disposition.RETRY_FORWARD: 0.5,
     Disposition.PENALIZED: 60.0,
     Disposition.HOLD: 30.0,
     Disposition.EXIT: 30.0,

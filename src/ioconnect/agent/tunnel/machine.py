@@ -133,8 +133,8 @@ def _refused(state: TunnelState, event: PortRefused, now: float, roll: float) ->
     refused = replace(state, reason=_reason(event.fault), outage_began=_began(state, now))
     if state.ghost and not state.same_port:
         return _dial_from(replace(refused, ghost=False), now, same_port=True)
-    deadline = now + backoff.delay(Disposition.ASK_AGAIN, 1, 0.0, roll)
-    return _to(refused, Phase.STANDBY, now, deadline=deadline, wait=Disposition.ASK_AGAIN, ghost=False), ()
+    deadline = now + backoff.delay(Disposition.RETRY_FORWARD, 1, 0.0, roll)
+    return _to(refused, Phase.STANDBY, now, deadline=deadline, wait=Disposition.RETRY_FORWARD, ghost=False), ()
 
 
 def _ask(state: TunnelState, _event: MachineEvent, now: float, _roll: float) -> Step:
@@ -149,8 +149,8 @@ def _lost(state: TunnelState, event: Lost, now: float, roll: float) -> Step:
         if stable:
             state = replace(state, retries=0, refusals=0, outage_began=None)
     wait = event.fault.disposition
-    if wait is Disposition.ASK_AGAIN:  # a session that ended over it: asking on it is not possible any more
-        wait = Disposition.CROWDED
+    if wait is Disposition.RETRY_FORWARD:  # a session that ended over it: asking on it is not possible any more
+        wait = Disposition.MAX_STARTUPS
     began = _began(state, now)
     slow = wait in _SLOW
     state = replace(state, retries=state.retries + (not slow), refusals=state.refusals + slow)

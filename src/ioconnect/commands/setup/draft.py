@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ioconnect.commands.setup.answers import Draft
-from ioconnect.config.files import make_folder, read_regular, write_replacing
+from ioconnect.config.files import make_folder, read_regular, write_atomically
 from ioconnect.config.json_fields import Fields
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def keep(paths: Paths, name: str, draft: Draft) -> None:
     """Keep the draft of this tunnel (0600), in the place of an older one. Raises CannotCreate."""
     make_folder(paths.state)
     content = json.dumps({"schema": SCHEMA, "name": name, **asdict(draft)}).encode()
-    write_replacing(paths.setup_draft, content + b"\n")
+    write_atomically(paths.setup_draft, content + b"\n")
 
 
 def kept(paths: Paths, name: str) -> Draft | None:

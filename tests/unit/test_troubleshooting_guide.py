@@ -1,4 +1,4 @@
-"""The guide knows every reason, and everything that is shown on screen leads there."""
+"""Every reason code has a section in the troubleshooting guide, and every hint on screen links to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ioconnect import errors
-from ioconnect.errors import GUIDE, ReasonCode, exit_code_of, guided
+from ioconnect.errors import GUIDE, ReasonCode, exit_code_of, with_guide_link
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / GUIDE).read_text()
@@ -31,8 +31,8 @@ def test_every_reason_has_its_section(code: ReasonCode) -> None:
     assert all(len(part) > 40 for part in parts.groups())
     assert f"exit code {int(exit_code_of(code))}" in section
     for hint in ("", "Do this.", "Run: ioconnect pin"):
-        assert guided(hint, code).startswith(hint)
-        assert guided(hint, code).endswith(f"ore: {GUIDE}#{code.value}")
+        assert with_guide_link(hint, code).startswith(hint)
+        assert with_guide_link(hint, code).endswith(f"ore: {GUIDE}#{code.value}")
 
 
 def test_the_guide_has_no_section_for_a_reason_that_is_none() -> None:
