@@ -337,7 +337,7 @@ def test_ctrl_c_at_a_question_is_130(customer: Customer) -> None:
 def test_ctrl_c_while_it_connects_is_130(configured: Customer, form: tuple[str, ...]) -> None:
     """In the foreground the agent ends; one in the background goes on, which is said."""
     configured.run("keygen")
-    blob = public_keys.decoded("ssh-ed25519", configured.run("keygen").split()[1])
+    blob = public_keys.decode("ssh-ed25519", configured.run("keygen").split()[1])
     known_hosts.pin(configured.home / "known_hosts", "127.0.0.1", 1, [blob])  # nobody listens at port 1
 
     with Terminal([*configured.command, *form], env=configured.environment) as terminal:

@@ -78,7 +78,7 @@ def tunnels(machine: OldTunnels) -> tuple[Tunnel, ...]:
 
 
 def host_key(path: Path) -> str:
-    return public_keys.encoded(make_key(path).blob)
+    return public_keys.encode(make_key(path).blob)
 
 
 def test_the_vendors_line_in_the_crontab(old: OldTunnels) -> None:
@@ -292,7 +292,7 @@ def test_a_pin_of_ours_is_never_replaced(old: OldTunnels, tmp_path: Path) -> Non
     done = old.try_run("import", "--yes")
 
     assert known_hosts.load(old.home / "known_hosts").blobs_for(JUMPHOST, 50683) == (
-        public_keys.decoded(*ours.split()),
+        public_keys.decode(*ours.split()),
     )
     assert "pinned already" in done.stderr
 

@@ -66,7 +66,7 @@ def good(**changes: object) -> dict[str, Any]:
         "endpoint": "jump.example.com:58115",
         "ssh_port": 50683,
         "ssh_user": "sshtunnel",
-        "host_keys": [public_keys.encoded(blob)],
+        "host_keys": [public_keys.encode(blob)],
         **changes,
     }
     return {name: value for name, value in answer.items() if value is not None}

@@ -32,7 +32,7 @@ from ioconnect.errors import (
     PortBusy,
     TooManyConnections,
 )
-from ioconnect.keys.known_hosts import Verdict
+from ioconnect.keys.known_hosts import HostKeyStatus
 from ioconnect.ssh.channel import ProtocolViolation
 
 JUMPHOST = HostPort("jump.test", 50683)
@@ -166,19 +166,19 @@ def test_too_late() -> None:
 @pytest.mark.parametrize(
     ("verdict", "kind"),
     [
-        (Verdict.UNPINNED, HostKeyUnpinned),
-        (Verdict.CHANGED, HostKeyChanged),
-        (Verdict.REVOKED, HostKeyChanged),
+        (HostKeyStatus.UNPINNED, HostKeyUnpinned),
+        (HostKeyStatus.CHANGED, HostKeyChanged),
+        (HostKeyStatus.REVOKED, HostKeyChanged),
     ],
 )
-def test_host_keys(verdict: Verdict, kind: type[Fault]) -> None:
+def test_host_keys(verdict: HostKeyStatus, kind: type[Fault]) -> None:
     """The fingerprint that was shown is in the message, and the way to accept it in the hint."""
     fault = host_key_fault(TUNNEL, verdict, "SHA256:shown", ("SHA256:pinned",))
 
     assert type(fault) is kind
     assert "SHA256:shown" in fault.message
     assert "ioconnect pin orders" in fault.hint
-    assert ("revoked" in fault.message) == (verdict is Verdict.REVOKED)
+    assert ("revoked" in fault.message) == (verdict is HostKeyStatus.REVOKED)
 
 
 @pytest.mark.parametrize(

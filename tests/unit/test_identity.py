@@ -1,4 +1,4 @@
-"""The private key: made, kept, checked and opened; against ssh-keygen where it is there."""
+"""The identity: generated, checked and decrypted; against ssh-keygen where it is installed."""
 
 from __future__ import annotations
 

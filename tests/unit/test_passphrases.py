@@ -1,4 +1,4 @@
-"""The passphrase in the keyring: real keyring calls in their own process, to backends made for the purpose."""
+"""The passphrase in the keyring: real keyring calls in a child process, with backends of the test."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPa
 @pytest.mark.parametrize("secret", ["secret", "pass phrase ü\n'\"", "\udcff"])
 def test_a_passphrase_is_kept_by_the_keys_path(backends: pytest.MonkeyPatch, tmp_path: Path, secret: str) -> None:
     assert backends
-    identity.keep_passphrase(KEY, secret)
+    passphrases.store_passphrase(KEY, secret)
 
-    assert identity.passphrase_from_keyring(KEY) == secret
+    assert passphrases.passphrase_from_keyring(KEY) == secret
     assert passphrases.keyring_backend() == "rings.Kept"
     assert "probe" not in (tmp_path / "kept.json").read_text()
     with pytest.raises(IdentityUnreadable, match="the keyring has none for it") as caught:
-        identity.passphrase_from_keyring(Path("/keys/other"))
+        passphrases.passphrase_from_keyring(Path("/keys/other"))
     assert "ioconnect keygen --passphrase" in caught.value.hint
 
 
@@ -97,11 +97,11 @@ def test_nothing_is_imported_from_the_folder_it_is_started_in(backends: pytest.M
 )
 def test_a_keyring_that_is_not_usable_is_refused(backends: pytest.MonkeyPatch, backend: str, said: str) -> None:
     backends.setenv("PYTHON_KEYRING_BACKEND", backend)
-    deadline = 2 if backend == "rings.Silent" else passphrases.DEADLINE
+    timeout = 2 if backend == "rings.Silent" else passphrases.TIMEOUT
 
     for act in (
-        lambda: passphrases.keyring_backend(deadline=deadline),
-        lambda: passphrases.keep_passphrase(KEY, "SECRET", deadline=deadline),
+        lambda: passphrases.keyring_backend(timeout=timeout),
+        lambda: passphrases.store_passphrase(KEY, "SECRET", timeout=timeout),
     ):
         with pytest.raises(SystemRefused) as caught:
             act()
@@ -115,7 +115,7 @@ def test_a_keyring_that_is_locked_makes_the_key_unreadable(backends: pytest.Monk
     backends.setenv("PYTHON_KEYRING_BACKEND", "rings.Locked")
 
     with pytest.raises(IdentityUnreadable, match="needs a passphrase, and the keyring is not usable") as caught:
-        identity.passphrase_from_keyring(KEY)
+        passphrases.passphrase_from_keyring(KEY)
 
     assert caught.value.exit_code is ExitCode.NO_INPUT
 
@@ -125,10 +125,10 @@ def test_a_protected_key_opens_with_the_passphrase_in_the_keyring(
 ) -> None:
     path = tmp_path / "id"
     identity.generate(path, passphrase="secret")
-    identity.keep_passphrase(path, "secret")
+    passphrases.store_passphrase(path, "secret")
 
-    assert identity.load(path, passphrase=lambda: identity.passphrase_from_keyring(path))
+    assert identity.load(path, passphrase=lambda: passphrases.passphrase_from_keyring(path))
 
     backends.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     with pytest.raises(Fault):
-        identity.load(path, passphrase=lambda: identity.passphrase_from_keyring(path))
+        identity.load(path, passphrase=lambda: passphrases.passphrase_from_keyring(path))

@@ -20,7 +20,7 @@ from ioconnect.checks.results import Finding, pinned
 from ioconnect.config.addresses import HostPort
 from ioconnect.errors import NameNotResolved, Unreachable
 from ioconnect.keys import known_hosts
-from ioconnect.keys.known_hosts import Verdict
+from ioconnect.keys.known_hosts import HostKeyStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,9 +87,9 @@ def compare_host_key(tunnel: Tunnel, paths: Paths, deadline: float) -> Finding:
     pins = known_hosts.load(paths.known_hosts)
     host, port = tunnel.jumphost.host, tunnel.jumphost.port
     blobs = keyscan.fetch(tunnel.jumphost, proxy=tunnel.proxy, deadline=deadline)
-    verdicts = {blob: pins.verdict(host, port, blob) for blob in blobs}
-    revoked = next((blob for blob in blobs if verdicts[blob] is Verdict.REVOKED), None)
-    known = next((blob for blob in blobs if verdicts[blob] is Verdict.OK), None)
+    verdicts = {blob: pins.check(host, port, blob) for blob in blobs}
+    revoked = next((blob for blob in blobs if verdicts[blob] is HostKeyStatus.REVOKED), None)
+    known = next((blob for blob in blobs if verdicts[blob] is HostKeyStatus.OK), None)
     if known is None or revoked is not None:
         shown = revoked or blobs[0]
         fingerprint = known_hosts.fingerprint(shown)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
 
 FIPS = Path("/proc/sys/crypto/fips_enabled")
-KEYRING_PATIENCE = 8.0  # seconds
+KEYRING_TIMEOUT = 8.0  # seconds
 QUICK = 5.0  # seconds for a question to systemd
 AHEAD = 120.0  # seconds that a file may lie in the future
 LIBRARIES = ("paramiko", "cryptography", "click", "rich", "platformdirs", "keyring", "tomli-w")
@@ -105,7 +105,7 @@ def proxies(config: Config, environ: Mapping[str, str]) -> Fact:
 def keyring() -> Fact:
     """Say whether the keyring is usable; only a key with a passphrase needs it."""
     try:
-        return fine("keyring", f"usable: {escaped(keyring_backend(deadline=KEYRING_PATIENCE))}")
+        return fine("keyring", f"usable: {escaped(keyring_backend(timeout=KEYRING_TIMEOUT))}")
     except SystemRefused as fault:
         return moot("keyring", f"{fault.message}; only keygen --passphrase needs it")
 

@@ -56,7 +56,7 @@ def host_keys(tunnels: Sequence[Planned], pins_file: Path) -> dict[HostPort, Hos
         host, port = jumphost.host, jumphost.port
         founds = [found for plan in tunnels if jumphost_of(plan.tunnel) == jumphost for found in plan.found]
         trusted = dict.fromkeys(blob for found in founds for blob in _trusted(found, jumphost))
-        revoked = {blob for blob in trusted if pins.verdict(host, port, blob) is known_hosts.Verdict.REVOKED}
+        revoked = {blob for blob in trusted if pins.check(host, port, blob) is known_hosts.HostKeyStatus.REVOKED}
         is_pinned = bool(pins.blobs_for(host, port))
         blobs = () if is_pinned else tuple(blob for blob in trusted if blob not in revoked)
         known[jumphost] = HostKeys(blobs, is_pinned)

@@ -1,1 +1,1 @@
-"""Keys: the identity, the pinned host keys, their file formats, passphrases."""
+"""Keys: the identity, pinned host keys, their file formats, passphrases."""

@@ -1,4 +1,4 @@
-"""Which identity a tunnel signs in with, and its private key, read afresh for every session."""
+"""Selects the identity that a tunnel authenticates with, and loads its private key, again for every session."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def identity_path(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Path:
-    """Return the tunnel's own identity, else the agent's, else where `keygen` puts it.
+    """Return the path of the tunnel's own identity, else of the agent's, else the default path of `keygen`.
 
-    What systemd was told to hand over in its place (LoadCredential=ssh-key, for a tunnel's own ssh-key.NAME) comes
-    first: the file itself is not for the service's account to read.
+    A systemd credential (LoadCredential=ssh-key, for a tunnel's own identity ssh-key.NAME) takes precedence: the
+    service's account cannot read the original file.
     """
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if folder:
-        handed_over = Path(folder, f"{CREDENTIAL}.{tunnel.name}" if tunnel.identity else CREDENTIAL)
-        if os.path.lexists(handed_over):
-            return handed_over
+        credential = Path(folder, f"{CREDENTIAL}.{tunnel.name}" if tunnel.identity else CREDENTIAL)
+        if os.path.lexists(credential):
+            return credential
     return tunnel.identity or settings.identity or paths.identity
 
 
 def load_identity(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> bytes:
-    """Return the private key, unencrypted, in OpenSSH's format.
+    """Return the unencrypted private key in OpenSSH's format.
 
     Raises IdentityMissing, IdentityUnreadable.
     """

@@ -1,6 +1,6 @@
-"""The private key that signs us in: made once, kept 0600, and checked before every use.
+"""The identity: generates the key pair, and loads the private key with checks of its owner, mode and format.
 
-Only ssh-ed25519, which is what the jumphost takes. Any thread may call; nothing here is kept between calls.
+Only ssh-ed25519, the key type that the jumphost accepts. Safe in any thread: no state is kept between calls.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 from ioconnect.config.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, IdentityMissing, IdentityUnreadable, UsageFault
 from ioconnect.keys import private_keys, public_keys
-from ioconnect.keys.passphrases import keep_passphrase, passphrase_from_keyring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["fingerprint", "generate", "keep_passphrase", "load", "passphrase_from_keyring", "public_line"]
 
 COMMENT = "integrateio-reverse-tunnel"
 _MAX_FILE = 64 << 10  # an ed25519 key has 400 bytes, the largest RSA key 13 KiB
@@ -30,9 +28,9 @@ def generate(
 ) -> tuple[str, bool]:
     """Make a key pair (OpenSSH format; 0600, `.pub` 0644, folder 0700); return the public line and whether it is new.
 
-    A private key that exists is never touched without `force`: its public line is returned, and a `.pub` that is
-    lost or not its own is written again where that is possible. Raises IdentityUnreadable if what exists is no
-    usable key, CannotCreate, or UsageFault for a comment or passphrase that cannot be.
+    Without `force` an existing private key is not changed: its public line is returned, and a missing or wrong
+    `.pub` file is written if possible. Raises IdentityUnreadable if the existing file is no usable key,
+    CannotCreate, or UsageFault for an invalid comment or passphrase.
     """
     if not comment.isprintable():
         raise UsageFault("the key's comment has control characters", hint="Choose one line of plain text.")
@@ -41,43 +39,43 @@ def generate(
     if not force and os.path.lexists(path):
         return _existing(path), False
     secret, blob = private_keys.generate(passphrase)
-    public = f"{public_keys.encoded(blob)} {comment}".rstrip()
+    public = f"{public_keys.encode(blob)} {comment}".rstrip()
     make_folder(path.parent)
     if force:
         write_atomically(path, secret)
-    elif not write_new(path, secret):  # somebody else was quicker
+    elif not write_new(path, secret):  # created by another process meanwhile
         return _existing(path), False
-    write_atomically(_beside(path), f"{public}\n".encode(), mode=0o644)
+    write_atomically(_public_path(path), f"{public}\n".encode(), mode=0o644)
     return public, True
 
 
 def _existing(path: Path) -> str:
     public = public_line(path)
     try:
-        written = read_regular(_beside(path), limit=_MAX_FILE)[0].decode("utf-8", "replace")
+        written = read_regular(_public_path(path), limit=_MAX_FILE)[0].decode("utf-8", "replace")
     except OSError:
         written = ""
     if written.split()[:2] != public.split()[:2]:
         try:
-            write_atomically(_beside(path), f"{public}\n".encode(), mode=0o644)
+            write_atomically(_public_path(path), f"{public}\n".encode(), mode=0o644)
         except CannotCreate:
-            return public  # a read-only place; the key is whole without its .pub
+            return public  # read-only folder; the identity is usable without its .pub
     return public
 
 
 def public_line(path: Path) -> str:
-    """Return `ssh-ed25519 BASE64 COMMENT` for the private key in `path`, which needs no passphrase.
+    """Return `ssh-ed25519 BASE64 COMMENT` for the private key in `path`, without its passphrase.
 
-    The key is always the private file's own; its comment comes from the `.pub` beside it, if that belongs to it.
-    Raises IdentityMissing and IdentityUnreadable.
+    The key is read from the private key file, the comment from the `.pub` file if that holds the same key. Raises
+    IdentityMissing and IdentityUnreadable.
     """
     content, _ = _read(path)
     try:
-        public = public_keys.encoded(private_keys.opened(content).blob)
+        public = public_keys.encode(private_keys.parse(content).blob)
     except ValueError as error:
-        raise IdentityUnreadable(f"{path} {error}", hint=_remedy(path, content)) from None
+        raise IdentityUnreadable(f"{path} {error}", hint=_key_hint(path, content)) from None
     try:
-        written = read_regular(_beside(path), limit=_MAX_FILE)[0].decode("utf-8")
+        written = read_regular(_public_path(path), limit=_MAX_FILE)[0].decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return public
     line = written.split("\n", 1)[0].strip()
@@ -85,21 +83,21 @@ def public_line(path: Path) -> str:
 
 
 def load(path: Path, *, passphrase: Callable[[], str] | None = None, credential: bool = False) -> bytes:
-    """Return the private key as an unencrypted OpenSSH PEM, for memory only.
+    """Return the private key as an unencrypted OpenSSH PEM, to be kept in memory only.
 
-    Refused, as ssh does, if others may read the file or it is neither ours nor root's; with `credential` (a file of
-    systemd's, which guards it otherwise) that is not looked at. `passphrase` is asked only if the key needs one.
-    Raises IdentityMissing and IdentityUnreadable, and what `passphrase` raises.
+    As with ssh, the file must not be accessible by others and must belong to this user or root; a systemd
+    `credential` is not checked. `passphrase` is called only for an encrypted key. Raises IdentityMissing and
+    IdentityUnreadable, and what `passphrase` raises.
     """
     content, facts = _read(path)
     if not credential:
-        _check_custody(path, facts)
+        _check_owner_and_mode(path, facts)
     try:
-        key = private_keys.opened(content)
+        key = private_keys.parse(content)
         if not key.encrypted:
-            return private_keys.decrypted(key, None)
+            return private_keys.decrypt(key, None)
     except ValueError as error:
-        raise IdentityUnreadable(f"{path} {error}", hint=_remedy(path, content)) from None
+        raise IdentityUnreadable(f"{path} {error}", hint=_key_hint(path, content)) from None
     if passphrase is None:
         raise IdentityUnreadable(
             f"{path} needs a passphrase, and nobody is here to give it",
@@ -107,18 +105,18 @@ def load(path: Path, *, passphrase: Callable[[], str] | None = None, credential:
         )
     secret = passphrase()
     try:
-        return private_keys.decrypted(key, secret)
+        return private_keys.decrypt(key, secret)
     except ValueError as error:
         raise IdentityUnreadable(f"{path} {error}", hint=_REWRITE.format(path)) from None
 
 
 def fingerprint(public_line: str) -> str:
-    """Return `SHA256:…` of a public key line, as `ssh-keygen -l` shows it. Raises UsageFault if it is none."""
+    """Return the fingerprint `SHA256:…` of a public key line, as `ssh-keygen -l`. Raises UsageFault if it is none."""
     words = public_line.split()
     try:
         if len(words) < 2:  # noqa: PLR2004  type and key
             raise ValueError("it is not TYPE KEY")  # noqa: TRY301  one place makes the fault
-        return public_keys.fingerprint(public_keys.decoded(words[0], words[1]))
+        return public_keys.fingerprint(public_keys.decode(words[0], words[1]))
     except ValueError as error:
         raise UsageFault(f"not a public key line: {error}", hint="It looks like: ssh-ed25519 AAAA… comment") from None
 
@@ -137,7 +135,7 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
         raise IdentityUnreadable(f"{path} is no private key: {error.strerror}", hint=_KEYGEN) from error
 
 
-def _check_custody(path: Path, facts: os.stat_result) -> None:
+def _check_owner_and_mode(path: Path, facts: os.stat_result) -> None:
     user = os.geteuid()
     if facts.st_mode & 0o077:
         raise IdentityUnreadable(
@@ -151,11 +149,11 @@ def _check_custody(path: Path, facts: os.stat_result) -> None:
         )
 
 
-def _remedy(path: Path, content: bytes) -> str:
-    if private_keys.is_public(content) and path.suffix == ".pub":
+def _key_hint(path: Path, content: bytes) -> str:
+    if private_keys.is_public_key(content) and path.suffix == ".pub":
         return f"The private one is usually {path.with_suffix('')}."
     return "Name another key, or make a new one with `ioconnect keygen` and register that."
 
 
-def _beside(path: Path) -> Path:
+def _public_path(path: Path) -> Path:
     return path.with_name(path.name + ".pub")

@@ -1,7 +1,7 @@
-"""The jumphosts' pinned keys: our own reader of known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) and its verdicts.
+"""Pinned host keys: parses known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), checks host keys, writes pins.
 
-Pure, but for `load` and `pin` at the foot. A line that makes no sense is left out with a warning and vouches for
-nothing; `pin` keeps every byte of every line that is not about its host.
+Pure, but for `load` and `pin` at the end. An invalid line is skipped with a warning; `pin` preserves every byte of
+the lines of other hosts.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import TYPE_CHECKING
 from ioconnect.config.files import make_folder, preserved_mode, read_regular, write_atomically
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
-from ioconnect.keys.public_keys import decoded, encoded, fingerprint, key_type
+from ioconnect.keys.public_keys import decode, encode, fingerprint, key_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Pins", "Verdict", "fingerprint", "key_type", "line", "load", "name_for", "parse", "pin"]
+__all__ = ["HostKeyStatus", "Pins", "fingerprint", "key_type", "line", "load", "name_for", "parse", "pin"]
 
 SSH_PORT = 22
 REVOKED = "@revoked"
 CERT_AUTHORITY = "@cert-authority"
-_MAX_FILE = 16 << 20  # people do have known_hosts of some MiB
-_HASHED = "|1|"  # HMAC-SHA1, the only scheme there is
+_MAX_FILE = 16 << 20  # known_hosts files of some MiB exist
+_HASHED = "|1|"  # HMAC-SHA1, OpenSSH's only hash scheme (HashKnownHosts)
 
 
-class Verdict(Enum):
-    """What the pins say of a key that a host shows."""
+class HostKeyStatus(Enum):
+    """The result of checking a host key against the pins (OpenSSH's hostfile.h, HostStatus)."""
 
     OK = "ok"
-    UNPINNED = "unpinned"  # nothing is known of this host
-    CHANGED = "changed"  # the host is known by other keys only, be they of other types
-    REVOKED = "revoked"  # somebody said never to trust this key; wins over everything
+    UNPINNED = "unpinned"  # no key is pinned for this host
+    CHANGED = "changed"  # only other keys are pinned for this host, of whatever type
+    REVOKED = "revoked"  # the key has an @revoked line, which overrides all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,59 +47,59 @@ class _Entry:
     hosts: str
     blob: bytes
 
-    def about(self, names: tuple[str, ...]) -> bool:
-        return any(_matches(self.hosts, name) for name in names)
+    def matches(self, names: tuple[str, ...]) -> bool:
+        return any(_match_hosts(self.hosts, name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """What one known_hosts file says; `warnings` names the lines that were left out, and why."""
+    """The entries of one known_hosts file; `warnings` names the skipped lines and why."""
 
     entries: tuple[_Entry, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def verdict(self, host: str, port: int, blob: bytes) -> Verdict:
-        """Judge the key that `host` shows at its SSH port."""
-        about = self._about(host, port)
-        if any(entry.marker == REVOKED and entry.blob == blob for entry in about):
-            return Verdict.REVOKED
-        known = [entry.blob for entry in about if not entry.marker]
+    def check(self, host: str, port: int, blob: bytes) -> HostKeyStatus:
+        """Check the host key that `host` presents at this SSH port."""
+        matches = self._entries_for(host, port)
+        if any(entry.marker == REVOKED and entry.blob == blob for entry in matches):
+            return HostKeyStatus.REVOKED
+        known = [entry.blob for entry in matches if not entry.marker]
         if not known:
-            return Verdict.UNPINNED
-        return Verdict.OK if blob in known else Verdict.CHANGED
+            return HostKeyStatus.UNPINNED
+        return HostKeyStatus.OK if blob in known else HostKeyStatus.CHANGED
 
     def blobs_for(self, host: str, port: int) -> tuple[bytes, ...]:
-        """Return the keys that would be judged OK, each once, in the file's order."""
-        about = self._about(host, port)
-        revoked = {entry.blob for entry in about if entry.marker == REVOKED}
-        known = (entry.blob for entry in about if not entry.marker)
+        """Return the host keys that `check` accepts, without repetitions, in the file's order."""
+        matches = self._entries_for(host, port)
+        revoked = {entry.blob for entry in matches if entry.marker == REVOKED}
+        known = (entry.blob for entry in matches if not entry.marker)
         return tuple(dict.fromkeys(blob for blob in known if blob not in revoked))
 
     def types_for(self, host: str, port: int) -> tuple[str, ...]:
-        """Return those keys' types, each once: what to ask the host for first."""
+        """Return the types of those keys, without repetitions: the host key algorithms to prefer."""
         return tuple(dict.fromkeys(key_type(blob) for blob in self.blobs_for(host, port)))
 
     def fingerprints_for(self, host: str, port: int) -> tuple[str, ...]:
-        """Return those keys' fingerprints."""
+        """Return the fingerprints of those keys."""
         return tuple(fingerprint(blob) for blob in self.blobs_for(host, port))
 
-    def _about(self, host: str, port: int) -> list[_Entry]:
+    def _entries_for(self, host: str, port: int) -> list[_Entry]:
         names = _names(host, port)
-        return [entry for entry in self.entries if entry.about(names)]
+        return [entry for entry in self.entries if entry.matches(names)]
 
 
 def name_for(host: str, port: int) -> str:
-    """Return the name under which we store a host: `[host]:port`, whatever the port, in lower case."""
+    """Return the host field of a pin: `[host]:port` for every port, in lower case."""
     return f"[{host.lower()}]:{port}"
 
 
 def line(host: str, port: int, blob: bytes) -> str:
-    """Return the known_hosts line, without its newline. Raises ValueError if the blob is no key."""
-    return f"{name_for(host, port)} {encoded(blob)}"
+    """Return the known_hosts line without its newline. Raises ValueError if the blob is no key."""
+    return f"{name_for(host, port)} {encode(blob)}"
 
 
 def parse(text: str) -> Pins:
-    """Read the text of a known_hosts file; what cannot be read becomes a warning."""
+    """Parse the text of a known_hosts file; an invalid line becomes a warning."""
     entries: list[_Entry] = []
     warnings: list[str] = []
     for number, written in enumerate(text.split("\n"), 1):
@@ -114,7 +114,7 @@ def parse(text: str) -> Pins:
 
 
 def _entry(written: str) -> _Entry | None:
-    """Read one line: [marker] hosts type base64 [comment]; None if it is blank or a comment. Raises ValueError."""
+    """Parse a line: [marker] hosts type base64 [comment]; None if it is blank or a comment. Raises ValueError."""
     words = written.split()
     if not words or words[0].startswith("#"):
         return None
@@ -126,7 +126,7 @@ def _entry(written: str) -> _Entry | None:
     hosts, kind, key = words[:3]
     if hosts.startswith("|"):
         _salt_and_digest(hosts)
-    return _Entry(marker, hosts, decoded(kind, key))
+    return _Entry(marker, hosts, decode(kind, key))
 
 
 def _names(host: str, port: int) -> tuple[str, ...]:
@@ -134,16 +134,16 @@ def _names(host: str, port: int) -> tuple[str, ...]:
     return (name, host.lower()) if port == SSH_PORT else (name,)
 
 
-def _matches(hosts: str, name: str) -> bool:
-    """Say whether a hosts field is about `name`: hashed, or patterns of which a negated one (!) wins."""
+def _match_hosts(hosts: str, name: str) -> bool:
+    """Say whether a hosts field, hashed or a list of patterns, matches `name`; a negated pattern (!) overrides."""
     if hosts.startswith("|"):
         salt, digest = _salt_and_digest(hosts)
         return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), digest)
     matched = False
     for pattern in hosts.lower().split(","):
-        if pattern.startswith("!") and _globbed(pattern[1:], name):
+        if pattern.startswith("!") and _match_pattern(pattern[1:], name):
             return False
-        matched = matched or _globbed(pattern, name)
+        matched = matched or _match_pattern(pattern, name)
     return matched
 
 
@@ -161,8 +161,8 @@ def _salt_and_digest(hosts: str) -> tuple[bytes, bytes]:
     return salt, digest
 
 
-def _globbed(pattern: str, name: str) -> bool:
-    """Match with `*` and `?` only (fnmatch would take our brackets for a set), in bounded time."""
+def _match_pattern(pattern: str, name: str) -> bool:
+    """Match a pattern of `*` and `?` (fnmatch would read brackets as a set), in bounded time."""
     at = wildcard = resume = 0
     starred = False
     position = 0
@@ -181,29 +181,29 @@ def _globbed(pattern: str, name: str) -> bool:
 
 
 def load(path: Path) -> Pins:
-    """Read the file; one that is not there holds no pins. Raises ConfigInvalid if it cannot be read."""
+    """Read the file; a missing file has no pins. Raises ConfigInvalid if it cannot be read."""
     return parse(_content(path).decode("utf-8", "replace"))
 
 
 def pin(path: Path, host: str, port: int, blobs: Sequence[bytes]) -> None:
-    """Make `blobs` the only keys stored for this host, in one step; every other byte of the file stays.
+    """Replace the host's keys in the file by `blobs`, atomically; every other byte is preserved.
 
-    Names with wildcards and lines with a marker are not this host's own and stay too, so `Pins.verdict` may say
-    REVOKED of what was pinned. Raises ValueError if there is no key or one is none, ConfigInvalid if the file
-    cannot be read, CannotCreate if it cannot be written.
+    Wildcard patterns and lines with a marker are preserved too, so `Pins.check` may return REVOKED for a pinned key.
+    Raises ValueError without a key or for an invalid one, ConfigInvalid if the file cannot be read, CannotCreate if
+    it cannot be written.
     """
     if not blobs:
         raise ValueError("no key to pin")
     added = "".join(line(host, port, blob) + "\n" for blob in dict.fromkeys(blobs)).encode()
-    kept = b"".join(_without(_content(path), _names(host, port)))
+    kept = b"".join(_lines_without(_content(path), _names(host, port)))
     if kept and not kept.endswith(b"\n"):
         kept += b"\n"
     make_folder(path.parent)
     write_atomically(path, kept + added, mode=preserved_mode(path))
 
 
-def _without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:
-    """Yield the lines, less those that name the host; a line that names others too loses only this name."""
+def _lines_without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:
+    """Yield the lines without this host's; a line that also names other hosts loses only this host's name."""
     for raw in content.splitlines(keepends=True):
         words = raw.split(maxsplit=1)
         if not words or words[0].startswith((b"#", b"@")):
@@ -211,7 +211,7 @@ def _without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:
             continue
         field = words[0].decode("utf-8", "surrogateescape")
         if field.startswith("|"):
-            if not _hashes_one_of(field, names):
+            if not _is_hash_of(field, names):
                 yield raw
             continue
         patterns = field.split(",")
@@ -222,10 +222,10 @@ def _without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:
             yield raw.replace(words[0], ",".join(others).encode("utf-8", "surrogateescape"), 1)
 
 
-def _hashes_one_of(field: str, names: tuple[str, ...]) -> bool:
+def _is_hash_of(field: str, names: tuple[str, ...]) -> bool:
     try:
-        return any(_matches(field, name) for name in names)
-    except ValueError:  # not readable, so not known to be this host's
+        return any(_match_hosts(field, name) for name in names)
+    except ValueError:  # invalid: not known to be this host's
         return False
 
 

@@ -1,8 +1,7 @@
-"""The identity's passphrase in the operating system's keyring.
+"""Stores the identity's passphrase in the operating system's keyring and reads it from there.
 
-Every keyring call runs in a process of its own under a deadline: a locked collection puts up a prompt and waits for
-ever where nobody sees it, and a backend is free to break at import. The passphrase goes through pipes only.
-Deadlines are in seconds.
+Every keyring call runs in a child process with a timeout: a locked keyring may wait for a prompt that nobody sees,
+and a backend may fail at import. Passphrases pass through pipes only. Timeouts are in seconds.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVICE = "ioconnect"
-DEADLINE = 20.0  # a person may have to unlock the keyring meanwhile
-_WITHOUT = "Use a key without a passphrase (mode 0600), or a credential of systemd's."
+TIMEOUT = 20.0  # the user may have to unlock the keyring meanwhile
+_ALTERNATIVES = "Use a key without a passphrase (mode 0600), or a credential of systemd's."
 
-# Runs in the other process. Usable means: a real backend, and a value of no worth survives the round trip.
-# Nothing is imported from the folder that the command was started in, which `-c` would put first.
-_WORK = r"""
+# Runs in the child process. Usable means: a real backend, and a random value can be stored and read back.
+# The working folder, which `-c` puts first in sys.path, is removed from it.
+_SCRIPT = r"""
 import sys
 sys.path[:] = [folder for folder in sys.path if folder]
 import json, secrets
@@ -54,20 +53,20 @@ except Exception as error:
 """
 
 
-def keyring_backend(*, deadline: float = DEADLINE) -> str:
-    """Return the name of the keyring's backend if one is usable; raises SystemRefused, which says why not."""
-    return _ask({"task": "probe"}, deadline)["backend"] or ""
+def keyring_backend(*, timeout: float = TIMEOUT) -> str:
+    """Return the name of the keyring's backend. Blocks. Raises SystemRefused if none is usable."""
+    return _call_keyring({"task": "probe"}, timeout)["backend"] or ""
 
 
-def keep_passphrase(path: Path, passphrase: str, *, deadline: float = DEADLINE) -> None:
-    """Keep the passphrase of the key in `path`; raises SystemRefused if no keyring is usable. Blocks."""
-    _ask({"task": "set", "name": str(path.absolute()), "secret": passphrase}, deadline)
+def store_passphrase(path: Path, passphrase: str, *, timeout: float = TIMEOUT) -> None:
+    """Store the passphrase of the identity `path`. Blocks. Raises SystemRefused if no keyring is usable."""
+    _call_keyring({"task": "set", "name": str(path.absolute()), "secret": passphrase}, timeout)
 
 
-def passphrase_from_keyring(path: Path, *, deadline: float = DEADLINE) -> str:
-    """Return the passphrase kept for the key in `path`; raises IdentityUnreadable. Blocks."""
+def passphrase_from_keyring(path: Path, *, timeout: float = TIMEOUT) -> str:
+    """Return the stored passphrase of the identity `path`. Blocks. Raises IdentityUnreadable."""
     try:
-        secret = _ask({"task": "get", "name": str(path.absolute())}, deadline)["secret"]
+        secret = _call_keyring({"task": "get", "name": str(path.absolute())}, timeout)["secret"]
     except SystemRefused as error:
         raise IdentityUnreadable(f"{path} needs a passphrase, and {error.message}", hint=error.hint) from error
     if secret is None:
@@ -78,27 +77,27 @@ def passphrase_from_keyring(path: Path, *, deadline: float = DEADLINE) -> str:
     return secret
 
 
-def kept_secret(name: str, *, deadline: float = DEADLINE) -> str | None:
-    """Return what the keyring holds for this user name of our service, or None. Raises SystemRefused. Blocks."""
-    return _ask({"task": "get", "name": name}, deadline)["secret"]
+def stored_secret(name: str, *, timeout: float = TIMEOUT) -> str | None:
+    """Return the secret stored for this user name of the service, or None. Blocks. Raises SystemRefused."""
+    return _call_keyring({"task": "get", "name": name}, timeout)["secret"]
 
 
-def _ask(request: dict[str, str], deadline: float) -> dict[str, str | None]:
+def _call_keyring(request: dict[str, str], timeout: float) -> dict[str, str | None]:
     try:
         done = subprocess.run(  # noqa: S603  our own interpreter and text
-            [sys.executable, "-c", _WORK],
+            [sys.executable, "-c", _SCRIPT],
             input=json.dumps({**request, "service": SERVICE}),
             capture_output=True,
             encoding="utf-8",
-            timeout=deadline,
+            timeout=timeout,
             check=True,
         )
         answer: dict[str, str | None] = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        message = f"the keyring did not answer within {deadline:g} s; it may be locked"
-        raise SystemRefused(message, hint=f"Unlock it and try again. {_WITHOUT}") from None
+        message = f"the keyring did not answer within {timeout:g} s; it may be locked"
+        raise SystemRefused(message, hint=f"Unlock it and try again. {_ALTERNATIVES}") from None
     except (OSError, subprocess.CalledProcessError, ValueError):
-        raise SystemRefused("the keyring cannot be asked: its process failed", hint=_WITHOUT) from None
+        raise SystemRefused("the keyring cannot be asked: its process failed", hint=_ALTERNATIVES) from None
     if "error" in answer:
-        raise SystemRefused(f"the keyring is not usable: {escaped(answer['error'] or '')}", hint=_WITHOUT)
+        raise SystemRefused(f"the keyring is not usable: {escaped(answer['error'] or '')}", hint=_ALTERNATIVES)
     return answer

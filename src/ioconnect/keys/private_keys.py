@@ -1,6 +1,6 @@
-"""Private keys in OpenSSH's format (its PROTOCOL.key): made, taken apart and decrypted. No files here.
+"""Generates, parses and decrypts private keys in OpenSSH's format (PROTOCOL.key), without file access.
 
-What is wrong with a key is a ValueError whose message goes on after the file's name ("… is truncated").
+An invalid key raises ValueError, whose message continues after the file's name ("… is truncated").
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _MAGIC = b"openssh-key-v1\0"
 _BEGIN = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 _END = b"-----END OPENSSH PRIVATE KEY-----"
 _ROUNDS = 24  # of bcrypt_pbkdf, as ssh-keygen since OpenSSH 9.4
-_MAX_ROUNDS = 10_000  # minutes of work: more is damage, not caution
+_MAX_ROUNDS = 10_000  # minutes of work: more is taken for a damaged file
 _PUBLIC = re.compile(rb"(ssh-|ecdsa-|sk-)\S+ AAAA")
-_FOREIGN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{0,40}?) ?PRIVATE KEY-----")
-_FOREIGN_NAMES = {
+_OTHER_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]{0,40}?) ?PRIVATE KEY-----")
+_OTHER_FORMATS = {
     b"RSA": "is an RSA key",
     b"DSA": "is a DSA key",
     b"EC": "is an ECDSA key",
     b"": "is a PKCS#8 key, not one in OpenSSH's format",
     b"ENCRYPTED": "is a PKCS#8 key, not one in OpenSSH's format",
 }
-_ONLY = f"; only {KEY_TYPE} is accepted"
+_ONLY_ED25519 = f"; only {KEY_TYPE} is accepted"
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """An ed25519 key file taken apart: its public blob is never encrypted."""
+class ParsedKey:
+    """A parsed ed25519 private key file with its public key blob, which is never encrypted."""
 
     content: bytes
     blob: bytes
@@ -40,7 +40,7 @@ class Opened:
 
 
 def generate(passphrase: str | None) -> tuple[bytes, bytes]:
-    """Return a new key: the file's content, encrypted if there is a passphrase, and the public blob."""
+    """Return a new private key file's content, encrypted if there is a passphrase, and the public key blob."""
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  slow; most commands need no key
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
 
@@ -48,21 +48,21 @@ def generate(passphrase: str | None) -> tuple[bytes, bytes]:
     openssh = serialization.PrivateFormat.OpenSSH
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
-        encryption = openssh.encryption_builder().kdf_rounds(_ROUNDS).build(_bytes(passphrase))
+        encryption = openssh.encryption_builder().kdf_rounds(_ROUNDS).build(_passphrase_bytes(passphrase))
     content = key.private_bytes(serialization.Encoding.PEM, openssh, encryption)
-    return content, opened(content).blob
+    return content, parse(content).blob
 
 
-def is_public(content: bytes) -> bool:
-    """Say whether this is a public key line, taken for a private key."""
+def is_public_key(content: bytes) -> bool:
+    """Say whether the content is a public key line."""
     return _PUBLIC.match(content.lstrip()) is not None
 
 
-def opened(content: bytes) -> Opened:
-    """Take the file apart, as far as that goes without a passphrase. Raises ValueError."""
+def parse(content: bytes) -> ParsedKey:
+    """Parse the unencrypted parts of a private key file. Raises ValueError."""
     text = content.strip()
     if not text.startswith(_BEGIN):
-        raise ValueError(_what_else(text))
+        raise ValueError(_other_format(text))
     if not text.endswith(_END):
         raise ValueError("is truncated: its last line is missing")
     try:
@@ -84,17 +84,17 @@ def opened(content: bytes) -> Opened:
     if count != b"\0\0\0\1" or not secret or int.from_bytes(rounds, "big") > _MAX_ROUNDS:
         raise ValueError("is damaged: its header makes no sense")
     if kind != KEY_TYPE:
-        raise ValueError(f"is an {kind} key{_ONLY}")
-    return Opened(content, blob, encrypted=cipher != b"none")
+        raise ValueError(f"is an {kind} key{_ONLY_ED25519}")
+    return ParsedKey(content, blob, encrypted=cipher != b"none")
 
 
-def decrypted(key: Opened, passphrase: str | None) -> bytes:
-    """Return the key as an unencrypted OpenSSH PEM. Raises ValueError: wrong passphrase, or damage."""
+def decrypt(key: ParsedKey, passphrase: str | None) -> bytes:
+    """Return the key as an unencrypted OpenSSH PEM. Raises ValueError: wrong passphrase, or damaged file."""
     from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm  # noqa: PLC0415  slow, as above
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
 
-    secret = _bytes(passphrase) if passphrase is not None and key.encrypted else None
+    secret = _passphrase_bytes(passphrase) if passphrase is not None and key.encrypted else None
     try:
         private = serialization.load_ssh_private_key(key.content, secret)
     except UnsupportedAlgorithm:
@@ -105,25 +105,25 @@ def decrypted(key: Opened, passphrase: str | None) -> bytes:
         raise ValueError(f"is damaged: inside is no {KEY_TYPE} key")  # noqa: TRY004  one type for every refusal
     encoding, openssh = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH
     plain = private.private_bytes(encoding, openssh, serialization.NoEncryption())
-    if opened(plain).blob != key.blob:
+    if parse(plain).blob != key.blob:
         raise ValueError("is damaged: its halves do not belong together")
     return plain
 
 
-def _bytes(passphrase: str) -> bytes:
-    return passphrase.encode("utf-8", "surrogateescape")  # what a terminal typed, also where it is no UTF-8
+def _passphrase_bytes(passphrase: str) -> bytes:
+    return passphrase.encode("utf-8", "surrogateescape")  # the terminal's bytes, also if they are not UTF-8
 
 
-def _what_else(text: bytes) -> str:
+def _other_format(text: bytes) -> str:
     if not text:
         return "is empty"
-    if is_public(text):
+    if is_public_key(text):
         return "is a public key, not the private one"
     if text.startswith(b"PuTTY-User-Key-File"):
         return "is a PuTTY key, not one in OpenSSH's format"
-    foreign = _FOREIGN.match(text)
-    if foreign and foreign[1] in _FOREIGN_NAMES:
-        return _FOREIGN_NAMES[foreign[1]] + _ONLY
+    other = _OTHER_PEM.match(text)
+    if other and other[1] in _OTHER_FORMATS:
+        return _OTHER_FORMATS[other[1]] + _ONLY_ED25519
     if _BEGIN.startswith(text):
         return "is truncated"
     return "is not a private key"

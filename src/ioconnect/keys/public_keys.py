@@ -1,6 +1,6 @@
-"""Public keys as they travel: the blobs of RFC 4253 §6.6, their base64 lines and their fingerprints.
+"""Public key blobs (RFC 4253 §6.6), their base64 form and their fingerprints.
 
-Pure. Every length is checked; whatever does not add up raises ValueError with a message fit for people.
+Pure. Every length is checked; an invalid key raises ValueError with a message for the user.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import base64
 import binascii
 import hashlib
 
-MAX_BLOB = 1 << 16  # the largest RSA key that OpenSSH takes has 2 KiB
+MAX_BLOB = 1 << 16  # the largest RSA key that OpenSSH accepts has 2 KiB
 _ED25519_KEY = 32  # bytes, RFC 8709 §4
-# How many strings (or mpints, which look the same) follow the type's name: RFC 4253 §6.6, RFC 5656 §3.1,
-# RFC 8709 §4, OpenSSH's PROTOCOL.u2f. Of other types only the name is read.
+# Number of strings (or mpints, encoded alike) after the type's name: RFC 4253 §6.6, RFC 5656 §3.1, RFC 8709 §4,
+# OpenSSH's PROTOCOL.u2f. Of other types only the name is parsed.
 _FIELDS = {
     "ssh-ed25519": 1,
     "ssh-rsa": 2,
@@ -26,7 +26,7 @@ _FIELDS = {
 
 
 def key_type(blob: bytes) -> str:
-    """Return the type that a public key's blob names, of a blob that is whole. Raises ValueError."""
+    """Return the key type of a complete public key blob. Raises ValueError."""
     if len(blob) > MAX_BLOB:
         raise ValueError(f"the key has {len(blob)} bytes, more than any key needs")
     name, rest = take_string(blob)
@@ -47,7 +47,7 @@ def key_type(blob: bytes) -> str:
 
 
 def take_string(data: bytes) -> tuple[bytes, bytes]:
-    """Split off the first string (RFC 4251 §5) of `data`; return it and the rest. Raises ValueError."""
+    """Return the first string (RFC 4251 §5) of `data`, and the rest. Raises ValueError."""
     length = int.from_bytes(data[:4], "big")
     if len(data) < 4 + length or len(data) < 4:  # noqa: PLR2004  the size of a uint32
         raise ValueError("the key is truncated")
@@ -55,17 +55,17 @@ def take_string(data: bytes) -> tuple[bytes, bytes]:
 
 
 def fingerprint(blob: bytes) -> str:
-    """Return `SHA256:` and the unpadded base64 of the blob's digest, as `ssh-keygen -l` shows it."""
+    """Return `SHA256:` and the unpadded base64 of the blob's SHA-256 digest, as `ssh-keygen -l` shows it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii").rstrip("=")
 
 
-def encoded(blob: bytes) -> str:
-    """Return `TYPE BASE64`, as known_hosts and authorized_keys hold it. Raises ValueError."""
+def encode(blob: bytes) -> str:
+    """Return `TYPE BASE64`, the form in known_hosts and authorized_keys. Raises ValueError."""
     return f"{key_type(blob)} {base64.b64encode(blob).decode('ascii')}"
 
 
-def decoded(kind: str, text: str) -> bytes:
-    """Return the blob of a key written as `TYPE BASE64`. Raises ValueError, also if the blob is of another type."""
+def decode(kind: str, text: str) -> bytes:
+    """Return the blob of a key given as `TYPE BASE64`. Raises ValueError, also if the blob is of another type."""
     try:
         blob = base64.b64decode(text.encode("ascii", "strict"), validate=True)
     except (binascii.Error, UnicodeEncodeError):

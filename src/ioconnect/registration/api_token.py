@@ -39,7 +39,7 @@ def find(base: str, file: Path | None, environ: Mapping[str, str]) -> str:
         return from_file(named.expanduser())
     keep = f"Keep it in a file of mode 0600 and give --token-file FILE, or: keyring set {passphrases.SERVICE} {base}"
     try:
-        token = passphrases.kept_secret(base)
+        token = passphrases.stored_secret(base)
     except SystemRefused as refused:
         raise TokenUnusable(f"there is no token for {base}, and {refused.message}", hint=keep) from refused
     if token is None:

@@ -193,7 +193,7 @@ def _host_key(line: object) -> bytes:
     words = line.split() if isinstance(line, str) else []
     if len(words) < 2:  # noqa: PLR2004  type and key
         raise ValueError("host_keys has an element that is not TYPE KEY")
-    return public_keys.decoded(words[0], words[1])
+    return public_keys.decode(words[0], words[1])
 
 
 def _is_local(host: str) -> bool:

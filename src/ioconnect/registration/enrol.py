@@ -112,8 +112,8 @@ def _pin(jumphost: HostPort, answer: Registration, paths: Paths, terminal: Termi
     pins = known_hosts.load(paths.known_hosts)
     pinned = pins.blobs_for(jumphost.host, jumphost.port)
     told = ", ".join(map(known_hosts.fingerprint, answer.host_keys))
-    verdicts = {pins.verdict(jumphost.host, jumphost.port, blob) for blob in answer.host_keys}
-    if known_hosts.Verdict.REVOKED in verdicts:
+    statuses = {pins.check(jumphost.host, jumphost.port, blob) for blob in answer.host_keys}
+    if known_hosts.HostKeyStatus.REVOKED in statuses:
         raise HostKeyChanged(
             f"the API names a host key of {jumphost} that is marked as revoked: {told}",
             hint="Nothing was saved. Somebody may pose as the jumphost: ask Integrate.io.",

@@ -37,7 +37,7 @@ class PublicKey:
     @property
     def line(self) -> str:
         """`ssh-ed25519 AAAA…`, without a comment."""
-        return public_keys.encoded(self.blob)
+        return public_keys.encode(self.blob)
 
     @property
     def fingerprint(self) -> str:
@@ -60,7 +60,7 @@ def parse_public_key(text: str) -> PublicKey:
     if len(words) < 2 or words[0] != ED25519:  # noqa: PLR2004  type and key
         raise NotEd25519(f"not an {ED25519} public key", hint=hint)
     try:
-        return PublicKey(public_keys.decoded(words[0], words[1]))
+        return PublicKey(public_keys.decode(words[0], words[1]))
     except ValueError as error:
         raise NotEd25519(f"not an {ED25519} public key: {error}", hint=hint) from None
 
@@ -140,7 +140,7 @@ class HostKey:
         write_new(path, private_keys.generate(None)[0])
         try:
             content, _ = read_regular(path, limit=KEY_FILE_LIMIT)
-            return cls(private_keys.decrypted(private_keys.opened(content), None))
+            return cls(private_keys.decrypt(private_keys.parse(content), None))
         except (OSError, ValueError) as error:
             raise IdentityUnreadable(
                 f"the stub's host key {path} {getattr(error, 'strerror', None) or error}",

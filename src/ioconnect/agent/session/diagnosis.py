@@ -23,7 +23,7 @@ from ioconnect.errors import (
     TooManyConnections,
 )
 from ioconnect.escape import escaped
-from ioconnect.keys.known_hosts import Verdict
+from ioconnect.keys.known_hosts import HostKeyStatus
 from ioconnect.ssh.channel import ProtocolViolation
 
 if TYPE_CHECKING:
@@ -124,15 +124,15 @@ def auth_refused(jumphost: HostPort, user: str, detail: str = "") -> AuthRefused
 
 
 def host_key_fault(
-    tunnel: Tunnel, verdict: Verdict, shown: str, pinned: tuple[str, ...], *, before_sign_in: bool = True
+    tunnel: Tunnel, verdict: HostKeyStatus, shown: str, pinned: tuple[str, ...], *, before_sign_in: bool = True
 ) -> Fault:
     """Name the fault of a host key (fingerprint `shown`) that is not among the pins; `verdict` is not OK."""
-    if verdict is Verdict.UNPINNED:
+    if verdict is HostKeyStatus.UNPINNED:
         return HostKeyUnpinned(
             f"no host key is pinned for {tunnel.jumphost} (it shows {shown})",
             hint=f"Run `ioconnect pin {tunnel.name}` and compare the fingerprint.",
         )
-    revoked = " (revoked)" if verdict is Verdict.REVOKED else ""
+    revoked = " (revoked)" if verdict is HostKeyStatus.REVOKED else ""
     return HostKeyChanged(
         f"the host key of {tunnel.jumphost} is {shown}{revoked}, pinned is {', '.join(pinned) or 'none'}; "
         + ("no sign-in was attempted" if before_sign_in else "it changed in mid-session, which was ended"),

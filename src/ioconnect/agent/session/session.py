@@ -197,9 +197,9 @@ class Session:
         jumphost = self._tunnel.jumphost
         assert self._arrival is not None
         pins = self._arrival.pins
-        verdict = pins.verdict(jumphost.host, jumphost.port, blob)
+        verdict = pins.check(jumphost.host, jumphost.port, blob)
         shown = known_hosts.fingerprint(blob)
-        if verdict is known_hosts.Verdict.OK:
+        if verdict is known_hosts.HostKeyStatus.OK:
             self.host_key = shown
             return
         pinned = pins.fingerprints_for(jumphost.host, jumphost.port)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.console.terminal import answer
 from ioconnect.errors import UsageFault
-from ioconnect.keys import identity
+from ioconnect.keys import identity, passphrases
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def make(call: Call, wish: Wish) -> None:
     is_new = wish.force or not path.exists()
     passphrase = _new_passphrase(call.terminal) if wish.passphrase and is_new else None
     if passphrase is not None:
-        identity.keep_passphrase(path, passphrase)
+        passphrases.store_passphrase(path, passphrase)
     line, made = identity.generate(path, comment=comment, passphrase=passphrase, force=wish.force)
     call.terminal.say(f"Made the identity {path}" if made else f"The identity {path} is there already; kept.")
     answer(line)

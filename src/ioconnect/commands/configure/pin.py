@@ -128,8 +128,8 @@ def _changed(jumphost: HostPort, role: str, fingerprints: str, shown: Sequence[b
 
 
 def _refuse_revoked(pins: known_hosts.Pins, jumphost: HostPort, shown: Sequence[bytes]) -> None:
-    verdicts = {blob: pins.verdict(jumphost.host, jumphost.port, blob) for blob in shown}
-    revoked = [blob for blob, verdict in verdicts.items() if verdict is known_hosts.Verdict.REVOKED]
+    statuses = {blob: pins.check(jumphost.host, jumphost.port, blob) for blob in shown}
+    revoked = [blob for blob, verdict in statuses.items() if verdict is known_hosts.HostKeyStatus.REVOKED]
     if revoked:
         raise HostKeyChanged(
             f"{jumphost} shows a host key that is marked as revoked: {_fingerprints(revoked)}",

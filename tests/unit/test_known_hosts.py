@@ -1,4 +1,4 @@
-"""Pinned host keys: how known_hosts is read, judged and written; against ssh-keygen where it is there."""
+"""Pinned host keys: known_hosts parsed, checked and written; against ssh-keygen where it is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.rigs import ordinary_user
 
 from ioconnect.errors import ConfigInvalid, ExitCode
 from ioconnect.keys import known_hosts, public_keys
-from ioconnect.keys.known_hosts import Verdict, fingerprint, key_type, line, load, name_for, parse, pin
+from ioconnect.keys.known_hosts import HostKeyStatus, fingerprint, key_type, line, load, name_for, parse, pin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ ECDSA = strings(b"ecdsa-sha2-nistp256", b"nistp256", b"\4" + b"\xbb" * 64)
 
 
 def entry(hosts: str, blob: bytes, *, marker: str = "", comment: str = "") -> str:
-    return f"{marker} {hosts} {public_keys.encoded(blob)} {comment}".strip() + "\n"
+    return f"{marker} {hosts} {public_keys.encode(blob)} {comment}".strip() + "\n"
 
 
 def hashed(name: str, salt: bytes = b"s" * 20) -> str:
@@ -50,32 +50,32 @@ def hashed(name: str, salt: bytes = b"s" * 20) -> str:
     return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
 
 
-def verdict(text: str, blob: bytes = ONE, *, host: str = JUMP, port: int = PORT) -> Verdict:
+def status(text: str, blob: bytes = ONE, *, host: str = JUMP, port: int = PORT) -> HostKeyStatus:
     pins = parse(text)
     assert pins.warnings == ()
-    return pins.verdict(host, port, blob)
+    return pins.check(host, port, blob)
 
 
 def test_a_host_that_nobody_knows_is_unpinned() -> None:
-    assert verdict("") is Verdict.UNPINNED
-    assert verdict(entry(f"[other.example]:{PORT}", ONE)) is Verdict.UNPINNED
-    assert verdict(entry(f"[{JUMP}]:22", ONE)) is Verdict.UNPINNED
-    assert verdict(entry(JUMP, ONE)) is Verdict.UNPINNED, "a name without a port is port 22's"
+    assert status("") is HostKeyStatus.UNPINNED
+    assert status(entry(f"[other.example]:{PORT}", ONE)) is HostKeyStatus.UNPINNED
+    assert status(entry(f"[{JUMP}]:22", ONE)) is HostKeyStatus.UNPINNED
+    assert status(entry(JUMP, ONE)) is HostKeyStatus.UNPINNED, "a name without a port is port 22's"
 
 
 def test_a_pinned_key_is_ok_and_another_is_a_change() -> None:
     text = entry(f"[{JUMP}]:{PORT}", ONE)
 
-    assert verdict(text) is Verdict.OK
-    assert verdict(text, TWO) is Verdict.CHANGED
-    assert verdict(text, RSA) is Verdict.CHANGED, "a key of another type vouches for nothing"
+    assert status(text) is HostKeyStatus.OK
+    assert status(text, TWO) is HostKeyStatus.CHANGED
+    assert status(text, RSA) is HostKeyStatus.CHANGED, "a key of another type vouches for nothing"
 
 
 def test_several_keys_of_one_type_and_several_types_are_all_good() -> None:
     text = "".join(entry(f"[{JUMP}]:{PORT}", blob) for blob in (TWO, ONE, RSA, ECDSA, ONE))
 
-    assert all(verdict(text, blob) is Verdict.OK for blob in (ONE, TWO, RSA, ECDSA))
-    assert verdict(text, THREE) is Verdict.CHANGED
+    assert all(status(text, blob) is HostKeyStatus.OK for blob in (ONE, TWO, RSA, ECDSA))
+    assert status(text, THREE) is HostKeyStatus.CHANGED
     pins = parse(text)
     assert pins.blobs_for(JUMP, PORT) == (TWO, ONE, RSA, ECDSA)
     assert pins.types_for(JUMP, PORT) == ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256")
@@ -88,20 +88,20 @@ def test_a_revoked_key_is_never_good_whatever_else_is_said(order: int) -> None:
     lines = [entry(f"[{JUMP}]:{PORT}", ONE), entry("*", ONE, marker="@revoked"), entry(f"[{JUMP}]:{PORT}", TWO)]
     text = "".join(lines[::order])
 
-    assert verdict(text) is Verdict.REVOKED
-    assert verdict(text, TWO) is Verdict.OK
+    assert status(text) is HostKeyStatus.REVOKED
+    assert status(text, TWO) is HostKeyStatus.OK
     assert parse(text).blobs_for(JUMP, PORT) == (TWO,)
-    assert verdict(entry("*", ONE, marker="@revoked"), TWO) is Verdict.UNPINNED
+    assert status(entry("*", ONE, marker="@revoked"), TWO) is HostKeyStatus.UNPINNED
 
 
 def test_a_key_revoked_for_another_host_is_no_concern() -> None:
     text = entry(f"[{JUMP}]:{PORT}", ONE) + entry("[elsewhere]:1", ONE, marker="@revoked")
 
-    assert verdict(text) is Verdict.OK
+    assert status(text) is HostKeyStatus.OK
 
 
 def test_an_authority_vouches_for_certificates_not_for_keys() -> None:
-    assert verdict(entry("*", ONE, marker="@cert-authority")) is Verdict.UNPINNED
+    assert status(entry("*", ONE, marker="@cert-authority")) is HostKeyStatus.UNPINNED
 
 
 @pytest.mark.parametrize(
@@ -127,27 +127,27 @@ def test_an_authority_vouches_for_certificates_not_for_keys() -> None:
     ],
 )
 def test_patterns_are_openssh_s(hosts: str, matches: bool) -> None:  # noqa: FBT001  a table's column
-    found = parse(entry(hosts or ",", ONE)).verdict(JUMP, PORT, ONE)
+    found = parse(entry(hosts or ",", ONE)).check(JUMP, PORT, ONE)
 
-    assert (found is Verdict.OK) is matches
+    assert (found is HostKeyStatus.OK) is matches
 
 
 def test_hashed_names_are_found() -> None:
     text = entry(hashed(f"[{JUMP}]:{PORT}"), ONE)
 
-    assert verdict(text) is Verdict.OK
-    assert verdict(text, host=JUMP.upper()) is Verdict.OK
-    assert verdict(text, port=22) is Verdict.UNPINNED
+    assert status(text) is HostKeyStatus.OK
+    assert status(text, host=JUMP.upper()) is HostKeyStatus.OK
+    assert status(text, port=22) is HostKeyStatus.UNPINNED
 
 
 @pytest.mark.parametrize("hosts", [JUMP, f"[{JUMP}]:22", hashed(JUMP), hashed(f"[{JUMP}]:22"), "*.app"])
 def test_at_port_22_the_name_may_stand_alone(hosts: str) -> None:
-    assert verdict(entry(hosts, ONE), port=22) is Verdict.OK
+    assert status(entry(hosts, ONE), port=22) is HostKeyStatus.OK
 
 
 def test_many_stars_take_no_time() -> None:
     """Sixty stars would take a backtracking matcher longer than the universe has."""
-    assert verdict(entry("*a" * 60 + "b", ONE), host="a" * 250) is Verdict.UNPINNED
+    assert status(entry("*a" * 60 + "b", ONE), host="a" * 250) is HostKeyStatus.UNPINNED
 
 
 @pytest.mark.parametrize(
@@ -155,18 +155,18 @@ def test_many_stars_take_no_time() -> None:
     [
         ("jump ssh-ed25519", "HOST TYPE KEY"),
         ("jump", "HOST TYPE KEY"),
-        ("@trusted jump ssh-ed25519 " + public_keys.encoded(ONE).split()[1], "marker @trusted"),
-        ("jump ssh-rsa " + public_keys.encoded(ONE).split()[1], "not the one written"),
+        ("@trusted jump ssh-ed25519 " + public_keys.encode(ONE).split()[1], "marker @trusted"),
+        ("jump ssh-rsa " + public_keys.encode(ONE).split()[1], "not the one written"),
         ("jump ssh-ed25519 AAAA!", "base64"),
         ("jump ssh-ed25519 é", "base64"),
-        ("jump " + public_keys.encoded(ONE)[:-4], "truncated"),
-        ("jump " + public_keys.encoded(ONE)[:-3], "base64"),
+        ("jump " + public_keys.encode(ONE)[:-4], "truncated"),
+        ("jump " + public_keys.encode(ONE)[:-3], "base64"),
         ("jump ssh-ed25519 " + base64.b64encode(ONE + b"x").decode(), "too many"),
         ("jump ssh-ed25519 " + base64.b64encode(strings(b"ssh-ed25519", b"short")).decode(), "5 bytes"),
-        ("|2|a|b " + public_keys.encoded(ONE), "not known"),
-        ("|1|a " + public_keys.encoded(ONE), "not known"),
-        ("|1|é|é " + public_keys.encoded(ONE), "base64"),
-        ("|1|AAAA|AAAA " + public_keys.encoded(ONE), "length"),
+        ("|2|a|b " + public_keys.encode(ONE), "not known"),
+        ("|1|a " + public_keys.encode(ONE), "not known"),
+        ("|1|é|é " + public_keys.encode(ONE), "base64"),
+        ("|1|AAAA|AAAA " + public_keys.encode(ONE), "length"),
         ("1024 35 1234567890 old@ssh1", "base64"),
         ("\x1b]0;title\x07 a b", "base64"),
     ],
@@ -180,20 +180,20 @@ def test_a_line_that_makes_no_sense_is_left_out_with_a_warning(broken: str, said
     assert warning.startswith("line 3 is left out: ")
     assert said in warning
     assert warning.isprintable()
-    assert pins.verdict(JUMP, PORT, ONE) is Verdict.OK
+    assert pins.check(JUMP, PORT, ONE) is HostKeyStatus.OK
 
 
 def test_tabs_blanks_comments_and_windows_line_ends_do_no_harm() -> None:
-    text = f"  # x\r\n\t[{JUMP}]:{PORT}\t{public_keys.encoded(ONE).replace(' ', '   ')}   a comment here\r\n"
+    text = f"  # x\r\n\t[{JUMP}]:{PORT}\t{public_keys.encode(ONE).replace(' ', '   ')}   a comment here\r\n"
 
-    assert verdict(text) is Verdict.OK
+    assert status(text) is HostKeyStatus.OK
 
 
 @given(st.text() | st.from_regex(r"(@revoked )?(\|1\|)?[a*?!,\[\]:|]{0,9} (ssh-ed25519|x) [A-Za-z+/=]{0,16}"))
 def test_any_text_is_read(text: str) -> None:
     pins = parse(text)
 
-    assert pins.verdict(JUMP, PORT, ONE) in (Verdict.UNPINNED, Verdict.CHANGED)
+    assert pins.check(JUMP, PORT, ONE) in (HostKeyStatus.UNPINNED, HostKeyStatus.CHANGED)
     assert all(warning.isprintable() for warning in pins.warnings)
 
 
@@ -249,7 +249,7 @@ def test_any_bytes_are_a_key_or_refused(blob: bytes) -> None:
     except ValueError:
         return
     assert kind.isascii()
-    assert public_keys.decoded(*public_keys.encoded(blob).split()) == blob
+    assert public_keys.decode(*public_keys.encode(blob).split()) == blob
 
 
 def test_pinning_makes_the_file_and_its_folder(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_pinning_makes_the_file_and_its_folder(tmp_path: Path) -> None:
     assert path.read_text() == line(JUMP, PORT, ONE) + "\n" + line(JUMP, PORT, RSA) + "\n"
     assert path.stat().st_mode & 0o7777 == 0o600
     assert path.parent.stat().st_mode & 0o7777 == 0o700
-    assert load(path).verdict(JUMP, PORT, RSA) is Verdict.OK
+    assert load(path).check(JUMP, PORT, RSA) is HostKeyStatus.OK
 
 
 def test_pinning_replaces_this_host_and_keeps_every_other_byte(tmp_path: Path) -> None:
@@ -378,9 +378,9 @@ def test_ssh_keygen_agrees_about_our_lines(tmp_path: Path) -> None:
     ssh_keygen("-H")
     assert path.read_text().count("|1|") == 2
     pins = load(path)
-    assert pins.verdict(JUMP, PORT, ONE) is Verdict.OK
-    assert pins.verdict(JUMP, PORT, TWO) is Verdict.CHANGED
-    assert pins.verdict("other.example", 2222, TWO) is Verdict.OK
+    assert pins.check(JUMP, PORT, ONE) is HostKeyStatus.OK
+    assert pins.check(JUMP, PORT, TWO) is HostKeyStatus.CHANGED
+    assert pins.check("other.example", 2222, TWO) is HostKeyStatus.OK
     pin(path, JUMP, PORT, [THREE])
     assert load(path).blobs_for(JUMP, PORT) == (THREE,)
     assert load(path).blobs_for("other.example", 2222) == (TWO,)
