@@ -1,4 +1,4 @@
-"""The table: aligned, safe to print, and it says why."""
+"""The rendered status: aligned, safe to print, with reason and hint."""
 
 from __future__ import annotations
 
@@ -108,13 +108,13 @@ def test_rich_shows_what_the_plain_table_shows() -> None:
         (300, set()),
         (146, {"RTT"}),
         (80, {"RTT", "TO TARGET", "FROM TARGET", "CONNECTIONS"}),
-        (1, {*render.LEAST_NEEDED_FIRST}),
+        (1, {*render.DROP_ORDER}),
     ],
 )
 def test_a_narrow_terminal_leaves_out_what_is_needed_least(available: int, left_out: set[str]) -> None:
     widths = [6, 9, 6, 33, 14, 37, 11, 9, 7]
 
-    shown = [render.COLUMNS[column] for column in render.fitting(widths, available)]
+    shown = [render.COLUMNS[column] for column in render.fitting_columns(widths, available)]
 
     assert shown == [column for column in render.COLUMNS if column not in left_out]
 

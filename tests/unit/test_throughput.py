@@ -1,15 +1,15 @@
-"""Rates from a counter, and the line of blocks that shows them."""
+"""Rates of a byte counter, and the sparkline of them."""
 
 from __future__ import annotations
 
-from ioconnect.status.throughput import BLOCKS, KEPT, Meter, sparkline
+from ioconnect.status.throughput import BLOCKS, MAX_RATES, Meter, sparkline
 
 
 def test_a_steady_stream_has_one_rate_however_it_is_published() -> None:
-    """The counter moves once a second, in the middle between two looks at it."""
+    """The counter moves once a second, in the middle between two samples."""
     meter = Meter()
     for half in range(20):
-        meter.look(half / 2, (half // 2) * 1000)
+        meter.sample(half / 2, (half // 2) * 1000)
 
     settled = list(meter.rates)[6:]
     assert all(750 <= rate <= 1250 for rate in settled), settled
@@ -18,7 +18,7 @@ def test_a_steady_stream_has_one_rate_however_it_is_published() -> None:
 def test_an_idle_tunnel_comes_down_to_nothing() -> None:
     meter = Meter()
     for second, count in enumerate([0, 5000, 5000, 5000, 5000]):
-        meter.look(float(second), count)
+        meter.sample(float(second), count)
 
     assert meter.rate == 0
     assert max(meter.rates) == 5000
@@ -27,23 +27,23 @@ def test_an_idle_tunnel_comes_down_to_nothing() -> None:
 def test_a_restarted_agent_counts_from_nothing() -> None:
     meter = Meter()
     for second, count in enumerate([10**9, 10**9 + 10, 5]):
-        meter.look(float(second), count)
+        meter.sample(float(second), count)
 
     assert min(meter.rates) >= 0
 
 
 def test_only_the_last_minute_is_kept() -> None:
     meter = Meter()
-    for look in range(1000):
-        meter.look(float(look), look)
+    for sample in range(1000):
+        meter.sample(float(sample), sample)
 
-    assert len(meter.rates) == KEPT
+    assert len(meter.rates) == MAX_RATES
 
 
-def test_two_looks_at_once_are_no_rate() -> None:
+def test_two_samples_at_once_are_no_rate() -> None:
     meter = Meter()
-    meter.look(1.0, 0)
-    meter.look(1.0, 1000)
+    meter.sample(1.0, 0)
+    meter.sample(1.0, 1000)
 
     assert meter.rate == 0
 

@@ -1,1 +1,1 @@
-"""What the agent does, as anybody may read it: snapshot, lock, observation, rendering."""
+"""The agent's status: snapshot file, lock, log, and their rendering; readable by any process."""

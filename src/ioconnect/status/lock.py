@@ -1,8 +1,7 @@
-"""One agent at a time: a lock file that is held for the agent's life, so *held* is what "running" means.
+"""The lock file that allows one agent per installation: it is locked while the agent runs, and only then.
 
-flock(2), not lockf: a POSIX lock is gone as soon as anybody in the process closes the file. The file is never
-unlinked, since two agents could then each hold a lock on a file of that name. What it says (whose pid) is only
-information, and true only while the lock is held.
+flock(2), not lockf(3): a POSIX lock is released when any descriptor of the file is closed in the process. The file is
+never unlinked: two agents could then each lock a file of that name. The pid in it is valid only while it is locked.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LARGEST = 4096  # bytes of a lock file that are read
-LOOKERS_PATIENCE = 0.5  # seconds in which somebody who merely looks, as `holder` does, lets go again
-POLL = 0.02  # seconds; flock(2) knows no deadline, so waiting for it means asking again
+MAX_SIZE = 4096  # bytes of a lock file that are read
+SHARED_LOCK_TIMEOUT = 0.5  # seconds after which a shared lock, as `holder` takes it, is released again
+POLL_INTERVAL = 0.02  # seconds; flock(2) has no timeout
 
 
 class AlreadyRunning(Fault):
@@ -40,61 +39,61 @@ class AlreadyRunning(Fault):
 
 
 class AgentLock:
-    """The lock, held until the end of the process, whatever ends it: that it is free means that the agent is gone."""
+    """The exclusive lock of the running agent; the kernel releases it when the process ends, however it ends."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
     def acquire(cls, path: Path, *, version: str, started_at: str) -> AgentLock:
-        """Take the lock and write {pid, started_at, version} into its file.
+        """Take the lock and write {pid, started_at, version} to its file.
 
-        Raises AlreadyRunning if an agent holds it, CannotCreate if there can be no such file.
+        Raises AlreadyRunning if an agent holds it, CannotCreate if the file cannot be created or locked.
         """
         make_folder(path.parent)
-        facts = {"pid": os.getpid(), "started_at": started_at, "version": version}
-        with contextlib.ExitStack() as undo, _explained(path, CannotCreate):
+        content = {"pid": os.getpid(), "started_at": started_at, "version": version}
+        with contextlib.ExitStack() as undo, _os_errors_as(path, CannotCreate):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             undo.callback(os.close, descriptor)
-            if not _locked(descriptor, fcntl.LOCK_EX, LOOKERS_PATIENCE):
+            if not _lock_within(descriptor, fcntl.LOCK_EX, SHARED_LOCK_TIMEOUT):
                 raise AlreadyRunning(_recorded_pid(descriptor))
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(facts).encode() + b"\n", 0)
+            os.pwrite(descriptor, json.dumps(content).encode() + b"\n", 0)
             undo.pop_all()
         return cls(descriptor)
 
     def release(self) -> None:
-        """Let go before the process ends: only if nothing runs after all."""
+        """Release the lock before the process ends, if the agent cannot start."""
         os.close(self._descriptor)
 
 
 def holder(path: Path) -> int | None:
-    """Return the pid of the running agent, None if none runs; 0 if it does not write its pid within the patience.
+    """Return the pid of the running agent, None if none runs, 0 if its pid is not in the file within the timeout.
 
-    Raises SystemRefused if the file cannot be read.
+    Blocks for at most `SHARED_LOCK_TIMEOUT`. Raises SystemRefused if the file cannot be read.
     """
-    with _looking_at(path) as descriptor:
+    with _opened(path) as descriptor:
         if descriptor is None:
             return None
-        end = time.monotonic() + LOOKERS_PATIENCE
-        while not _locked_now(descriptor, fcntl.LOCK_SH):
+        end = time.monotonic() + SHARED_LOCK_TIMEOUT
+        while not _try_lock(descriptor, fcntl.LOCK_SH):
             pid = _recorded_pid(descriptor)
             if pid or time.monotonic() > end:
                 return pid or 0
-            time.sleep(POLL)
+            time.sleep(POLL_INTERVAL)
         return None
 
 
 def wait_until_free(path: Path, seconds: float) -> bool:
-    """Wait until no agent holds the lock; False if one still does after that many seconds."""
-    with _looking_at(path) as descriptor:
-        return descriptor is None or _locked(descriptor, fcntl.LOCK_SH, seconds)
+    """Block until no agent holds the lock; return False if one still does after this many seconds."""
+    with _opened(path) as descriptor:
+        return descriptor is None or _lock_within(descriptor, fcntl.LOCK_SH, seconds)
 
 
 @contextlib.contextmanager
-def _looking_at(path: Path) -> Iterator[int | None]:
-    """Open the lock file for a look; None if there is none."""
-    with _explained(path, SystemRefused):
+def _opened(path: Path) -> Iterator[int | None]:
+    """Open the lock file for reading; None if there is none."""
+    with _os_errors_as(path, SystemRefused):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -107,8 +106,8 @@ def _looking_at(path: Path) -> Iterator[int | None]:
 
 
 @contextlib.contextmanager
-def _explained(path: Path, kind: type[Fault]) -> Iterator[None]:
-    """Turn what the system says about the lock file into a fault."""
+def _os_errors_as(path: Path, kind: type[Fault]) -> Iterator[None]:
+    """Raise an OSError of the block as a fault of this kind."""
     try:
         yield
     except OSError as error:
@@ -118,17 +117,17 @@ def _explained(path: Path, kind: type[Fault]) -> Iterator[None]:
         ) from error
 
 
-def _locked(descriptor: int, kind: int, seconds: float) -> bool:
-    """Take the lock, trying for so many seconds; False if somebody else keeps it."""
+def _lock_within(descriptor: int, kind: int, seconds: float) -> bool:
+    """Take the lock within this many seconds; return False if another process holds it."""
     end = time.monotonic() + seconds
-    while not _locked_now(descriptor, kind):
+    while not _try_lock(descriptor, kind):
         if time.monotonic() >= end:
             return False
-        time.sleep(POLL)
+        time.sleep(POLL_INTERVAL)
     return True
 
 
-def _locked_now(descriptor: int, kind: int) -> bool:
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -137,10 +136,10 @@ def _locked_now(descriptor: int, kind: int) -> bool:
 
 
 def _recorded_pid(descriptor: int) -> int | None:
-    """Return the pid in the file, None if it says none."""
+    """Return the pid in the file, None if there is none."""
     try:
-        facts = json.loads(os.pread(descriptor, LARGEST, 0))
+        content = json.loads(os.pread(descriptor, MAX_SIZE, 0))
     except (ValueError, RecursionError, OSError):
         return None
-    pid = facts.get("pid") if isinstance(facts, dict) else None
+    pid = content.get("pid") if isinstance(content, dict) else None
     return pid if type(pid) is int and pid > 1 else None

@@ -1,7 +1,4 @@
-"""What the agent does now, as its lock and its status file tell; without an agent, what is configured and last known.
-
-Safe in any process, beside a running agent: it only reads.
-"""
+"""Reads the agent's status from its lock and its status file; safe in any process, since it only reads."""
 
 from __future__ import annotations
 
@@ -22,50 +19,51 @@ if TYPE_CHECKING:
 
 
 def observe(paths: Paths, configured: Sequence[Tunnel] = ()) -> Snapshot:
-    """Return what the agent does now or, if none runs, what is configured and what was last known about it.
+    """Return the running agent's status; without an agent, the configured tunnels with their last known status.
 
-    Whether one runs is told by its lock. Raises StatusDamaged only while one does: without an agent a damaged file
-    merely has no memory to offer.
+    An agent runs if the lock is held. Raises StatusDamaged only while one runs: otherwise a damaged file is ignored.
     """
     pid = lock.holder(paths.lock)
     if pid is None:
-        return _at_rest(paths, configured)
+        return _not_running(paths, configured)
     recorded = snapshots.read(paths.status)
     if recorded is not None and recorded.pid == pid:
         return replace(recorded, running=True)
-    # It has only just taken the lock: what the file tells, if anything, is about its predecessor.
-    since = _modified(paths.lock)
-    tunnels = tuple(_without_memory(tunnel, State.CONNECTING, since) for tunnel in configured)
+    # It has just taken the lock: the file, if there is one, is its predecessor's.
+    since = _mtime(paths.lock)
+    tunnels = tuple(_initial(tunnel, State.CONNECTING, since) for tunnel in configured)
     return Snapshot(running=True, pid=pid or None, version=__version__, started_at=since, tunnels=tunnels)
 
 
-def _at_rest(paths: Paths, configured: Sequence[Tunnel]) -> Snapshot:
+def _not_running(paths: Paths, configured: Sequence[Tunnel]) -> Snapshot:
     try:
         recorded = snapshots.read(paths.status)
     except StatusDamaged:
         recorded = None
-    since = _modified(paths.config)
-    tunnels = [_without_memory(tunnel, State.STOPPED, since) for tunnel in configured]
+    since = _mtime(paths.config)
+    tunnels = [_initial(tunnel, State.STOPPED, since) for tunnel in configured]
     if recorded is not None:
-        last_sign = _modified(paths.status)
-        known = {tunnel.name: _stopped(tunnel, last_sign) for tunnel in recorded.tunnels}
-        tunnels = [_remembered(tunnel, known.get(tunnel.name)) for tunnel in tunnels] or list(known.values())
+        last_written = _mtime(paths.status)
+        known = {tunnel.name: _stopped(tunnel, last_written) for tunnel in recorded.tunnels}
+        tunnels = [_with_configured_addresses(tunnel, known.get(tunnel.name)) for tunnel in tunnels] or list(
+            known.values()
+        )
     return Snapshot(running=False, pid=None, version=__version__, started_at=None, tunnels=tuple(tunnels))
 
 
-def _without_memory(tunnel: Tunnel, state: State, since: str) -> TunnelStatus:
+def _initial(tunnel: Tunnel, state: State, since: str) -> TunnelStatus:
     return TunnelStatus(tunnel.name, state, since, None, str(tunnel.jumphost), tunnel.listen_port, str(tunnel.target))
 
 
-def _remembered(configured: TunnelStatus, known: TunnelStatus | None) -> TunnelStatus:
-    """Return what is known about the tunnel, with the addresses that its configuration has now."""
+def _with_configured_addresses(configured: TunnelStatus, known: TunnelStatus | None) -> TunnelStatus:
+    """Return the tunnel's last status with the addresses of its present configuration."""
     if known is None:
         return configured
     return replace(known, jumphost=configured.jumphost, listen_port=configured.listen_port, target=configured.target)
 
 
-def _stopped(tunnel: TunnelStatus, last_sign: str) -> TunnelStatus:
-    """Return the tunnel as its agent left it; an agent that left without a word leaves the reason open."""
+def _stopped(tunnel: TunnelStatus, last_written: str) -> TunnelStatus:
+    """Return the tunnel as stopped; an agent that was killed left another state, which becomes part of the reason."""
     if tunnel.state is State.STOPPED:
         return tunnel
     message = "the agent ended without a word (killed, or the machine went down)"
@@ -75,7 +73,7 @@ def _stopped(tunnel: TunnelStatus, last_sign: str) -> TunnelStatus:
     return replace(
         tunnel,
         state=State.STOPPED,
-        since=last_sign,
+        since=last_written,
         reason=Reason(code, message, "Start it: ioconnect up --daemon."),
         next_attempt_at=None,
         rtt_ms=None,
@@ -83,8 +81,8 @@ def _stopped(tunnel: TunnelStatus, last_sign: str) -> TunnelStatus:
     )
 
 
-def _modified(path: Path) -> str:
-    """Return when the file was last written; the epoch if it cannot be told."""
+def _mtime(path: Path) -> str:
+    """Return the file's modification time; the epoch if it cannot be read."""
     try:
         return timestamp(path.stat().st_mtime)
     except OSError:

@@ -1,7 +1,7 @@
-"""A snapshot made readable: a table and, below it, why a tunnel is not connected and what to do.
+"""Renders a snapshot: a table, and below it the reason and hint of every tunnel that is not connected.
 
-Pure. `plain` is for pipes, files and NO_COLOR (no control characters); `rich_table` is for a terminal. Both show
-the same `rows`, and every remote text escaped.
+Pure. `plain` is for pipes, files and NO_COLOR (no control characters), `rich_table` for a terminal. Both show the
+same `rows`, with text from remote hosts escaped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 COLUMNS = ("TUNNEL", "STATE", "FOR", "ENDPOINT", "TARGET", "CONNECTIONS", "FROM TARGET", "TO TARGET", "RTT")
 
-LEAST_NEEDED_FIRST = ("RTT", "TO TARGET", "FROM TARGET", "CONNECTIONS", "TARGET")  # left out on a narrow terminal
+DROP_ORDER = (
+    "RTT",
+    "TO TARGET",
+    "FROM TARGET",
+    "CONNECTIONS",
+    "TARGET",
+)  # columns left out on a narrow terminal, in this order
 GAP = "  "
 
 COLOURS = {
@@ -38,14 +44,14 @@ COLOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What is to be said about one tunnel below the table."""
+    """A line about one tunnel below the table."""
 
     tunnel: str
     text: str
 
 
 def plain(snapshot: Snapshot, now: datetime) -> str:
-    """Return the table and its notes as aligned lines, without a control character but the line ends."""
+    """Return the table and its notes as aligned lines; the only control characters are newlines."""
     table = [COLUMNS, *rows(snapshot, now)]
     widths = _widths(table)
     lines = [headline(snapshot, now)]
@@ -57,13 +63,13 @@ def plain(snapshot: Snapshot, now: datetime) -> str:
 
 
 def rich_table(snapshot: Snapshot, now: datetime, width: int) -> Group:
-    """Return the same for rich to print on a terminal of this width; the columns that do not fit are left out."""
+    """Return the same as a rich renderable for a terminal of this width; columns that do not fit are left out."""
     from rich.console import Group  # noqa: PLC0415  rich is heavy, and only a terminal needs it
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     cells = rows(snapshot, now)
-    columns = fitting(_widths([COLUMNS, *cells]), width)
+    columns = fitting_columns(_widths([COLUMNS, *cells]), width)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, len(GAP), 0, 0))
     for column in columns:
         table.add_column(COLUMNS[column], overflow="fold")
@@ -75,10 +81,10 @@ def rich_table(snapshot: Snapshot, now: datetime, width: int) -> Group:
     return Group(*(shown if snapshot.tunnels else shown[:1]), *said)
 
 
-def fitting(widths: Sequence[int], available: int) -> list[int]:
-    """Return which columns to show so that they fit, as far as some may be left out."""
+def fitting_columns(widths: Sequence[int], available: int) -> list[int]:
+    """Return the indices of the columns to show in the available width; only those in DROP_ORDER are left out."""
     columns = list(range(len(COLUMNS)))
-    for name in LEAST_NEEDED_FIRST:
+    for name in DROP_ORDER:
         if sum(widths[column] for column in columns) + len(GAP) * (len(columns) - 1) <= available:
             break
         columns.remove(COLUMNS.index(name))
@@ -90,7 +96,7 @@ def _widths(table: Sequence[Sequence[str]]) -> list[int]:
 
 
 def headline(snapshot: Snapshot, now: datetime) -> str:
-    """Return the line about the agent itself."""
+    """Return the line about the agent."""
     if not snapshot.running:
         return "agent not running; start it: ioconnect up --daemon"
     since = f", for {elapsed(snapshot.started_at, now)}" if snapshot.started_at else ""
@@ -98,7 +104,7 @@ def headline(snapshot: Snapshot, now: datetime) -> str:
 
 
 def rows(snapshot: Snapshot, now: datetime) -> list[tuple[str, ...]]:
-    """Return a row of cells, as many as COLUMNS, for each tunnel."""
+    """Return a row of cells for each tunnel, one for each of COLUMNS."""
     return [tuple(escaped(cell) for cell in _row(tunnel, now)) for tunnel in snapshot.tunnels]
 
 
@@ -122,7 +128,7 @@ def _row(tunnel: TunnelStatus, now: datetime) -> Iterable[str]:
 
 
 def notes(snapshot: Snapshot, now: datetime) -> list[Note]:
-    """Return what is to be said about the tunnels that are not connected: why, what to do, the next try."""
+    """Return reason, hint and next attempt of the tunnels that are not connected."""
     found = []
     for tunnel in snapshot.tunnels:
         if tunnel.state is State.CONNECTED:
@@ -137,12 +143,12 @@ def notes(snapshot: Snapshot, now: datetime) -> list[Note]:
 
 
 def elapsed(since: str, now: datetime) -> str:
-    """Return how long ago the RFC 3339 time `since` was (`3s`, `12m`, `2h 5m`, `3d 4h`); "-" if it is none."""
+    """Return the time since `since` (RFC 3339) as `3s`, `12m`, `2h 5m`, `3d 4h`; "-" if it is invalid."""
     return _duration(since, now, -1)
 
 
 def elapsed_until(moment: str, now: datetime) -> str:
-    """Return how long it is until the RFC 3339 time `moment`, `0s` if it has passed; "-" if it is none."""
+    """Return the time until `moment` (RFC 3339) in the same form, `0s` if it is past; "-" if it is invalid."""
     return _duration(moment, now, 1)
 
 
@@ -163,7 +169,7 @@ def _duration(moment: str, now: datetime, sign: int) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes for people: `0 B`, `1.2 KiB`, `34.5 GiB`."""
+    """Return a number of bytes with its unit: `0 B`, `1.2 KiB`, `34.5 GiB`."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1000:  # noqa: PLR2004  four digits would widen the column

@@ -1,7 +1,7 @@
-"""What every tunnel does now and why: the snapshot that the agent writes and everybody else reads (schema 1).
+"""The snapshot of every tunnel's state and reason (JSON, schema 1), which the agent writes and all others read.
 
-Pure, but for `read` and `write` at the foot. The reader is tolerant of keys that it does not know and of optional
-ones that are missing; it refuses what would make it guess.
+Pure, but for `read` and `write` at the end. Unknown keys and missing optional keys are accepted; a missing required
+key or a value of the wrong type is a fault.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ RESTART = "Restart the agent: ioconnect down, then ioconnect up --daemon."
 
 
 class State(str, Enum):
-    """Where a tunnel is in its life, as status shows it."""
+    """The state of a tunnel."""
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
-    BACKOFF = "backoff"  # network trouble, tries again soon
-    STANDBY = "standby"  # signed in, the port is still held elsewhere
-    HELD = "held"  # the jumphost said no; slow retries
+    BACKOFF = "backoff"  # transient fault, waits for the next attempt
+    STANDBY = "standby"  # authenticated, the port is still in use on the jumphost
+    HELD = "held"  # the jumphost refused key, host key or forward; slow retries
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """Forwarded connections since the agent started; `refused` by us (limit), `failed` at the database."""
+    """Forwarded connections since the agent started: `refused` by max_connections, `failed` at the target."""
 
     open: int = 0
     total: int = 0
@@ -47,7 +47,7 @@ class Connections:
 
 @dataclass(frozen=True, slots=True)
 class TunnelStatus:
-    """One tunnel's line; times are RFC 3339 UTC (`2026-11-22T10:00:00Z`), sizes bytes."""
+    """The status of one tunnel; times are RFC 3339 UTC (`2026-11-22T10:00:00Z`), sizes in bytes."""
 
     name: str
     state: State
@@ -68,7 +68,7 @@ class TunnelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole agent; `running` is the reader's verdict (the lock is held), never the file's word."""
+    """The status of the agent; the reader sets `running` by the lock, not by the file."""
 
     running: bool
     pid: int | None
@@ -78,13 +78,13 @@ class Snapshot:
 
 
 class StatusDamaged(Fault):
-    """The status file is not what an agent of this version writes."""
+    """The status file is invalid, or was written by another version."""
 
     exit_code = ExitCode.TEMP_FAIL
 
 
-def overall(snapshot: Snapshot) -> ExitCode:
-    """Return UNAVAILABLE if no agent runs, OK if all it has is connected, else TEMP_FAIL."""
+def exit_code(snapshot: Snapshot) -> ExitCode:
+    """Return UNAVAILABLE if no agent runs, OK if all of its tunnels are connected, else TEMP_FAIL."""
     if not snapshot.running:
         return ExitCode.UNAVAILABLE
     connected = bool(snapshot.tunnels) and all(t.state is State.CONNECTED for t in snapshot.tunnels)
@@ -92,12 +92,12 @@ def overall(snapshot: Snapshot) -> ExitCode:
 
 
 def timestamp(moment: float) -> str:
-    """Return seconds since the epoch as RFC 3339 UTC, whole seconds."""
+    """Return seconds since the epoch as RFC 3339 UTC in whole seconds."""
     return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def to_json(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the snapshot as schema 1 has it, ready for `json.dumps`."""
+    """Return the snapshot as a JSON document of schema 1, for `json.dumps`."""
     agent = {
         "running": snapshot.running,
         "pid": snapshot.pid,
@@ -133,7 +133,7 @@ def _tunnel_to_json(tunnel: TunnelStatus) -> dict[str, Any]:
 
 
 def from_json(document: object) -> Snapshot:
-    """Return the snapshot in a parsed JSON document. Raises StatusDamaged, naming the key at fault."""
+    """Return the snapshot in a parsed JSON document. Raises StatusDamaged, which names the invalid key."""
     try:
         return _from_fields(Fields(document))
     except Malformed as error:
@@ -188,15 +188,15 @@ def _reason_from_fields(fields: Fields) -> Reason | None:
 
 
 def write(path: Path, snapshot: Snapshot, *, mode: int = 0o600) -> None:
-    """Replace the status file. Raises CannotCreate; the old content stays then."""
-    # Written each second under load: a database server's disk has better things to do than to wait for it.
+    """Replace the status file atomically. Raises CannotCreate, and keeps the old content then."""
+    # Not durable: it is written every second under load, and fsync(2) would slow down a database server's disk.
     write_atomically(path, json.dumps(to_json(snapshot)).encode() + b"\n", mode=mode, durable=False)
 
 
 def read(path: Path) -> Snapshot | None:
-    """Return what the status file says, None if there is none; `running` is only its writer's word.
+    """Return the snapshot in the status file, None if there is none. Raises StatusDamaged.
 
-    Raises StatusDamaged. `observe.observe` is what tells whether the agent runs.
+    Its `running` is as the agent wrote it; `observe.observe` finds out whether the agent runs.
     """
     try:
         with path.open("rb") as file:

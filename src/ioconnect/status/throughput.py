@@ -1,4 +1,4 @@
-"""How fast bytes go, from counters that are looked at now and then; and the last minute of it as a line of blocks.
+"""Rates computed from samples of a byte counter, and the last minute of them as a sparkline.
 
 Pure.
 """
@@ -13,37 +13,37 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-KEPT = 60  # rates
-# The agent publishes once a second and nobody looks just then: over two seconds that evens out.
+MAX_RATES = 60  # rates
+# The agent publishes once a second, not in step with the samples: a window of two seconds evens that out.
 WINDOW = 2.0  # seconds
 
 
 @dataclass(slots=True)
 class Meter:
-    """Makes rates of a counter; one that falls has begun anew (the agent was restarted)."""
+    """Computes rates of a counter; a counter that decreases was reset (the agent was restarted)."""
 
-    rates: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
-    _looks: deque[tuple[float, int]] = field(default_factory=deque)
+    rates: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_RATES))
+    _samples: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def look(self, now: float, count: int) -> None:
-        """Take in what the counter says at `now` (seconds of any clock that does not go backwards)."""
-        if self._looks and count < self._looks[-1][1]:
-            self._looks.clear()
-        self._looks.append((now, count))
-        while len(self._looks) > 2 and now - self._looks[1][0] >= WINDOW:  # noqa: PLR2004  a rate takes two
-            self._looks.popleft()
-        then, before = self._looks[0]
+    def sample(self, now: float, count: int) -> None:
+        """Add the counter's value at `now` (seconds of a monotonic clock)."""
+        if self._samples and count < self._samples[-1][1]:
+            self._samples.clear()
+        self._samples.append((now, count))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:  # noqa: PLR2004  a rate takes two
+            self._samples.popleft()
+        then, before = self._samples[0]
         passed = now - then
         self.rates.append((count - before) / passed if passed > 0 else 0.0)
 
     @property
     def rate(self) -> float:
-        """Bytes per second now."""
+        """The last rate in bytes per second."""
         return self.rates[-1] if self.rates else 0.0
 
 
 def sparkline(rates: Sequence[float], width: int) -> str:
-    """Return the last `width` rates as blocks, the newest at the right, the fastest as the highest."""
+    """Return the last `width` rates as block characters, the newest at the right, scaled to the highest rate."""
     shown = list(rates)[-width:] if width > 0 else []
     highest = max(shown, default=0.0)
     top = len(BLOCKS) - 1

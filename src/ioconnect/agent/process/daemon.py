@@ -33,7 +33,7 @@ from ioconnect.config.paths import public_status
 from ioconnect.errors import ConfigInvalid, ExitCode, Fault
 from ioconnect.escape import escaped
 from ioconnect.status.lock import AgentLock, AlreadyRunning
-from ioconnect.status.snapshots import overall, timestamp
+from ioconnect.status.snapshots import exit_code, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +163,7 @@ class _Outside:
         told, self._told = self._told, escaped(summary(snapshot))
         if self._told != told:
             self._notifier.send(f"STATUS={self._told}")
-        if overall(snapshot) is ExitCode.OK:
+        if exit_code(snapshot) is ExitCode.OK:
             self._readiness.connected()
 
     def stopping(self) -> None:

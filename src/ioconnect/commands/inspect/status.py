@@ -34,7 +34,7 @@ def report(call: Call, form: Form) -> ExitCode:
     """Show what the agent does now and return the verdict on it. Raises StatusDamaged, SystemRefused."""
     if form is Form.NOTHING:
         try:
-            return snapshots.overall(observed(call, (), say=False))
+            return snapshots.exit_code(observed(call, (), say=False))
         except Fault as fault:
             return fault.exit_code  # not a word was asked for
     snapshot = observed(call, configured(call), say=True)
@@ -42,7 +42,7 @@ def report(call: Call, form: Form) -> ExitCode:
         answer(json.dumps(snapshots.to_json(snapshot), indent=2))
     else:
         _show(snapshot)
-    return snapshots.overall(snapshot)
+    return snapshots.exit_code(snapshot)
 
 
 def observed(call: Call, tunnels: tuple[Tunnel, ...], *, say: bool) -> Snapshot:

@@ -47,7 +47,7 @@ def watch(call: Call) -> ExitCode:
             if told_to_leave(LOOK_EVERY):
                 break
             snapshot = status.observed(call, tunnels, say=False)
-    return snapshots.overall(snapshot)
+    return snapshots.exit_code(snapshot)
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ class _Drawing:
         for tunnel in snapshot.tunnels:
             meters = self._meters.setdefault(tunnel.name, (Meter(), Meter()))
             for meter, count in zip(meters, (tunnel.bytes_from_target, tunnel.bytes_to_target), strict=True):
-                meter.look(now, count)
+                meter.sample(now, count)
 
     def view(self, snapshot: Snapshot, width: int, *, hint: str = "") -> Group:
         """Return all of it for rich."""

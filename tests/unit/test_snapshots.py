@@ -1,4 +1,4 @@
-"""The status as JSON: what is written is what is read, and what is not a status is refused with its key path."""
+"""The snapshot as JSON: what is written is what is read, and an invalid document is refused with its key path."""
 
 from __future__ import annotations
 
@@ -166,8 +166,8 @@ def test_nothing_but_a_clear_fault_comes_of_other_json(value: Any, where: str) -
         (replace(SNAPSHOT, running=False, tunnels=(ORDERS,)), ExitCode.UNAVAILABLE),
     ],
 )
-def test_the_verdict(snapshot: Snapshot, code: ExitCode) -> None:
-    assert snapshots.overall(snapshot) is code
+def test_the_exit_code(snapshot: Snapshot, code: ExitCode) -> None:
+    assert snapshots.exit_code(snapshot) is code
 
 
 def test_a_timestamp_is_rfc3339_in_utc() -> None:
