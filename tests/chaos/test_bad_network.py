@@ -18,7 +18,7 @@ from tests.rigs.simulated import ScriptedSession, Simulation
 
 from ioconnect.agent.session.session import Session
 from ioconnect.agent.supervisor.mailbox import Stop
-from ioconnect.agent.tunnel.counters import Traffic
+from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.agent.tunnel.events import Closed, Lost, PortRefused, SignedIn
 from ioconnect.config import configuration
 from ioconnect.config.configuration import AgentSettings
@@ -168,7 +168,7 @@ def test_a_server_that_trickles_meets_one_deadline(scene: Scene, unharmed: int) 
     scene.relay.trickle, scene.relay.unharmed = 0.3, unharmed
     patience, reports = 1.2, queue.SimpleQueue[Any]()
     (tunnel,) = configuration.load(scene.paths.config).tunnels
-    session = Session(tunnel, AgentSettings(), scene.paths, Traffic(), reports.put, patience=patience)
+    session = Session(tunnel, AgentSettings(), scene.paths, Counters(), reports.put, patience=patience)
 
     began = time.monotonic()
     session.start()
@@ -234,7 +234,7 @@ def test_a_port_that_stays_held_in_numbers(tmp_path: Path, figure: Figure) -> No
             asked.append(session.world.now())
             session.says(refused, after=0.05)
 
-        session.ask_forward = ask  # type: ignore[method-assign]
+        session.request_forward = ask  # type: ignore[method-assign]
         session.on_close = lambda: session.says(Closed(), after=0.05)
         session.says(SignedIn(), refused, after=0.3)
 

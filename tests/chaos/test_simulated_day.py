@@ -86,7 +86,7 @@ class Weather:
             return
         self.live = session
         session.says(SignedIn(), after=0.2)
-        session.ask_forward = lambda: self.asked(session)  # type: ignore[method-assign]
+        session.request_forward = lambda: self.asked(session)  # type: ignore[method-assign]
         session.world.after(0.25, lambda: self.answer(session))
 
     def asked(self, session: ScriptedSession) -> None:

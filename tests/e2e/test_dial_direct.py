@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from tests.rigs import processes
 from ioconnect.agent.dial import happy_eyeballs
 from ioconnect.agent.dial.connect_failures import NoAnswer, Refused
 from ioconnect.agent.dial.dial import DialCancelled, dial
+from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.agent.dial.resolve import Address, Resolver
 from ioconnect.config.configuration import HostPort
 from ioconnect.errors import NameNotResolved
@@ -202,42 +204,53 @@ def test_a_dial_can_be_called_off(stage: str, stuck: Stuck, black_hole: Address)
         timer.join()
 
 
+def local_end(source: SourcePort) -> tuple[str, int]:
+    return source.address, source.port
+
+
 def test_the_source_port_is_taken_again(listener: socket.socket) -> None:
-    source = ("127.0.0.1", processes.free_port())
+    source = SourcePort("127.0.0.1", processes.free_port())
     with dial(HostPort("127.0.0.1", port_of(listener)), environ={}, deadline=soon(), source=source) as sock:
-        assert sock.getsockname() == source
+        assert sock.getsockname() == local_end(source)
 
 
 @pytest.mark.parametrize(
-    "source", [("192.0.2.1", 4711), ("not an address", 4711), ("::1", 4711), ("127.0.0.1", 70000)]
+    "source",
+    [
+        SourcePort("192.0.2.1", 4711),
+        SourcePort("not an address", 4711),
+        SourcePort("::1", 4711),
+        SourcePort("127.0.0.1", 70000),
+    ],
+    ids=str,
 )
-def test_a_source_that_is_not_ours_any_more_is_let_go(listener: socket.socket, source: tuple[str, int]) -> None:
+def test_a_source_that_is_not_ours_any_more_is_let_go(listener: socket.socket, source: SourcePort) -> None:
     with dial(HostPort("127.0.0.1", port_of(listener)), environ={}, deadline=soon(), source=source) as sock:
         assert sock.getsockname()[0] == "127.0.0.1"
-        assert sock.getsockname()[1] != source[1]
+        assert sock.getsockname()[1] != source.port
 
 
 def test_a_source_port_that_somebody_holds_is_let_go(listener: socket.socket) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
-        source = ("127.0.0.1", port_of(holder))
+        source = SourcePort("127.0.0.1", port_of(holder))
         with dial(HostPort("127.0.0.1", port_of(listener)), environ={}, deadline=soon(), source=source) as sock:
-            assert sock.getsockname() != source
+            assert sock.getsockname() != local_end(source)
 
 
 def test_a_source_port_still_connected_to_the_same_jumphost_is_let_go(listener: socket.socket) -> None:
     """Here bind(2) succeeds, and connect(2) says EADDRNOTAVAIL."""
-    source = ("127.0.0.1", processes.free_port())
+    source = SourcePort("127.0.0.1", processes.free_port())
     jumphost = HostPort("127.0.0.1", port_of(listener))
     with dial(jumphost, environ={}, deadline=soon(), source=source) as first:
-        assert first.getsockname() == source
+        assert first.getsockname() == local_end(source)
         with dial(jumphost, environ={}, deadline=soon(), source=source) as second:
-            assert second.getsockname() != source
+            assert second.getsockname() != local_end(source)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_REPAIR, and 127.0.0.2, are Linux's")
 def test_dialled_from_its_old_port_the_jumphost_drops_the_dead_connection(listener: socket.socket) -> None:
     """DESIGN.md rule 11, also beside a second address that would win the race with its usual delay."""
-    source = ("127.0.0.1", processes.free_port())
+    source = SourcePort("127.0.0.1", processes.free_port())
     jumphost = HostPort("127.0.0.1", port_of(listener))
     lost = dial(jumphost, environ={}, deadline=soon(), source=source)
     try:
@@ -249,9 +262,9 @@ def test_dialled_from_its_old_port_the_jumphost_drops_the_dead_connection(listen
     lost.close()
     with dead, socket.create_server(("127.0.0.2", 0)) as other:
         resolver = answering(at("127.0.0.2", port_of(other)), at("127.0.0.1", port_of(listener)))
-        again = dial(NAME, environ={}, deadline=soon(20), source=source, peer="127.0.0.1", resolver=resolver)
+        again = dial(NAME, environ={}, deadline=soon(20), source=replace(source, peer="127.0.0.1"), resolver=resolver)
         with again:
-            assert again.getsockname() == source
+            assert again.getsockname() == local_end(source)
             assert again.getpeername() == listener.getsockname()
             dead.settimeout(10)
             with pytest.raises(ConnectionResetError):

@@ -186,7 +186,7 @@ def test_more_connections_than_allowed_are_refused(
     kind, body = jumphost.next(OPEN_FAILURE, 91)
 
     assert (kind, body[:8]) == (OPEN_FAILURE, struct.pack(">II", 3, 4))
-    assert client.traffic.refused == 1
+    assert client.counters.refused == 1
 
     jumphost.send(pack_id(CLOSE, first))
     jumphost.next(CLOSE)
@@ -214,8 +214,8 @@ def test_a_database_that_is_down(tmp_path: Path, jumphost: ScriptedJumphost) -> 
     jumphost.send(open_message(1))
 
     assert jumphost.next(OPEN_FAILURE)[1][:8] == struct.pack(">II", 1, 2)
-    assert client.traffic.failed == 1
-    assert client.traffic.open == 0
+    assert client.counters.failed == 1
+    assert client.counters.open == 0
     client.leave()
 
 

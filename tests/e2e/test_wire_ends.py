@@ -73,7 +73,7 @@ def one_session(folder: Path, database: Database, *, end: str) -> None:
             jumphost.send(data_message(channel, b"S" + struct.pack(">Q", 1 << 30)))
             jumphost.next(DATA)
         if end == "reset":
-            client.session.kill()
+            client.session.abort()
         elif end == "violation":
             with contextlib.suppress(EOFError, OSError):
                 # Data that is gathered and not delivered yet, and in the same batch the last straw.

@@ -68,7 +68,7 @@ def test_another_cipher_each_time(connect: Callable[..., tuple[ScriptedJumphost,
         assert got == BLOCK[:AMOUNT]
         assert jumphost.transport.remote_cipher == cipher
     assert jumphost.violations == []
-    assert client.traffic.open == 1
+    assert client.counters.open == 1
 
 
 def test_another_host_key(connect: Callable[..., tuple[ScriptedJumphost, Client]]) -> None:

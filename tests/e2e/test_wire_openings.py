@@ -147,7 +147,7 @@ def test_a_database_that_does_not_answer(
     for peer_id in range(3):
         refused(jumphost, peer_id, CONNECT_FAILED)
 
-    assert (client.traffic.failed, client.traffic.open) == (3, 0)
+    assert (client.counters.failed, client.counters.open) == (3, 0)
 
 
 def test_an_address_that_does_not_answer_delays_nobody(  # noqa: PLR0917  fixtures
@@ -172,7 +172,7 @@ def test_an_address_that_does_not_answer_delays_nobody(  # noqa: PLR0917  fixtur
 
     for peer_id in range(3, 20):
         echo(jumphost, peer_id)
-    assert client.traffic.open == 2
+    assert client.counters.open == 2
 
 
 def test_every_address_is_tried(
@@ -186,7 +186,7 @@ def test_every_address_is_tried(
     for peer_id in range(3):
         echo(jumphost, peer_id)
 
-    assert client.traffic.failed == 0
+    assert client.counters.failed == 0
 
 
 def test_a_name_that_moves(
@@ -203,7 +203,7 @@ def test_a_name_that_moves(
     refused(jumphost, 2, CONNECT_FAILED)
     echo(jumphost, 3)
 
-    assert client.traffic.failed == 1
+    assert client.counters.failed == 1
 
 
 def test_a_name_server_that_fails_for_a_while(
@@ -225,7 +225,7 @@ def test_a_name_server_that_fails_for_a_while(
         echo(jumphost, peer_id)
         processes.wait_until(lambda asked=asked: names.asked > asked, what="the name is asked for again")
 
-    assert client.traffic.failed == 0
+    assert client.counters.failed == 0
 
 
 def test_a_name_that_is_gone(
@@ -246,7 +246,7 @@ def test_a_name_that_is_gone(
     names.addresses = [("127.0.0.1", database.port)]
     echo(jumphost, 3)
 
-    assert (client.traffic.failed, client.traffic.open) == (1, 0)
+    assert (client.counters.failed, client.counters.open) == (1, 0)
 
 
 def test_a_resolver_that_hangs(
@@ -259,7 +259,7 @@ def test_a_resolver_that_hangs(
     jumphost.send(open_message(1))
 
     refused(jumphost, 1, CONNECT_FAILED)
-    assert client.traffic.open == 0
+    assert client.counters.open == 0
 
 
 def shrink_send_buffer(client: Client, channel: int) -> None:
@@ -290,9 +290,9 @@ def test_what_is_still_on_its_way_to_the_database_counts(
         jumphost.send(open_message(7))
         refused(jumphost, 7, RESOURCE_SHORTAGE)
 
-        assert (client.traffic.refused, client.traffic.open) == (1, 2)
+        assert (client.counters.refused, client.counters.open) == (1, 2)
         drain(accepted[0])
-        processes.wait_until(lambda: client.traffic.open == 1, what="the place is free again")
+        processes.wait_until(lambda: client.counters.open == 1, what="the place is free again")
         jumphost.open(8)
 
 
@@ -323,9 +323,9 @@ def test_a_database_that_talks_to_nobody(
         jumphost.next(CLOSE)
 
         if ended:
-            assert client.traffic.open == 1
+            assert client.counters.open == 1
             assert drain(connection)[0] == window
-        processes.wait_until(lambda: client.traffic.open == 0, what="the database's connection is over")
+        processes.wait_until(lambda: client.counters.open == 0, what="the database's connection is over")
         if not ended:
             with pytest.raises(ConnectionResetError):
                 drain(connection)

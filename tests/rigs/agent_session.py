@@ -11,8 +11,8 @@ import pytest
 from tests.rigs import processes
 
 from ioconnect.agent.session.session import SIGN_IN_PATIENCE, Session
-from ioconnect.agent.tunnel.counters import Traffic
-from ioconnect.agent.tunnel.events import Closed, Granted, Lost, SignedIn, Stirred
+from ioconnect.agent.tunnel.counters import Counters
+from ioconnect.agent.tunnel.events import Closed, CountersChanged, Granted, Lost, SignedIn
 from ioconnect.config.configuration import AgentSettings, HostPort, Tunnel
 from ioconnect.config.paths import Paths
 from ioconnect.keys import identity
@@ -37,13 +37,13 @@ class Reports:
         self.put = self._queue.put
 
     def take(self, *kinds: type[Any], deadline: float = PATIENCE) -> Any:
-        """Return the next report, which must be of these kinds; Stirred does not count."""
+        """Return the next report, which must be of these kinds; CountersChanged does not count."""
         while True:
             try:
                 report = self._queue.get(timeout=deadline)
             except queue.Empty:
                 pytest.fail(f"no report within {deadline:g} s, expected {kinds}")
-            if not isinstance(report, Stirred):
+            if not isinstance(report, CountersChanged):
                 assert isinstance(report, kinds), report
                 return report
 
@@ -51,7 +51,7 @@ class Reports:
         """Assert that nothing was reported since."""
         while not self._queue.empty():
             report = self._queue.get()
-            assert isinstance(report, Stirred), report
+            assert isinstance(report, CountersChanged), report
 
 
 class LooseSession:
@@ -76,12 +76,12 @@ class LooseSession:
         self.port = listen_port
         self.over = False
         self.reports = Reports()
-        self.traffic = Traffic()
+        self.counters = Counters()
         self.session = Session(
             Tunnel(folder.name, HostPort("127.0.0.1", listen_port), target, ssh_port=ssh_port, **tunnel),
             settings,
             paths,
-            self.traffic,
+            self.counters,
             self.reports.put,
             patience=patience,
         )
@@ -123,7 +123,13 @@ class AgentSession(LooseSession):
         forward, loop = self.session._forward, self.session._loop
         assert forward is not None
         relay, outbound = forward._relay, forward._link.wire.outbound
-        owners = {"relay": relay, "loop": loop, "target": relay.target, "pulse": forward._pulse, "outbound": outbound}
+        owners = {
+            "relay": relay,
+            "loop": loop,
+            "target": relay.target,
+            "requests": forward._requests,
+            "outbound": outbound,
+        }
         return {
             f"{name}.{attribute}": len(value)
             for name, owner in owners.items()

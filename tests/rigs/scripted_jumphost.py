@@ -20,8 +20,8 @@ from paramiko.message import Message
 from paramiko.packet import Packetizer
 
 from ioconnect.agent.session.session import Session
-from ioconnect.agent.tunnel.counters import Traffic
-from ioconnect.agent.tunnel.events import Closed, Granted, Lost, SignedIn, Stirred
+from ioconnect.agent.tunnel.counters import Counters
+from ioconnect.agent.tunnel.events import Closed, CountersChanged, Granted, Lost, SignedIn
 from ioconnect.config.configuration import AgentSettings, HostPort, Tunnel
 from ioconnect.config.paths import Paths
 from ioconnect.keys import identity, known_hosts
@@ -178,7 +178,7 @@ class Client:
         identity.generate(self.paths.identity)
         known_hosts.pin(self.paths.known_hosts, "127.0.0.1", jumphost.port, [jumphost.host_key.asbytes()])
         self.reports: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.traffic = Traffic()
+        self.counters = Counters()
         settings = AgentSettings(
             keepalive_interval=tunnel.pop("keepalive_interval", 60.0),
             buffer_budget=tunnel.pop("buffer_budget", 64 << 20),
@@ -187,17 +187,17 @@ class Client:
             Tunnel("t", HostPort("127.0.0.1", LISTEN_PORT), target, ssh_port=jumphost.port, **tunnel),
             settings,
             self.paths,
-            self.traffic,
+            self.counters,
             self.reports.put,
         )
         self.over = False
         self.session.start()
 
     def next(self, kind: type[Any]) -> Any:
-        """Return the next report, which must be of this kind; Stirred does not count."""
+        """Return the next report, which must be of this kind; CountersChanged does not count."""
         while True:
             report = self.reports.get(timeout=PATIENCE)
-            if not isinstance(report, Stirred):
+            if not isinstance(report, CountersChanged):
                 assert isinstance(report, kind), report
                 return report
 

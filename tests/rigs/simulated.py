@@ -11,7 +11,8 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.supervisor.source_ports import Sources
+from ioconnect.agent.dial.happy_eyeballs import SourcePort
+from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.agent.supervisor.supervisor import Supervisor
 from ioconnect.agent.supervisor.tunnel_runner import Surroundings
 from ioconnect.config.configuration import AgentSettings, Config, HostPort, Tunnel
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ioconnect.agent.supervisor.mailbox import Letter
-    from ioconnect.agent.tunnel.counters import Traffic
+    from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.agent.tunnel.events import SessionEvent
     from ioconnect.config.paths import Paths
     from ioconnect.errors import ExitCode
@@ -95,14 +96,13 @@ class World:
         tunnel: Tunnel,
         settings: AgentSettings,
         _paths: Paths,
-        traffic: Traffic,
+        counters: Counters,
         report: Callable[[SessionEvent], None],
         *,
-        source: tuple[str, int] | None,
-        peer: str | None,
+        source: SourcePort | None,
     ) -> ScriptedSession:
         """Make a session, as `agent.sessions.SessionFactory`."""
-        return ScriptedSession(self, tunnel, settings, traffic, report, source=source, peer=peer)
+        return ScriptedSession(self, tunnel, settings, counters, report, source=source)
 
 
 class ScriptedSession:
@@ -113,20 +113,21 @@ class ScriptedSession:
         world: World,
         tunnel: Tunnel,
         settings: AgentSettings,
-        traffic: Traffic,
+        counters: Counters,
         report: Callable[[SessionEvent], None],
         *,
-        source: tuple[str, int] | None,
-        peer: str | None,
+        source: SourcePort | None,
     ) -> None:
         self.world = world
         self.tunnel = tunnel
         self.settings = settings
-        self.traffic = traffic
+        self.counters = counters
         self.report = report
         self.source = source
-        self.local_address: tuple[str, int] | None = source or ("192.0.2.1", 40000 + len(world.sessions))
-        self.peer_address: str | None = peer or "198.51.100.1"
+        own = SourcePort("192.0.2.1", 40000 + len(world.sessions), "198.51.100.1")
+        end = source or own
+        self.local_address: tuple[str, int] | None = (end.address, end.port)
+        self.peer_address: str | None = end.peer
         self.host_key: str | None = "SHA256:simulated"
         self.began = world.now()
         self.said: list[str] = []
@@ -142,8 +143,8 @@ class ScriptedSession:
         for event in events:
             self.world.after(after, lambda event=event: self.report(event))
 
-    def ask_forward(self) -> None:
-        self.said.append("ask_forward")
+    def request_forward(self) -> None:
+        self.said.append("request_forward")
 
     def probe(self) -> None:
         self.said.append("probe")
@@ -152,8 +153,8 @@ class ScriptedSession:
         self.said.append("close")
         self.on_close()
 
-    def kill(self) -> None:
-        self.said.append("kill")
+    def abort(self) -> None:
+        self.said.append("abort")
 
     def alive_at(self) -> float:
         return self.world.now() if self.stuck_since is None else self.stuck_since
@@ -173,7 +174,7 @@ class Witness:
 
     def publish(self, keepers: object) -> Snapshot:
         for keeper in keepers:  # type: ignore[attr-defined]
-            keeper.traffic.stirred = False
+            keeper.counters.changed = False
         self.published_at.append(self.world.now())
         return Snapshot(running=True, pid=1, version="0", started_at=None, tunnels=())
 
@@ -208,7 +209,7 @@ class Simulation:
         self.world = World(on_dial, seed=seed)
         self.config = Config(AgentSettings(), tunnels or (tunnel(),))
         self.witness = Witness(self.world, self.config)
-        around = Surroundings(under(folder), self.world, self.world, self.world, Sources(folder / "sources.json"))
+        around = Surroundings(under(folder), self.world, self.world, self.world, SourcePorts(folder / "sources.json"))
         self.supervisor = Supervisor(self.config, around, self.witness, self.witness)  # type: ignore[arg-type]
 
     def run(self) -> ExitCode:

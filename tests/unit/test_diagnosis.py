@@ -7,14 +7,14 @@ import itertools
 import pytest
 
 from ioconnect.agent.session.diagnosis import (
-    Evidence,
-    Phase,
+    SessionEnd,
+    Stage,
     auth_refused,
     diagnose,
     forward_fault,
     host_key_fault,
-    silent,
-    too_late,
+    keepalive_timeout,
+    sign_in_timeout,
 )
 from ioconnect.config.configuration import HostPort, Tunnel
 from ioconnect.errors import (
@@ -48,42 +48,42 @@ ERRORS = [
 ]
 
 
-def evidence(phase: Phase, *said: str, greeted: bool = True, disconnect: str = "") -> Evidence:
-    return Evidence(JUMPHOST, "sshtunnel", phase, greeted, said, disconnect)
+def end(stage: Stage, *said: str, banner: bool = True, disconnect: str = "") -> SessionEnd:
+    return SessionEnd(JUMPHOST, "sshtunnel", stage, banner, said, disconnect)
 
 
 @pytest.mark.parametrize(
     ("seen", "error", "message"),
     [
-        (evidence(Phase.GREETING, greeted=False), None, "closed the connection before it introduced itself"),
+        (end(Stage.KEY_EXCHANGE, banner=False), None, "closed the connection before it introduced itself"),
         (
-            evidence(Phase.GREETING, "HTTP/1.1 400 Bad Request", "", greeted=False),
+            end(Stage.KEY_EXCHANGE, "HTTP/1.1 400 Bad Request", "", banner=False),
             EOFError(),
             'closed the connection before it introduced itself, after saying "HTTP/1.1 400 Bad Request"',
         ),
         (
-            evidence(Phase.GREETING, "", "please wait", greeted=False),
+            end(Stage.KEY_EXCHANGE, "", "please wait", banner=False),
             ConnectionResetError(104, "Connection reset by peer"),
             'broke before it introduced itself, after saying "please wait": Connection reset by peer',
         ),
-        (evidence(Phase.GREETING), EOFError(), "closed the connection during the key exchange"),
-        (evidence(Phase.SIGNING_IN), EOFError(), "closed the connection during the sign-in"),
-        (evidence(Phase.SIGNED_IN), EOFError(), "jump.test:50683 closed the connection"),
+        (end(Stage.KEY_EXCHANGE), EOFError(), "closed the connection during the key exchange"),
+        (end(Stage.SIGNING_IN), EOFError(), "closed the connection during the sign-in"),
+        (end(Stage.SIGNED_IN), EOFError(), "jump.test:50683 closed the connection"),
         (
-            evidence(Phase.SIGNED_IN),
+            end(Stage.SIGNED_IN),
             BrokenPipeError(32, "Broken pipe"),
             "the connection to jump.test:50683 broke: Broken pipe",
         ),
-        (evidence(Phase.SIGNED_IN), ProtocolViolation("x"), "jump.test:50683 broke the SSH protocol: x"),
-        (evidence(Phase.SIGNED_IN, disconnect="bye"), None, "jump.test:50683 ended the connection: bye"),
+        (end(Stage.SIGNED_IN), ProtocolViolation("x"), "jump.test:50683 broke the SSH protocol: x"),
+        (end(Stage.SIGNED_IN, disconnect="bye"), None, "jump.test:50683 ended the connection: bye"),
         (
-            evidence(Phase.GREETING, disconnect="no"),
+            end(Stage.KEY_EXCHANGE, disconnect="no"),
             None,
             "jump.test:50683 ended the connection during the key exchange: no",
         ),
     ],
 )
-def test_what_is_said_of_a_lost_connection(seen: Evidence, error: BaseException | None, message: str) -> None:
+def test_what_is_said_of_a_lost_connection(seen: SessionEnd, error: BaseException | None, message: str) -> None:
     fault = diagnose(seen, error)
 
     assert isinstance(fault, ConnectionLost)
@@ -91,15 +91,15 @@ def test_what_is_said_of_a_lost_connection(seen: Evidence, error: BaseException 
 
 
 @pytest.mark.parametrize(
-    ("phase", "greeted", "error"),
-    list(itertools.product(Phase, (True, False), ERRORS)),
+    ("stage", "banner", "error"),
+    list(itertools.product(Stage, (True, False), ERRORS)),
     ids=lambda value: repr(value)[:30],
 )
 def test_whatever_ends_a_session_has_a_reason_in_print(
-    phase: Phase, error: BaseException | str | None, *, greeted: bool
+    stage: Stage, error: BaseException | str | None, *, banner: bool
 ) -> None:
-    """In every phase: a retry, one printable line without gaps, and something to do."""
-    fault = diagnose(evidence(phase, greeted=greeted), error)
+    """In every stage: a retry, one printable line without gaps, and something to do."""
+    fault = diagnose(end(stage, banner=banner), error)
 
     assert isinstance(fault, ConnectionLost)
     assert fault.disposition is Disposition.RETRY
@@ -107,13 +107,13 @@ def test_whatever_ends_a_session_has_a_reason_in_print(
     assert "jump.test:50683" in fault.message
     assert "  " not in fault.message
     assert " :" not in fault.message
-    assert ("50683" in fault.hint) == (not greeted), "nobody introduced himself: perhaps it is the wrong port"
+    assert ("50683" in fault.hint) == (not banner), "nobody introduced himself: perhaps it is the wrong port"
 
 
 def test_a_fault_is_its_own_reason() -> None:
     fault = NameNotResolved("no such name")
 
-    assert diagnose(evidence(Phase.GREETING, "Exceeded MaxStartups", greeted=False), fault) is fault
+    assert diagnose(end(Stage.KEY_EXCHANGE, "Exceeded MaxStartups", banner=False), fault) is fault
 
 
 @pytest.mark.parametrize(
@@ -128,22 +128,22 @@ def test_turned_away(
     said: str, kind: type[Fault], disposition: Disposition, error: BaseException | str | None
 ) -> None:
     """However sshd closes after it; but not what a jumphost says that has introduced itself."""
-    fault = diagnose(evidence(Phase.GREETING, "hello", said, greeted=False), error)
+    fault = diagnose(end(Stage.KEY_EXCHANGE, "hello", said, banner=False), error)
 
     assert type(fault) is kind
     assert fault.disposition is disposition
     assert said in fault.message
-    assert isinstance(diagnose(evidence(Phase.GREETING, said), error), ConnectionLost)
+    assert isinstance(diagnose(end(Stage.KEY_EXCHANGE, said), error), ConnectionLost)
 
 
 def test_too_many_failures_is_a_refused_key() -> None:
-    """Sshd disconnects with that text after MaxAuthTries; the same words in another phase are none."""
+    """Sshd disconnects with that text after MaxAuthTries; the same words in another stage are none."""
     text = "Too many authentication failures"
-    fault = diagnose(evidence(Phase.SIGNING_IN, disconnect=text), None)
+    fault = diagnose(end(Stage.SIGNING_IN, disconnect=text), None)
 
     assert isinstance(fault, AuthRefused)
     assert text in fault.message
-    assert isinstance(diagnose(evidence(Phase.SIGNED_IN, disconnect=text), None), ConnectionLost)
+    assert isinstance(diagnose(end(Stage.SIGNED_IN, disconnect=text), None), ConnectionLost)
 
 
 def test_a_refused_key_names_the_account() -> None:
@@ -154,12 +154,12 @@ def test_a_refused_key_names_the_account() -> None:
 
 
 def test_too_late() -> None:
-    assert isinstance(too_late(evidence(Phase.GREETING, greeted=False), 30), BannerTimeout)
-    assert too_late(evidence(Phase.GREETING), 30).message == (
+    assert isinstance(sign_in_timeout(end(Stage.KEY_EXCHANGE, banner=False), 30), BannerTimeout)
+    assert sign_in_timeout(end(Stage.KEY_EXCHANGE), 30).message == (
         "jump.test:50683 did not finish the key exchange within 30 s"
     )
     assert (
-        too_late(evidence(Phase.SIGNING_IN), 30).message == "jump.test:50683 did not finish the sign-in within 30 s"
+        sign_in_timeout(end(Stage.SIGNING_IN), 30).message == "jump.test:50683 did not finish the sign-in within 30 s"
     )
 
 
@@ -200,7 +200,7 @@ def test_a_refused_port(said: list[str], kind: type[Fault]) -> None:
 
 
 def test_silence() -> None:
-    fault = silent(JUMPHOST, 19.6)
+    fault = keepalive_timeout(JUMPHOST, 19.6)
 
     assert isinstance(fault, KeepaliveTimeout)
     assert fault.message == "jump.test:50683 has not answered for 20 s"

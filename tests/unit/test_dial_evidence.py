@@ -16,7 +16,7 @@ from ioconnect.agent.dial.connect_failures import (
     Role,
     unreachable,
 )
-from ioconnect.agent.dial.happy_eyeballs import Source, interleaved
+from ioconnect.agent.dial.happy_eyeballs import SourcePort, interleaved
 from ioconnect.agent.dial.resolve import Address
 from ioconnect.config.configuration import HostPort
 from ioconnect.errors import Unreachable
@@ -49,15 +49,15 @@ def test_the_former_peer_comes_first_if_it_is_still_there() -> None:
 @pytest.mark.parametrize(
     ("source", "address", "fits"),
     [
-        (Source("10.0.0.1", 1), v4(1), True),
-        (Source("10.0.0.1", 1), v6(1), False),
-        (Source("2001:db8::9", 1), v6(1), True),
-        (Source("10.0.0.1", 1, peer="192.0.2.1"), v4(1), True),
-        (Source("10.0.0.1", 1, peer="192.0.2.1"), v4(2), False),
-        (Source("no address", 1), v4(1), False),
+        (SourcePort("10.0.0.1", 1), v4(1), True),
+        (SourcePort("10.0.0.1", 1), v6(1), False),
+        (SourcePort("2001:db8::9", 1), v6(1), True),
+        (SourcePort("10.0.0.1", 1, peer="192.0.2.1"), v4(1), True),
+        (SourcePort("10.0.0.1", 1, peer="192.0.2.1"), v4(2), False),
+        (SourcePort("no address", 1), v4(1), False),
     ],
 )
-def test_a_source_fits_its_family_and_its_peer(source: Source, address: Address, fits: bool) -> None:  # noqa: FBT001
+def test_a_source_fits_its_family_and_its_peer(source: SourcePort, address: Address, fits: bool) -> None:  # noqa: FBT001
     assert source.fits(address) is fits
 
 

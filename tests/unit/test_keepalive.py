@@ -6,68 +6,68 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.agent.session.keepalive import URGENT_PATIENCE, Keepalive, Verdict
+from ioconnect.agent.session.keepalive import URGENT_TIMEOUT, Action, Keepalive
 
 
-def silent_life(interval: float, count_max: int) -> list[tuple[float, Verdict]]:
+def silent_life(interval: float, count_max: int) -> list[tuple[float, Action]]:
     """Return what happens, and when, to a peer that never says a byte; the clock jumps to each deadline."""
     keepalive = Keepalive(interval, count_max, 0.0)
     story = []
     while True:
         now = keepalive.next_deadline()
         story.append((now, keepalive.check(now)))
-        if story[-1][1] is Verdict.DEAD:
+        if story[-1][1] is Action.DEAD:
             return story
-        keepalive.probed(now)
+        keepalive.probe_sent(now)
 
 
 def test_the_vendors_values_notice_a_dead_peer_after_twenty_seconds() -> None:
-    assert silent_life(10, 1) == [(10, Verdict.PROBE), (20, Verdict.DEAD)]
+    assert silent_life(10, 1) == [(10, Action.PROBE), (20, Action.DEAD)]
 
 
 def test_three_probes_of_fifteen_seconds_take_a_minute_as_with_openssh() -> None:
-    assert silent_life(15, 3) == [(15, Verdict.PROBE), (30, Verdict.PROBE), (45, Verdict.PROBE), (60, Verdict.DEAD)]
+    assert silent_life(15, 3) == [(15, Action.PROBE), (30, Action.PROBE), (45, Action.PROBE), (60, Action.DEAD)]
 
 
 def test_nothing_is_due_before_the_deadline() -> None:
-    assert Keepalive(10, 1, 0.0).check(9.999) is Verdict.WAIT
+    assert Keepalive(10, 1, 0.0).check(9.999) is Action.WAIT
 
 
 def test_any_byte_answers_a_probe_and_starts_the_interval_anew() -> None:
     keepalive = Keepalive(10, 1, 0.0)
-    keepalive.probed(10.0)
-    keepalive.heard(19.9)
+    keepalive.probe_sent(10.0)
+    keepalive.received(19.9)
 
-    assert keepalive.check(20.0) is Verdict.WAIT
+    assert keepalive.check(20.0) is Action.WAIT
     assert keepalive.next_deadline() == pytest.approx(29.9)
-    assert keepalive.check(29.9) is Verdict.PROBE
+    assert keepalive.check(29.9) is Action.PROBE
 
 
 def test_a_doubted_peer_is_probed_at_once_and_given_less_time() -> None:
     keepalive = Keepalive(60, 1, 0.0)
     keepalive.probe_now(3.0)
 
-    assert keepalive.check(3.0) is Verdict.PROBE
-    keepalive.probed(3.0)
-    assert keepalive.check(3.0 + URGENT_PATIENCE) is Verdict.DEAD
+    assert keepalive.check(3.0) is Action.PROBE
+    keepalive.probe_sent(3.0)
+    assert keepalive.check(3.0 + URGENT_TIMEOUT) is Action.DEAD
 
 
 def test_doubt_shortens_a_probe_that_is_under_way_and_never_prolongs_it() -> None:
     keepalive = Keepalive(60, 1, 0.0)
-    keepalive.probed(60.0)
+    keepalive.probe_sent(60.0)
     keepalive.probe_now(61.0)
-    assert keepalive.next_deadline() == 61.0 + URGENT_PATIENCE
+    assert keepalive.next_deadline() == 61.0 + URGENT_TIMEOUT
 
     keepalive.probe_now(64.0)
-    assert keepalive.next_deadline() == 61.0 + URGENT_PATIENCE
+    assert keepalive.next_deadline() == 61.0 + URGENT_TIMEOUT
 
 
 def test_a_byte_ends_the_doubt() -> None:
     keepalive = Keepalive(60, 2, 0.0)
     keepalive.probe_now(1.0)
-    keepalive.probed(1.0)
-    keepalive.heard(2.0)
-    keepalive.probed(62.0)
+    keepalive.probe_sent(1.0)
+    keepalive.received(2.0)
+    keepalive.probe_sent(62.0)
 
     assert keepalive.next_deadline() == 122.0
 
@@ -83,8 +83,8 @@ def test_a_peer_that_speaks_within_each_interval_is_never_probed(
     keepalive, now = Keepalive(interval, count_max, 0.0), 0.0
     for pause in pauses:
         now += pause * interval
-        assert keepalive.check(now) is Verdict.WAIT
-        keepalive.heard(now)
+        assert keepalive.check(now) is Action.WAIT
+        keepalive.received(now)
 
 
 @given(interval=st.floats(0.1, 1000), count_max=st.integers(1, 10))

@@ -10,18 +10,18 @@ import pytest
 from ioconnect.agent.tunnel import machine
 from ioconnect.agent.tunnel.backoff import STABLE_AFTER
 from ioconnect.agent.tunnel.events import (
-    AskForward,
+    AbortSession,
     Closed,
     CloseSession,
     Command,
     DeadlinePassed,
     Dial,
-    DropSession,
     Granted,
     Lost,
     MachineEvent,
     PortRefused,
     Probe,
+    RequestForward,
     SignedIn,
     Started,
     StopRequested,
@@ -82,7 +82,7 @@ STATES: dict[Phase, TunnelState] = {
     Phase.STOPPING: replace(_up, phase=Phase.STOPPING, deadline=1005.0),
 }
 
-DIAL, ASK, PROBE, CLOSE, DROP = Dial(same_port=False), AskForward(), Probe(), CloseSession(), DropSession()
+DIAL, ASK, PROBE, CLOSE, DROP = Dial(same_port=False), RequestForward(), Probe(), CloseSession(), AbortSession()
 Move = tuple[Phase, tuple[Command, ...]]
 
 LEGAL: dict[Phase, dict[type, Move]] = {

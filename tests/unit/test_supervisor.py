@@ -11,7 +11,7 @@ import pytest
 from tests.rigs.simulated import ScriptedSession, Simulation, tunnel
 
 from ioconnect.agent.supervisor.mailbox import Reconnect, Reload, Report, Stop
-from ioconnect.agent.tunnel.events import Closed, Granted, Lost, PortRefused, SignedIn, Stirred, Woken
+from ioconnect.agent.tunnel.events import Closed, CountersChanged, Granted, Lost, PortRefused, SignedIn, Woken
 from ioconnect.agent.tunnel.machine import STOP_PATIENCE
 from ioconnect.agent.tunnel.state import Phase
 from ioconnect.errors import (
@@ -95,7 +95,7 @@ def test_a_session_that_does_not_leave_is_dropped_after_the_patience(tmp_path: P
     simulation.world.post(10, Stop())
 
     assert simulation.run() is ExitCode.OK
-    assert simulation.world.sessions[0].said == ["close", "kill"]
+    assert simulation.world.sessions[0].said == ["close", "abort"]
     assert simulation.world.now() == 10 + STOP_PATIENCE
 
 
@@ -142,10 +142,10 @@ def test_standby_asks_on_the_same_session(tmp_path: Path) -> None:
     def script(session: ScriptedSession) -> None:
         session.says(SignedIn(), busy)
         session.says(Granted(58115), after=30)
-        session.ask_forward = lambda: asked(session)  # type: ignore[method-assign]
+        session.request_forward = lambda: asked(session)  # type: ignore[method-assign]
 
     def asked(session: ScriptedSession) -> None:
-        session.said.append("ask_forward")
+        session.said.append("request_forward")
         if session.world.now() < 25:
             session.says(busy, after=0.1)
 
@@ -154,7 +154,7 @@ def test_standby_asks_on_the_same_session(tmp_path: Path) -> None:
 
     session = simulation.world.sessions[0]
     assert len(simulation.world.sessions) == 1
-    assert 5 <= session.said.count("ask_forward") <= 25
+    assert 5 <= session.said.count("request_forward") <= 25
     assert state(simulation) is State.CONNECTED
 
 
@@ -162,7 +162,8 @@ def test_standby_asks_on_the_same_session(tmp_path: Path) -> None:
 
 
 def sources_of(simulation: Simulation) -> list[tuple[str, int] | None]:
-    return [session.source for session in simulation.world.sessions]
+    sources = [session.source for session in simulation.world.sessions]
+    return [(source.address, source.port) if source is not None else None for source in sources]
 
 
 def test_an_unclean_loss_dials_from_the_port_that_had_the_forward(tmp_path: Path) -> None:
@@ -279,7 +280,7 @@ def test_reload_tries_a_held_tunnel_at_once(tmp_path: Path) -> None:
 def test_traffic_is_published_at_most_once_a_second_and_at_the_latest_a_second_later(tmp_path: Path) -> None:
     simulation = Simulation(connects, folder=tmp_path)
     for tenth in range(10, 60):
-        simulation.world.after(tenth / 10, lambda: simulation.world.sessions[0].report(Stirred()))
+        simulation.world.after(tenth / 10, lambda: simulation.world.sessions[0].report(CountersChanged()))
     simulation.run_until_idle()
 
     moments = [moment for moment in simulation.witness.published_at if moment >= 1]

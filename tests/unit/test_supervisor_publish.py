@@ -28,8 +28,8 @@ def simulation(tmp_path: Path) -> Simulation:
 
     def script(session: ScriptedSession) -> None:
         session.says(*((SignedIn(), Granted(1)) if session.tunnel.name == "good" else (REFUSED,)))
-        session.traffic.rtt = 0.01234
-        session.traffic.from_target = 7
+        session.counters.rtt = 0.01234
+        session.counters.from_target = 7
 
     simulation = Simulation(script, tunnel("good", 1), tunnel("bad", 2), folder=tmp_path)
     simulation.world.post(10, Stop())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ioconnect.agent.session.target import FRESH, USABLE, Address, TargetAddresses
+from ioconnect.agent.session.target import MAX_AGE, REFRESH_AFTER, Address, TargetAddresses
 from ioconnect.config.configuration import HostPort
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def test_a_fresh_answer_serves_at_once() -> None:
     lookups = Lookups(A)
     target, loop = new_target(lookups)
     got(target, loop)
-    loop.now += FRESH - 1
+    loop.now += REFRESH_AFTER - 1
 
     assert got(target, loop) == [A]
     assert len(lookups.asked) == 1
@@ -99,7 +99,7 @@ def test_an_older_answer_serves_while_it_is_renewed() -> None:
     target, loop = new_target(lookups)
     got(target, loop)
     lookups.addresses = [B]
-    loop.now += FRESH + 1
+    loop.now += REFRESH_AFTER + 1
 
     assert got(target, loop) == [A]
     loop.run_one()
@@ -111,7 +111,7 @@ def test_an_answer_that_is_too_old_does_not_serve() -> None:
     target, loop = new_target(lookups)
     got(target, loop)
     lookups.addresses = [B]
-    loop.now += USABLE + 1
+    loop.now += MAX_AGE + 1
 
     assert got(target, loop) == [B]
 
@@ -142,7 +142,7 @@ def test_a_failed_renewal_takes_nothing_away() -> None:
     target, loop = new_target(lookups)
     got(target, loop)
     lookups.addresses = []
-    loop.now += FRESH + 1
+    loop.now += REFRESH_AFTER + 1
     assert got(target, loop) == [A]
     loop.run_one()
 
@@ -154,7 +154,7 @@ def test_after_a_failure_the_resolver_is_believed() -> None:
     lookups = Lookups(A)
     target, loop = new_target(lookups)
     got(target, loop)
-    target.distrust()
+    target.invalidate()
     lookups.addresses = []
 
     assert got(target, loop) == []
@@ -166,12 +166,12 @@ def test_the_one_that_answered_comes_first(best: Address) -> None:
     lookups = Lookups(A, B, C)
     target, loop = new_target(lookups)
     got(target, loop)
-    target.answered(best)
+    target.connected(best)
     rest = [address for address in (A, B, C) if address != best]
     assert got(target, loop) == [best, *rest]
 
-    target.distrust()
+    target.invalidate()
     assert got(target, loop) == [best, *rest]
     lookups.addresses = rest
-    target.distrust()
+    target.invalidate()
     assert got(target, loop) == rest

@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.session.session import Session
-from ioconnect.agent.supervisor.source_ports import Sources
-from ioconnect.agent.tunnel.counters import Traffic
+from ioconnect.agent.supervisor.source_ports import SourcePorts
+from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.agent.tunnel.events import Closed, Granted, Lost, PortRefused, SessionEvent, SignedIn
 from ioconnect.checks.results import Finding, pinned
 from ioconnect.errors import ConnectionLost
@@ -47,11 +47,9 @@ class Trial:
         self._fault: Fault | None = None
         self._deadline = 0.0
         # As an agent that starts would: from the same port it frees its own, which a dead session may hold.
-        known = Sources(paths.state / "sources.json").recall(tunnel)
         self._session = Session(
-            *(tunnel, settings, paths, Traffic(), self._reports.put),
-            source=(known.address, known.port) if known is not None else None,
-            peer=known.peer if known is not None else None,
+            *(tunnel, settings, paths, Counters(), self._reports.put),
+            source=SourcePorts(paths.state / "sources.json").get(tunnel),
             patience=patience,
         )
 
@@ -65,7 +63,7 @@ class Trial:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the session and wait until it is over."""
-        for end in (self._session.close, self._session.kill):
+        for end in (self._session.close, self._session.abort):
             end()
             until = time.monotonic() + CLOSE_PATIENCE
             while not self._is_over and time.monotonic() < until:

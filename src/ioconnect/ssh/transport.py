@@ -15,7 +15,7 @@ from paramiko.ssh_exception import SSHException
 from paramiko.transport import Transport
 
 from ioconnect import __version__
-from ioconnect.agent.session.diagnosis import Evidence
+from ioconnect.agent.session.diagnosis import SessionEnd
 from ioconnect.escape import escaped
 from ioconnect.ssh.packetizer import REKEY_BYTES, Wire
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from paramiko.message import Message
 
-    from ioconnect.agent.session.diagnosis import Phase
+    from ioconnect.agent.session.diagnosis import Stage
     from ioconnect.config.configuration import HostPort
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.packetizer import Upper
@@ -140,14 +140,14 @@ class Link(Transport):  # type: ignore[misc]  # paramiko is untyped
             finally:
                 del error  # its traceback knows this frame, and frames with a view of a buffer
 
-    def evidence(self, jumphost: HostPort, user: str, phase: Phase) -> Evidence:
+    def evidence(self, jumphost: HostPort, user: str, stage: Stage) -> SessionEnd:
         """Return what this link knows about why it ended."""
-        return Evidence(
+        return SessionEnd(
             jumphost=jumphost,
             user=user,
-            phase=phase,
-            greeted=bool(self.remote_version),
-            said_before_banner=tuple(escaped(line) for line in self.wire.said_before_banner),
+            stage=stage,
+            banner_received=bool(self.remote_version),
+            lines_before_banner=tuple(escaped(line) for line in self.wire.said_before_banner),
             disconnect_text=self.disconnect_text,
         )
 

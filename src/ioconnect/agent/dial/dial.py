@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.connect_failures import NoAnswer, Role, allow_request, unreachable
 from ioconnect.agent.dial.deadline import DialCancelled, HasFileno, Waiting
-from ioconnect.agent.dial.happy_eyeballs import NoneConnected, Source, connect_first, interleaved
+from ioconnect.agent.dial.happy_eyeballs import NoneConnected, SourcePort, connect_first, interleaved
 from ioconnect.agent.dial.proxy import Proxy, Scheme, choose
 from ioconnect.agent.dial.proxy_protocols import Dialogue, dialogue
 from ioconnect.agent.dial.proxy_tls import bridged, encrypted, trust, wanted
@@ -36,17 +36,16 @@ def dial(
     environ: Mapping[str, str],
     deadline: float,
     proxy: str = "",
-    source: tuple[str, int] | None = None,
-    peer: str | None = None,
+    source: SourcePort | None = None,
     cancelled: HasFileno | None = None,
     resolver: Resolver = _RESOLVER,
 ) -> socket.socket:
     """Connect to the jumphost and return a connected, non-blocking socket with TCP_NODELAY set.
 
     `deadline` is in `time.monotonic()` seconds. `proxy` is the tunnel's setting; `environ` is asked for the proxy
-    variables. `source` is the local address and port of a connection that was cut, to be taken again (an ordinary
-    port if it cannot be had), and `peer` the jumphost's address that it led to, which is then tried first; both
-    are ignored through a proxy. The dial is called off when `cancelled` becomes readable (its writer closed, say).
+    variables. `source` is the source port of a lost connection, to be reused: its `peer` is tried first, an ephemeral
+    port is used if it cannot be bound, and it is ignored through a proxy. The dial is cancelled when `cancelled`
+    becomes readable, for example because its other end was closed.
 
     Through a proxy that speaks TLS the socket is one end of a socketpair (AF_UNIX): TCP options don't apply to it.
 
@@ -55,8 +54,7 @@ def dial(
     waiting = Waiting(deadline, cancelled)
     chosen = choose(jumphost, proxy, environ)
     if chosen is None:
-        former = Source(source[0], source[1], peer) if source is not None else None
-        return _connect(jumphost, Role.JUMPHOST, waiting, resolver, former)
+        return _connect(jumphost, Role.JUMPHOST, waiting, resolver, source)
     context = trust(environ) if chosen.scheme is Scheme.HTTPS else None
     started = time.monotonic()
     sock = _connect(chosen.address, Role.PROXY, waiting, resolver)
@@ -72,7 +70,7 @@ def dial(
 
 
 def _connect(
-    host: HostPort, role: Role, waiting: Waiting, resolver: Resolver, source: Source | None = None
+    host: HostPort, role: Role, waiting: Waiting, resolver: Resolver, source: SourcePort | None = None
 ) -> socket.socket:
     started = time.monotonic()
     addresses = resolver.resolve(host, waiting, role=role)

@@ -44,7 +44,7 @@ _LOCAL_ERRORS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourcePort:
     """The local end of a connection that was cut, and the remote address it led to (None: not known)."""
 
     address: str
@@ -85,7 +85,9 @@ def interleaved(addresses: Iterable[Address], *, peer: str | None = None) -> lis
     return order
 
 
-def connect_first(addresses: Sequence[Address], waiting: Waiting, *, source: Source | None = None) -> socket.socket:
+def connect_first(
+    addresses: Sequence[Address], waiting: Waiting, *, source: SourcePort | None = None
+) -> socket.socket:
     """Return the first connection, non-blocking; every other attempt is closed.
 
     Tries in the order given. Raises NoneConnected when all have failed or the deadline is there; DialCancelled.
@@ -102,14 +104,14 @@ class _Attempt:
     """One connect under way."""
 
     address: Address
-    source: Source | None
+    source: SourcePort | None
     renew_at: float  # monotonic seconds
 
 
 class _Race:
     """The attempts under way, and those to come."""
 
-    def __init__(self, addresses: Sequence[Address], source: Source | None) -> None:
+    def __init__(self, addresses: Sequence[Address], source: SourcePort | None) -> None:
         self._to_come = deque((a, source if source is not None and source.fits(a) else None) for a in addresses)
         self._under_way: dict[socket.socket, _Attempt] = {}
         self._failures: list[Failure] = []
@@ -150,7 +152,7 @@ class _Race:
             due.append(time.monotonic() + CHALLENGE_POLL)
         return waiting.until(min(due)) if due else waiting
 
-    def _begin(self, address: Address, source: Source | None) -> None:
+    def _begin(self, address: Address, source: SourcePort | None) -> None:
         """Start the first attempt at an address; the next address has its turn when this one had a head start."""
         self._next_at = time.monotonic() + (ATTEMPT_DELAY if source is None else SOURCE_HEAD_START)
         self._start(address, source)
@@ -165,7 +167,7 @@ class _Race:
                 sock.close()
                 self._start(attempt.address, attempt.source)
 
-    def _start(self, address: Address, source: Source | None) -> None:
+    def _start(self, address: Address, source: SourcePort | None) -> None:
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
         except OSError as error:
@@ -204,7 +206,7 @@ def _failure(address: Address, code: int) -> Failure:
     return Failure(str(address), code, os.strerror(code))
 
 
-def _bound(sock: socket.socket, source: Source) -> bool:
+def _bound(sock: socket.socket, source: SourcePort) -> bool:
     """Take the old local end again; say whether that worked."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

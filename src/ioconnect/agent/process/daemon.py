@@ -25,7 +25,7 @@ from ioconnect.agent.supervisor import reconnect_requests
 from ioconnect.agent.supervisor.mailbox import SignalInbox, Stop, SystemClock
 from ioconnect.agent.supervisor.network_monitor import watching
 from ioconnect.agent.supervisor.publish import Publisher, summary
-from ioconnect.agent.supervisor.source_ports import Sources
+from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.agent.supervisor.supervisor import Supervisor
 from ioconnect.agent.supervisor.tunnel_runner import Surroundings
 from ioconnect.config import configuration
@@ -94,8 +94,8 @@ def _locked(
             ending.enter_context(_tracebacks_of_crashes())
             ending.enter_context(watching(inbox.put))
             reconnect_requests.clear(paths)
-            sources = Sources(paths.state / "sources.json")
-            around = Surroundings(paths, _session_factory(), inbox, clock, sources)
+            source_ports = SourcePorts(paths.state / "sources.json")
+            around = Surroundings(paths, _session_factory(), inbox, clock, source_ports)
             publisher = Publisher(paths, clock, started_at=started_at, public=public_status(os.environ))
             supervisor = Supervisor(selected, around, publisher, _Outside(paths, names, readiness))
             return _supervised(supervisor)

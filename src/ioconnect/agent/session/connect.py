@@ -1,6 +1,6 @@
-"""From nothing to a connected socket and all that a sign-in needs, on a thread of its own; can be called off.
+"""The connection phase of a session: load the identity and the pins, then dial, on a thread of its own; cancellable.
 
-The key and the pins are read afresh for every session, so that a person's change takes effect with the next one.
+Identity and pins are read again for every session, so a new key or pin takes effect with the next attempt.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ioconnect.keys.credentials import load_identity
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ioconnect.agent.dial.happy_eyeballs import SourcePort
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
 
@@ -32,18 +33,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """A connected socket to the jumphost, our key, and the pins to hold its host key against."""
+class Connected:
+    """A connected socket to the jumphost, our private key, and the pins to verify its host key with."""
 
     sock: socket.socket
     key: Ed25519Key
     pins: known_hosts.Pins
 
 
-class Approach:
-    """One dial. `ended` is called once, on the dial's thread: with an Arrival, a Fault, or None if called off.
+class Connector:
+    """One attempt to connect to a tunnel's jumphost.
 
-    `source` is our end of a connection that was cut and `peer` the jumphost's address it led to: see `dial`.
+    `done` is called once, on the dialing thread: with Connected, a Fault, or None if the attempt was cancelled.
+    `source` is the source port to reuse, see `dial`.
     """
 
     def __init__(
@@ -52,41 +54,39 @@ class Approach:
         settings: AgentSettings,
         paths: Paths,
         *,
-        source: tuple[str, int] | None,
-        peer: str | None,
-        ended: Callable[[Arrival | Fault | None], None],
+        source: SourcePort | None,
+        done: Callable[[Connected | Fault | None], None],
     ) -> None:
         self._tunnel = tunnel
         self._settings = settings
         self._paths = paths
         self._source = source
-        self._peer = peer
-        self._ended = ended
+        self._done = done
         self._lock = threading.Lock()  # guards the two below
-        self._called_off = False
-        self._bell: socket.socket | None = None  # closed, it wakes the dial
+        self._cancelled = False
+        self._cancel_socket: socket.socket | None = None  # closing it cancels the dial
 
     def start(self, deadline: float) -> None:
-        """Begin; `deadline` is a time.monotonic(). Any thread, once."""
+        """Start the dialing thread; `deadline` is in time.monotonic() seconds. Any thread, once."""
         threading.Thread(target=self._run, args=(deadline,), name=f"dial {self._tunnel.name}", daemon=True).start()
 
-    def call_off(self) -> None:
-        """Stop as soon as possible, if it is not over yet. Any thread."""
+    def cancel(self) -> None:
+        """Cancel the attempt if it is not done yet. Any thread; returns at once."""
         with self._lock:
-            self._called_off = True
-            if self._bell is not None:
-                self._bell.close()
-                self._bell = None
+            self._cancelled = True
+            if self._cancel_socket is not None:
+                self._cancel_socket.close()
+                self._cancel_socket = None
 
     def _run(self, deadline: float) -> None:
-        listening, bell = socket.socketpair()
+        cancelled, cancel_socket = socket.socketpair()
         with self._lock:
-            self._bell = bell
-            if self._called_off:
-                bell.close()
-        result: Arrival | Fault | None
+            self._cancel_socket = cancel_socket
+            if self._cancelled:
+                cancel_socket.close()
+        result: Connected | Fault | None
         try:
-            result = self._dial(deadline, listening)
+            result = self._dial(deadline, cancelled)
         except DialCancelled:
             result = None
         except Fault as fault:
@@ -95,15 +95,15 @@ class Approach:
             log.exception("tunnel %s: cannot dial", self._tunnel.name)
             result = ConnectionLost(f"cannot dial {self._tunnel.jumphost}: {escaped(str(error))}")
         with self._lock:
-            bell.close()
-            listening.close()
-            self._bell = None
-            if self._called_off and isinstance(result, Arrival):
+            cancel_socket.close()
+            cancelled.close()
+            self._cancel_socket = None
+            if self._cancelled and isinstance(result, Connected):
                 result.sock.close()
                 result = None
-        self._ended(result)
+        self._done(result)
 
-    def _dial(self, deadline: float, called_off: socket.socket) -> Arrival:
+    def _dial(self, deadline: float, cancelled: socket.socket) -> Connected:
         pem = load_identity(self._tunnel, self._settings, self._paths)
         key = Ed25519Key.from_private_key(io.StringIO(pem.decode("ascii")))
         pins = known_hosts.load(self._paths.known_hosts)
@@ -113,17 +113,16 @@ class Approach:
             deadline=deadline,
             proxy=self._tunnel.proxy,
             source=self._source,
-            peer=self._peer,
-            cancelled=called_off,
+            cancelled=cancelled,
         )
-        self._tune(sock)
-        return Arrival(sock, key, pins)
+        self._set_tcp_options(sock)
+        return Connected(sock, key, pins)
 
-    def _tune(self, sock: socket.socket) -> None:
+    def _set_tcp_options(self, sock: socket.socket) -> None:
         if sock.family == socket.AF_UNIX:
-            return  # a proxy's TLS end: its socket is not ours
-        with contextlib.suppress(OSError):  # it broke already: reading will tell
+            return  # one end of a socketpair: the TLS pump has the TCP socket
+        with contextlib.suppress(OSError):  # already disconnected: the next read reports it
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if hasattr(socket, "TCP_USER_TIMEOUT"):
-                patience = self._settings.keepalive_interval * (self._settings.keepalive_count_max + 1)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(patience * 1000))
+                timeout = self._settings.keepalive_interval * (self._settings.keepalive_count_max + 1)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))

@@ -1,6 +1,6 @@
-"""Why a session ended, told from the evidence: its phase, what the jumphost said, and the error.
+"""Why a session ended: its stage, what the jumphost sent, and the error, turned into one Fault.
 
-Pure.
+Pure. Texts of sshd are matched as OpenSSH sends them.
 """
 
 from __future__ import annotations
@@ -32,76 +32,76 @@ if TYPE_CHECKING:
     from ioconnect.config.configuration import HostPort, Tunnel
 
 
-class Phase(IntEnum):
+class Stage(IntEnum):
     """How far a session has come."""
 
-    DIALLING = 0
-    GREETING = 1  # banner and first key exchange
+    DIALING = 0
+    KEY_EXCHANGE = 1  # banner and first key exchange
     SIGNING_IN = 2
     SIGNED_IN = 3
 
 
-_DOING = {
-    Phase.DIALLING: " while connecting",
-    Phase.GREETING: " during the key exchange",
-    Phase.SIGNING_IN: " during the sign-in",
-    Phase.SIGNED_IN: "",
+_DURING = {
+    Stage.DIALING: " while connecting",
+    Stage.KEY_EXCHANGE: " during the key exchange",
+    Stage.SIGNING_IN: " during the sign-in",
+    Stage.SIGNED_IN: "",
 }
 _LOST_HINT = "Nothing to do: the agent connects again by itself."
 _NO_SSH_HINT = "Check ssh_port ({port}): is it an SSH server that listens there?"
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What is known at a session's end; texts from the jumphost are escaped already."""
+class SessionEnd:
+    """What is known when a session ends; texts from the jumphost are already escaped."""
 
     jumphost: HostPort
     user: str
-    phase: Phase
-    greeted: bool  # its SSH version line arrived
-    said_before_banner: tuple[str, ...] = ()
+    stage: Stage
+    banner_received: bool  # SSH-2.0-…, the identification string of RFC 4253 section 4.2
+    lines_before_banner: tuple[str, ...] = ()
     disconnect_text: str = ""
 
 
-def diagnose(evidence: Evidence, error: BaseException | str | None) -> Fault:
-    """Name the fault; `error` is what ended the session (text: what the SSH library said of it)."""
+def diagnose(end: SessionEnd, error: BaseException | str | None) -> Fault:
+    """Return the fault; `error` is what ended the session (a string: the message of the SSH library)."""
     if isinstance(error, Fault):
         return error
-    turned_away = _turned_away(evidence)
-    if turned_away is not None:
-        return turned_away
-    jumphost, doing = evidence.jumphost, _doing(evidence)
-    if evidence.disconnect_text:
-        text = evidence.disconnect_text
-        if evidence.phase is Phase.SIGNING_IN and "authentication" in text.lower():
-            return auth_refused(evidence.jumphost, evidence.user, f"it said: {text}")
-        return _lost(f"{jumphost} ended the connection{doing}: {text}")
+    refused = _refused_before_banner(end)
+    if refused is not None:
+        return refused
+    jumphost, during = end.jumphost, _during(end)
+    if end.disconnect_text:
+        text = end.disconnect_text
+        if end.stage is Stage.SIGNING_IN and "authentication" in text.lower():
+            return auth_refused(end.jumphost, end.user, f"it said: {text}")
+        return _lost(f"{jumphost} ended the connection{during}: {text}")
     if error is None or isinstance(error, EOFError):
-        message = f"{jumphost} closed the connection{doing}"
+        message = f"{jumphost} closed the connection{during}"
     elif isinstance(error, OSError):
-        message = f"the connection to {jumphost} broke{doing}: {error.strerror or error}"
+        message = f"the connection to {jumphost} broke{during}: {error.strerror or error}"
     elif isinstance(error, ProtocolViolation):
-        message = f"{jumphost} broke the SSH protocol{doing}: {error}"
+        message = f"{jumphost} broke the SSH protocol{during}: {error}"
     else:
-        message = f"the connection to {jumphost} failed{doing}: {escaped(str(error))}"
+        message = f"the connection to {jumphost} failed{during}: {escaped(str(error))}"
     lost = _lost(message)
-    if not evidence.greeted:
+    if not end.banner_received:
         lost.hint = _NO_SSH_HINT.format(port=jumphost.port)
     return lost
 
 
-def _doing(evidence: Evidence) -> str:
-    if evidence.greeted:
-        return _DOING[evidence.phase]
-    said = next(filter(None, evidence.said_before_banner), "")  # a web server's status line, its last one is empty
-    return " before it introduced itself" + (f', after saying "{said}"' if said else "")
+def _during(end: SessionEnd) -> str:
+    if end.banner_received:
+        return _DURING[end.stage]
+    line = next(filter(None, end.lines_before_banner), "")  # a web server's status line; its last line is empty
+    return " before it introduced itself" + (f', after saying "{line}"' if line else "")
 
 
-def too_late(evidence: Evidence, seconds: float) -> Fault:
-    """Name the fault of a session that was not signed in within `seconds`."""
-    jumphost = evidence.jumphost
-    if evidence.greeted:
-        step = _DOING[evidence.phase].removeprefix(" during ")
+def sign_in_timeout(end: SessionEnd, seconds: float) -> Fault:
+    """Return the fault of a session that was not signed in within `seconds`."""
+    jumphost = end.jumphost
+    if end.banner_received:
+        step = _DURING[end.stage].removeprefix(" during ")
         return _lost(f"{jumphost} did not finish {step} within {seconds:.0f} s")
     return BannerTimeout(
         f"{jumphost} takes connections but no SSH server introduced itself within {seconds:.0f} s",
@@ -113,7 +113,7 @@ def too_late(evidence: Evidence, seconds: float) -> Fault:
 
 
 def auth_refused(jumphost: HostPort, user: str, detail: str = "") -> AuthRefused:
-    """Name the fault of a key that is not accepted."""
+    """Return the fault of a key that the jumphost does not accept."""
     return AuthRefused(
         f"{jumphost} does not accept this machine's key for {user}{f' ({detail})' if detail else ''}",
         hint=(
@@ -126,7 +126,7 @@ def auth_refused(jumphost: HostPort, user: str, detail: str = "") -> AuthRefused
 def host_key_fault(
     tunnel: Tunnel, verdict: HostKeyStatus, shown: str, pinned: tuple[str, ...], *, before_sign_in: bool = True
 ) -> Fault:
-    """Name the fault of a host key (fingerprint `shown`) that is not among the pins; `verdict` is not OK."""
+    """Return the fault of a host key, fingerprint `shown`, that matches no pin; `verdict` is not OK."""
     if verdict is HostKeyStatus.UNPINNED:
         return HostKeyUnpinned(
             f"no host key is pinned for {tunnel.jumphost} (it shows {shown})",
@@ -143,14 +143,14 @@ def host_key_fault(
     )
 
 
-def forward_fault(tunnel: Tunnel, said: Sequence[str]) -> PortBusy | ForwardNotPermitted:
-    """Name the fault of a refused tcpip-forward; `said` are the DEBUG messages since it was asked for.
+def forward_fault(tunnel: Tunnel, debug_texts: Sequence[str]) -> PortBusy | ForwardNotPermitted:
+    """Return the fault of a refused tcpip-forward; `debug_texts` came in SSH_MSG_DEBUG since the request was sent.
 
     OpenSSH explains only what is not permitted: "port forwarding refused", "Server has disabled port forwarding.".
-    What it says of the key's options ("key options: permitlisten port-forwarding") may come in between and is none.
+    Its debug message about the key's options ("key options: permitlisten port-forwarding") is no such explanation.
     """
     port, jumphost = tunnel.listen_port, tunnel.jumphost
-    for text in said:
+    for text in debug_texts:
         if "port forwarding" in text.lower():
             return ForwardNotPermitted(
                 f"{jumphost} does not permit this key to listen on port {port} (it said: {text})",
@@ -165,27 +165,27 @@ def forward_fault(tunnel: Tunnel, said: Sequence[str]) -> PortBusy | ForwardNotP
     )
 
 
-def silent(jumphost: HostPort, seconds: float) -> KeepaliveTimeout:
-    """Name the fault of a jumphost that did not answer the keepalive."""
+def keepalive_timeout(jumphost: HostPort, seconds: float) -> KeepaliveTimeout:
+    """Return the fault of a jumphost that did not answer the keepalive."""
     return KeepaliveTimeout(
         f"{jumphost} has not answered for {seconds:.0f} s",
         hint="The network on the way, or the jumphost, is down; the agent connects again by itself.",
     )
 
 
-def _turned_away(evidence: Evidence) -> Fault | None:
-    if evidence.greeted:
+def _refused_before_banner(end: SessionEnd) -> Fault | None:
+    if end.banner_received:
         return None
-    jumphost = evidence.jumphost
-    for said in evidence.said_before_banner:
-        if "Exceeded MaxStartups" in said:
+    jumphost = end.jumphost
+    for line in end.lines_before_banner:
+        if "Exceeded MaxStartups" in line:
             return TooManyConnections(
-                f"{jumphost} has too many sign-ins under way (it said: {said})",
+                f"{jumphost} has too many sign-ins under way (it said: {line})",
                 hint="Nothing to do: the agent tries again in a few seconds.",
             )
-        if "Not allowed at this time" in said:
+        if "Not allowed at this time" in line:
             return Penalized(
-                f"{jumphost} turns this address away for now (it said: {said})",
+                f"{jumphost} turns this address away for now (it said: {line})",
                 hint=(
                     "It punishes failed sign-ins from this address for some minutes. Look for another agent or "
                     "ssh here with a wrong key; the agent tries again by itself."

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.session.diagnosis import forward_fault, silent
-from ioconnect.agent.session.global_requests import Pulse
+from ioconnect.agent.session.diagnosis import forward_fault, keepalive_timeout
+from ioconnect.agent.session.global_requests import GlobalRequests
 from ioconnect.agent.session.keepalive import Keepalive
 from ioconnect.agent.session.relay import Relay
 from ioconnect.agent.session.target import TargetAddresses
-from ioconnect.agent.tunnel.events import Granted, PortRefused, SessionEvent, Stirred
+from ioconnect.agent.tunnel.events import CountersChanged, Granted, PortRefused, SessionEvent
 from ioconnect.errors import ConnectionLost, Fault, PortBusy
 from ioconnect.ssh.connection import reset
 from ioconnect.ssh.messages import global_request
@@ -20,7 +20,7 @@ from ioconnect.ssh.messages import global_request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.agent.tunnel.counters import Traffic
+    from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.transport import Link
@@ -41,7 +41,7 @@ class Forward:
         self,
         tunnel: Tunnel,
         settings: AgentSettings,
-        traffic: Traffic,
+        counters: Counters,
         *,
         link: Link,
         loop: Loop,
@@ -49,7 +49,7 @@ class Forward:
         fail: Callable[[Fault], None],
     ) -> None:
         self._tunnel = tunnel
-        self._traffic = traffic
+        self._counters = counters
         self._link = link
         self._loop = loop
         self._report = report
@@ -57,7 +57,7 @@ class Forward:
         self._quiet_since = FOREVER
         outbound = link.wire.outbound
         keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, loop.now)
-        self._pulse = Pulse(outbound, keepalive, dead=self._dead, measured=self._measured)
+        self._requests = GlobalRequests(outbound, keepalive, on_dead=self._dead, on_round_trip=self._measured)
         self._relay = Relay(
             outbound=outbound,
             loop=loop,
@@ -65,9 +65,9 @@ class Forward:
             listen_port=tunnel.listen_port,
             max_connections=tunnel.max_connections,
             buffer_budget=settings.buffer_budget,
-            traffic=traffic,
-            on_stir=lambda: report(Stirred()),
-            on_reply=self._pulse.answered,
+            counters=counters,
+            on_counters_changed=lambda: report(CountersChanged()),
+            on_reply=self._requests.handle_reply,
         )
         self.take = self._relay.take
         self.settle = self._relay.settle
@@ -78,7 +78,7 @@ class Forward:
     def ask(self) -> None:
         """Ask for the port; answered by Granted, PortRefused, or the session's end."""
         self._link.debug_texts.clear()
-        self._pulse.ask("tcpip-forward", BIND_ADDRESS, self._tunnel.listen_port, answered=self._answered)
+        self._requests.send("tcpip-forward", BIND_ADDRESS, self._tunnel.listen_port, on_reply=self._answered)
 
     def _answered(self, granted: bool) -> None:  # noqa: FBT001  the message's own flag
         if granted:
@@ -107,15 +107,15 @@ class Forward:
     def on_timer(self, now: float) -> float:
         """Do what is due at `now`; return when to come back."""
         return min(
-            self._pulse.beat(now, self._link.wire.heard_at),
+            self._requests.check_keepalive(now, self._link.wire.heard_at),
             self._relay.expire(now),
             self._relay.parking.expire(now),
             self._rekey_deadline(now),
         )
 
-    def doubt(self, now: float) -> float:
+    def probe(self, now: float) -> float:
         """Ask for a sign of life, with little patience; return when to come back."""
-        self._pulse.doubt(now, self._link.wire.heard_at)
+        self._requests.probe_now(now, self._link.wire.heard_at)
         return self.on_timer(now)
 
     def _rekey_deadline(self, now: float) -> float:
@@ -128,12 +128,12 @@ class Forward:
         return self._quiet_since + REKEY_PATIENCE
 
     def _measured(self, seconds: float) -> None:
-        relay, traffic = self._relay, self._traffic
+        relay, counters = self._relay, self._counters
         relay.parking.measured(seconds)
-        if traffic.rtt is None or abs(seconds - traffic.rtt) > SAME_ROUND_TRIP * traffic.rtt:
-            traffic.rtt = seconds
-            relay.stir()
+        if counters.rtt is None or abs(seconds - counters.rtt) > SAME_ROUND_TRIP * counters.rtt:
+            counters.rtt = seconds
+            relay.counters_changed()
 
     def _dead(self) -> None:
         reset(self._link.sock)  # no TIME_WAIT of ours: the same port is dialled from again
-        self._fail(silent(self._tunnel.jumphost, self._loop.now - self._link.wire.heard_at))
+        self._fail(keepalive_timeout(self._tunnel.jumphost, self._loop.now - self._link.wire.heard_at))

@@ -1,4 +1,4 @@
-"""Questions to the jumphost and its answers: global requests in their order, and the keepalive among them.
+"""Global requests to the jumphost (RFC 4254 section 4) and their replies; the keepalive is one of them.
 
 Belongs to the loop's thread.
 """
@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.session.keepalive import Keepalive, Verdict
+from ioconnect.agent.session.keepalive import Action, Keepalive
 from ioconnect.ssh.channel import ProtocolViolation
 from ioconnect.ssh.messages import global_request
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ioconnect.ssh.outbound import Outbound
 
 
-class Pulse:
-    """Asks, and knows whether the jumphost is alive.
+class GlobalRequests:
+    """The global requests of one session that wait for a reply.
 
-    Answers come in the order of the questions (RFC 4254 §4). `dead` is called when the keepalive gives up, and
-    raises; `measured` with the round trip, in seconds, of each answered question.
+    Replies carry no id and come in the order of the requests (RFC 4254 section 4). `on_dead` is called when the
+    keepalive times out, and raises; `on_round_trip` with the seconds from each request to its reply.
     """
 
     def __init__(
@@ -31,51 +31,54 @@ class Pulse:
         outbound: Outbound,
         keepalive: Keepalive,
         *,
-        dead: Callable[[], None],
-        measured: Callable[[float], None],
+        on_dead: Callable[[], None],
+        on_round_trip: Callable[[float], None],
     ) -> None:
         self._outbound = outbound
         self._keepalive = keepalive
-        self._dead = dead
-        self._measured = measured
-        self._heard_at = 0.0
-        self._answers: deque[Callable[[bool], None]] = deque()
+        self._on_dead = on_dead
+        self._on_round_trip = on_round_trip
+        self._received_at = 0.0
+        self._pending: deque[Callable[[bool], None]] = deque()
 
-    def ask(self, name: str, *arguments: str | int, answered: Callable[[bool], None]) -> None:
-        """Send a global request; `answered` is called with whether it was granted."""
-        asked_at = time.monotonic()
+    def send(self, name: str, *arguments: str | int, on_reply: Callable[[bool], None]) -> None:
+        """Send a global request; `on_reply` is called with True for REQUEST_SUCCESS, False for REQUEST_FAILURE."""
+        sent_at = time.monotonic()
 
-        def arrived(granted: bool) -> None:  # noqa: FBT001  the message's own flag
-            self._measured(time.monotonic() - asked_at)
-            answered(granted)
+        def replied(success: bool) -> None:  # noqa: FBT001  the message's own flag
+            self._on_round_trip(time.monotonic() - sent_at)
+            on_reply(success)
 
         self._outbound.queue(global_request(name, *arguments, want_reply=True))
-        self._answers.append(arrived)
+        self._pending.append(replied)
 
-    def answered(self, granted: bool) -> None:  # noqa: FBT001  the message's own flag
-        """Take a REQUEST_SUCCESS or REQUEST_FAILURE. Raises ProtocolViolation if nothing was asked."""
-        if not self._answers:
+    def handle_reply(self, success: bool) -> None:  # noqa: FBT001  the message's own flag
+        """Handle a REQUEST_SUCCESS or REQUEST_FAILURE. Raises ProtocolViolation if no request is pending."""
+        if not self._pending:
             raise ProtocolViolation("an answer to nothing")
-        self._answers.popleft()(granted)
+        self._pending.popleft()(success)
 
-    def beat(self, now: float, heard_at: float) -> float:
-        """Probe, or give up, if it is time to; return when to come back. `heard_at` is when the last byte came."""
-        self._hear(heard_at)
-        verdict = self._keepalive.check(now)
-        if verdict is Verdict.DEAD:
-            self._dead()
-        elif verdict is Verdict.PROBE:
-            self._keepalive.probed(now)
-            # A refusal is the usual answer, and as good as any.
-            self.ask("keepalive@openssh.com", answered=lambda _granted: None)
+    def check_keepalive(self, now: float, received_at: float) -> float:
+        """Send a keepalive or call `on_dead` if that is due; return when to call again.
+
+        `received_at` is when the last byte was received.
+        """
+        self._note_received(received_at)
+        action = self._keepalive.check(now)
+        if action is Action.DEAD:
+            self._on_dead()
+        elif action is Action.PROBE:
+            self._keepalive.probe_sent(now)
+            # sshd does not know the request and replies REQUEST_FAILURE, which proves as much as a success.
+            self.send("keepalive@openssh.com", on_reply=lambda _success: None)
         return self._keepalive.next_deadline()
 
-    def doubt(self, now: float, heard_at: float) -> None:
-        """Make the next `beat` a probe with little patience: something happened to the network."""
-        self._hear(heard_at)  # before the doubt: what came earlier must not dispel it
+    def probe_now(self, now: float, received_at: float) -> None:
+        """Have the next `check_keepalive` send a keepalive with a short timeout."""
+        self._note_received(received_at)  # first, or a byte received earlier would cancel the probe
         self._keepalive.probe_now(now)
 
-    def _hear(self, heard_at: float) -> None:
-        if heard_at > self._heard_at:
-            self._heard_at = heard_at
-            self._keepalive.heard(heard_at)
+    def _note_received(self, received_at: float) -> None:
+        if received_at > self._received_at:
+            self._received_at = received_at
+            self._keepalive.received(received_at)

@@ -1,18 +1,18 @@
-"""Is the jumphost still there? Numbers in, verdict out; the tunnel's loop does the reading, sending and waiting.
+"""When to send a keepalive, and when the jumphost counts as dead.
 
-Pure; one thread, the loop's. As OpenSSH (clientloop.c, server_alive_check): any inbound byte is life; after
-`interval` seconds without one a probe is due; when `count_max` probes in a row got `interval` seconds each without a
-byte, the peer is dead. With 10 and 1 that is a probe at 10 s and death at 20 s.
+Pure. Works as OpenSSH's client does (clientloop.c, server_alive_check): any inbound byte proves that the peer is
+alive; after `interval` seconds without one a keepalive is due; after `count_max` keepalives in a row, each unanswered
+for `interval` seconds, the peer is dead. With 10 and 1: keepalive after 10 s, dead after 20 s.
 """
 
 from __future__ import annotations
 
 from enum import Enum
 
-URGENT_PATIENCE = 5.0  # seconds that a probe gets when there is a reason to doubt: several retransmissions (RFC 6298)
+URGENT_TIMEOUT = 5.0  # seconds for the answer after a network change: time for several retransmissions (RFC 6298)
 
 
-class Verdict(Enum):
+class Action(Enum):
     """What to do about the peer now."""
 
     WAIT = "wait"
@@ -21,48 +21,48 @@ class Verdict(Enum):
 
 
 class Keepalive:
-    """The keepalive of one session.
+    """The keepalive timer of one session; belongs to the loop's thread.
 
-    `interval` in seconds (> 0), `count_max` probes (>= 1), `now` and all later times from one monotonic clock.
+    `interval` in seconds (> 0), `count_max` keepalives (>= 1), `now` and all later times from one monotonic clock.
     """
 
-    __slots__ = ("_count_max", "_deadline", "_interval", "_patience", "_unanswered")
+    __slots__ = ("_count_max", "_deadline", "_interval", "_timeout", "_unanswered")
 
     def __init__(self, interval: float, count_max: int, now: float) -> None:
         assert interval > 0
         assert count_max >= 1
         self._interval = interval
         self._count_max = count_max
-        self._patience = interval
+        self._timeout = interval
         self._unanswered = 0
         self._deadline = now + interval
 
     def next_deadline(self) -> float:
-        """When to `check` next, if nothing is heard before."""
+        """When to call `check` next, if nothing is received before."""
         return self._deadline
 
-    def heard(self, now: float) -> None:
-        """Note an inbound byte of whatever kind; also a refused probe is life."""
+    def received(self, now: float) -> None:
+        """Record that a byte was received, of whatever kind; REQUEST_FAILURE counts too."""
         self._unanswered = 0
-        self._patience = self._interval
+        self._timeout = self._interval
         self._deadline = now + self._interval
 
-    def probed(self, now: float) -> None:
-        """Note that a probe was queued, also if the socket takes no byte now: a peer that never reads is dead too."""
+    def probe_sent(self, now: float) -> None:
+        """Record that a keepalive was queued; one that the socket does not take counts too, as unanswered."""
         self._unanswered += 1
-        self._deadline = now + self._patience
+        self._deadline = now + self._timeout
 
     def probe_now(self, now: float) -> None:
-        """Doubt the peer (the network changed, the machine slept): `check` asks for a probe at once.
+        """Make a keepalive due at once, because the network changed or the machine was suspended.
 
-        This probe, and those after it until a byte is heard, get at most URGENT_PATIENCE; if one is under way
-        already, the rest of its time is cut to that.
+        The answer gets at most URGENT_TIMEOUT until a byte is received; if a keepalive is unanswered already, the
+        rest of its time is reduced to that.
         """
-        self._patience = min(self._interval, URGENT_PATIENCE)
-        self._deadline = min(self._deadline, now + self._patience) if self._unanswered else now
+        self._timeout = min(self._interval, URGENT_TIMEOUT)
+        self._deadline = min(self._deadline, now + self._timeout) if self._unanswered else now
 
-    def check(self, now: float) -> Verdict:
-        """Say what to do. Read the socket first: after a pause of our own, bytes may be waiting in it."""
+    def check(self, now: float) -> Action:
+        """Return what is due. Read the socket first: after a suspend, received bytes may be waiting in it."""
         if now < self._deadline:
-            return Verdict.WAIT
-        return Verdict.DEAD if self._unanswered >= self._count_max else Verdict.PROBE
+            return Action.WAIT
+        return Action.DEAD if self._unanswered >= self._count_max else Action.PROBE

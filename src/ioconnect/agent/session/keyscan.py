@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from paramiko.ssh_exception import IncompatiblePeer
 
 from ioconnect.agent.dial.dial import dial
-from ioconnect.agent.session.diagnosis import Phase, diagnose, too_late
+from ioconnect.agent.session.diagnosis import Stage, diagnose, sign_in_timeout
 from ioconnect.ssh.connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.transport import Link, unwrapped
@@ -21,7 +21,7 @@ from ioconnect.ssh.transport import Link, unwrapped
 if TYPE_CHECKING:
     import socket
 
-    from ioconnect.agent.session.diagnosis import Evidence
+    from ioconnect.agent.session.diagnosis import SessionEnd
     from ioconnect.config.configuration import HostPort
     from ioconnect.errors import Fault
 
@@ -64,7 +64,7 @@ class _Scan:
 
     def _on_timer(self, _now: float) -> None:
         self._loop.next_timer = float("inf")
-        raise too_late(self.evidence(), self._seconds)
+        raise sign_in_timeout(self.evidence(), self._seconds)
 
     def _ended(self, error: BaseException | None) -> None:
         self.error = unwrapped(error)
@@ -72,9 +72,9 @@ class _Scan:
         self._loop.close()
         self.over.set()
 
-    def evidence(self) -> Evidence:
+    def evidence(self) -> SessionEnd:
         """What is known of this connection."""
-        return self.link.evidence(self._jumphost, "", Phase.GREETING)
+        return self.link.evidence(self._jumphost, "", Stage.KEY_EXCHANGE)
 
     def advance(self) -> None:
         """Nothing to do between messages."""

@@ -107,7 +107,7 @@ class Opening:
         assert sock is not None
         self.over = True
         address = self._addresses[0]
-        self.relay.target.answered(address)
+        self.relay.target.connected(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if address[1][0] not in LOOPBACK:  # there nothing can die without a word
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -120,7 +120,7 @@ class Opening:
 
     def _fail(self) -> None:
         self.over = True
-        self.relay.target.distrust()
+        self.relay.target.invalidate()
         self.relay.open_failed(self, "; ".join(self._failures))
 
     def give_up(self) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ioconnect.agent.session.target import TargetAddresses
-    from ioconnect.agent.tunnel.counters import Traffic
+    from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.outbound import Outbound
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class Relay:
     """All channels of one session.
 
-    `on_stir` is called when a counter of a settled Traffic changes,
+    `on_counters_changed` is called when a counter of a settled Counters changes,
     `on_reply` with success or not for each answer to a global request, in the order asked (RFC 4254 §4).
     """
 
@@ -48,8 +48,8 @@ class Relay:
         listen_port: int,
         max_connections: int,
         buffer_budget: int,
-        traffic: Traffic,
-        on_stir: Callable[[], None],
+        counters: Counters,
+        on_counters_changed: Callable[[], None],
         on_reply: Callable[[bool], None],
     ) -> None:
         self.outbound = outbound
@@ -60,8 +60,8 @@ class Relay:
         self._listen_port = listen_port
         self._max = max_connections
         self._budget = Budget(buffer_budget, max_connections)
-        self._traffic = traffic
-        self._on_stir = on_stir
+        self._counters = counters
+        self._on_counters_changed = on_counters_changed
         self._channels: dict[int, Connection] = {}
         self._free_ids: list[int] = []
         self._next_id = 0
@@ -189,17 +189,17 @@ class Relay:
             self.outbound.queue(ssh.open_failure(peer_id, ssh.PROHIBITED, "nothing is forwarded from there"))
             return
         if len(self._channels) + len(self._draining) + len(self.openings) >= self._max:
-            self._traffic.refused += 1
-            self.stir()
+            self._counters.refused += 1
+            self.counters_changed()
             self.outbound.queue(ssh.open_failure(peer_id, ssh.RESOURCE_SHORTAGE, "too many connections"))
             log.warning("refused a connection from %s: %d are open, the most allowed", ssh.shown(origin), self._max)
             return
         own_id = self._free_ids.pop() if self._free_ids else self._next_id
         self._next_id = max(self._next_id, own_id + 1)
         channel = Channel(own_id, peer_id, peer_window, peer_packet, self._budget, self.parking.flight)
-        self._traffic.total += 1
-        self._traffic.open += 1
-        self.stir()
+        self._counters.total += 1
+        self._counters.open += 1
+        self.counters_changed()
         opening = Opening(self, channel, origin)
         self.openings[opening] = None
         opening.begin()
@@ -214,9 +214,9 @@ class Relay:
     def open_failed(self, opening: Opening, why: str) -> None:
         """No address of the target took the connection."""
         del self.openings[opening]
-        self._traffic.failed += 1
-        self._traffic.open -= 1
-        self.stir()
+        self._counters.failed += 1
+        self._counters.open -= 1
+        self.counters_changed()
         log.warning("connection from %s failed: %s", ssh.shown(opening.origin), why)
         self.outbound.queue(ssh.open_failure(opening.channel.peer_id, ssh.CONNECT_FAILED, "Connection refused"))
         self._free_ids.append(opening.channel.id)
@@ -236,21 +236,21 @@ class Relay:
 
     def carried_out(self, count: int) -> None:
         """Count bytes from the target."""
-        self._traffic.from_target += count
-        if not self._traffic.stirred:
-            self.stir()
+        self._counters.from_target += count
+        if not self._counters.changed:
+            self.counters_changed()
 
     def carried_in(self, count: int) -> None:
         """Count bytes to the target."""
-        self._traffic.to_target += count
-        if not self._traffic.stirred:
-            self.stir()
+        self._counters.to_target += count
+        if not self._counters.changed:
+            self.counters_changed()
 
-    def stir(self) -> None:
+    def counters_changed(self) -> None:
         """Report once that a counter changed, until the supervisor looked."""
-        if not self._traffic.stirred:
-            self._traffic.stirred = True
-            self._on_stir()
+        if not self._counters.changed:
+            self._counters.changed = True
+            self._on_counters_changed()
 
     def ended(self, connection: Connection) -> None:
         """A connection's socket is closed; its channel may still wait for the peer's CLOSE."""
@@ -258,8 +258,8 @@ class Relay:
         if connection in self._draining:
             self._draining.remove(connection)
             connection.channel.release()
-        self._traffic.open -= 1
-        self.stir()
+        self._counters.open -= 1
+        self.counters_changed()
         if not log.isEnabledFor(logging.INFO):
             return
         log.info(
@@ -287,6 +287,6 @@ class Relay:
             connection.cut()
         for opening in self.openings:
             opening.cut()
-            self._traffic.open -= 1
+            self._counters.open -= 1
         self._channels.clear()
         self.openings.clear()

@@ -3,7 +3,7 @@
 Theory of operation. `start` dials on a thread of its own and hands the socket to a `Link`, whose thread is the
 tunnel's loop from then on: everything below runs on it, and nothing else touches the wire. paramiko does the key
 exchange and the sign-in; `advance` is called whenever it comes back for the next message, and takes the next step of
-the session. Other threads only post (`ask_forward`, `probe`, `close`, `kill`).
+the session. Other threads only post (`request_forward`, `probe`, `close`, `abort`).
 
 "Session" is one authenticated connection; RFC 4254's session channel does not occur here.
 A started session reports to its supervisor, and its last report is exactly one Lost or Closed.
@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 
 from paramiko.ssh_exception import SSHException
 
-from ioconnect.agent.session.connect import Approach, Arrival
+from ioconnect.agent.session.connect import Connected, Connector
 from ioconnect.agent.session.diagnosis import (
-    Evidence,
-    Phase,
+    SessionEnd,
+    Stage,
     auth_refused,
     diagnose,
     host_key_fault,
-    too_late,
+    sign_in_timeout,
 )
 from ioconnect.agent.session.forward import Forward
 from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
@@ -43,7 +43,8 @@ from ioconnect.ssh.transport import Link, host_key_algorithms, in_library, unwra
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.agent.tunnel.counters import Traffic
+    from ioconnect.agent.dial.happy_eyeballs import SourcePort
+    from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
 
@@ -59,7 +60,7 @@ class _Left(EOFError):
     """Ends the link's thread after a goodbye; an EOFError, as that is an end of which paramiko makes no fuss."""
 
 
-class _Killed(EOFError):
+class _Aborted(EOFError):
     """Ends the link's thread at once; likewise."""
 
 
@@ -74,11 +75,10 @@ class Session:
         tunnel: Tunnel,
         settings: AgentSettings,
         paths: Paths,
-        traffic: Traffic,
+        counters: Counters,
         report: Callable[[SessionEvent], None],
         *,
-        source: tuple[str, int] | None = None,
-        peer: str | None = None,
+        source: SourcePort | None = None,
         patience: float = SIGN_IN_PATIENCE,
     ) -> None:
         self.local_address: tuple[str, int] | None = None
@@ -86,15 +86,15 @@ class Session:
         self.host_key: str | None = None
         self._tunnel = tunnel
         self._settings = settings
-        self._traffic = traffic
+        self._counters = counters
         self._report = report
         self._patience = patience
         self._deadline = FOREVER
-        self._phase = Phase.DIALLING
+        self._stage = Stage.DIALING
         self._loop = Loop()
         self._loop.on_timer = self._on_timer
-        self._approach = Approach(tunnel, settings, paths, source=source, peer=peer, ended=self._approached)
-        self._arrival: Arrival | None = None
+        self._connector = Connector(tunnel, settings, paths, source=source, done=self._connect_done)
+        self._connected: Connected | None = None
         self._link: Link | None = None
         self._forward: Forward | None = None
         self._fault: Fault | None = None
@@ -105,11 +105,11 @@ class Session:
     def start(self) -> None:
         """Begin to dial on a thread of its own."""
         self._deadline = time.monotonic() + self._patience
-        self._approach.start(self._deadline)
+        self._connector.start(self._deadline)
 
-    def ask_forward(self) -> None:
+    def request_forward(self) -> None:
         """Ask again for the forward; answered by Granted, PortRefused or Lost."""
-        self._loop.post(self._ask_forward)
+        self._loop.post(self._request_forward)
 
     def probe(self) -> None:
         """Ask for a sign of life now, with less patience than the keepalive."""
@@ -118,21 +118,21 @@ class Session:
     def close(self) -> None:
         """Leave cleanly; answered by Closed, or Lost if the link dies first. Also legal while dialling."""
         self._loop.post(self._leave)
-        self._approach.call_off()
+        self._connector.cancel()
 
-    def kill(self) -> None:
+    def abort(self) -> None:
         """Drop the socket at once (RST)."""
-        self._loop.post(self._die)
-        self._approach.call_off()
+        self._loop.post(self._abort)
+        self._connector.cancel()
 
     def alive_at(self) -> float:
         """When the session's thread last showed life (time.monotonic), for the watchdog."""
         now = time.monotonic()
-        return now if self._phase is Phase.DIALLING else self._loop.alive_at(now)
+        return now if self._stage is Stage.DIALING else self._loop.alive_at(now)
 
     # --- the dial's thread
 
-    def _approached(self, result: Arrival | Fault | None) -> None:
+    def _connect_done(self, result: Connected | Fault | None) -> None:
         """Give the connected socket to a link, whose thread carries on."""
         if result is None:
             self._finish(Closed())
@@ -140,7 +140,7 @@ class Session:
         if isinstance(result, Fault):
             self._finish(Lost(result, unclean=False))
             return
-        self._arrival = result
+        self._connected = result
         sock, jumphost = result.sock, self._tunnel.jumphost
         if sock.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):  # it broke already: reading will tell
@@ -154,7 +154,7 @@ class Session:
             host_key_algorithms=host_key_algorithms(result.pins.types_for(jumphost.host, jumphost.port)),
             rekey_bytes=_rekey_bytes(os.environ.get("IOCONNECT_REKEY_BYTES", "")),
         )
-        self._phase = Phase.GREETING
+        self._stage = Stage.KEY_EXCHANGE
         self._loop.next_timer = self._deadline
         link.name = f"tunnel {self._tunnel.name}"
         link.start_client(event=threading.Event())
@@ -165,23 +165,23 @@ class Session:
         """Take the session's next step if paramiko is done with the last; see `wire.Upper`."""
         link = self._link
         assert link is not None
-        assert self._arrival is not None
-        if self._phase is Phase.GREETING and link.initial_kex_done:
-            self._phase = Phase.SIGNING_IN
-            link.auth_publickey(self._tunnel.ssh_user, self._arrival.key, self._auth)
-        elif self._phase is Phase.SIGNING_IN and self._auth.is_set():
+        assert self._connected is not None
+        if self._stage is Stage.KEY_EXCHANGE and link.initial_kex_done:
+            self._stage = Stage.SIGNING_IN
+            link.auth_publickey(self._tunnel.ssh_user, self._connected.key, self._auth)
+        elif self._stage is Stage.SIGNING_IN and self._auth.is_set():
             if not link.is_authenticated():
                 self._fail(auth_refused(self._tunnel.jumphost, self._tunnel.ssh_user))
             self._signed_in()
 
     def _signed_in(self) -> None:
         assert self._link is not None
-        self._phase = Phase.SIGNED_IN
+        self._stage = Stage.SIGNED_IN
         self._link.wire.for_paramiko = AFTER_SIGN_IN
         self._forward = Forward(
             self._tunnel,
             self._settings,
-            self._traffic,
+            self._counters,
             link=self._link,
             loop=self._loop,
             report=self._report,
@@ -195,17 +195,19 @@ class Session:
     def _verify(self, blob: bytes) -> None:
         """Hold the host key against the pins, on every key exchange."""
         jumphost = self._tunnel.jumphost
-        assert self._arrival is not None
-        pins = self._arrival.pins
+        assert self._connected is not None
+        pins = self._connected.pins
         verdict = pins.check(jumphost.host, jumphost.port, blob)
         shown = known_hosts.fingerprint(blob)
         if verdict is known_hosts.HostKeyStatus.OK:
             self.host_key = shown
             return
         pinned = pins.fingerprints_for(jumphost.host, jumphost.port)
-        self._fail(host_key_fault(self._tunnel, verdict, shown, pinned, before_sign_in=self._phase is Phase.GREETING))
+        self._fail(
+            host_key_fault(self._tunnel, verdict, shown, pinned, before_sign_in=self._stage is Stage.KEY_EXCHANGE)
+        )
 
-    def _ask_forward(self) -> None:
+    def _request_forward(self) -> None:
         if self._forward is not None:
             self._forward.ask()
 
@@ -224,36 +226,36 @@ class Session:
             self._loop.next_timer = self._forward.on_timer(now)
         elif now >= self._deadline:
             assert self._link is not None
-            self._fail(too_late(self._evidence(self._link), self._patience))
+            self._fail(sign_in_timeout(self._evidence(self._link), self._patience))
 
     def _probe_now(self) -> None:
         if self._forward is not None:
-            self._loop.next_timer = self._forward.doubt(self._loop.now)
+            self._loop.next_timer = self._forward.probe(self._loop.now)
 
     # --- the loop's thread: the end
 
     def _fail(self, fault: Fault) -> None:
         self._fault = fault  # paramiko wraps what is raised in some places
-        if self._phase >= Phase.SIGNING_IN and self._link is not None and not isinstance(fault, KeepaliveTimeout):
+        if self._stage >= Stage.SIGNING_IN and self._link is not None and not isinstance(fault, KeepaliveTimeout):
             self._link.wire.outbound.disconnect(BY_APPLICATION, "no use to go on")
         raise fault
 
     def _leave(self) -> None:
         link = self._link
         if link is None:
-            return  # the dial is called off
+            return  # the dial is cancelled
         if self._forward is not None:
             self._forward.cancel()
         link.wire.outbound.disconnect(BY_APPLICATION, "the agent leaves", patience=LEAVE_PATIENCE)
         raise _Left
 
-    def _die(self) -> None:
+    def _abort(self) -> None:
         if self._link is not None:
             reset(self._link.sock)
-            raise _Killed
+            raise _Aborted
 
-    def _evidence(self, link: Link) -> Evidence:
-        return link.evidence(self._tunnel.jumphost, self._tunnel.ssh_user, self._phase)
+    def _evidence(self, link: Link) -> SessionEnd:
+        return link.evidence(self._tunnel.jumphost, self._tunnel.ssh_user, self._stage)
 
     def _ended(self, error: BaseException | None) -> None:
         """Clean up and report; last on the link's thread."""
@@ -268,12 +270,12 @@ class Session:
             log.error("tunnel %s: a bug ended the session", self._tunnel.name, exc_info=cause)
         fault = self._fault or diagnose(self._evidence(self._link), cause)
         told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows
-        unclean = self._phase is Phase.SIGNED_IN and not told and fault.disposition.value == "retry"
+        unclean = self._stage is Stage.SIGNED_IN and not told and fault.disposition.value == "retry"
         self._finish(Lost(fault, unclean=unclean))
 
     def _finish(self, last: Closed | Lost) -> None:
         self._loop.close()
-        self._link = self._forward = self._arrival = None
+        self._link = self._forward = self._connected = None
         self._report(last)
 
 

@@ -1,7 +1,7 @@
-"""The database's addresses: resolved off the loop, and the one that answered last is tried first.
+"""The target's addresses: resolved off the loop, the one that took the last connection first.
 
-The loop must never wait for a resolver, so names are resolved on a thread of their own, and an answer that is a few
-seconds old serves while a new one is on its way. Everything but that thread belongs to the loop's thread.
+getaddrinfo(3) blocks, so a name is resolved on a thread of its own, and an answer that is a few seconds old is used
+while a new lookup runs. Everything else belongs to the loop's thread.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 Address: TypeAlias = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
-FRESH = 5.0  # seconds; a database that fails over by name is found again this soon
-USABLE = 60.0  # seconds for which an older answer still serves while it is being renewed
+REFRESH_AFTER = 5.0  # seconds; how soon a database that fails over by DNS is found again
+MAX_AGE = 60.0  # seconds for which an older answer is still used while it is refreshed
 
 
 def system_lookup(host: str, port: int) -> list[Address]:
-    """Ask getaddrinfo(3), in its order. Blocks; raises gaierror."""
+    """Return the addresses in getaddrinfo(3)'s order. Blocks; raises gaierror."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(family, where) for family, _, _, _, where in answers]  # type: ignore[misc]  # two shapes, by family
+    return [(family, sockaddr) for family, _, _, _, sockaddr in answers]  # type: ignore[misc]  # two shapes, by family
 
 
 class TargetAddresses:
-    """Where the target can be reached; `lookup` blocks, and raises OSError for a name that is none."""
+    """A cache of the target's addresses; `lookup` blocks, and raises OSError for a name that does not resolve."""
 
     def __init__(
         self, target: HostPort, loop: Loop, lookup: Callable[[str, int], list[Address]] | None = None
@@ -42,32 +42,32 @@ class TargetAddresses:
         self._addresses: list[Address] = []
         self._resolved_at = float("-inf")
         self._literal = _is_address(target.host)
-        self._asking = False
-        self._waiting: list[Callable[[list[Address]], None]] = []
+        self._resolving = False
+        self._waiters: list[Callable[[list[Address]], None]] = []
 
-    def get(self, answer: Callable[[list[Address]], None]) -> None:
-        """Call `answer` with the addresses, best first, at once if known; [] if there are none."""
+    def get(self, callback: Callable[[list[Address]], None]) -> None:
+        """Call `callback` with the addresses, best first: at once if they are cached; [] if there are none."""
         age = self._loop.now - self._resolved_at
-        if self._addresses and (self._literal or age < USABLE):
-            if age >= FRESH and not self._literal:
-                self._ask()
-            answer(self._addresses)
+        if self._addresses and (self._literal or age < MAX_AGE):
+            if age >= REFRESH_AFTER and not self._literal:
+                self._start_lookup()
+            callback(self._addresses)
             return
-        self._waiting.append(answer)
-        self._ask()
+        self._waiters.append(callback)
+        self._start_lookup()
 
-    def answered(self, address: Address) -> None:
-        """Remember that this one took a connection."""
+    def connected(self, address: Address) -> None:
+        """Move an address that took a connection to the front."""
         if self._addresses and self._addresses[0] != address:
             self._addresses.sort(key=lambda known: known != address)
 
-    def distrust(self) -> None:
-        """No address took a connection: ask the resolver again before the next one."""
+    def invalidate(self) -> None:
+        """Have the next `get` resolve again, because no address took a connection."""
         self._resolved_at = float("-inf")
 
-    def _ask(self) -> None:
-        if not self._asking:
-            self._asking = True
+    def _start_lookup(self) -> None:
+        if not self._resolving:
+            self._resolving = True
             threading.Thread(target=self._resolve, name=f"resolve {self._target.host}", daemon=True).start()
 
     def _resolve(self) -> None:
@@ -78,15 +78,15 @@ class TargetAddresses:
         self._loop.post(lambda: self._resolved(found))
 
     def _resolved(self, found: list[Address]) -> None:
-        self._asking = False
+        self._resolving = False
         now = time.monotonic()
-        if found or now - self._resolved_at >= USABLE:  # a resolver in trouble takes no address away that works
+        if found or now - self._resolved_at >= MAX_AGE:  # a failed lookup does not discard addresses that work
             best = self._addresses[0] if self._addresses else None
             self._addresses = sorted(found, key=lambda known: known != best)
             self._resolved_at = now
-        waiting, self._waiting = self._waiting, []
-        for answer in waiting:
-            answer(self._addresses)
+        waiters, self._waiters = self._waiters, []
+        for callback in waiters:
+            callback(self._addresses)
 
 
 def _is_address(host: str) -> bool:

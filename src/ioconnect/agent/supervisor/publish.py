@@ -50,8 +50,8 @@ class Publisher:
         return snapshot
 
     def _line(self, keeper: Keeper) -> TunnelStatus:
-        keeper.traffic.stirred = False  # before it is read: what changes from here on is reported anew
-        tunnel, traffic, state = keeper.tunnel, keeper.traffic, keeper.state
+        keeper.counters.changed = False  # before it is read: what changes from here on is reported anew
+        tunnel, counters, state = keeper.tunnel, keeper.counters, keeper.state
         ahead = state.deadline - self._clock.now() if state.deadline is not None else None
         connected = state.shown is State.CONNECTED
         waiting = ahead is not None and state.shown in _WAITING
@@ -66,10 +66,10 @@ class Publisher:
             attempts=state.attempts,
             reconnects=state.reconnects,
             next_attempt_at=timestamp(self._clock.wall() + ahead) if waiting and ahead is not None else None,
-            rtt_ms=round(traffic.rtt * 1000, 1) if connected and traffic.rtt is not None else None,
-            connections=Connections(traffic.open, traffic.total, traffic.refused, traffic.failed),
-            bytes_from_target=traffic.from_target,
-            bytes_to_target=traffic.to_target,
+            rtt_ms=round(counters.rtt * 1000, 1) if connected and counters.rtt is not None else None,
+            connections=Connections(counters.open, counters.total, counters.refused, counters.failed),
+            bytes_from_target=counters.from_target,
+            bytes_to_target=counters.to_target,
             host_key=keeper.host_key,
         )
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.agent.tunnel.counters import Traffic
+    from ioconnect.agent.dial.happy_eyeballs import SourcePort
+    from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.agent.tunnel.events import SessionEvent
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
@@ -31,7 +32,7 @@ class RunningSession(Protocol):
     def start(self) -> None:
         """Begin to dial on a thread of its own."""
 
-    def ask_forward(self) -> None:
+    def request_forward(self) -> None:
         """Ask again for the forward; answered by Granted, PortRefused or Lost."""
 
     def probe(self) -> None:
@@ -40,7 +41,7 @@ class RunningSession(Protocol):
     def close(self) -> None:
         """Leave cleanly; answered by Closed, or Lost if the link dies first. Also legal while dialling."""
 
-    def kill(self) -> None:
+    def abort(self) -> None:
         """Drop the socket at once (RST); what is reported afterwards does not count."""
 
     def alive_at(self) -> float:
@@ -50,9 +51,8 @@ class RunningSession(Protocol):
 class SessionFactory(Protocol):
     """Makes a session that is not started yet; `report` may be called from any thread.
 
-    `source` is the local address and port to dial from (DESIGN rule 11: frees a port that a dead session of ours
-    holds) and `peer` the jumphost's address it led to, which is then tried first; the session falls back on an
-    ordinary port when it cannot be bound.
+    `source` is the source port to dial from, which frees the port that a dead session of ours holds (RFC 5961); the
+    session falls back on an ephemeral port if it cannot be bound.
     """
 
     def __call__(
@@ -60,10 +60,9 @@ class SessionFactory(Protocol):
         tunnel: Tunnel,
         settings: AgentSettings,
         paths: Paths,
-        traffic: Traffic,
+        counters: Counters,
         report: Callable[[SessionEvent], None],
         *,
-        source: tuple[str, int] | None,
-        peer: str | None,
+        source: SourcePort | None,
     ) -> RunningSession:
         """Make the session."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.config.files import write_atomically
 from ioconnect.errors import CannotCreate
 
@@ -24,15 +25,7 @@ LARGEST = 1 << 20  # bytes
 _HIGHEST_PORT = 65535
 
 
-class Source(NamedTuple):
-    """Our end of a connection to the jumphost, and the address of the jumphost's that it led to (None: not known)."""
-
-    address: str
-    port: int
-    peer: str | None
-
-
-class Sources:
+class SourcePorts:
     """What the file says; one thread, the supervisor's."""
 
     def __init__(self, path: Path) -> None:
@@ -40,13 +33,13 @@ class Sources:
         self._complained = False
         self._known = _read(path)
 
-    def recall(self, tunnel: Tunnel) -> Source | None:
+    def get(self, tunnel: Tunnel) -> SourcePort | None:
         """Return our end of the tunnel's last connection, if that was not closed properly."""
         return self._known.get(_key(tunnel))
 
-    def remember(self, tunnel: Tunnel, source: Source) -> None:
+    def remember(self, tunnel: Tunnel, source: SourcePort) -> None:
         """Keep our end of the tunnel's connection: it holds the port now."""
-        if self.recall(tunnel) != source:
+        if self.get(tunnel) != source:
             self._known[_key(tunnel)] = source
             self._write()
 
@@ -56,7 +49,7 @@ class Sources:
             self._write()
 
     def _write(self) -> None:
-        document = {key: list(source) for key, source in self._known.items()}
+        document = {key: [source.address, source.port, source.peer] for key, source in self._known.items()}
         try:
             write_atomically(self._path, json.dumps(document).encode() + b"\n")
             self._complained = False
@@ -71,13 +64,13 @@ def _key(tunnel: Tunnel) -> str:
     return f"{tunnel.endpoint} {tunnel.ssh_port}"
 
 
-def _read(path: Path) -> dict[str, Source]:
+def _read(path: Path) -> dict[str, SourcePort]:
     document: object = None
     with contextlib.suppress(OSError, ValueError, RecursionError), path.open("rb") as file:
         document = json.loads(file.read(LARGEST))
     if not isinstance(document, dict):
         return {}
-    return {key: Source(*value) for key, value in document.items() if _is_source(value)}
+    return {key: SourcePort(*value) for key, value in document.items() if _is_source(value)}
 
 
 def _is_source(value: object) -> bool:

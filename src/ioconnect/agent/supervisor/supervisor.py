@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from ioconnect.agent.supervisor import reload
 from ioconnect.agent.supervisor.mailbox import Reconnect, Reload, Report, Stop
 from ioconnect.agent.supervisor.tunnel_runner import Keeper, Surroundings
-from ioconnect.agent.tunnel.events import DeadlinePassed, Stirred, StopRequested, Woken
+from ioconnect.agent.tunnel.events import CountersChanged, DeadlinePassed, StopRequested, Woken
 from ioconnect.errors import ExitCode, Fault
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Supervisor:
 
     def _hear(self, report: Report) -> None:
         keeper = self.keepers.get(report.tunnel)
-        if isinstance(report.event, Stirred):
+        if isinstance(report.event, CountersChanged):
             self._stirred = True
         elif keeper is not None:
             before = keeper.state

@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.agent.supervisor.mailbox import Report
 from ioconnect.agent.supervisor.outage_log import narrate
-from ioconnect.agent.supervisor.source_ports import Source
-from ioconnect.agent.tunnel.counters import Traffic
+from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.agent.tunnel.events import (
-    AskForward,
+    AbortSession,
     Closed,
     CloseSession,
     Command,
+    CountersChanged,
     Dial,
-    DropSession,
     Granted,
     Lost,
     MachineEvent,
     Probe,
+    RequestForward,
     SessionEvent,
     SignedIn,
     Started,
-    Stirred,
 )
 from ioconnect.agent.tunnel.machine import TABLE, IllegalEvent, step
 from ioconnect.agent.tunnel.state import Phase, TunnelState
@@ -37,7 +37,7 @@ from ioconnect.errors import ConnectionLost, Fault
 if TYPE_CHECKING:
     from ioconnect.agent.supervisor.mailbox import Clock, Inbox
     from ioconnect.agent.supervisor.session_factory import RunningSession, SessionFactory
-    from ioconnect.agent.supervisor.source_ports import Sources
+    from ioconnect.agent.supervisor.source_ports import SourcePorts
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
 
@@ -52,7 +52,7 @@ class Surroundings:
     factory: SessionFactory
     inbox: Inbox
     clock: Clock
-    sources: Sources
+    source_ports: SourcePorts
 
 
 class Keeper:
@@ -61,7 +61,7 @@ class Keeper:
     def __init__(self, tunnel: Tunnel, settings: AgentSettings, around: Surroundings) -> None:
         self.tunnel = tunnel
         self.settings = settings
-        self.traffic = Traffic()
+        self.counters = Counters()
         self.state = TunnelState(since=around.clock.now())
         self.since_wall = around.clock.wall()
         self.host_key: str | None = None
@@ -81,7 +81,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to connect; from the source port of a session that was never closed, if one is known."""
-        self.handle(Started(same_port=self._around.sources.recall(self.tunnel) is not None))
+        self.handle(Started(same_port=self._around.source_ports.get(self.tunnel) is not None))
 
     def become(self, tunnel: Tunnel, settings: AgentSettings) -> None:
         """Take another configuration; only while stopped. Counters go on, they count since the agent started."""
@@ -96,7 +96,7 @@ class Keeper:
         if report.generation != self._generation:
             return
         event = report.event
-        if isinstance(event, Stirred):
+        if isinstance(event, CountersChanged):
             return
         if isinstance(event, (SignedIn, Granted)) and self.session is not None:
             self.host_key = self.session.host_key
@@ -133,12 +133,12 @@ class Keeper:
     def _obey(self, command: Command) -> None:
         if isinstance(command, Dial):
             self._dial(same_port=command.same_port)
-        elif isinstance(command, DropSession):
+        elif isinstance(command, AbortSession):
             self._drop()
         elif self.session is None:
             log.debug("%s: no session to obey %s", self.tunnel.name, command)
-        elif isinstance(command, AskForward):
-            self.session.ask_forward()
+        elif isinstance(command, RequestForward):
+            self.session.request_forward()
         elif isinstance(command, Probe):
             self.session.probe()
         elif isinstance(command, CloseSession):
@@ -148,16 +148,15 @@ class Keeper:
         self._drop()
         around = self._around
         report = partial(self._report, self._generation)
-        source = around.sources.recall(self.tunnel) if same_port else None
+        source = around.source_ports.get(self.tunnel) if same_port else None
         try:
             self.session = around.factory(
                 self.tunnel,
                 self.settings,
                 around.paths,
-                self.traffic,
+                self.counters,
                 report,
-                source=(source.address, source.port) if source is not None else None,
-                peer=source.peer if source is not None else None,
+                source=source,
             )
             self.session.start()
         except (Fault, OSError, RuntimeError) as error:  # no descriptor or no thread left: that passes
@@ -173,15 +172,15 @@ class Keeper:
         self._generation += 1
         session, self.session = self.session, None
         if session is not None:
-            session.kill()
+            session.abort()
 
     def _mind_source(self, event: SessionEvent) -> None:
         """Remember our end of a connection that holds the port, for as long as the jumphost may think it alive."""
-        sources = self._around.sources
+        source_ports = self._around.source_ports
         if isinstance(event, Granted):
             if self.session is not None and self.session.local_address is not None:
-                sources.remember(self.tunnel, Source(*self.session.local_address, self.session.peer_address))
+                source_ports.remember(self.tunnel, SourcePort(*self.session.local_address, self.session.peer_address))
             return
         over = isinstance(event, Closed) or (isinstance(event, Lost) and not event.unclean)
         if over and self.state.connected_at is not None:  # else another, dead session may be the one with the port
-            sources.forget(self.tunnel)
+            source_ports.forget(self.tunnel)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Traffic:
+class Counters:
     """Counters of one tunnel since the agent started.
 
-    The loop sets `stirred` and reports once when it changes a counter of a settled Traffic; the reader clears
-    `stirred` *before* it reads, so no change goes unseen and an idle tunnel wakes nobody.
+    The loop sets `changed` and reports once when it changes a counter of a settled Counters; the reader clears
+    `changed` *before* it reads, so no change goes unseen and an idle tunnel wakes nobody.
     """
 
     open: int = 0
@@ -24,4 +24,4 @@ class Traffic:
     from_target: int = 0  # bytes
     to_target: int = 0  # bytes
     rtt: float | None = None  # seconds, of the last answered probe
-    stirred: bool = False
+    changed: bool = False

@@ -52,8 +52,8 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class Stirred:
-    """A counter of the tunnel's Traffic changed; for the supervisor's snapshot, the machine never sees it."""
+class CountersChanged:
+    """A counter of the tunnel's Counters changed; for the supervisor's snapshot, the machine never sees it."""
 
 
 # --- from outside the session
@@ -99,7 +99,7 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True)
-class AskForward:
+class RequestForward:
     """Ask again for the forward, on the same session."""
 
 
@@ -114,11 +114,11 @@ class CloseSession:
 
 
 @dataclass(frozen=True, slots=True)
-class DropSession:
+class AbortSession:
     """Drop the session's socket at once; nothing that it still reports counts."""
 
 
-SessionEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | Stirred
+SessionEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | CountersChanged
 OutsideEvent: TypeAlias = Started | Woken | StopRequested | DeadlinePassed
 MachineEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | OutsideEvent
-Command: TypeAlias = Dial | AskForward | Probe | CloseSession | DropSession
+Command: TypeAlias = Dial | RequestForward | Probe | CloseSession | AbortSession

@@ -24,18 +24,18 @@ from typing import Any, TypeAlias
 
 from ioconnect.agent.tunnel import backoff
 from ioconnect.agent.tunnel.events import (
-    AskForward,
+    AbortSession,
     Closed,
     CloseSession,
     Command,
     DeadlinePassed,
     Dial,
-    DropSession,
     Granted,
     Lost,
     MachineEvent,
     PortRefused,
     Probe,
+    RequestForward,
     SignedIn,
     Started,
     StopRequested,
@@ -139,7 +139,7 @@ def _refused(state: TunnelState, event: PortRefused, now: float, roll: float) ->
 
 def _ask(state: TunnelState, _event: MachineEvent, now: float, _roll: float) -> Step:
     asking = _to(state, Phase.REASKING, now, deadline=now + ANSWER_PATIENCE, wait=None, tried_at=now)
-    return asking, (AskForward(),)
+    return asking, (RequestForward(),)
 
 
 def _lost(state: TunnelState, event: Lost, now: float, roll: float) -> Step:
@@ -166,7 +166,7 @@ def _give_up(state: TunnelState, _event: DeadlinePassed, now: float, roll: float
         hint="It is tried again by itself; if this repeats, run with -v and look at the log.",
     )
     after, _ = _lost(state, Lost(fault, unclean=False), now, roll)
-    return after, (DropSession(),)
+    return after, (AbortSession(),)
 
 
 def _hurry(state: TunnelState, event: Woken, now: float, roll: float) -> Step:
@@ -194,7 +194,7 @@ def _close(state: TunnelState, _event: StopRequested, now: float, _roll: float) 
 
 
 def _drop(state: TunnelState, _event: MachineEvent, now: float, _roll: float) -> Step:
-    return _to(state, Phase.STOPPED, now, deadline=None), (DropSession(),)
+    return _to(state, Phase.STOPPED, now, deadline=None), (AbortSession(),)
 
 
 def _end(state: TunnelState, _event: MachineEvent, now: float, _roll: float) -> Step:
