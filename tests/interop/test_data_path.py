@@ -58,7 +58,7 @@ def test_nothing_grows_with_the_connections(tmp_path: Path, sshd: Sshd, target: 
         def idle() -> dict[str, int] | None:
             sizes = agent.sizes()
             return (
-                sizes if sizes["relay._channels"] + sizes["relay._draining"] + sizes["relay.openings"] == 0 else None
+                sizes if sizes["relay.connections"] + sizes["relay._draining"] + sizes["relay.pending"] == 0 else None
             )
 
         def a_few_of_each() -> dict[str, int] | None:

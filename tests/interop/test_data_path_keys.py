@@ -105,10 +105,10 @@ def test_whatever_cipher(
     monkeypatch.setenv("IOCONNECT_REKEY_BYTES", "3000000")
     sshd = make_sshd("RekeyLimit 4M", *CIPHERS[cipher])
     with AgentSession(tmp_path / "c", sshd, HostPort("127.0.0.1", target.port)) as agent:
-        link = agent.session._link
-        assert link is not None
-        assert link.local_cipher == link.remote_cipher == CIPHERS[cipher][0].split()[1]
-        tuned = link.wire.outbound.sealer is not None and link.wire.inbound.opener is not None
+        transport = agent.session._transport
+        assert transport is not None
+        assert transport.local_cipher == transport.remote_cipher == CIPHERS[cipher][0].split()[1]
+        tuned = transport.packetizer.outbound.sealer is not None and transport.packetizer.inbound.opener is not None
         assert tuned == ("gcm" in cipher)
         carry(agent, 8 * MIB)
 

@@ -122,7 +122,7 @@ class AgentSession(LooseSession):
         """Return the length of every container that the data path keeps between messages."""
         forward, loop = self.session._forward, self.session._loop
         assert forward is not None
-        relay, outbound = forward._relay, forward._link.wire.outbound
+        relay, outbound = forward._relay, forward._transport.packetizer.outbound
         owners = {
             "relay": relay,
             "loop": loop,

@@ -33,7 +33,7 @@ from ioconnect.errors import (
     TooManyConnections,
 )
 from ioconnect.keys.known_hosts import HostKeyStatus
-from ioconnect.ssh.channel import ProtocolViolation
+from ioconnect.ssh.messages import ProtocolViolation
 
 JUMPHOST = HostPort("jump.test", 50683)
 TUNNEL = Tunnel("orders", HostPort("jump.test", 58115), HostPort("localhost", 3306))

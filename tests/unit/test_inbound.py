@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.rigs.memory_socket import MemorySocket
 
 from ioconnect.ssh.aes_gcm import LENGTH, TAG, Opener, Sealer, padding_for
-from ioconnect.ssh.channel import ProtocolViolation
 from ioconnect.ssh.inbound import CAPACITY, LONGEST_LINE, MAX_PACKET, READ_SIZE, Inbound
+from ioconnect.ssh.messages import ProtocolViolation
 
 if TYPE_CHECKING:
     import socket
@@ -48,7 +48,7 @@ def all_packets(inbound: Inbound) -> list[bytes]:
     """Read until there is nothing more; each turn is a batch, as the wire does it."""
     found = []
     while True:
-        inbound.batch_over()
+        inbound.end_batch()
         try:
             if not inbound.fill():
                 return found
@@ -162,7 +162,7 @@ def test_damage(sent: list[bytes], data: st.DataObject) -> None:
     found: list[bytes] = []
     try:
         while True:
-            inbound.batch_over()
+            inbound.end_batch()
             if not inbound.fill():
                 break
             while (packet := inbound.next_packet()) is not None:

@@ -60,7 +60,7 @@ def pipe() -> Iterator[Callable[[], Pipe]]:
 def turn(loop: Loop) -> None:
     """Turn once, and not for long if nothing happens."""
     loop.next_timer = time.monotonic() + SOON
-    loop.turn()
+    loop.run_once()
 
 
 def test_a_reader_is_called_while_there_is_something(loop: Loop, pipe: Callable[[], Pipe]) -> None:
@@ -119,17 +119,17 @@ def test_a_closed_gate_lets_only_writers_and_the_wire_through(loop: Loop, pipe: 
     """The back pressure: no target is read while the jumphost takes nothing."""
     wire, database, slow = pipe(), pipe(), pipe()
     calls: list[str] = []
-    loop.watch_wire(wire.out, lambda _: calls.append("wire"))
+    loop.watch_transport(wire.out, lambda _: calls.append("wire"))
     loop.watch(database.out, READ, lambda _: calls.append("database"))
     loop.watch(slow.into, READ | WRITE, lambda _: calls.append("slow"))
     for full in (wire, database):
         os.write(full.into, b"x")
-    loop.gate_closed = True
+    loop.writers_only = True
     turn(loop)
     assert sorted(calls) == ["slow", "wire"]
 
     calls.clear()
-    loop.gate_closed = False
+    loop.writers_only = False
     turn(loop)
     assert sorted(calls) == ["database", "slow", "wire"]
 
@@ -138,8 +138,8 @@ def test_the_wire_is_watched_for_writing_only_while_a_flush_is_wanted(loop: Loop
     """A key exchange closes the gate with nothing to send: that must not turn the loop without end."""
     wire = pipe()
     masks: list[int] = []
-    loop.watch_wire(wire.into, masks.append)
-    for gate_closed, flush_wanted, expected in (
+    loop.watch_transport(wire.into, masks.append)
+    for writers_only, wants_flush, expected in (
         (False, True, []),
         (True, True, [WRITE]),
         (True, False, []),
@@ -147,7 +147,7 @@ def test_the_wire_is_watched_for_writing_only_while_a_flush_is_wanted(loop: Loop
         (False, False, []),
     ):
         masks.clear()
-        loop.gate_closed, loop.flush_wanted = gate_closed, flush_wanted
+        loop.writers_only, loop.wants_flush = writers_only, wants_flush
         turn(loop)
         assert masks == expected
 
@@ -156,9 +156,9 @@ def test_a_writer_waits_with_the_gate_closed_too(loop: Loop, pipe: Callable[[], 
     one, wire = pipe(), pipe()
     one.fill()
     masks: list[int] = []
-    loop.watch_wire(wire.out, lambda _: None)
+    loop.watch_transport(wire.out, lambda _: None)
     loop.watch(one.into, WRITE, masks.append)
-    loop.gate_closed = True
+    loop.writers_only = True
     turn(loop)
     assert masks == []
 
@@ -168,7 +168,7 @@ def test_a_writer_waits_with_the_gate_closed_too(loop: Loop, pipe: Callable[[], 
     assert masks == [WRITE]
 
 
-@pytest.mark.parametrize("how", ["forget", "closing"])
+@pytest.mark.parametrize("how", ["unwatch", "closing"])
 def test_what_an_earlier_call_dropped_is_not_called(loop: Loop, pipe: Callable[[], Pipe], how: str) -> None:
     """Both are ready in the same turn, and each ends the other."""
     ends = [pipe(), pipe()]
@@ -219,7 +219,7 @@ def test_the_timer(loop: Loop) -> None:
     loop.next_timer = due = time.monotonic() + SOON
     turns = 0
     while not called:
-        loop.turn()
+        loop.run_once()
         turns += 1
 
     assert called[0] >= due
@@ -230,15 +230,15 @@ def test_a_timer_that_is_overdue_does_not_wait(loop: Loop) -> None:
     called: list[float] = []
     loop.on_timer = called.append
     loop.next_timer = 0.0
-    loop.turn()
+    loop.run_once()
 
     assert called == [loop.now]
 
 
 def test_posted_calls_wake_the_loop_in_their_order(loop: Loop, pipe: Callable[[], Pipe]) -> None:
     """From any thread, also with the gate closed, also more of them than a pipe holds bytes."""
-    loop.watch_wire(pipe().out, lambda _: None)
-    loop.gate_closed = True
+    loop.watch_transport(pipe().out, lambda _: None)
+    loop.writers_only = True
     ran: list[int] = []
 
     def post() -> None:
@@ -249,7 +249,7 @@ def test_posted_calls_wake_the_loop_in_their_order(loop: Loop, pipe: Callable[[]
     thread.start()
     deadline = time.monotonic() + 20
     while len(ran) < 70_000 and time.monotonic() < deadline:
-        loop.turn()
+        loop.run_once()
     thread.join(20)
 
     assert ran == list(range(70_000))

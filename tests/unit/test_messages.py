@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from paramiko.message import Message
 
 from ioconnect.ssh import messages
-from ioconnect.ssh.channel import ProtocolViolation
-from ioconnect.ssh.messages import Reader
+from ioconnect.ssh.messages import ProtocolViolation, Reader
 
 FIELDS = st.lists(st.one_of(st.integers(0, 2**32 - 1), st.binary(max_size=50), st.booleans()), max_size=8)
 

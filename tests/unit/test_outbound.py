@@ -13,7 +13,8 @@ from tests.rigs.database import BLOCK
 from tests.rigs.memory_socket import MemorySocket
 
 from ioconnect.ssh.aes_gcm import LENGTH, TAG, Opener, Sealer
-from ioconnect.ssh.channel import PACKET_SIZE, ProtocolViolation
+from ioconnect.ssh.flow_control import PACKET_SIZE
+from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.outbound import FRAMES, LIMIT, Outbound
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ def payloads(wire: bytes | bytearray) -> list[bytes]:
     return found
 
 
-def give(outbound: Outbound, data: bytes, limit: int, packet: int, *, wide: bool) -> int:
+def give(outbound: Outbound, data: bytes, limit: int, packet: int, *, bulk: bool) -> int:
     """Put into the slots what a target's socket would, and send it; return how much that was."""
     count = 0
-    for slot in outbound.slots(limit, packet, wide=wide):
+    for slot in outbound.slots(limit, packet, bulk=bulk):
         part = data[count : count + len(slot)]
         slot[: len(part)] = part
         count += len(part)
@@ -74,9 +75,9 @@ def test_data_within_window_and_packet_size(tuned: bool, batches: list[tuple[int
     outbound = new_outbound(memory, tuned=tuned)
     sent = b""
     sizes = []
-    for available, window, packet, wide in batches:
+    for available, window, packet, bulk in batches:
         packet = max(packet, 1 + available // 50)  # noqa: PLW2901  a few thousand tiny messages would only be slow
-        count = give(outbound, BLOCK[len(sent) % 1000 :][:available], window, packet, wide=wide)
+        count = give(outbound, BLOCK[len(sent) % 1000 :][:available], window, packet, bulk=bulk)
         assert 0 < count <= min(window, available)
         sent += BLOCK[len(sent) % 1000 :][:count]
         sizes.append((count, min(packet, PACKET_SIZE)))
@@ -102,7 +103,7 @@ def test_messages_and_data_keep_their_order() -> None:
     memory = MemorySocket()
     outbound = new_outbound(memory)
     outbound.queue(b"\x5dfirst")
-    give(outbound, b"second", 100, 100, wide=False)
+    give(outbound, b"second", 100, 100, bulk=False)
     outbound.queue(b"\x61third")
     outbound.flush()
 
@@ -115,9 +116,9 @@ def test_the_padding_is_no_other_connections_data() -> None:
     """The frames are used again: what a longer message left behind must not follow a shorter one."""
     memory = MemorySocket()
     outbound = new_outbound(memory)
-    give(outbound, BLOCK, FRAMES * PACKET_SIZE, PACKET_SIZE, wide=True)
+    give(outbound, BLOCK, FRAMES * PACKET_SIZE, PACKET_SIZE, bulk=True)
     for count in range(1, 40):
-        give(outbound, b"x" * count, 100, PACKET_SIZE, wide=False)
+        give(outbound, b"x" * count, 100, PACKET_SIZE, bulk=False)
 
     assert len(payloads(memory.taken)) == FRAMES + 39
 
@@ -172,7 +173,7 @@ def test_a_peer_that_makes_us_answer_and_does_not_read() -> None:
     with pytest.raises(ProtocolViolation, match="does not read"):
         answer(new_outbound(memory))
     quiet = new_outbound(memory)
-    quiet.quiet = True
+    quiet.in_key_exchange = True
     with pytest.raises(ProtocolViolation, match="does not finish its key exchange"):
         answer(quiet)
 
@@ -181,7 +182,7 @@ def test_nothing_but_key_exchange_while_quiet() -> None:
     """RFC 4253 section 7.1: what is queued waits, in its order, until it may speak again."""
     memory = MemorySocket()
     outbound = new_outbound(memory)
-    outbound.quiet = True
+    outbound.in_key_exchange = True
     outbound.send(b"\x14kexinit")
     outbound.queue(b"\x5dheld")
     outbound.queue(b"\x61back")
@@ -189,7 +190,7 @@ def test_nothing_but_key_exchange_while_quiet() -> None:
     outbound.flush()
     assert payloads(memory.taken) == [b"\x14kexinit", b"\x15newkeys"]
 
-    outbound.speak_again()
+    outbound.end_key_exchange()
     outbound.queue(b"\x5dlater")
     outbound.flush()
 
@@ -218,7 +219,7 @@ def test_a_goodbye(quiet: bool) -> None:  # noqa: FBT001
     """It leaves at once, also during a key exchange, and its text is cut to size."""
     memory = MemorySocket()
     outbound = new_outbound(memory)
-    outbound.quiet = quiet
+    outbound.in_key_exchange = quiet
     outbound.disconnect(2, "x" * 1000)
 
     (payload,) = payloads(memory.taken)

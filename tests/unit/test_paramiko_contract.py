@@ -1,7 +1,7 @@
 """What we rely on inside paramiko, held against the paramiko that is installed.
 
-`agent.wire` is its packetizer and `agent.link` its Transport, and both stand on private names and on an order of
-calls that its documentation does not promise. If one of these fails after an upgrade, read the message, then what
+`ssh.packetizer` is its packetizer and `ssh.transport` its Transport, and both stand on private names and on an order
+of calls that its documentation does not promise. If one of these fails after an upgrade, read the message, then what
 paramiko changed, then our override; only then widen the range in pyproject.toml.
 """
 
@@ -24,8 +24,9 @@ from paramiko.message import Message
 from paramiko.packet import NeedRekeyException, Packetizer
 from paramiko.transport import Transport
 
-from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN, Payload, Wire
-from ioconnect.ssh.transport import CIPHERS, HOST_KEYS, KEX, MACS, Link
+from ioconnect.ssh.algorithms import CIPHERS, HOST_KEYS, KEX, MACS
+from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN, LoopPacketizer, Payload
+from ioconnect.ssh.transport import ClientTransport, LoopTransport
 from ioconnect.stub.session import Session as StubSession
 
 if TYPE_CHECKING:
@@ -35,26 +36,36 @@ KEXINIT, NEWKEYS = 20, 21
 
 # Methods of paramiko that we override or call: owner, name, parameters, and where.
 SIGNATURES = [
-    (Packetizer, "__init__", "self, socket", "Wire.__init__"),
-    (Packetizer, "read_message", "self", "Wire.read_message, and Wire._next_packet for the generic path"),
-    (Packetizer, "send_message", "self, data", "Wire.send_message; Outbound's generic path calls it with a Payload"),
-    (Packetizer, "read_all", "self, n, check_rekey", "Wire.read_all"),
-    (Packetizer, "write_all", "self, out", "Wire.write_all"),
-    (Packetizer, "readline", "self, timeout", "Wire.readline"),
-    (Packetizer, "start_handshake", "self, timeout", "Wire.start_handshake, which starts no timer thread"),
-    (Packetizer, "reset_seqno_in", "self", "Wire.reset_seqno_in"),
-    (Packetizer, "reset_seqno_out", "self", "Wire.reset_seqno_out"),
-    (Packetizer, "_trigger_rekey", "self", "Wire._turn"),
+    (Packetizer, "__init__", "self, socket", "LoopPacketizer.__init__"),
+    (
+        Packetizer,
+        "read_message",
+        "self",
+        "LoopPacketizer.read_message, and LoopPacketizer._next_packet for the generic path",
+    ),
+    (
+        Packetizer,
+        "send_message",
+        "self, data",
+        "LoopPacketizer.send_message; Outbound's generic path calls it with a Payload",
+    ),
+    (Packetizer, "read_all", "self, n, check_rekey", "LoopPacketizer.read_all"),
+    (Packetizer, "write_all", "self, out", "LoopPacketizer.write_all"),
+    (Packetizer, "readline", "self, timeout", "LoopPacketizer.readline"),
+    (Packetizer, "start_handshake", "self, timeout", "LoopPacketizer.start_handshake, which starts no timer thread"),
+    (Packetizer, "reset_seqno_in", "self", "LoopPacketizer.reset_seqno_in"),
+    (Packetizer, "reset_seqno_out", "self", "LoopPacketizer.reset_seqno_out"),
+    (Packetizer, "_trigger_rekey", "self", "LoopPacketizer._run_once"),
     (Packetizer, "need_rekey", "self", "Transport.run asks it after NeedRekeyException"),
-    (Transport, "run", "self", "Link.run"),
+    (Transport, "run", "self", "ClientTransport.run"),
     (Transport, "start_client", "self, event, timeout", "Session and keyscan, with an event: returns at once"),
     (Transport, "auth_publickey", "self, username, key, event", "Session.advance, with an event: returns at once"),
     (Transport, "is_authenticated", "self", "Session.advance"),
-    (Transport, "_log", "self, level, msg, *args", "Link._log"),
-    (Transport, "_verify_key", "self, host_key, sig", "Link._verify_key"),
-    (Transport, "_parse_ext_info", "self, msg", "Link._parse_ext_info"),
-    (Transport, "_parse_disconnect", "self, m", "Link._parse_disconnect"),
-    (Transport, "_parse_debug", "self, m", "Link._parse_debug"),
+    (Transport, "_log", "self, level, msg, *args", "ClientTransport._log"),
+    (Transport, "_verify_key", "self, host_key, sig", "ClientTransport._verify_key"),
+    (Transport, "_parse_ext_info", "self, msg", "ClientTransport._parse_ext_info"),
+    (Transport, "_parse_disconnect", "self, m", "ClientTransport._parse_disconnect"),
+    (Transport, "_parse_debug", "self, m", "ClientTransport._parse_debug"),
     (Transport, "_parse_newkeys", "self, m", "the stub's Session"),
     (Transport, "_send_kex_init", "self", "the stub's Session"),
     (Transport, "_send_message", "self, data", "the stub's Session"),
@@ -75,14 +86,14 @@ def test_signatures(owner: type[Any], name: str, parameters: str, ours: str) -> 
 
 
 OVERRIDES = {
-    Wire: {
+    LoopPacketizer: {
         *("read_message", "send_message", "read_all", "write_all", "readline", "start_handshake"),
         *("set_outbound_cipher", "set_inbound_cipher", "reset_seqno_out", "reset_seqno_in"),
         *("REKEY_BYTES", "REKEY_PACKETS"),
     },
-    Link: {
-        *("run", "_log", "_verify_key", "_parse_ext_info", "_parse_disconnect", "_parse_debug", "preferred_keys"),
-        *("_CLIENT_ID", "_kex_info", "_preferred_kex", "_preferred_macs"),
+    LoopTransport: {"run", "_log", "_kex_info", "_preferred_kex", "_preferred_macs"},
+    ClientTransport: {
+        *("_verify_key", "_parse_ext_info", "_parse_disconnect", "_parse_debug", "preferred_keys", "_CLIENT_ID"),
     },
     StubSession: {"run", "_send_message", "_send_kex_init", "_parse_newkeys", "_kex_info", "_preferred_kex"},
 }
@@ -98,11 +109,11 @@ def test_overrides_override_something(ours: type[Any]) -> None:
 
 
 def test_the_private_counters_are_there() -> None:
-    """Wire reads and writes paramiko's sequence numbers by their mangled names."""
+    """LoopPacketizer reads and writes paramiko's sequence numbers by their mangled names."""
     packetizer = Packetizer(_Socket())
     for name in ("_Packetizer__sequence_number_in", "_Packetizer__sequence_number_out"):
         assert getattr(packetizer, name, None) == 0, (
-            f"{name} is not paramiko's counter any more: see Wire.set_*_cipher"
+            f"{name} is not paramiko's counter any more: see LoopPacketizer.set_*_cipher"
         )
 
 
@@ -118,7 +129,9 @@ def test_message_types_have_names() -> None:
 
 def test_what_is_offered_exists() -> None:
     """A name that paramiko does not know would be offered, chosen, and then fail."""
-    assert set(Link._preferred_kex) >= set(KEX) - {"mlkem768x25519-sha256"}, "an algorithm of KEX is unknown"
+    assert set(ClientTransport._preferred_kex) >= set(KEX) - {"mlkem768x25519-sha256"}, (
+        "an algorithm of KEX is unknown"
+    )
     assert set(CIPHERS) <= set(Transport._cipher_info)
     assert set(MACS) <= set(Transport._mac_info)
     assert set(HOST_KEYS) <= set(Transport._key_info)
@@ -154,13 +167,13 @@ class _Recorder(Packetizer):  # type: ignore[misc]
         self.sent.append(data.asbytes())
 
     def set_outbound_cipher(self, *args: Any, **kwargs: Any) -> None:
-        assert not args, "set_outbound_cipher is called with positional arguments: Wire reads the keywords"
+        assert not args, "set_outbound_cipher is called with positional arguments: LoopPacketizer reads the keywords"
         self.calls.append("set_outbound_cipher")
         self.ciphers.append(kwargs)
         super().set_outbound_cipher(**kwargs)
 
     def set_inbound_cipher(self, *args: Any, **kwargs: Any) -> None:
-        assert not args, "set_inbound_cipher is called with positional arguments: Wire reads the keywords"
+        assert not args, "set_inbound_cipher is called with positional arguments: LoopPacketizer reads the keywords"
         self.calls.append("set_inbound_cipher")
         self.ciphers.append(kwargs)
         super().set_inbound_cipher(**kwargs)
@@ -186,13 +199,13 @@ def ends(cipher: str, kex: str) -> tuple[_Client, Transport]:
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     client, server = (kind(_Socket(), packetizer_class=_Recorder) for kind in (_Client, Transport))
     client.verified = []
-    client._kex_info = Link._kex_info
+    client._kex_info = ClientTransport._kex_info
     for end, other in ((client, server), (server, client)):
         end.active = True
         end.remote_version = other.local_version
         end._preferred_ciphers = (cipher,)
         end._preferred_kex = (kex,)
-    server._kex_info = Link._kex_info
+    server._kex_info = ClientTransport._kex_info
     server.server_mode = True
     server.add_server_key(paramiko.Ed25519Key.from_private_key(io.StringIO(key.decode())))
     return client, server
@@ -233,7 +246,7 @@ def test_the_order_of_a_key_exchange(cipher: str) -> None:
             "set_outbound_cipher",
             "set_inbound_cipher",
             "reset_seqno_in",
-        ], "Outbound goes quiet at KEXINIT, and Wire expects the switch of keys right after each NEWKEYS"
+        ], "Outbound goes quiet at KEXINIT, and LoopPacketizer expects the switch of keys right after each NEWKEYS"
         assert client.initial_kex_done
         assert not client.in_kex
     assert len(client.verified) == 2, "the host key must be verified on every exchange, not on the first alone"
@@ -266,7 +279,7 @@ def test_aesgcm_works_between_buffers() -> None:
     assert opened == b"data"
 
 
-@pytest.mark.parametrize("kex", Link._preferred_kex)
+@pytest.mark.parametrize("kex", ClientTransport._preferred_kex)
 def test_every_key_exchange_verifies_the_host_key(kex: str) -> None:
     """Whatever method is negotiated; and a key that does not verify stops it before our NEWKEYS."""
     client, server = ends(CIPHERS[0], kex)
@@ -340,7 +353,7 @@ def test_everything_happens_on_the_transports_thread() -> None:
 
 @pytest.mark.parametrize("error", [EOFError(), OSError(5, "x"), ValueError("x"), paramiko.SSHException("x")])
 def test_whatever_is_raised_ends_the_thread_and_is_kept(error: BaseException) -> None:
-    """Link.run asks for it afterwards, and the socket is closed by then."""
+    """ClientTransport.run asks for it afterwards, and the socket is closed by then."""
     transport = play(raising(error))
 
     assert transport.saved_exception is error
@@ -348,7 +361,7 @@ def test_whatever_is_raised_ends_the_thread_and_is_kept(error: BaseException) ->
 
 
 def test_what_is_raised_in_the_banner_is_the_context_of_what_is_kept() -> None:
-    """`link.unwrapped` finds it there: a fault, a deadline, somebody who leaves."""
+    """`transport.root_cause` finds it there: a fault, a deadline, somebody who leaves."""
 
     class InBanner(_Played):
         def readline(self, timeout: float) -> str:  # noqa: ARG002  paramiko's signature
@@ -363,7 +376,7 @@ def test_what_is_raised_in_the_banner_is_the_context_of_what_is_kept() -> None:
 
 
 def test_need_rekey_has_a_key_exchange_begun() -> None:
-    """Wire raises NeedRekeyException after `_trigger_rekey`; run comes back with KEXINIT before it reads on."""
+    """LoopPacketizer raises it after `_trigger_rekey`; run comes back with KEXINIT before it reads on."""
     transports: list[Transport] = []
 
     def want_new_keys() -> tuple[int, Message]:
@@ -390,7 +403,7 @@ def test_a_disconnect_ends_the_thread_without_an_error() -> None:
 
 
 def test_the_seqno_is_read_off_the_message() -> None:
-    """paramiko checks `m.seqno` of the first KEXINIT (strict key exchange), so Wire must set it."""
+    """paramiko checks `m.seqno` of the first KEXINIT (strict key exchange), so LoopPacketizer must set it."""
     assert "m.seqno" in inspect.getsource(Transport._parse_kex_init)
 
 

@@ -1,10 +1,11 @@
 """The RFC 4254 §5 channel as pure bookkeeping: two half-states, two windows, and which message is due next.
 
-Theory of operation, after OpenSSH's nchan.c. Events (`received`, `peer_eof`, `target_ended`, …) update the state and
+Theory of operation, after OpenSSH's nchan.c. Events (`received`, `peer_eof`, `socket_ended`, …) update the state and
 do nothing else; `due` computes from the state which of EOF and CLOSE must go out, each at most once, and nothing
 after CLOSE. A channel is `over` when CLOSE went both ways; only then may its id be used again.
 
-Outbound is from the target (the database) to the jumphost, inbound the other way.
+Outbound is from our TCP socket to the peer, inbound the other way. The same class serves both roles: the one that
+accepts CHANNEL_OPEN knows the peer's numbers from the start, the one that sends it learns them by `confirmed`.
 
 Pure: no sockets, no clock.
 """
@@ -12,17 +13,15 @@ Pure: no sockets, no clock.
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
+
+from ioconnect.ssh.messages import ProtocolViolation
+
+if TYPE_CHECKING:
+    from ioconnect.ssh.flow_control import BytesInFlight, WindowBudget
 
 MAX_WINDOW = 0xFFFFFFFF  # RFC 4254 §5.2
-PACKET_SIZE = 32 * 1024  # largest data we take in one message; OpenSSH's CHAN_TCP_PACKET_DEFAULT
-LARGEST_START = 2 << 20  # bytes; OpenSSH's CHAN_TCP_WINDOW_DEFAULT
-SMALLEST_WINDOW = 2 * PACKET_SIZE
-LEAST_FLIGHT = 1 << 20  # bytes; enough to keep a jumphost that is near busy
-FASTEST_LINK = 1 << 30  # bytes per second that a link is trusted to carry
-
-
-class ProtocolViolation(Exception):
-    """The jumphost broke the SSH protocol; the session cannot go on."""
+UNCONFIRMED = -1  # the peer's id of a channel that it has not confirmed
 
 
 class Due(Enum):
@@ -30,80 +29,6 @@ class Due(Enum):
 
     EOF = "eof"
     CLOSE = "close"
-
-
-class Budget:
-    """What the windows of all channels of one tunnel may add up to, in bytes.
-
-    Every connection that may still come keeps its smallest window reserved, so the sum holds whatever happens,
-    as long as `total` is at least `most` such windows; a smaller total is taken as that.
-    """
-
-    __slots__ = ("_start", "granted", "most", "total", "users")
-
-    def __init__(self, total: int, most: int) -> None:
-        self.total = max(total, most * SMALLEST_WINDOW)
-        self.most = most
-        self.granted = 0
-        self.users = 0
-        self._start = LARGEST_START
-
-    def _free(self) -> int:
-        return self.total - self.granted - max(0, self.most - self.users) * SMALLEST_WINDOW
-
-    def admit(self) -> int:
-        """Grant a new channel's first window: less of it the less there is."""
-        self.users += 1
-        window = min(self._start, SMALLEST_WINDOW + max(0, self._free()) // 4)
-        self.granted += window
-        return window
-
-    def grow(self, window: int) -> int:
-        """Return the size a channel's window may grow to from `window`, and book it."""
-        more = min(window, max(0, self._free()) // 2)
-        self.granted += more
-        self._start = max(self._start, window + more)  # they share the link: the next one starts where this one got
-        return window + more
-
-    def shrink(self, window: int) -> int:
-        """Return the size a window must go down to when there is little left, and book it."""
-        if window <= SMALLEST_WINDOW or self._free() >= self.total // 8:
-            return window
-        smaller = max(SMALLEST_WINDOW, window - window // 4)
-        self.granted -= window - smaller
-        return smaller
-
-    def release(self, window: int) -> None:
-        """Take back what a channel that is over held."""
-        self.users -= 1
-        self.granted -= window
-
-
-class Flight:
-    """What the channels of one link have under way to the jumphost, in bytes: sent, and not yet given back by it.
-
-    All of it stands in line before the next small answer. So bulk transfers together get no more than keeps the link
-    busy, which is its round trip's worth; windows alone would allow megabytes for each of them.
-    """
-
-    __slots__ = ("limit", "size")
-
-    def __init__(self) -> None:
-        self.size = 0
-        self.limit = LEAST_FLIGHT
-
-    def measured(self, round_trip: float) -> None:
-        """Learn the link's round trip, in seconds."""
-        self.limit = max(self.limit, int(round_trip * FASTEST_LINK))
-
-    def stalled(self) -> None:
-        """Allow twice as much: nothing landed for a while, so the peer gives back late, or some reader never will."""
-        self.limit *= 2
-
-    @property
-    def room(self) -> int:
-        """How much more may get under way; negative if more than that is."""
-        return self.limit - self.size
 
 
 class Channel:
@@ -122,20 +47,26 @@ class Channel:
         "close_sent",
         "eof_received",
         "eof_sent",
-        "held",
         "id",
         "in_flight",
         "outbound_ended",
         "peer_id",
         "peer_packet",
         "peer_window",
-        "target_gone",
+        "socket_gone",
+        "undelivered",
         "window",
         "window_size",
     )
 
     def __init__(  # noqa: PLR0917  the order of CHANNEL_OPEN
-        self, own_id: int, peer_id: int, peer_window: int, peer_packet: int, budget: Budget, flight: Flight
+        self,
+        own_id: int,
+        peer_id: int,
+        peer_window: int,
+        peer_packet: int,
+        budget: WindowBudget,
+        flight: BytesInFlight,
     ) -> None:
         self.id = own_id
         self.peer_id = peer_id
@@ -145,19 +76,25 @@ class Channel:
         self._flight = flight
         self.in_flight = 0  # bytes sent that no WINDOW_ADJUST gave back
         self.window_size = self.window = budget.admit()
-        self.held = 0  # bytes received and not yet delivered
+        self.undelivered = 0  # bytes received and not yet written to the socket
         self._unadjusted = 0  # bytes delivered since the last WINDOW_ADJUST
         self._round_began = 0.0
         self._round_bytes = 0
-        self.outbound_ended = False  # the target sent all it will
-        self.target_gone = False  # nothing more can be delivered
+        self.outbound_ended = False  # the socket will bring nothing more
+        self.socket_gone = False  # nothing more can be delivered
         self.eof_sent = self.eof_received = False
         self.close_sent = self.close_received = False
+
+    def confirmed(self, peer_id: int, peer_window: int, peer_packet: int) -> None:
+        """CHANNEL_OPEN_CONFIRMATION of a channel that we opened came (§5.1)."""
+        self.peer_id = peer_id
+        self.peer_window = peer_window
+        self.peer_packet = peer_packet
 
     # outbound
 
     def sendable(self) -> int:
-        """How many bytes may be read from the target and sent now."""
+        """How many bytes may be read from the socket and sent now."""
         return 0 if self.outbound_ended or self.close_sent else self.peer_window
 
     def sent(self, count: int) -> None:
@@ -170,39 +107,43 @@ class Channel:
     def peer_adjusted(self, count: int) -> None:
         """WINDOW_ADJUST came. Raises ProtocolViolation beyond 2³²-1."""
         if self.peer_window + count > MAX_WINDOW:
-            raise ProtocolViolation(f"WINDOW_ADJUST of {count} overflows the window of channel {self.id}")
+            raise ProtocolViolation(
+                f"channel {self.id}: WINDOW_ADJUST of {count} overflows to a window beyond 2^32-1"
+            )
         self.peer_window += count
-        landed = min(count, self.in_flight)
-        self.in_flight -= landed
-        self._flight.size -= landed
+        acknowledged = min(count, self.in_flight)
+        self.in_flight -= acknowledged
+        self._flight.size -= acknowledged
 
-    def target_ended(self) -> None:
-        """The target will send nothing more (its EOF); it may still take."""
+    def socket_ended(self) -> None:
+        """The socket brings nothing more (its EOF); it may still take."""
         self.outbound_ended = True
 
-    def target_broken(self) -> None:
-        """The target's socket is gone, or must be: the channel ends without an EOF, so it does not look complete."""
-        self.outbound_ended = self.target_gone = True
+    def socket_broken(self) -> None:
+        """The socket is gone, or must be: the channel ends without an EOF, so it does not look complete."""
+        self.outbound_ended = self.socket_gone = True
 
     # inbound
 
     def received(self, count: int) -> bool:
         """DATA came; say whether it is to be delivered. Raises ProtocolViolation if it exceeds the window."""
         if count > self.window:
-            raise ProtocolViolation(f"{count} bytes on channel {self.id}, whose window is {self.window}")
+            raise ProtocolViolation(
+                f"channel {self.id}: {count} bytes of data beyond the window: that window is {self.window}"
+            )
         self.window -= count
-        if self.target_gone or self.close_sent or self.eof_received:  # as OpenSSH: data after the end is ignored
+        if self.socket_gone or self.close_sent or self.eof_received:  # as OpenSSH: data after the end is ignored
             return False
-        self.held += count
+        self.undelivered += count
         return True
 
     def delivered(self, count: int, now: float, round_trip: float) -> int:
-        """`count` bytes reached the target at `now`; return the WINDOW_ADJUST that is due, 0 for none yet.
+        """`count` bytes were written to the socket at `now`; return the WINDOW_ADJUST that is due, 0 for none yet.
 
         The window grows while the reader takes more than half of it in a round trip (seconds), as the bandwidth of a
         long link is the window over the round trip; it shrinks when the budget runs low.
         """
-        self.held -= count
+        self.undelivered -= count
         self._unadjusted += count
         self._round_bytes += count
         # As OpenSSH does: not for every packet, but well before the peer runs dry.
@@ -210,7 +151,7 @@ class Channel:
             return 0
         self._resize(now, round_trip)
         self._unadjusted = 0
-        give = self.window_size - self.window - self.held
+        give = self.window_size - self.window - self.undelivered
         if give <= 0:  # shrinking: this much is not given back
             return 0
         self.window += give
@@ -228,7 +169,7 @@ class Channel:
                 self.window_size = self._budget.grow(self.window_size)
 
     def peer_eof(self) -> None:
-        """EOF came: what is held is still to be delivered, then the target's write side is shut."""
+        """EOF came: what is undelivered is still to be written, then the socket's write side is shut."""
         self.eof_received = True
 
     def peer_closed(self) -> None:
@@ -240,11 +181,11 @@ class Channel:
     def due(self, *, inbound_done: bool) -> tuple[Due, ...]:
         """Return the control messages that must go out now, in order, and count them as sent.
 
-        `inbound_done` says that all that was received has reached the target, and its write side is shut.
+        `inbound_done` says that all that was received has been written to the socket, and its write side is shut.
         """
         if self.close_sent:
             return ()
-        if self.target_gone or self.close_received:
+        if self.socket_gone or self.close_received:
             self.close_sent = True
             return (Due.CLOSE,)
         messages: tuple[Due, ...] = ()

@@ -12,7 +12,7 @@ import struct
 from cryptography.exceptions import InvalidTag
 
 from ioconnect.ssh.aes_gcm import BLOCK, LENGTH, TAG, Opener
-from ioconnect.ssh.channel import ProtocolViolation
+from ioconnect.ssh.messages import ProtocolViolation
 
 MAX_PACKET = 256 * 1024  # OpenSSH's PACKET_MAX_SIZE
 READ_SIZE = 256 * 1024  # taken off the socket in one turn: more would let the other sockets wait
@@ -74,7 +74,7 @@ class Inbound:
             self._sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def next_packet(self) -> tuple[int, memoryview] | None:
-        """Return the next packet's type and body if it is complete; the body is gone after `batch_over`.
+        """Return the next packet's type and body if it is complete; the body is gone after `end_batch`.
 
         Raises ProtocolViolation for a packet that is damaged, forged or absurd.
         """
@@ -111,7 +111,7 @@ class Inbound:
         self.bytes += size
         self.seqno += 1
 
-    def batch_over(self) -> None:
+    def end_batch(self) -> None:
         """Allow the bodies of the packets so far to be overwritten."""
         self._arena_end = 0
 

@@ -1,12 +1,12 @@
 """One thread's event loop: sockets, a wake-up pipe and one timer.
 
-Theory of operation. Every descriptor stands in `_readers`, those that wait to be written also in `_writers`; the
-SSH socket stands in both. As long as the wire takes more, the loop waits on `_readers`. When it does not (its
-backlog is not empty, or a key exchange holds channel traffic back), the loop waits on `_writers`: no database socket
-is even looked at, at the price of no system call per socket. That is the whole back pressure.
+Theory of operation. Every descriptor is registered with `_readers`, those that wait to be written also with
+`_writers`; the SSH socket with both. As long as the SSH socket takes more, the loop waits on `_readers`. When it does
+not (its send buffer is full, or a key exchange holds channel traffic back), the loop waits on `_writers`: no
+forwarded connection is even polled, without a system call for each of them. That is the whole back pressure.
 
-Level-triggered epoll where there is one, poll elsewhere; both speak the same numbers.
-Only `post` may be called from another thread; everything else belongs to the thread that turns the loop.
+Level-triggered epoll where there is one, poll elsewhere; both use the same event numbers.
+Only `post` may be called from another thread; everything else belongs to the thread that runs the loop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ READ = select.POLLIN
 WRITE = select.POLLOUT
 BROKEN = select.POLLERR | select.POLLHUP
 FOREVER = float("inf")
-MOST_EVENTS = 64  # a turn; the rest is reported by the next one
+MAX_EVENTS = 64  # per iteration; the rest is reported by the next one
 
 
 class Poller(Protocol):
@@ -52,7 +52,7 @@ class Poller(Protocol):
 
 
 class EpollPoller:
-    """Linux: the cost of a turn does not grow with the number of idle connections."""
+    """Linux: the cost of an iteration does not grow with the number of idle connections."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -66,7 +66,7 @@ class EpollPoller:
 
     def wait(self, timeout: float) -> list[tuple[int, int]]:
         """Wait; see `Poller`."""
-        return self._epoll.poll(-1 if timeout == FOREVER else timeout, MOST_EVENTS)
+        return self._epoll.poll(-1 if timeout == FOREVER else timeout, MAX_EVENTS)
 
 
 class PollPoller:
@@ -93,10 +93,10 @@ def new_poller() -> Poller:
 
 
 class Loop:
-    """Watches descriptors and calls back; turned by one thread.
+    """Watches descriptors and calls back; run by one thread.
 
-    `gate_closed` says that the wire takes nothing more: only writers are served. `flush_wanted` says that the SSH
-    socket should be watched for writing while it is. `next_timer` is an absolute time.monotonic(), FOREVER for none.
+    `writers_only` says that the SSH socket takes nothing more: only writers are served. `wants_flush` says that it
+    should be watched for writing meanwhile. `next_timer` is an absolute time.monotonic(), FOREVER for none.
     """
 
     def __init__(self, poller: Callable[[], Poller] = new_poller) -> None:
@@ -109,11 +109,11 @@ class Loop:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._wire_fd = -1
-        self._wire_mask = 0
+        self._transport_fd = -1
+        self._transport_mask = 0
         self._closed = False
-        self.gate_closed = False
-        self.flush_wanted = False
+        self.writers_only = False
+        self.wants_flush = False
         self.next_timer = FOREVER
         self.on_timer: Callable[[float], None] = lambda _now: None
         self.now = time.monotonic()
@@ -122,13 +122,13 @@ class Loop:
             poller_.register(self._wake_read, READ)
         self._calls[self._wake_read] = self._run_posted
 
-    def watch_wire(self, fd: int, call: Callable[[int], None]) -> None:
-        """Watch the SSH socket: always for reading; for writing while the gate is closed and a flush is wanted."""
-        self._wire_fd = fd
+    def watch_transport(self, fd: int, call: Callable[[int], None]) -> None:
+        """Watch the SSH socket: always for reading; for writing while `writers_only` and `wants_flush`."""
+        self._transport_fd = fd
         self._calls[fd] = call
         self._readers.register(fd, READ)
-        self._wire_mask = READ | WRITE
-        self._writers.register(fd, self._wire_mask)
+        self._transport_mask = READ | WRITE
+        self._writers.register(fd, self._transport_mask)
 
     def watch(self, fd: int, mask: int, call: Callable[[int], None]) -> None:
         """Call `call(mask)` whenever `fd` is ready for what `mask` (READ, WRITE, both or 0) says, or broken.
@@ -156,7 +156,7 @@ class Loop:
         else:
             del self._masks[fd]
 
-    def forget(self, fd: int) -> None:
+    def unwatch(self, fd: int) -> None:
         """Watch `fd` no more; before it is closed."""
         if fd in self._masks:
             self.watch(fd, 0, self._calls[fd])
@@ -177,18 +177,18 @@ class Loop:
         with self._waking, contextlib.suppress(OSError):
             os.write(self._wake_write, b"\0")
 
-    def turn(self, at_most: float = FOREVER) -> bool:
+    def run_once(self, at_most: float = FOREVER) -> bool:
         """Wait for something to happen, for the timer, or `at_most` seconds, and call whom it concerns.
 
         Return whether something happened.
         """
         poller = self._readers
-        if self.gate_closed:
+        if self.writers_only:
             poller = self._writers
-            wanted = READ | WRITE if self.flush_wanted else READ
-            if wanted != self._wire_mask:
-                self._wire_mask = wanted
-                poller.modify(self._wire_fd, wanted)
+            wanted = READ | WRITE if self.wants_flush else READ
+            if wanted != self._transport_mask:
+                self._transport_mask = wanted
+                poller.modify(self._transport_fd, wanted)
         timer = self.next_timer
         self._waiting = True
         ready = poller.wait(min(at_most, timer if timer == FOREVER else max(0.0, timer - time.monotonic())))
@@ -196,7 +196,7 @@ class Loop:
         self.now = now = time.monotonic()
         calls = self._calls
         for fd, mask in ready:
-            call = calls.get(fd)  # an earlier call of this turn may have dropped it
+            call = calls.get(fd)  # an earlier call of this iteration may have removed it
             if call is not None:
                 call(mask)
         if now >= timer:
@@ -204,7 +204,7 @@ class Loop:
         return bool(ready)
 
     def alive_at(self, now: float) -> float:
-        """Return when this loop last showed life: `now` while it rightly waits. Any thread."""
+        """Return when this loop last ran: `now` while it waits for nothing that is due. Any thread."""
         return now if self._waiting and now < self.next_timer + 1 else self.now
 
     def close(self) -> None:

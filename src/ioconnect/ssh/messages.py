@@ -9,8 +9,8 @@ import struct
 from typing import TypeAlias
 
 from ioconnect.escape import escaped
-from ioconnect.ssh.channel import ProtocolViolation
 
+MSG_DEBUG = 4  # RFC 4253 §11.3
 MSG_GLOBAL_REQUEST, MSG_REQUEST_SUCCESS, MSG_REQUEST_FAILURE = 80, 81, 82
 MSG_CHANNEL_OPEN, MSG_OPEN_CONFIRMATION, MSG_OPEN_FAILURE = 90, 91, 92
 MSG_WINDOW_ADJUST, MSG_DATA, MSG_EXTENDED_DATA, MSG_EOF, MSG_CLOSE = 93, 94, 95, 96, 97
@@ -25,6 +25,10 @@ _CONFIRMATION = struct.Struct(">BIIII")
 Origin: TypeAlias = tuple[bytes, int]  # who connected to the forwarded port: address as the jumphost wrote it, port
 U32_PAIR = struct.Struct(">II")
 U32_PAIR_SIZE = 8
+
+
+class ProtocolViolation(Exception):
+    """The peer broke the SSH protocol; the session cannot go on."""
 
 
 class Reader:
@@ -76,6 +80,30 @@ def global_request(name: str, *arguments: str | int, want_reply: bool) -> bytes:
     for argument in arguments:
         message += _U32.pack(argument) if isinstance(argument, int) else string(argument.encode())
     return message
+
+
+def channel_open(own_id: int, window: int, packet: int, bound: tuple[str, int], origin: Origin) -> bytes:
+    """Return a CHANNEL_OPEN of a forwarded-tcpip channel (§7.2); `bound` is what the client asked us to listen on."""
+    return (
+        bytes((MSG_CHANNEL_OPEN,))
+        + string(b"forwarded-tcpip")
+        + _U32.pack(own_id)
+        + U32_PAIR.pack(window, packet)
+        + string(bound[0].encode())
+        + _U32.pack(bound[1])
+        + string(origin[0])
+        + _U32.pack(origin[1])
+    )
+
+
+def request_success(allocated_port: int | None = None) -> bytes:
+    """Return a REQUEST_SUCCESS (§4), with the port if the request was to listen on port 0 (§7.1)."""
+    return bytes((MSG_REQUEST_SUCCESS,)) + (b"" if allocated_port is None else _U32.pack(allocated_port))
+
+
+def debug(text: str) -> bytes:
+    """Return a DEBUG message that is not always to be displayed (RFC 4253 §11.3)."""
+    return bytes((MSG_DEBUG, 0)) + string(text.encode()) + string(b"")
 
 
 def confirmation(peer_id: int, own_id: int, window: int, packet: int) -> bytes:

@@ -1,7 +1,7 @@
 """What goes to the SSH socket: messages and database bytes, sealed in order into one buffer, sent with few calls.
 
-Between our KEXINIT and the peer's NEWKEYS it is `quiet`: nothing but key exchange may leave (RFC 4253 §7.1; OpenSSH
-10.4 and later disconnect for it), so messages are held back and follow in order, and no data is taken.
+Between our KEXINIT and the peer's NEWKEYS (`in_key_exchange`) nothing but key exchange may be sent (RFC 4253 §7.1;
+OpenSSH 10.4 and later disconnect for it), so messages are queued and follow in order, and no data is taken.
 Belongs to the loop's thread.
 """
 
@@ -14,8 +14,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ioconnect.ssh.aes_gcm import LENGTH, OVERHEAD, TAG, Sealer, padding_for
-from ioconnect.ssh.channel import PACKET_SIZE, ProtocolViolation
-from ioconnect.ssh.messages import MSG_DATA, string
+from ioconnect.ssh.flow_control import PACKET_SIZE
+from ioconnect.ssh.messages import MSG_DATA, ProtocolViolation, string
 
 if TYPE_CHECKING:
     import socket
@@ -26,7 +26,7 @@ BATCH = FRAMES * PACKET_SIZE
 DATA_HEADER = LENGTH + 1 + 1 + 4 + 4  # length, padding length, type, channel, data length
 FRAME = DATA_HEADER + PACKET_SIZE + 19
 CAPACITY = FRAMES * (FRAME + TAG) + 64 * 1024
-LIMIT = 4 << 20  # bytes of answers that a jumphost which does not read may make us keep
+LIMIT = 4 << 20  # bytes of answers that a peer which does not read may make us keep
 MSG_DISCONNECT = b"\1"
 
 _HEADER = struct.Struct(">IBBII")
@@ -37,8 +37,8 @@ _ZEROS = bytes(20)
 class Outbound:
     """One direction; `sealer` is None as long as paramiko does the encrypting, which is what `generic` is for.
 
-    `congested` says that the last flush left something behind, `spoke` that something was sent since it was cleared.
-    `bytes` counts what was sealed since `sealer` was set, `seqno` the packets of the tuned path (RFC 4253 §6.4).
+    `congested` says that the last flush left something behind, `sent_something` that something was sent since it was
+    cleared. `bytes` counts what was sealed since `sealer` was set, `seqno` the fast path's packets (RFC 4253 §6.4).
     """
 
     def __init__(self, sock: socket.socket, generic: Callable[[bytes], None]) -> None:
@@ -56,15 +56,15 @@ class Outbound:
         self._held_bytes = 0
         self.sealer: Sealer | None = None
         self.bytes = self.seqno = 0
-        self.spoke = False
-        self.quiet = False
+        self.sent_something = False
+        self.in_key_exchange = False
         self.congested = False
 
     # --- messages
 
     def queue(self, payload: bytes) -> None:
         """Send one message, in order with all others; it leaves with the next flush."""
-        if not self.quiet:
+        if not self.in_key_exchange:
             self.send(payload)
             return
         self._held_bytes += len(payload)
@@ -73,7 +73,7 @@ class Outbound:
         self._held.append(payload)
 
     def send(self, payload: bytes) -> None:
-        """Seal one message now: for key exchange, which may leave while all else is quiet."""
+        """Seal one message now: for key exchange, which may be sent while all else is queued."""
         sealer = self.sealer
         if sealer is None:
             self._generic(payload)  # comes back to `append`
@@ -95,15 +95,15 @@ class Outbound:
         self._end += len(ready)
         self.bytes += len(ready)
 
-    def speak_again(self) -> None:
-        """The peer's NEWKEYS took effect: what was held back follows."""
-        self.quiet = False
+    def end_key_exchange(self) -> None:
+        """The peer's NEWKEYS took effect: what was queued follows."""
+        self.in_key_exchange = False
         self._held_bytes = 0
         while self._held:
             self.send(self._held.popleft())
 
     def disconnect(self, code: int, text: str, *, patience: float = 0.0) -> None:
-        """Send DISCONNECT (RFC 4253 §11.1), also while quiet, waiting at most `patience` seconds for the socket."""
+        """Send DISCONNECT (RFC 4253 §11.1), also in a key exchange; give the socket `patience` seconds."""
         with contextlib.suppress(ProtocolViolation, OSError):  # no room, or no peer, for a goodbye
             self.send(MSG_DISCONNECT + _U32.pack(code) + string(text.encode()[:200]) + string(b""))
             self.flush()
@@ -113,16 +113,16 @@ class Outbound:
 
     # --- data
 
-    def slots(self, limit: int, packet: int, *, wide: bool) -> list[memoryview]:
-        """Return buffers for at most `limit` bytes from a target, `packet` at most in each; `wide` for a batch.
+    def slots(self, limit: int, packet: int, *, bulk: bool) -> list[memoryview]:
+        """Return buffers for at most `limit` bytes from a socket, `packet` at most in each; `bulk` for a batch.
 
         They are to be filled in order; `send_data` sends what was read into them.
         """
-        if wide and packet >= PACKET_SIZE and limit >= BATCH:
+        if bulk and packet >= PACKET_SIZE and limit >= BATCH:
             return self._slots
         size = min(packet, PACKET_SIZE)
         slots = []
-        for slot in self._slots if wide else self._slots[:1]:
+        for slot in self._slots if bulk else self._slots[:1]:
             slots.append(slot[: min(size, limit)])
             limit -= size
             if limit <= 0:
@@ -165,7 +165,7 @@ class Outbound:
         start, end = self._start, self._end
         if start == end:
             return
-        self.spoke = True
+        self.sent_something = True
         try:
             start += self._sock.send(self._view[start:end])
         except BlockingIOError:

@@ -1,12 +1,12 @@
-"""The SSH binary packet protocol on one socket, inside paramiko's packetizer.
+"""The SSH binary packet protocol on one socket, as paramiko's packetizer on our event loop.
 
-Theory of operation. paramiko's transport thread asks `read_message` for the next message and would block there; here
-it turns the loop instead. Messages of the connection protocol (RFC 4254) go to `upper` at once, on the same thread;
-key exchange, authentication and the rest are returned to paramiko. Nothing else writes to the socket, so there is no
-lock. AES-GCM takes the tuned path (whole batches between a few fixed buffers, see `inbound` and `outbound`); any
-other cipher takes paramiko's own arithmetic with the same loop underneath.
+Theory of operation. paramiko's transport thread calls `read_message` for the next message and would block there; here
+it runs the event loop instead. Messages of the connection protocol (RFC 4254) go to `service` at once, on the same
+thread; key exchange, authentication and the rest are returned to paramiko. Nothing else writes to the socket, so
+there is no lock. AES-GCM takes the fast path (whole batches between a few fixed buffers, see `inbound` and
+`outbound`); any other cipher takes paramiko's own code with the same loop underneath.
 
-Only the transport thread may touch a Wire.
+Only the transport thread may use a LoopPacketizer.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from paramiko.message import Message
 from paramiko.packet import NeedRekeyException, Packetizer
 
 from ioconnect.ssh.aes_gcm import Opener, Sealer
-from ioconnect.ssh.channel import ProtocolViolation
 from ioconnect.ssh.inbound import Inbound
 from ioconnect.ssh.loop import BROKEN, READ, WRITE
+from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.outbound import Outbound
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 PROTOCOL_ERROR = 2  # RFC 4253 §11.1
 MSG_KEXINIT, MSG_NEWKEYS = 20, 21
-FIRST_AFTER_KEX = 50  # RFC 4250 §4.1.1: 1-19 transport, 20-49 key exchange; from here on all is held while quiet
+FIRST_AFTER_KEX = (
+    50  # RFC 4250 §4.1.1: 1-19 transport, 20-49 key exchange; from here on all is queued during a key exchange
+)
 FIRST_CONNECTION, LAST_CONNECTION = 80, 127
 MSG_PING, MSG_PONG = 192, 193  # ping@openssh.com, OpenSSH's PROTOCOL 1.9
-# What paramiko is handed: it stumbles over types that it has no name for, and after the sign-in over its own past.
+# What paramiko is given: it fails on types that it has no name for, and after the sign-in on those of the sign-in.
 BEFORE_SIGN_IN = frozenset(kind for kind in MSG_NAMES if kind < FIRST_CONNECTION)
 AFTER_SIGN_IN = frozenset(kind for kind in BEFORE_SIGN_IN if kind < FIRST_AFTER_KEX) - {5, 6}  # SERVICE_*
 
@@ -44,20 +46,20 @@ ACK_WITHIN = 0.001  # seconds; the answer of a database that is quick carries th
 _U32 = struct.Struct(">I")
 
 
-class Upper(Protocol):
-    """The connection protocol above the wire."""
+class Service(Protocol):
+    """The service above the transport (RFC 4253 §10): once signed in, the connection protocol."""
 
     def advance(self) -> None:
-        """Called whenever paramiko is done with a message; may raise to end the session."""
+        """Take the session's next step: paramiko has handled a message. May raise to end the session."""
 
-    def take(self, kind: int, body: memoryview) -> bool:
-        """Handle a message of the connection protocol; `body` (without type) is gone after the next `settle`.
+    def receive(self, kind: int, body: memoryview) -> bool:
+        """Handle a message of the connection protocol; `body` (without type) is valid until the next `end_batch`.
 
         Return False for a type that is not known.
         """
 
-    def settle(self) -> bool:
-        """All that had arrived was taken: pass it on; say whether it went to somebody who may answer."""
+    def end_batch(self) -> bool:
+        """Pass on what was received: no complete packet is left. Say whether it went to somebody who may answer."""
 
 
 class Payload:
@@ -73,35 +75,36 @@ class Payload:
         return self._data
 
 
-class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
+class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
     """The packetizer that paramiko.Transport is given; see the module."""
 
     # Its own counters see only the generic path; ours see both.
     REKEY_BYTES = 1 << 62
     REKEY_PACKETS = 1 << 62
 
-    def __init__(self, sock: socket.socket, *, loop: Loop, upper: Upper, rekey_bytes: int = REKEY_BYTES) -> None:
+    def __init__(self, sock: socket.socket, *, loop: Loop, service: Service, rekey_bytes: int = REKEY_BYTES) -> None:
         super().__init__(sock)
         self._Packetizer__sequence_number_in: int
         self._Packetizer__sequence_number_out: int
         self.loop = loop
-        self.upper = upper
+        self.service = service
         self.inbound = Inbound(sock)
         self.outbound = Outbound(sock, lambda payload: Packetizer.send_message(self, Payload(payload)))
-        self.said_before_banner: list[bytes] = []
-        self.for_paramiko = BEFORE_SIGN_IN
-        self._rekey_bytes = rekey_bytes
+        self.lines_before_banner: list[bytes] = []
+        self.paramiko_kinds = BEFORE_SIGN_IN
+        self._rekey_bytes = self._rekey_after = rekey_bytes
         self._last_kind = 0
-        self.heard_at = loop.now  # time.monotonic() of the last byte that came
-        loop.watch_wire(sock.fileno(), self._ready)
+        self.received_at = loop.now  # time.monotonic() of the last byte that came
+        self.peer_in_key_exchange = False  # its KEXINIT came, its NEWKEYS did not
+        loop.watch_transport(sock.fileno(), self._ready)
 
     # --- inbound
 
     def read_message(self) -> tuple[int, Message]:
-        """Turn the loop until there is a message for paramiko (its hook; transport thread).
+        """Run the loop until there is a message for paramiko (its hook; transport thread).
 
         Raises NeedRekeyException when it is time for new keys, ProtocolViolation (after telling the peer), EOFError,
-        OSError, and whatever `upper` raises to end the session.
+        OSError, and whatever `service` raises to end the session.
         """
         try:
             return self._next_for_paramiko()
@@ -112,28 +115,33 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
     def _next_for_paramiko(self) -> tuple[int, Message]:
         if self._last_kind == MSG_NEWKEYS:
             self._last_kind = 0
-            self.outbound.speak_again()
-        self.upper.advance()
+            self.peer_in_key_exchange = False
+            self.outbound.end_key_exchange()
+        self.service.advance()
         while True:
             packet = self._next_packet() if self.inbound.opener is None else self.inbound.next_packet()
             if packet is None:
-                self._turn(may_rekey=True)
+                self._run_once(may_rekey=True)
                 continue
             kind, body = packet
             if FIRST_CONNECTION <= kind <= LAST_CONNECTION:
-                if not self.upper.take(kind, body):
+                if not self.service.receive(kind, body):
                     self._not_implemented()
-            elif kind in self.for_paramiko:
-                if MSG_KEXINIT < kind < FIRST_AFTER_KEX and not self.outbound.quiet:
-                    raise ProtocolViolation(f"message {kind} outside a key exchange")
-                self._last_kind = kind
-                message = Message(bytes(body))
-                message.seqno = (self.inbound.seqno - 1) & 0xFFFFFFFF
-                return kind, message
+            elif kind in self.paramiko_kinds:
+                return kind, self._for_paramiko(kind, body)
             elif kind == MSG_PING:
                 self.outbound.queue(bytes((MSG_PONG,)) + bytes(body))
             elif kind != MSG_PONG:
                 self._not_implemented()
+
+    def _for_paramiko(self, kind: int, body: memoryview) -> Message:
+        if MSG_KEXINIT < kind < FIRST_AFTER_KEX and not self.outbound.in_key_exchange:
+            raise ProtocolViolation(f"message {kind} outside a key exchange")
+        self._last_kind = kind
+        self.peer_in_key_exchange |= kind == MSG_KEXINIT
+        message = Message(bytes(body))
+        message.seqno = (self.inbound.seqno - 1) & 0xFFFFFFFF
+        return message
 
     def _next_packet(self) -> tuple[int, memoryview]:
         """Have paramiko decrypt the next one."""
@@ -142,46 +150,50 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self.inbound.count(len(body))
         return kind, memoryview(body)
 
-    def _turn(self, *, may_rekey: bool) -> None:
-        """Hand on what arrived, send what is due, and wait for more."""
-        answer_likely = self.upper.settle()
+    def _run_once(self, *, may_rekey: bool) -> None:
+        """Pass on what arrived, send what is due, and wait for more."""
+        answer_likely = self.service.end_batch()
         inbound, outbound = self.inbound, self.outbound
-        inbound.batch_over()
-        if (outbound.bytes >= self._rekey_bytes or inbound.bytes >= REKEY_BYTES) and may_rekey and not outbound.quiet:
+        inbound.end_batch()
+        if (
+            (outbound.bytes >= self._rekey_after or inbound.bytes >= REKEY_BYTES)
+            and may_rekey
+            and not outbound.in_key_exchange
+        ):
             self._trigger_rekey()
             raise NeedRekeyException
         outbound.flush()
         loop = self.loop
-        loop.gate_closed = outbound.quiet or outbound.congested
-        loop.flush_wanted = outbound.congested
-        if not inbound.unacknowledged or outbound.spoke:
-            loop.turn()
+        loop.writers_only = outbound.in_key_exchange or outbound.congested
+        loop.wants_flush = outbound.congested
+        if not inbound.unacknowledged or outbound.sent_something:
+            loop.run_once()
         elif not answer_likely:
             inbound.acknowledge()
-            loop.turn()
-        elif not loop.turn(ACK_WITHIN):
+            loop.run_once()
+        elif not loop.run_once(ACK_WITHIN):
             inbound.acknowledge()
 
     def _ready(self, mask: int) -> None:
         if mask & WRITE:
             self.outbound.flush()
         if mask & (READ | BROKEN):
-            self.outbound.spoke = False
+            self.outbound.sent_something = False
             if self.inbound.fill():
-                self.heard_at = self.loop.now
+                self.received_at = self.loop.now
 
     def _not_implemented(self) -> None:
         self.outbound.queue(cMSG_UNIMPLEMENTED + _U32.pack((self.inbound.seqno - 1) & 0xFFFFFFFF))
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:  # noqa: FBT001, FBT002  paramiko's signature
-        """Return exactly `n` bytes, turning the loop meanwhile (paramiko's hook for the generic path)."""
+        """Return exactly `n` bytes, running the loop meanwhile (paramiko's hook for the generic path)."""
         while True:
             taken = self.inbound.take(n)
             if taken is not None:
                 return taken
             if self.closed:
                 raise EOFError
-            self._turn(may_rekey=check_rekey and not self.inbound.waiting())
+            self._run_once(may_rekey=check_rekey and not self.inbound.waiting())
 
     def readline(self, timeout: float) -> str:  # noqa: ARG002  our own deadline covers the whole dial
         """Return the next line before the key exchange (RFC 4253 §4.2), remembering those that are not the banner."""
@@ -189,9 +201,9 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             line = self.inbound.take_line()
             if line is not None:
                 break
-            self._turn(may_rekey=False)
+            self._run_once(may_rekey=False)
         if not line.startswith(b"SSH-"):
-            self.said_before_banner.append(line[:300])
+            self.lines_before_banner.append(line[:300])
         return line.decode("utf-8", "replace")
 
     # --- paramiko's other hooks
@@ -204,7 +216,8 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             self.outbound.queue(payload)
             return
         if kind == MSG_KEXINIT:
-            self.outbound.quiet = True
+            self.outbound.in_key_exchange = True
+            self._rekey_after = self._rekey_bytes
         self.outbound.send(payload)
 
     def write_all(self, out: bytes) -> None:
@@ -214,7 +227,7 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
     def set_outbound_cipher(self, *args: Any, **kwargs: Any) -> None:
         """Switch to new outbound keys."""
         super().set_outbound_cipher(*args, **kwargs)
-        # A generic cipher's MAC counts on from what the tuned path sent, and the other way round.
+        # A generic cipher's MAC counts on from what the fast path sent, and the other way round.
         if self.outbound.sealer is None:
             self.outbound.seqno = self._Packetizer__sequence_number_out
         else:
@@ -236,6 +249,10 @@ class Wire(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         """Strict key exchange: count from 0 again."""
         super().reset_seqno_in()
         self.inbound.seqno = 0
+
+    def request_rekey(self) -> None:
+        """Begin a key exchange from our side as soon as none is under way."""
+        self._rekey_after = 0
 
     def release(self) -> None:
         """Give the buffers back now, not when the garbage collector finds this ring of objects; nothing follows."""

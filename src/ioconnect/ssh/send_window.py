@@ -1,4 +1,4 @@
-"""Where bulk transfers wait while enough of them is under way: so a small answer never stands in a long line.
+"""The send window: bulk transfers wait while enough is in flight, so that small answers are not queued behind it.
 
 Belongs to the loop's thread.
 """
@@ -11,65 +11,65 @@ from typing import TYPE_CHECKING, Protocol
 from ioconnect.ssh.outbound import BATCH
 
 if TYPE_CHECKING:
-    from ioconnect.ssh.channel import Flight
+    from ioconnect.ssh.flow_control import BytesInFlight
     from ioconnect.ssh.loop import Loop
 
-AT_MOST = 0.05  # seconds beyond two round trips; a jumphost that reads gives back in far less
+STALL = 0.05  # seconds beyond two round trips; a peer that reads acknowledges in far less
 FOREVER = float("inf")
 
 
-class Parked(Protocol):
+class Transfer(Protocol):
     """What waits here."""
 
-    def unpark(self) -> None:
+    def resume(self) -> None:
         """Go on."""
 
 
-class Parking:
-    """One line, first come first served, for all transfers of a link."""
+class SendWindow:
+    """One queue, first come first served, for all bulk transfers of a session."""
 
-    def __init__(self, flight: Flight, loop: Loop) -> None:
-        self.flight = flight
+    def __init__(self, in_flight: BytesInFlight, loop: Loop) -> None:
+        self.in_flight = in_flight
         self.round_trip = 0.0  # of the link, in seconds
         self._loop = loop
-        self._line: deque[Parked] = deque()
+        self._waiting: deque[Transfer] = deque()
         self._until = FOREVER
 
     def measured(self, seconds: float) -> None:
-        """Learn a round trip of the link."""
+        """Take a round trip of the link into account."""
         self.round_trip = min(self.round_trip or seconds, seconds)
-        self.flight.measured(self.round_trip)
+        self.in_flight.measured(self.round_trip)
 
     @property
-    def wanted(self) -> bool:
+    def full(self) -> bool:
         """Whether a bulk transfer should wait."""
-        return self.flight.room < 0
+        return self.in_flight.room < 0
 
-    def park(self, transfer: Parked) -> None:
-        """Have a transfer wait until part of what is under way has landed."""
-        if not self._line:
-            self._wait()
-        self._line.append(transfer)
+    def wait(self, transfer: Transfer) -> None:
+        """Have a transfer wait until part of what is in flight has been acknowledged."""
+        if not self._waiting:
+            self._set_deadline()
+        self._waiting.append(transfer)
 
-    def landed(self) -> None:
-        """Something landed, or left the line: let go on whom there is room for."""
-        if self._line and self.flight.room >= BATCH:
-            self._let_go()
-            self._wait()
+    def acknowledged(self) -> None:
+        """The peer gave back part of a window, or a transfer is gone: resume those for which there is room."""
+        if self._waiting and self.in_flight.room >= BATCH:
+            self._resume()
+            self._set_deadline()
 
     def expire(self, now: float) -> float:
-        """Let transfers go on if nothing has landed for too long; return when to look again."""
-        while self._line and now >= self._until:
-            self.flight.stalled()
-            self._let_go()
-        return self._until if self._line else FOREVER
+        """Widen the window if nothing was acknowledged for too long; return when to call again."""
+        while self._waiting and now >= self._until:
+            self.in_flight.widen()
+            self._resume()
+        return self._until if self._waiting else FOREVER
 
-    def _let_go(self) -> None:
-        room = self.flight.room
-        while self._line and room >= BATCH:
-            self._line.popleft().unpark()
+    def _resume(self) -> None:
+        room = self.in_flight.room
+        while self._waiting and room >= BATCH:
+            self._waiting.popleft().resume()
             room -= BATCH
 
-    def _wait(self) -> None:
-        self._until = self._loop.now + AT_MOST + 2 * self.round_trip
+    def _set_deadline(self) -> None:
+        self._until = self._loop.now + STALL + 2 * self.round_trip
         self._loop.next_timer = min(self._loop.next_timer, self._until)

@@ -24,12 +24,13 @@ from ioconnect.errors import (
 )
 from ioconnect.escape import escaped
 from ioconnect.keys.known_hosts import HostKeyStatus
-from ioconnect.ssh.channel import ProtocolViolation
+from ioconnect.ssh.messages import ProtocolViolation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ioconnect.config.configuration import HostPort, Tunnel
+    from ioconnect.ssh.transport import ClientTransport
 
 
 class Stage(IntEnum):
@@ -61,6 +62,18 @@ class SessionEnd:
     banner_received: bool  # SSH-2.0-…, the identification string of RFC 4253 section 4.2
     lines_before_banner: tuple[str, ...] = ()
     disconnect_text: str = ""
+
+
+def collect(transport: ClientTransport, jumphost: HostPort, user: str, stage: Stage) -> SessionEnd:
+    """Return what the transport knows about why it ended."""
+    return SessionEnd(
+        jumphost=jumphost,
+        user=user,
+        stage=stage,
+        banner_received=bool(transport.remote_version),
+        lines_before_banner=transport.lines_before_banner,
+        disconnect_text=transport.disconnect_text,
+    )
 
 
 def diagnose(end: SessionEnd, error: BaseException | str | None) -> Fault:

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.ssh.loop import Loop
-    from ioconnect.ssh.transport import Link
+    from ioconnect.ssh.transport import ClientTransport
 
-REKEY_PATIENCE = 60.0  # seconds for a later key exchange, during which nothing of ours may leave
+REKEY_PATIENCE = 60.0  # seconds for a later key exchange, during which nothing of ours may be sent
 SAME_ROUND_TRIP = 0.2  # a change of less than this part is not worth writing the status file again
 BIND_ADDRESS = "localhost"  # permitlisten="localhost:PORT" refuses "" and "127.0.0.1"
 FOREVER = float("inf")
 
 
 class Forward:
-    """One tunnel's forward on one link; the wire's `Upper` once it is signed in.
+    """One tunnel's forward on one connection; the packetizer's `Service` once it is signed in.
 
     `fail` is called with the fault that ends the session, and raises.
     """
@@ -43,19 +43,19 @@ class Forward:
         settings: AgentSettings,
         counters: Counters,
         *,
-        link: Link,
+        transport: ClientTransport,
         loop: Loop,
         report: Callable[[SessionEvent], None],
         fail: Callable[[Fault], None],
     ) -> None:
         self._tunnel = tunnel
         self._counters = counters
-        self._link = link
+        self._transport = transport
         self._loop = loop
         self._report = report
         self._fail = fail
-        self._quiet_since = FOREVER
-        outbound = link.wire.outbound
+        self._key_exchange_since = FOREVER
+        outbound = transport.packetizer.outbound
         keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, loop.now)
         self._requests = GlobalRequests(outbound, keepalive, on_dead=self._dead, on_round_trip=self._measured)
         self._relay = Relay(
@@ -64,20 +64,20 @@ class Forward:
             target=TargetAddresses(tunnel.target, loop),
             listen_port=tunnel.listen_port,
             max_connections=tunnel.max_connections,
-            buffer_budget=settings.buffer_budget,
+            window_budget=settings.buffer_budget,
             counters=counters,
             on_counters_changed=lambda: report(CountersChanged()),
             on_reply=self._requests.handle_reply,
         )
-        self.take = self._relay.take
-        self.settle = self._relay.settle
+        self.receive = self._relay.receive
+        self.end_batch = self._relay.end_batch
 
     def advance(self) -> None:
-        """Nothing is left to do when paramiko is done with a message; see `wire.Upper`."""
+        """Nothing is left to do when paramiko is done with a message; see `packetizer.Service`."""
 
     def ask(self) -> None:
         """Ask for the port; answered by Granted, PortRefused, or the session's end."""
-        self._link.debug_texts.clear()
+        self._transport.debug_texts.clear()
         self._requests.send("tcpip-forward", BIND_ADDRESS, self._tunnel.listen_port, on_reply=self._answered)
 
     def _answered(self, granted: bool) -> None:  # noqa: FBT001  the message's own flag
@@ -85,7 +85,7 @@ class Forward:
             self._relay.listening = True
             self._report(Granted(self._tunnel.listen_port))
             return
-        fault = forward_fault(self._tunnel, self._link.debug_texts)
+        fault = forward_fault(self._tunnel, self._transport.debug_texts)
         if isinstance(fault, PortBusy):
             self._report(PortRefused(fault))
         else:
@@ -93,8 +93,8 @@ class Forward:
 
     def cancel(self) -> None:
         """Tell the jumphost to listen no more, if it does and may be told now."""
-        outbound = self._link.wire.outbound
-        if self._relay.listening and not outbound.quiet:
+        outbound = self._transport.packetizer.outbound
+        if self._relay.listening and not outbound.in_key_exchange:
             port = self._tunnel.listen_port
             outbound.queue(global_request("cancel-tcpip-forward", BIND_ADDRESS, port, want_reply=False))
 
@@ -107,33 +107,33 @@ class Forward:
     def on_timer(self, now: float) -> float:
         """Do what is due at `now`; return when to come back."""
         return min(
-            self._requests.check_keepalive(now, self._link.wire.heard_at),
+            self._requests.check_keepalive(now, self._transport.packetizer.received_at),
             self._relay.expire(now),
-            self._relay.parking.expire(now),
+            self._relay.send_window.expire(now),
             self._rekey_deadline(now),
         )
 
     def probe(self, now: float) -> float:
         """Ask for a sign of life, with little patience; return when to come back."""
-        self._requests.probe_now(now, self._link.wire.heard_at)
+        self._requests.probe_now(now, self._transport.packetizer.received_at)
         return self.on_timer(now)
 
     def _rekey_deadline(self, now: float) -> float:
-        if not self._link.wire.outbound.quiet:
-            self._quiet_since = FOREVER
+        if not self._transport.packetizer.outbound.in_key_exchange:
+            self._key_exchange_since = FOREVER
             return FOREVER
-        self._quiet_since = min(self._quiet_since, now)
-        if now - self._quiet_since >= REKEY_PATIENCE:
+        self._key_exchange_since = min(self._key_exchange_since, now)
+        if now - self._key_exchange_since >= REKEY_PATIENCE:
             self._fail(ConnectionLost(f"{self._tunnel.jumphost} did not finish a key exchange"))
-        return self._quiet_since + REKEY_PATIENCE
+        return self._key_exchange_since + REKEY_PATIENCE
 
     def _measured(self, seconds: float) -> None:
         relay, counters = self._relay, self._counters
-        relay.parking.measured(seconds)
+        relay.send_window.measured(seconds)
         if counters.rtt is None or abs(seconds - counters.rtt) > SAME_ROUND_TRIP * counters.rtt:
             counters.rtt = seconds
             relay.counters_changed()
 
     def _dead(self) -> None:
-        reset(self._link.sock)  # no TIME_WAIT of ours: the same port is dialled from again
-        self._fail(keepalive_timeout(self._tunnel.jumphost, self._loop.now - self._link.wire.heard_at))
+        reset(self._transport.sock)  # no TIME_WAIT of ours: the same port is dialled from again
+        self._fail(keepalive_timeout(self._tunnel.jumphost, self._loop.now - self._transport.packetizer.received_at))

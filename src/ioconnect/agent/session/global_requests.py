@@ -10,8 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.session.keepalive import Action, Keepalive
-from ioconnect.ssh.channel import ProtocolViolation
-from ioconnect.ssh.messages import global_request
+from ioconnect.ssh.messages import ProtocolViolation, global_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

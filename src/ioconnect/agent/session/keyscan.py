@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from paramiko.ssh_exception import IncompatiblePeer
 
 from ioconnect.agent.dial.dial import dial
-from ioconnect.agent.session.diagnosis import Stage, diagnose, sign_in_timeout
+from ioconnect.agent.session.diagnosis import Stage, collect, diagnose, sign_in_timeout
 from ioconnect.ssh.connection import reset
 from ioconnect.ssh.loop import Loop
-from ioconnect.ssh.transport import Link, unwrapped
+from ioconnect.ssh.transport import ClientTransport, root_cause
 
 if TYPE_CHECKING:
     import socket
@@ -37,7 +37,7 @@ class _Seen(Exception):
 
 
 class _Scan:
-    """One connection that ends as soon as the host key is known; an `Upper` that takes nothing."""
+    """One connection that ends as soon as the host key is known; an `Service` that takes nothing."""
 
     def __init__(self, sock: socket.socket, jumphost: HostPort, algorithms: tuple[str, ...], deadline: float) -> None:
         self.blob: bytes | None = None
@@ -49,10 +49,10 @@ class _Scan:
         self._loop.next_timer = deadline
         self._loop.on_timer = self._on_timer
         self._sock = sock
-        self.link = Link(
+        self.transport = ClientTransport(
             sock,
             loop=self._loop,
-            upper=self,
+            service=self,
             verify=self._verify,
             ended=self._ended,
             host_key_algorithms=algorithms,
@@ -67,23 +67,23 @@ class _Scan:
         raise sign_in_timeout(self.evidence(), self._seconds)
 
     def _ended(self, error: BaseException | None) -> None:
-        self.error = unwrapped(error)
+        self.error = root_cause(error)
         reset(self._sock)
         self._loop.close()
         self.over.set()
 
     def evidence(self) -> SessionEnd:
         """What is known of this connection."""
-        return self.link.evidence(self._jumphost, "", Stage.KEY_EXCHANGE)
+        return collect(self.transport, self._jumphost, "", Stage.KEY_EXCHANGE)
 
     def advance(self) -> None:
         """Nothing to do between messages."""
 
-    def take(self, kind: int, body: memoryview) -> bool:  # noqa: ARG002  nothing is ever taken
+    def receive(self, kind: int, body: memoryview) -> bool:  # noqa: ARG002  nothing is ever taken
         """Refuse: nothing comes before the sign-in."""
         return False
 
-    def settle(self) -> bool:
+    def end_batch(self) -> bool:
         """Nothing to pass on."""
         return False
 
@@ -99,9 +99,9 @@ def fetch(jumphost: HostPort, *, proxy: str = "", deadline: float) -> tuple[byte
     for algorithms in KINDS:
         sock = dial(jumphost, environ=os.environ, deadline=deadline, proxy=proxy)
         scan = _Scan(sock, jumphost, algorithms, deadline)
-        scan.link.start_client(event=threading.Event())
+        scan.transport.start_client(event=threading.Event())
         scan.over.wait(max(0.0, deadline - time.monotonic()) + 5)
-        scan.link.join(1)
+        scan.transport.join(1)
         if scan.blob is not None:
             blobs.append(scan.blob)
         elif not isinstance(scan.error, IncompatiblePeer):  # that one means: has no key of this kind

@@ -1,6 +1,6 @@
-"""A channel whose connection to the target is being made: connect first, confirm after.
+"""A channel whose connection to the target is being made; it is confirmed only afterwards.
 
-As OpenSSH's client does, so that the pipeline is refused when the database is down. Belongs to the loop's thread.
+Belongs to the loop's thread.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ CONNECT_TIMEOUT = 10.0  # seconds for all addresses of the target together
 
 
 class Owner(Protocol):
-    """What an opening needs of the relay that it belongs to."""
+    """What a pending connect needs of the relay that it belongs to."""
 
     loop: Loop
     target: TargetAddresses
 
-    def opened(self, opening: Opening, sock: socket.socket) -> None:
+    def connected(self, pending: PendingConnect, sock: socket.socket) -> None:
         """Take over the connected socket."""
 
-    def open_failed(self, opening: Opening, why: str) -> None:
+    def connect_failed(self, pending: PendingConnect, why: str) -> None:
         """Take note that no address took the connection."""
 
 
-class Opening:
+class PendingConnect:
     """One CHANNEL_OPEN on its way to becoming a Connection; its id is not announced yet, so no message names it."""
 
     __slots__ = ("_addresses", "_failures", "_fd", "_sock", "channel", "deadline", "origin", "over", "relay")
@@ -109,9 +109,9 @@ class Opening:
         address = self._addresses[0]
         self.relay.target.connected(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if address[1][0] not in LOOPBACK:  # there nothing can die without a word
+        if address[1][0] not in LOOPBACK:  # there no peer can vanish without a reset
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self.relay.opened(self, sock)
+        self.relay.connected(self, sock)
 
     def _failed(self, code: int) -> None:
         where = self._addresses.pop(0)[1]
@@ -121,16 +121,16 @@ class Opening:
     def _fail(self) -> None:
         self.over = True
         self.relay.target.invalidate()
-        self.relay.open_failed(self, "; ".join(self._failures))
+        self.relay.connect_failed(self, "; ".join(self._failures))
 
-    def give_up(self) -> None:
+    def time_out(self) -> None:
         """Its time is up."""
         self._failures.append(f"no answer in {CONNECT_TIMEOUT:.0f} s")
         self._unwatch()
         self._drop()
         self._fail()
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """The session is over."""
         self.over = True
         self._unwatch()
@@ -138,7 +138,7 @@ class Opening:
 
     def _unwatch(self) -> None:
         if self._fd >= 0:
-            self.relay.loop.forget(self._fd)
+            self.relay.loop.unwatch(self._fd)
             self._fd = -1
 
     def _drop(self) -> None:

@@ -1,9 +1,6 @@
-"""The connection protocol (RFC 4254) of one session: forwarded-tcpip channels joined to connections to the target.
+"""The agent's role in the connection protocol: forwarded-tcpip channels arrive, and are joined to the target.
 
-Theory of operation. The wire hands every connection-protocol message to `take` while it parses a batch, and calls
-`settle` when the batch is over: then the gathered data goes to the targets, and the answers go out in one send. An
-exception in one connection is that connection's end, never the session's; only a ProtocolViolation is.
-
+Connect first, confirm after, as OpenSSH's client does: so a pipeline is refused while the database is down.
 Belongs to the loop's thread.
 """
 
@@ -12,13 +9,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.session.pending_connect import Opening
-from ioconnect.escape import escaped
+from ioconnect.agent.session.pending_connect import PendingConnect
 from ioconnect.ssh import messages as ssh
-from ioconnect.ssh.channel import PACKET_SIZE, Budget, Channel, Flight, ProtocolViolation
+from ioconnect.ssh.channel import Channel
 from ioconnect.ssh.connection import Connection
-from ioconnect.ssh.messages import U32_PAIR, U32_PAIR_SIZE, Reader
-from ioconnect.ssh.send_window import Parking
+from ioconnect.ssh.flow_control import PACKET_SIZE
+from ioconnect.ssh.messages import Reader
+from ioconnect.ssh.multiplexer import Multiplexer
 
 if TYPE_CHECKING:
     import socket
@@ -32,11 +29,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Relay:
+class Relay(Multiplexer):
     """All channels of one session.
 
-    `on_counters_changed` is called when a counter of a settled Counters changes,
-    `on_reply` with success or not for each answer to a global request, in the order asked (RFC 4254 §4).
+    `on_counters_changed` is called when a counter changes for the first time since they were read, `on_reply` with
+    success or not for each answer to a global request, in the order asked (RFC 4254 §4).
     """
 
     def __init__(
@@ -47,135 +44,25 @@ class Relay:
         target: TargetAddresses,
         listen_port: int,
         max_connections: int,
-        buffer_budget: int,
+        window_budget: int,
         counters: Counters,
         on_counters_changed: Callable[[], None],
         on_reply: Callable[[bool], None],
     ) -> None:
-        self.outbound = outbound
-        self.loop = loop
+        super().__init__(outbound=outbound, loop=loop, window_budget=window_budget, max_channels=max_connections)
         self.target = target
-        self.parking = Parking(Flight(), loop)
         self.listening = False  # the jumphost granted the port
+        self.pending: dict[PendingConnect, None] = {}  # in order of their deadlines
         self._listen_port = listen_port
         self._max = max_connections
-        self._budget = Budget(buffer_budget, max_connections)
         self._counters = counters
         self._on_counters_changed = on_counters_changed
-        self._channels: dict[int, Connection] = {}
-        self._free_ids: list[int] = []
-        self._next_id = 0
-        self._gathering: list[Connection] = []
-        self._draining: set[Connection] = set()  # over on the wire, bytes still on their way to the target
-        self.openings: dict[Opening, None] = {}  # in order of their deadlines
-        self._handlers: dict[int, Callable[[memoryview], None]] = {
-            ssh.MSG_GLOBAL_REQUEST: self._global_request,
-            ssh.MSG_REQUEST_SUCCESS: lambda _body: on_reply(True),
-            ssh.MSG_REQUEST_FAILURE: lambda _body: on_reply(False),
-            ssh.MSG_CHANNEL_OPEN: self._open,
-            ssh.MSG_OPEN_CONFIRMATION: self._unasked,
-            ssh.MSG_OPEN_FAILURE: self._unasked,
-            ssh.MSG_WINDOW_ADJUST: self._window_adjust,
-            ssh.MSG_DATA: self._data,
-            ssh.MSG_EXTENDED_DATA: self._extended_data,
-            ssh.MSG_EOF: self._eof,
-            ssh.MSG_CLOSE: self._close,
-            ssh.MSG_CHANNEL_REQUEST: self._channel_request,
-            ssh.MSG_CHANNEL_SUCCESS: lambda _body: None,  # we make no channel requests
-            ssh.MSG_CHANNEL_FAILURE: lambda _body: None,
-        }
-
-    # --- messages
-
-    def take(self, kind: int, body: memoryview) -> bool:
-        """Handle one message; see `wire.Upper.take`."""
-        handler = self._handlers.get(kind)
-        if handler is None:
-            return False
-        handler(body)
-        return True
-
-    def _data(self, body: memoryview) -> None:
-        if len(body) < U32_PAIR_SIZE:
-            raise ProtocolViolation("DATA without data")
-        channel_id, length = U32_PAIR.unpack_from(body)
-        if length != len(body) - U32_PAIR_SIZE:
-            raise ProtocolViolation(f"DATA announces {length} bytes and brings {len(body) - U32_PAIR_SIZE}")
-        connection = self._channels.get(channel_id)
-        if connection is None:
-            return
-        if not connection.channel.received(length) or not length:
-            return
-        gathered = connection.gathered
-        if not gathered:
-            self._gathering.append(connection)
-        gathered.append(body[U32_PAIR_SIZE:])
-
-    def _extended_data(self, body: memoryview) -> None:
-        """No forwarded-tcpip channel has any (RFC 4254 §5.2): counted against the window, and dropped."""
-        reader = Reader(body)
-        connection = self._channels.get(reader.u32())
-        reader.u32()
-        length = len(reader.string())
-        if connection is not None and connection.channel.received(length):
-            connection.channel.held -= length
-
-    def _window_adjust(self, body: memoryview) -> None:
-        if len(body) < U32_PAIR_SIZE:
-            raise ProtocolViolation("WINDOW_ADJUST without a count")
-        channel_id, count = U32_PAIR.unpack_from(body)
-        connection = self._channels.get(channel_id)
-        if connection is not None:
-            was = connection.channel.peer_window
-            connection.channel.peer_adjusted(count)
-            if not was:
-                connection.window_opened()
-            self.parking.landed()
-
-    def _eof(self, body: memoryview) -> None:
-        connection = self._channels.get(Reader(body).u32())
-        if connection is not None:
-            connection.channel.peer_eof()
-            if not connection.gathered:
-                connection.settle()
-
-    def _close(self, body: memoryview) -> None:
-        connection = self._channels.get(Reader(body).u32())
-        if connection is None:
-            return
-        if connection.gathered:
-            connection.deliver()
-        connection.channel.peer_closed()
-        connection.settle()  # answers with our CLOSE, if it was not first: the id is free again
-        del self._channels[connection.channel.id]
-        self._free_ids.append(connection.channel.id)
-        if connection.open:
-            self._draining.add(connection)
-        else:
-            connection.channel.release()
-            self.parking.landed()
-
-    def _channel_request(self, body: memoryview) -> None:
-        reader = Reader(body)
-        connection = self._channels.get(reader.u32())
-        reader.string()
-        if reader.boolean() and connection is not None and not connection.channel.close_sent:
-            # sshd's ClientAlive asks this way while a channel is open: a refusal is life too.
-            self.outbound.queue(ssh.about_channel(ssh.MSG_CHANNEL_FAILURE, connection.channel.peer_id))
-
-    def _global_request(self, body: memoryview) -> None:
-        reader = Reader(body)
-        name = reader.string()
-        if reader.boolean():
-            self.outbound.queue(bytes((ssh.MSG_REQUEST_FAILURE,)))
-        log.debug("global request %s", escaped(name))
-
-    def _unasked(self, _body: memoryview) -> None:
-        raise ProtocolViolation("an answer to a channel that was never opened")
+        self._on_reply = on_reply
 
     # --- opening
 
-    def _open(self, body: memoryview) -> None:
+    def open_requested(self, body: memoryview) -> None:
+        """Begin to connect to the target, or refuse."""
         reader = Reader(body)
         kind = reader.string()
         peer_id, peer_window, peer_packet = reader.u32(), reader.u32(), reader.u32()
@@ -188,76 +75,69 @@ class Relay:
         if not self.listening or port != self._listen_port or not peer_packet:
             self.outbound.queue(ssh.open_failure(peer_id, ssh.PROHIBITED, "nothing is forwarded from there"))
             return
-        if len(self._channels) + len(self._draining) + len(self.openings) >= self._max:
+        if self.open_channels + len(self.pending) >= self._max:
             self._counters.refused += 1
             self.counters_changed()
             self.outbound.queue(ssh.open_failure(peer_id, ssh.RESOURCE_SHORTAGE, "too many connections"))
             log.warning("refused a connection from %s: %d are open, the most allowed", ssh.shown(origin), self._max)
             return
-        own_id = self._free_ids.pop() if self._free_ids else self._next_id
-        self._next_id = max(self._next_id, own_id + 1)
-        channel = Channel(own_id, peer_id, peer_window, peer_packet, self._budget, self.parking.flight)
+        channel = Channel(
+            self.allocate_id(), peer_id, peer_window, peer_packet, self.budget, self.send_window.in_flight
+        )
         self._counters.total += 1
         self._counters.open += 1
         self.counters_changed()
-        opening = Opening(self, channel, origin)
-        self.openings[opening] = None
-        opening.begin()
+        pending = PendingConnect(self, channel, origin)
+        self.pending[pending] = None
+        pending.begin()
 
-    def opened(self, opening: Opening, sock: socket.socket) -> None:
+    def connected(self, pending: PendingConnect, sock: socket.socket) -> None:
         """The target took the connection: confirm the channel."""
-        del self.openings[opening]
-        channel = opening.channel
+        del self.pending[pending]
+        channel = pending.channel
         self.outbound.queue(ssh.confirmation(channel.peer_id, channel.id, channel.window, PACKET_SIZE))
-        self._channels[channel.id] = Connection(self, channel, sock, opening.origin)
+        self.connections[channel.id] = Connection(self, channel, sock, pending.origin)
 
-    def open_failed(self, opening: Opening, why: str) -> None:
-        """No address of the target took the connection."""
-        del self.openings[opening]
+    def connect_failed(self, pending: PendingConnect, why: str) -> None:
+        """No address of the target took the connection: refuse the channel."""
+        del self.pending[pending]
         self._counters.failed += 1
         self._counters.open -= 1
         self.counters_changed()
-        log.warning("connection from %s failed: %s", ssh.shown(opening.origin), why)
-        self.outbound.queue(ssh.open_failure(opening.channel.peer_id, ssh.CONNECT_FAILED, "Connection refused"))
-        self._free_ids.append(opening.channel.id)
-        opening.channel.release()
+        log.warning("connection from %s failed: %s", ssh.shown(pending.origin), why)
+        self.outbound.queue(ssh.open_failure(pending.channel.peer_id, ssh.CONNECT_FAILED, "Connection refused"))
+        self.free_id(pending.channel.id)
+        pending.channel.release()
 
-    # --- after a batch, and the end
+    def request_answered(self, *, granted: bool) -> None:
+        """Pass the answer to a global request on."""
+        self._on_reply(granted)
 
-    def settle(self) -> bool:
-        """Deliver what the batch brought; see `wire.Upper.settle`."""
-        if not self._gathering:
-            return False
-        gathering, self._gathering = self._gathering, []
-        for connection in gathering:
-            if connection.gathered:
-                connection.deliver()
-        return True
+    # --- counters
 
-    def carried_out(self, count: int) -> None:
+    def bytes_read(self, count: int) -> None:
         """Count bytes from the target."""
         self._counters.from_target += count
         if not self._counters.changed:
             self.counters_changed()
 
-    def carried_in(self, count: int) -> None:
+    def bytes_written(self, count: int) -> None:
         """Count bytes to the target."""
         self._counters.to_target += count
         if not self._counters.changed:
             self.counters_changed()
 
     def counters_changed(self) -> None:
-        """Report once that a counter changed, until the supervisor looked."""
+        """Report once that a counter changed, until the supervisor has read them."""
         if not self._counters.changed:
             self._counters.changed = True
             self._on_counters_changed()
 
+    # --- the end
+
     def ended(self, connection: Connection) -> None:
-        """A connection's socket is closed; its channel may still wait for the peer's CLOSE."""
-        self.parking.landed()
-        if connection in self._draining:
-            self._draining.remove(connection)
-            connection.channel.release()
+        """Count and log a connection whose socket is closed."""
+        super().ended(connection)
         self._counters.open -= 1
         self.counters_changed()
         if not log.isEnabledFor(logging.INFO):
@@ -266,27 +146,25 @@ class Relay:
             "connection from %s ended after %.1f s: %d bytes from the target, %d to it%s",
             ssh.shown(connection.origin),
             self.loop.now - connection.began,
-            connection.from_target,
-            connection.to_target,
+            connection.read_count,
+            connection.written_count,
             f" ({connection.why})" if connection.why else "",
         )
 
     def expire(self, now: float) -> float:
-        """Fail the openings whose time is up; return when the next one's is."""
-        while self.openings:
-            opening = next(iter(self.openings))
-            if opening.deadline > now:
-                return opening.deadline
-            opening.give_up()
+        """Fail the connects whose time is up; return when the next one's is."""
+        while self.pending:
+            pending = next(iter(self.pending))
+            if pending.deadline > now:
+                return pending.deadline
+            pending.time_out()
         return float("inf")
 
     def cut(self) -> None:
-        """The session is over: reset every target."""
+        """The session is over: reset every connection to the target."""
         self.listening = False
-        for connection in [*self._channels.values(), *self._draining]:
-            connection.cut()
-        for opening in self.openings:
-            opening.cut()
+        super().cut()
+        for pending in self.pending:
+            pending.cancel()
             self._counters.open -= 1
-        self._channels.clear()
-        self.openings.clear()
+        self.pending.clear()

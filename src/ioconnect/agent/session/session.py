@@ -1,9 +1,9 @@
 """One session: dial, verify the host key, sign in, ask for the forward, keep alive, leave.
 
-Theory of operation. `start` dials on a thread of its own and hands the socket to a `Link`, whose thread is the
-tunnel's loop from then on: everything below runs on it, and nothing else touches the wire. paramiko does the key
-exchange and the sign-in; `advance` is called whenever it comes back for the next message, and takes the next step of
-the session. Other threads only post (`request_forward`, `probe`, `close`, `abort`).
+Theory of operation. `start` dials on a thread of its own and hands the socket to a `ClientTransport`, whose thread
+runs the tunnel's event loop from then on: everything below runs on it, and nothing else uses the SSH socket. paramiko
+does the key exchange and the sign-in; `advance` is called whenever it comes back for the next message, and takes the
+next step of the session. Other threads only post (`request_forward`, `probe`, `close`, `abort`).
 
 "Session" is one authenticated connection; RFC 4254's session channel does not occur here.
 A started session reports to its supervisor, and its last report is exactly one Lost or Closed.
@@ -26,6 +26,7 @@ from ioconnect.agent.session.diagnosis import (
     SessionEnd,
     Stage,
     auth_refused,
+    collect,
     diagnose,
     host_key_fault,
     sign_in_timeout,
@@ -34,11 +35,12 @@ from ioconnect.agent.session.forward import Forward
 from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
 from ioconnect.errors import Fault, KeepaliveTimeout
 from ioconnect.keys import known_hosts
-from ioconnect.ssh.channel import ProtocolViolation
+from ioconnect.ssh.algorithms import host_key_algorithms
 from ioconnect.ssh.connection import reset
 from ioconnect.ssh.loop import Loop
+from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN, REKEY_BYTES
-from ioconnect.ssh.transport import Link, host_key_algorithms, in_library, unwrapped
+from ioconnect.ssh.transport import ClientTransport, in_library, root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,11 +59,11 @@ FOREVER = float("inf")
 
 
 class _Left(EOFError):
-    """Ends the link's thread after a goodbye; an EOFError, as that is an end of which paramiko makes no fuss."""
+    """Ends the transport's thread after a goodbye; an EOFError, as that is an end of which paramiko makes no fuss."""
 
 
 class _Aborted(EOFError):
-    """Ends the link's thread at once; likewise."""
+    """Ends the transport's thread at once; likewise."""
 
 
 _EXPECTED = (Fault, ProtocolViolation, SSHException, EOFError, OSError)
@@ -95,7 +97,7 @@ class Session:
         self._loop.on_timer = self._on_timer
         self._connector = Connector(tunnel, settings, paths, source=source, done=self._connect_done)
         self._connected: Connected | None = None
-        self._link: Link | None = None
+        self._transport: ClientTransport | None = None
         self._forward: Forward | None = None
         self._fault: Fault | None = None
         self._auth = threading.Event()
@@ -133,7 +135,7 @@ class Session:
     # --- the dial's thread
 
     def _connect_done(self, result: Connected | Fault | None) -> None:
-        """Give the connected socket to a link, whose thread carries on."""
+        """Give the connected socket to a transport, whose thread goes on."""
         if result is None:
             self._finish(Closed())
             return
@@ -145,10 +147,10 @@ class Session:
         if sock.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):  # it broke already: reading will tell
                 self.local_address, self.peer_address = sock.getsockname()[:2], sock.getpeername()[0]
-        self._link = link = Link(
+        self._transport = transport = ClientTransport(
             sock,
             loop=self._loop,
-            upper=self,
+            service=self,
             verify=self._verify,
             ended=self._ended,
             host_key_algorithms=host_key_algorithms(result.pins.types_for(jumphost.host, jumphost.port)),
@@ -156,38 +158,38 @@ class Session:
         )
         self._stage = Stage.KEY_EXCHANGE
         self._loop.next_timer = self._deadline
-        link.name = f"tunnel {self._tunnel.name}"
-        link.start_client(event=threading.Event())
+        transport.name = f"tunnel {self._tunnel.name}"
+        transport.start_client(event=threading.Event())
 
     # --- the loop's thread: steps of the session
 
     def advance(self) -> None:
-        """Take the session's next step if paramiko is done with the last; see `wire.Upper`."""
-        link = self._link
-        assert link is not None
+        """Take the session's next step if paramiko is done with the last; see `packetizer.Service`."""
+        transport = self._transport
+        assert transport is not None
         assert self._connected is not None
-        if self._stage is Stage.KEY_EXCHANGE and link.initial_kex_done:
+        if self._stage is Stage.KEY_EXCHANGE and transport.initial_kex_done:
             self._stage = Stage.SIGNING_IN
-            link.auth_publickey(self._tunnel.ssh_user, self._connected.key, self._auth)
+            transport.auth_publickey(self._tunnel.ssh_user, self._connected.key, self._auth)
         elif self._stage is Stage.SIGNING_IN and self._auth.is_set():
-            if not link.is_authenticated():
+            if not transport.is_authenticated():
                 self._fail(auth_refused(self._tunnel.jumphost, self._tunnel.ssh_user))
             self._signed_in()
 
     def _signed_in(self) -> None:
-        assert self._link is not None
+        assert self._transport is not None
         self._stage = Stage.SIGNED_IN
-        self._link.wire.for_paramiko = AFTER_SIGN_IN
+        self._transport.packetizer.paramiko_kinds = AFTER_SIGN_IN
         self._forward = Forward(
             self._tunnel,
             self._settings,
             self._counters,
-            link=self._link,
+            transport=self._transport,
             loop=self._loop,
             report=self._report,
             fail=self._fail,
         )
-        self._link.wire.upper = self._forward
+        self._transport.packetizer.service = self._forward
         self._loop.next_timer = self._forward.on_timer(self._loop.now)
         self._report(SignedIn())
         self._forward.ask()
@@ -213,20 +215,20 @@ class Session:
 
     # --- the loop's thread: messages and time
 
-    def take(self, kind: int, body: memoryview) -> bool:  # noqa: ARG002  nothing is taken
-        """Refuse a message of the connection protocol before the sign-in; see `wire.Upper`."""
+    def receive(self, kind: int, body: memoryview) -> bool:  # noqa: ARG002  nothing is taken
+        """Refuse a message of the connection protocol before the sign-in; see `packetizer.Service`."""
         raise ProtocolViolation(f"message {kind} before the sign-in")
 
-    def settle(self) -> bool:
-        """Pass nothing on before the sign-in; see `wire.Upper`."""
+    def end_batch(self) -> bool:
+        """Pass nothing on before the sign-in; see `packetizer.Service`."""
         return False
 
     def _on_timer(self, now: float) -> None:
         if self._forward is not None:
             self._loop.next_timer = self._forward.on_timer(now)
         elif now >= self._deadline:
-            assert self._link is not None
-            self._fail(sign_in_timeout(self._evidence(self._link), self._patience))
+            assert self._transport is not None
+            self._fail(sign_in_timeout(self._evidence(self._transport), self._patience))
 
     def _probe_now(self) -> None:
         if self._forward is not None:
@@ -236,46 +238,50 @@ class Session:
 
     def _fail(self, fault: Fault) -> None:
         self._fault = fault  # paramiko wraps what is raised in some places
-        if self._stage >= Stage.SIGNING_IN and self._link is not None and not isinstance(fault, KeepaliveTimeout):
-            self._link.wire.outbound.disconnect(BY_APPLICATION, "no use to go on")
+        if (
+            self._stage >= Stage.SIGNING_IN
+            and self._transport is not None
+            and not isinstance(fault, KeepaliveTimeout)
+        ):
+            self._transport.packetizer.outbound.disconnect(BY_APPLICATION, "no use to go on")
         raise fault
 
     def _leave(self) -> None:
-        link = self._link
-        if link is None:
+        transport = self._transport
+        if transport is None:
             return  # the dial is cancelled
         if self._forward is not None:
             self._forward.cancel()
-        link.wire.outbound.disconnect(BY_APPLICATION, "the agent leaves", patience=LEAVE_PATIENCE)
+        transport.packetizer.outbound.disconnect(BY_APPLICATION, "the agent leaves", patience=LEAVE_PATIENCE)
         raise _Left
 
     def _abort(self) -> None:
-        if self._link is not None:
-            reset(self._link.sock)
+        if self._transport is not None:
+            reset(self._transport.sock)
             raise _Aborted
 
-    def _evidence(self, link: Link) -> SessionEnd:
-        return link.evidence(self._tunnel.jumphost, self._tunnel.ssh_user, self._stage)
+    def _evidence(self, transport: ClientTransport) -> SessionEnd:
+        return collect(transport, self._tunnel.jumphost, self._tunnel.ssh_user, self._stage)
 
     def _ended(self, error: BaseException | None) -> None:
-        """Clean up and report; last on the link's thread."""
-        assert self._link is not None
+        """Clean up and report; last on the transport's thread."""
+        assert self._transport is not None
         if self._forward is not None:
             self._forward.cut()
-        cause = unwrapped(error)
+        cause = root_cause(error)
         if isinstance(cause, _Left):
             self._finish(Closed())
             return
         if isinstance(cause, Exception) and not isinstance(cause, _EXPECTED) and not in_library(cause):
             log.error("tunnel %s: a bug ended the session", self._tunnel.name, exc_info=cause)
-        fault = self._fault or diagnose(self._evidence(self._link), cause)
+        fault = self._fault or diagnose(self._evidence(self._transport), cause)
         told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows
         unclean = self._stage is Stage.SIGNED_IN and not told and fault.disposition.value == "retry"
         self._finish(Lost(fault, unclean=unclean))
 
     def _finish(self, last: Closed | Lost) -> None:
         self._loop.close()
-        self._link = self._forward = self._connected = None
+        self._transport = self._forward = self._connected = None
         self._report(last)
 
 

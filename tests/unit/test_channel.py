@@ -6,23 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.ssh.channel import (
-    LARGEST_START,
-    MAX_WINDOW,
-    PACKET_SIZE,
-    SMALLEST_WINDOW,
-    Budget,
-    Channel,
-    Due,
-    Flight,
-    ProtocolViolation,
-)
+from ioconnect.ssh.channel import MAX_WINDOW, Channel, Due
+from ioconnect.ssh.flow_control import LARGEST_START, PACKET_SIZE, SMALLEST_WINDOW, BytesInFlight, WindowBudget
+from ioconnect.ssh.messages import ProtocolViolation
 
 MIB = 1 << 20
 
 
 def new_channel(*, peer_window: int = 2 * MIB, total: int = 64 * MIB, most: int = 256) -> Channel:
-    return Channel(0, 7, peer_window, PACKET_SIZE, Budget(total, most), Flight())
+    return Channel(0, 7, peer_window, PACKET_SIZE, WindowBudget(total, most), BytesInFlight())
 
 
 class Peer:
@@ -40,7 +32,7 @@ class Peer:
 
     def settle(self) -> None:
         channel = self.channel
-        done = channel.eof_received and not channel.held
+        done = channel.eof_received and not channel.undelivered
         for message in channel.due(inbound_done=done):
             assert Due.CLOSE not in self.wire, "nothing may follow CLOSE"
             assert message not in self.wire, "each control message goes out once"
@@ -59,8 +51,8 @@ class Peer:
         self.settle()
 
     def deliver(self, count: int) -> None:
-        count = min(count, self.channel.held)
-        if not count or self.channel.target_gone:
+        count = min(count, self.channel.undelivered)
+        if not count or self.channel.socket_gone:
             return
         adjust = self.channel.delivered(count, self.now, 0.01)
         self.delivered += count
@@ -102,12 +94,12 @@ class Peer:
     def target_eof(self, _count: int) -> None:
         if self.target_open:
             self.target_open = False
-            self.channel.target_ended()
+            self.channel.socket_ended()
             self.settle()
 
     def target_reset(self, _count: int) -> None:
         self.target_open = False
-        self.channel.target_broken()
+        self.channel.socket_broken()
         self.settle()
 
     def wait(self, count: int) -> None:
@@ -126,7 +118,7 @@ def test_any_order_of_events_keeps_every_rule(steps: list[tuple[str, int]]) -> N
     for name, count in steps:
         getattr(peer, name)(count)
         assert channel._flight.size == channel.in_flight >= 0
-        assert channel.window + channel.held <= max(channel.window_size, LARGEST_START)
+        assert channel.window + channel.undelivered <= max(channel.window_size, LARGEST_START)
     peer.peer_close(0)
 
     assert channel.over
@@ -141,7 +133,7 @@ def test_an_orderly_end_loses_no_byte(steps: list[tuple[str, int]]) -> None:
     for name, count in steps:
         getattr(peer, name)(count)
     peer.peer_eof(0)
-    while channel.held:
+    while channel.undelivered:
         peer.deliver(PACKET_SIZE)
     peer.target_eof(0)
 
@@ -228,11 +220,11 @@ def test_a_window_stays_small_on_a_short_link() -> None:
 
 def test_windows_shrink_when_the_budget_runs_low() -> None:
     """A grown window gives back once others need it."""
-    budget = Budget(16 * MIB, 8)
-    grown = Channel(0, 0, MIB, PACKET_SIZE, budget, Flight())
+    budget = WindowBudget(16 * MIB, 8)
+    grown = Channel(0, 0, MIB, PACKET_SIZE, budget, BytesInFlight())
     fill_and_drain(grown, 20, 0.08, 0.08)
     before = grown.window_size
-    others = [Channel(n, n, MIB, PACKET_SIZE, budget, Flight()) for n in range(1, 8)]
+    others = [Channel(n, n, MIB, PACKET_SIZE, budget, BytesInFlight()) for n in range(1, 8)]
     now = 100.0
     for _ in range(20):
         now += 10
@@ -247,7 +239,7 @@ def test_windows_shrink_when_the_budget_runs_low() -> None:
 @given(st.integers(1, 300), st.integers(1, 128), st.lists(st.integers(0, 5), max_size=80))
 def test_windows_never_exceed_the_budget(most: int, mib: int, choices: list[int]) -> None:
     """However many come, grow and go, up to the most allowed."""
-    budget = Budget(mib * MIB, most)
+    budget = WindowBudget(mib * MIB, most)
     channels: list[Channel] = []
     for choice in choices:
         if choice == 0 and channels:
@@ -255,14 +247,14 @@ def test_windows_never_exceed_the_budget(most: int, mib: int, choices: list[int]
         elif choice in (1, 2) and channels:
             fill_and_drain(channels[-1], choice, 0.08, 0.08)
         elif len(channels) < most:
-            channels.append(Channel(len(channels), 0, MIB, PACKET_SIZE, budget, Flight()))
+            channels.append(Channel(len(channels), 0, MIB, PACKET_SIZE, budget, BytesInFlight()))
 
         assert sum(channel.window_size for channel in channels) == budget.granted <= budget.total
 
 
 def test_the_budget_is_whole_again_after_the_last_channel() -> None:
-    budget = Budget(64 * MIB, 256)
-    channels = [Channel(n, n, MIB, PACKET_SIZE, budget, Flight()) for n in range(256)]
+    budget = WindowBudget(64 * MIB, 256)
+    channels = [Channel(n, n, MIB, PACKET_SIZE, budget, BytesInFlight()) for n in range(256)]
     for channel in channels:
         channel.release()
 
@@ -271,26 +263,26 @@ def test_the_budget_is_whole_again_after_the_last_channel() -> None:
 
 def test_what_is_under_way_lands_with_adjusts_and_ends() -> None:
     """A bulk transfer's bytes stand in line until the jumphost gives them back, or the channel is over."""
-    flight = Flight()
-    budget = Budget(64 * MIB, 256)
-    one, two = (Channel(n, n, 8 * MIB, PACKET_SIZE, budget, flight) for n in range(2))
+    in_flight = BytesInFlight()
+    budget = WindowBudget(64 * MIB, 256)
+    one, two = (Channel(n, n, 8 * MIB, PACKET_SIZE, budget, in_flight) for n in range(2))
     one.sent(700_000)
     two.sent(600_000)
 
-    assert flight.room < 0
+    assert in_flight.room < 0
 
     one.peer_adjusted(500_000)
     one.peer_adjusted(900_000)  # a peer whose window grows gives more than it took
 
-    assert flight.size == 600_000
+    assert in_flight.size == 600_000
 
     two.release()
 
-    assert flight.size == 0
+    assert in_flight.size == 0
 
 
 def test_a_long_link_holds_more() -> None:
-    flight = Flight()
-    flight.measured(0.080)
+    in_flight = BytesInFlight()
+    in_flight.measured(0.080)
 
-    assert flight.limit > 80_000_000
+    assert in_flight.limit > 80_000_000

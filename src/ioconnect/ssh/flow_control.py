@@ -1,0 +1,86 @@
+"""How much may be under way: receive windows within one budget, and the bytes in flight to the peer.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+PACKET_SIZE = 32 * 1024  # largest data we take in one message; OpenSSH's CHAN_TCP_PACKET_DEFAULT
+LARGEST_START = 2 << 20  # bytes; OpenSSH's CHAN_TCP_WINDOW_DEFAULT
+SMALLEST_WINDOW = 2 * PACKET_SIZE
+MIN_IN_FLIGHT = 1 << 20  # bytes; enough to keep a peer that is near busy
+MAX_BANDWIDTH = 1 << 30  # bytes per second that a link is trusted to carry
+
+
+class WindowBudget:
+    """What the receive windows of all channels of one session may add up to, in bytes.
+
+    Every channel that may still be opened keeps its smallest window reserved, so the sum holds as long as `total` is
+    at least `most` such windows; a smaller total is raised to that.
+    """
+
+    __slots__ = ("_start", "granted", "most", "total", "users")
+
+    def __init__(self, total: int, most: int) -> None:
+        self.total = max(total, most * SMALLEST_WINDOW)
+        self.most = most
+        self.granted = 0
+        self.users = 0
+        self._start = LARGEST_START
+
+    def _free(self) -> int:
+        return self.total - self.granted - max(0, self.most - self.users) * SMALLEST_WINDOW
+
+    def admit(self) -> int:
+        """Grant a new channel's first window: smaller the less there is left."""
+        self.users += 1
+        window = min(self._start, SMALLEST_WINDOW + max(0, self._free()) // 4)
+        self.granted += window
+        return window
+
+    def grow(self, window: int) -> int:
+        """Return the size a channel's window may grow to from `window`, and book it."""
+        more = min(window, max(0, self._free()) // 2)
+        self.granted += more
+        self._start = max(self._start, window + more)  # they share the link: the next one starts where this one got
+        return window + more
+
+    def shrink(self, window: int) -> int:
+        """Return the size a window must go down to when there is little left, and book it."""
+        if window <= SMALLEST_WINDOW or self._free() >= self.total // 8:
+            return window
+        smaller = max(SMALLEST_WINDOW, window - window // 4)
+        self.granted -= window - smaller
+        return smaller
+
+    def release(self, window: int) -> None:
+        """Take back what a channel that is over held."""
+        self.users -= 1
+        self.granted -= window
+
+
+class BytesInFlight:
+    """What all channels of one session have sent and the peer has not given back by WINDOW_ADJUST, in bytes.
+
+    All of it is queued before the next small answer. So bulk transfers together get no more than keeps the link busy,
+    its bandwidth-delay product; windows alone would allow megabytes for each of them.
+    """
+
+    __slots__ = ("limit", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.limit = MIN_IN_FLIGHT
+
+    def measured(self, round_trip: float) -> None:
+        """Raise the limit to the bandwidth-delay product of a round trip of so many seconds."""
+        self.limit = max(self.limit, int(round_trip * MAX_BANDWIDTH))
+
+    def widen(self) -> None:
+        """Double the limit: nothing was acknowledged for a while, as some readers do not read."""
+        self.limit *= 2
+
+    @property
+    def room(self) -> int:
+        """How much more may be sent; negative if more than the limit is in flight."""
+        return self.limit - self.size
