@@ -264,7 +264,7 @@ def test_a_resolver_that_hangs(
 
 def shrink_send_buffer(client: Client, channel: int) -> None:
     """Have the kernel keep little of what the database does not read: the rest must wait with us."""
-    relay_of(client)._channels[channel]._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    relay_of(client).connections[channel]._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
 def test_what_is_still_on_its_way_to_the_database_counts(
