@@ -98,7 +98,7 @@ class Connection:
         self.inbound_done = False
         self.read_count = self.written_count = 0
         self.why = ""
-        multiplexer.loop.watch(self._fd, READ, self.ready)
+        self._update_watch()
 
     def ready(self, mask: int) -> None:
         """The loop's call: the socket can be read or written, or is broken."""
@@ -274,6 +274,11 @@ class Connection:
         else:
             reset(self._sock)
         self.multiplexer.ended(self)
+
+    def refuse(self) -> None:
+        """The peer refused the channel: close the socket."""
+        self.channel.close_sent = self.inbound_done = True
+        self._end()
 
     def cut(self) -> None:
         """The session is over: reset the socket."""

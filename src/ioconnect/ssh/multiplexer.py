@@ -52,7 +52,7 @@ class Multiplexer:
             ssh.MSG_OPEN_FAILURE: self.open_refused,
             ssh.MSG_WINDOW_ADJUST: self._window_adjust,
             ssh.MSG_DATA: self._data,
-            ssh.MSG_EXTENDED_DATA: self._extended_data,
+            ssh.MSG_EXTENDED_DATA: self.extended_data,
             ssh.MSG_EOF: self._eof,
             ssh.MSG_CLOSE: self._close,
             ssh.MSG_CHANNEL_REQUEST: self._channel_request,
@@ -89,6 +89,15 @@ class Multiplexer:
 
     def unknown_channel(self, number: int) -> None:
         """Something came for a channel that is not open: ignored, as its CLOSE may have crossed it."""
+
+    def extended_data(self, body: memoryview) -> None:
+        """EXTENDED_DATA came, which no forwarded-tcpip channel has (§5.2): count it against the window, and drop it."""
+        reader = Reader(body)
+        connection = self._connection(reader)
+        reader.u32()
+        length = len(reader.string())
+        if connection is not None and connection.channel.received(length):
+            connection.channel.undelivered -= length
 
     def bytes_read(self, count: int) -> None:
         """Count bytes that were read from a socket and sent."""
@@ -132,15 +141,6 @@ class Multiplexer:
         if not gathered:
             self._gathering.append(connection)
         gathered.append(body[U32_PAIR_SIZE:])
-
-    def _extended_data(self, body: memoryview) -> None:
-        """No forwarded-tcpip channel has any (RFC 4254 §5.2): counted against the window, and dropped."""
-        reader = Reader(body)
-        connection = self._connection(reader)
-        reader.u32()
-        length = len(reader.string())
-        if connection is not None and connection.channel.received(length):
-            connection.channel.undelivered -= length
 
     def _window_adjust(self, body: memoryview) -> None:
         if len(body) < U32_PAIR_SIZE:

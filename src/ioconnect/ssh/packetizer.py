@@ -95,6 +95,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self._rekey_bytes = self._rekey_after = rekey_bytes
         self._last_kind = 0
         self.received_at = loop.now  # time.monotonic() of the last byte that came
+        self.answers_ping = True  # which no client expects that has not seen it announced
         self.peer_in_key_exchange = False  # its KEXINIT came, its NEWKEYS did not
         loop.watch_transport(sock.fileno(), self._ready)
 
@@ -129,7 +130,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
                     self._not_implemented()
             elif kind in self.paramiko_kinds:
                 return kind, self._for_paramiko(kind, body)
-            elif kind == MSG_PING:
+            elif kind == MSG_PING and self.answers_ping:
                 self.outbound.queue(bytes((MSG_PONG,)) + bytes(body))
             elif kind != MSG_PONG:
                 self._not_implemented()

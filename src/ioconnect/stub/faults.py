@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Literal
 
+from ioconnect.ssh.connection import reset
 from ioconnect.stub.keys import HostKey
 from ioconnect.stub.listener import Listener
-from ioconnect.stub.wire import set_reset
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Callable
 
     from ioconnect.stub.jumphost import Jumphost
     from ioconnect.stub.keys import PublicKey
@@ -46,18 +47,18 @@ class Faults:
         TCP stays alive and their ports stay taken. Sessions that come later are served.
         """
         for session in self._jumphost.sessions():
-            session.wire.freeze(True)
+            session.freeze()
 
     def thaw(self) -> None:
         """Let all sessions go on."""
         for session in self._jumphost.sessions():
-            session.wire.freeze(False)
+            session.thaw()
 
     def drop(self) -> None:
         """Reset every connection, and wait until their ports are free."""
         for session in (sessions := self._jumphost.sessions()):
-            session.wire.abort()
-        self._release_silent(reset=True)
+            session.abort()
+        self._release_silent(reset)
         _await_end(sessions)
 
     def disconnect(self, reason: str) -> None:
@@ -66,16 +67,16 @@ class Faults:
         A frozen session is closed without a word.
         """
         for session in (sessions := self._jumphost.sessions()):
-            session.farewell(reason)
+            session.leave(reason)
         _await_end(sessions)
 
     def rekey(self, deadline: float = 10.0) -> None:
         """Ask every session that is signed in for new keys; returns when all have them. Raises TimeoutError."""
-        before = {session: session.rekeys for session in self._jumphost.sessions() if session.is_authenticated()}
+        before = {session: session.rekeys for session in self._jumphost.sessions() if session.is_signed_in}
         for session in before:
-            session.ask_for_new_keys()
+            session.request_rekey()
         self._jumphost.ledger.wait_for(
-            lambda: all(s.rekeys > count or not s.is_active() for s, count in before.items()), deadline
+            lambda: all(s.rekeys > count or not s.is_signed_in for s, count in before.items()), deadline
         )
 
     # forwards
@@ -181,13 +182,11 @@ class Faults:
             if listener is not None:
                 listener.close()
 
-    def _release_silent(self, *, reset: bool = False) -> None:
+    def _release_silent(self, close: Callable[[socket.socket], None] = socket.socket.close) -> None:
         with self._lock:
             silent, self._silent = self._silent, []
         for sock in silent:
-            if reset:
-                set_reset(sock)
-            sock.close()
+            close(sock)
 
 
 def _await_end(sessions: list[Session]) -> None:

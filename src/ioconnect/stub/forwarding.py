@@ -1,213 +1,279 @@
-"""What a signed-in session may do: ask for ports, and carry the connections that arrive there (RFC 4254 §5, §7).
+"""The jumphost's role in the connection protocol: ports are asked for, and connections to them become channels.
 
-`receivers` run on paramiko's reading thread; `accepted` runs on the accepting thread of one forward.
+It is stricter than sshd: what sshd forgives a client is a violation here (RFC 4254 §5, §7; RFC 4253 §7.1).
+Runs on the session's loop; the read-only members may be used from any thread.
 """
 
 from __future__ import annotations
 
-import itertools
-import threading
-from functools import partial
+import contextlib
+import socket
 from typing import TYPE_CHECKING
 
-from paramiko import common
-
 from ioconnect.escape import escaped
-from ioconnect.stub.channel import Channel, ProtocolViolation
-from ioconnect.stub.connection import Connection
-from ioconnect.stub.listener import Listener
+from ioconnect.ssh import messages as ssh
+from ioconnect.ssh.channel import UNCONFIRMED, Channel, Due
+from ioconnect.ssh.connection import Connection
+from ioconnect.ssh.flow_control import PACKET_SIZE
+from ioconnect.ssh.loop import READ
+from ioconnect.ssh.messages import ProtocolViolation, Reader
+from ioconnect.ssh.multiplexer import Multiplexer
+from ioconnect.stub.listener import listening_socket
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
-
-    from paramiko.message import Message
-
+    from ioconnect.ssh.packetizer import LoopPacketizer
     from ioconnect.stub.jumphost import Jumphost
-    from ioconnect.stub.session import Session
+    from ioconnect.stub.keys import Grant
 
 MAX_CONNECTIONS = 2048  # of one session; the next ones are closed at once
-JOIN_DEADLINE = 5.0  # seconds for a connection's threads to end once the session has
-FIRST_UNKNOWN = common.MSG_CHANNEL_SUCCESS  # answers to channel requests, which we never make, and all above
+WINDOW_BUDGET = 512 << 20  # bytes
+OPEN_DEADLINE = 60.0  # seconds for the answer to CHANNEL_OPEN, else the session is over
+ACCEPT_AT_ONCE = 64  # connections taken from one listener before other sockets get their turn
 LISTEN_HOST = "127.0.0.1"  # as sshd without GatewayPorts
+FOREVER = float("inf")
 
 
-class Forwarding:
-    """The forwards and connections of one session."""
+class StrictChannel(Channel):
+    """A channel whose peer is held to RFC 4254 §5 to the letter."""
 
-    def __init__(self, session: Session, jumphost: Jumphost) -> None:
-        self._session = session
+    __slots__ = ()
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the client took the channel."""
+        return self.peer_id != UNCONFIRMED
+
+    def require(self, condition: bool, text: str) -> None:  # noqa: FBT001  reads as an assertion
+        """Raise ProtocolViolation with `text` unless the condition holds."""
+        if not condition:
+            raise ProtocolViolation(f"channel {self.id}: {text}")
+
+    def received(self, count: int) -> bool:
+        """DATA came; see `Channel.received`."""
+        self.require(self.is_confirmed, "data before confirmation")
+        self.require(not self.eof_received, "data after EOF")
+        self.require(count <= PACKET_SIZE, f"{count} bytes of data, {PACKET_SIZE} is the maximum")
+        return super().received(count)
+
+    def peer_adjusted(self, count: int) -> None:
+        """WINDOW_ADJUST came; see `Channel.peer_adjusted`."""
+        self.require(self.is_confirmed, "window adjust before confirmation")
+        super().peer_adjusted(count)
+
+    def peer_eof(self) -> None:
+        """EOF came; see `Channel.peer_eof`."""
+        self.require(self.is_confirmed, "EOF before confirmation")
+        self.require(not self.eof_received, "a second EOF")
+        super().peer_eof()
+
+    def peer_closed(self) -> None:
+        """CLOSE came; see `Channel.peer_closed`."""
+        self.require(self.is_confirmed, "CLOSE before confirmation")
+        super().peer_closed()
+
+    def due(self, *, inbound_done: bool) -> tuple[Due, ...]:
+        """Return what must go out; as sshd, a socket that was reset is told by EOF and CLOSE."""
+        messages = super().due(inbound_done=inbound_done)
+        if messages == (Due.CLOSE,) and self.socket_gone and not self.eof_sent:
+            self.eof_sent = True
+            return (Due.EOF, Due.CLOSE)
+        return messages
+
+
+class Forwarding(Multiplexer):
+    """The forwards and connections of one session that is signed in with `grant`."""
+
+    def __init__(self, jumphost: Jumphost, grant: Grant, packetizer: LoopPacketizer) -> None:
+        super().__init__(
+            outbound=packetizer.outbound,
+            loop=packetizer.loop,
+            window_budget=WINDOW_BUDGET,
+            max_channels=MAX_CONNECTIONS,
+        )
         self._jumphost = jumphost
         self._ledger = jumphost.ledger
-        self._lock = threading.Lock()  # guards the two tables and `_ended`
-        self._connections: dict[int, Connection] = {}
-        self._forwards: dict[int, Listener] = {}
-        self._ended = False
+        self._grant = grant
+        self._packetizer = packetizer
+        self._listeners: dict[int, socket.socket] = {}
+        self._opening: dict[int, float] = {}  # channel number → deadline of its answer, in order
+
+    # --- any thread
 
     def listens_on(self, port: int) -> bool:
         """Whether this session has that forward."""
-        with self._lock:
-            return port in self._forwards
+        return port in self._listeners
 
-    def connection_from(self, origin: tuple[str, int]) -> Connection | None:
-        """Return the connection that this TCP peer has opened, if it is still there."""
-        with self._lock:
-            return next((each for each in self._connections.values() if each.origin == origin), None)
+    def has_channel(self, origin: tuple[str, int]) -> bool:
+        """Whether the client took the connection that this TCP peer opened."""
+        wanted = (origin[0].encode(), origin[1])
+        return any(
+            each.origin == wanted and each.channel.peer_id != UNCONFIRMED for each in list(self.connections.values())
+        )
 
-    @property
-    def open_channels(self) -> int:
-        """How many channel numbers are in use."""
-        with self._lock:
-            return len(self._connections)
+    # --- the packetizer's service
 
-    def end(self) -> None:
-        """Free every port, then reset and forget every connection."""
-        with self._lock:
-            self._ended = True
-            forwards, connections = list(self._forwards.values()), list(self._connections.values())
-        for listener in forwards:
-            listener.close()
-        for connection in connections:
-            connection.channel.on_session_end()
-        for connection in connections:
-            connection.join(JOIN_DEADLINE)
-        with self._lock:
-            self._forwards.clear()
-            self._connections.clear()
-        self._ledger.stir()
+    def advance(self) -> None:
+        """Nothing is left to do when paramiko is done with a message."""
 
-    def connection_ended(self, connection: Connection) -> None:
-        """Forget a connection once its number may be used again."""
-        number = connection.channel.number
-        if connection.channel.over:
-            with self._lock:
-                if self._connections.get(number) is connection:  # two threads may come here
-                    del self._connections[number]
-            self._ledger.stir()
+    def receive(self, kind: int, body: memoryview) -> bool:
+        """Handle a message of the connection protocol, which must not come during the client's key exchange."""
+        if self._packetizer.peer_in_key_exchange:
+            raise ProtocolViolation(f"Expecting packet of the key exchange, got {kind}")
+        return super().receive(kind, body)
 
-    # the accepting threads
+    def on_timer(self, now: float) -> float:
+        """End the session of a client that does not answer CHANNEL_OPEN; return when to come back."""
+        for number, deadline in self._opening.items():
+            if now >= deadline:
+                raise ProtocolViolation(f"channel {number}: no answer to channel open")
+            return min(deadline, self.send_window.expire(now))
+        return self.send_window.expire(now)
 
-    def accepted(self, bound: tuple[str, int], sock: socket.socket, origin: tuple[str, int]) -> None:
-        """Give a connection that arrived on an allocated port a channel."""
-        self._session.wire.wait_thawed()
-        with self._lock:
-            if self._ended or len(self._connections) >= MAX_CONNECTIONS:
-                sock.close()
-                return
-            number = next(n for n in itertools.count() if n not in self._connections)  # reused soon, as sshd does
-            try:
-                connection = Connection(self._session, self, number, sock, origin, bound)
-            except OSError:  # reset before it was looked at; macOS then refuses socket options
-                sock.close()
-                return
-            self._connections[number] = connection
-        self._ledger.note("channels")
-        connection.start()
+    def unknown_channel(self, number: int) -> None:
+        """End the session: nothing may name a channel that is not open."""
+        raise ProtocolViolation(f"packet referred to nonexistent channel {number}")
 
-    # the reading thread
+    def extended_data(self, body: memoryview) -> None:
+        """End the session: a forwarded connection has no extended data (RFC 4254 §5.2)."""
+        raise ProtocolViolation(f"channel {Reader(body).u32()}: extended data")
 
-    def receivers(self) -> dict[int, Callable[[Message], None]]:
-        """Return what to call for which message number."""
-        return {
-            **dict.fromkeys(range(FIRST_UNKNOWN, 256), self._on_unknown),
-            common.MSG_GLOBAL_REQUEST: self._on_global_request,
-            common.MSG_CHANNEL_OPEN: self._on_channel_open,
-            common.MSG_CHANNEL_OPEN_SUCCESS: self._to_channel(
-                lambda c, m: c.on_confirmation(m.get_int(), m.get_int(), m.get_int())
-            ),
-            common.MSG_CHANNEL_OPEN_FAILURE: self._to_connection(self._on_open_failure),
-            common.MSG_CHANNEL_WINDOW_ADJUST: self._to_channel(lambda c, m: c.on_window_adjust(m.get_int())),
-            common.MSG_CHANNEL_DATA: self._to_channel(lambda c, m: c.on_data(m.get_binary())),
-            common.MSG_CHANNEL_EXTENDED_DATA: self._to_channel(lambda c, _: c.on_extended_data()),
-            common.MSG_CHANNEL_EOF: self._to_channel(lambda c, _: c.on_eof()),
-            common.MSG_CHANNEL_CLOSE: self._to_connection(self._on_close),
-            common.MSG_CHANNEL_REQUEST: self._to_connection(self._on_channel_request),
-        }
+    # --- forwards
 
-    def _to_channel(self, act: Callable[[Channel, Message], None]) -> Callable[[Message], None]:
-        return self._to_connection(lambda connection, m: act(connection.channel, m))
-
-    def _to_connection(self, act: Callable[[Connection, Message], None]) -> Callable[[Message], None]:
-        def receive(m: Message) -> None:
-            number = m.get_int()
-            with self._lock:
-                connection = self._connections.get(number)
-            try:
-                if connection is None:
-                    raise ProtocolViolation(f"packet referred to nonexistent channel {number}")  # noqa: TRY301  one way out
-                act(connection, m)
-            except ProtocolViolation as violation:
-                self._session.expel(str(violation))
-                raise EOFError from violation  # ends paramiko's thread without a word in its log
-
-        return receive
-
-    def _on_unknown(self, m: Message) -> None:
-        self._session.answer(common.cMSG_UNIMPLEMENTED, m.seqno)
-
-    def _on_channel_open(self, m: Message) -> None:
-        m.get_binary()
-        reason = common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-        self._session.answer(common.cMSG_CHANNEL_OPEN_FAILURE, m.get_int(), reason, "only reverse tunnels here", "")
-
-    def _on_open_failure(self, connection: Connection, m: Message) -> None:
-        self._ledger.open_failures.append((m.get_int(), escaped(m.get_binary())))
-        self._ledger.note("channels_refused")
-        connection.channel.on_failure()
-
-    def _on_close(self, connection: Connection, _m: Message) -> None:
-        connection.channel.on_close()
-        self.connection_ended(connection)
-
-    def _on_channel_request(self, connection: Connection, m: Message) -> None:
-        m.get_binary()
-        if m.get_boolean():
-            self._session.answer(common.cMSG_CHANNEL_FAILURE, connection.channel.remote_number)
-
-    def _on_global_request(self, m: Message) -> None:
-        kind, want_reply = m.get_binary(), m.get_boolean()
-        if kind == b"tcpip-forward":
-            self._on_forward(escaped(m.get_binary()), m.get_int(), want_reply=want_reply)
-            return
-        granted = kind == b"cancel-tcpip-forward" and self._cancel(m)
-        if want_reply:
-            self._session.answer(common.cMSG_REQUEST_SUCCESS if granted else common.cMSG_REQUEST_FAILURE)
-            if kind.startswith(b"keepalive@"):  # refused, as by sshd: any answer is life
+    def global_request(self, name: bytes, arguments: Reader, *, want_reply: bool) -> None:
+        """Listen, cease to listen, or refuse what is not known, keepalives among it: any answer is a sign of life."""
+        if name == b"tcpip-forward":
+            self._forward(escaped(arguments.string()), arguments.u32(), want_reply=want_reply)
+        elif name == b"cancel-tcpip-forward" and self._cancel(arguments):
+            if want_reply:
+                self.outbound.queue(ssh.request_success())
+        else:
+            super().global_request(name, arguments, want_reply=want_reply)
+            if want_reply and name.startswith(b"keepalive@"):
                 self._ledger.note("keepalives")
 
-    def _on_forward(self, host: str, port: int, *, want_reply: bool) -> None:
+    def _forward(self, host: str, port: int, *, want_reply: bool) -> None:
         self._ledger.note("forwards_requested")
         listener = self._listen(host, port)
-        if want_reply and listener is None:
-            self._session.answer(common.cMSG_REQUEST_FAILURE)
-        elif want_reply and listener is not None:
-            self._session.answer(common.cMSG_REQUEST_SUCCESS, *([listener.port] if port == 0 else []))
-        if listener is not None:  # only now: no channel may be opened before the answer
-            listener.start(partial(self.accepted, (host, listener.port)))
-            self._ledger.note("forwards_granted")
+        if listener is None:
+            if want_reply:
+                self.outbound.queue(bytes((ssh.MSG_REQUEST_FAILURE,)))
+            return
+        bound = (host, listener.getsockname()[1])
+        self._listeners[bound[1]] = listener
+        if want_reply:
+            self.outbound.queue(ssh.request_success(bound[1] if port == 0 else None))
+        self.loop.watch(listener.fileno(), READ, lambda _mask: self._accept(listener, bound))
+        self._ledger.note("forwards_granted")
 
-    def _listen(self, host: str, port: int) -> Listener | None:
-        """Return the forward's listener, or None: without a word if the port is busy, else after MSG_DEBUG."""
-        forbidden = self._jumphost.forbids_forward(self._session.grant, host, port)
+    def _listen(self, host: str, port: int) -> socket.socket | None:
+        """Return a listening socket, or None: without a word if the port is busy, else after DEBUG."""
+        forbidden = self._jumphost.forbids_forward(self._grant, host, port)
         if forbidden is not None:
-            self._session.answer(bytes([common.MSG_DEBUG]), False, forbidden, "")  # not to be displayed
+            self.outbound.queue(ssh.debug(forbidden))
             return None
         if self._jumphost.is_held(port):
             return None
         try:
-            listener = Listener(LISTEN_HOST, port, name=f"stub-forward-{port}")
+            listener = listening_socket(LISTEN_HOST, port)
         except (OSError, OverflowError):  # taken, privileged, or no port at all
             return None
-        with self._lock:
-            self._forwards[listener.port] = listener
+        listener.setblocking(False)
         return listener
 
-    def _cancel(self, m: Message) -> bool:
-        m.get_binary()
-        with self._lock:
-            listener = self._forwards.pop(m.get_int(), None)
+    def _cancel(self, arguments: Reader) -> bool:
+        arguments.string()
+        listener = self._listeners.pop(arguments.u32(), None)
         if listener is None:
             return False
-        listener.close()
+        self._close_listener(listener)
         self._ledger.note("forwards_cancelled")
         return True
+
+    # --- channels
+
+    def _accept(self, listener: socket.socket, bound: tuple[str, int]) -> None:
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                sock, peer = listener.accept()
+            except OSError:  # nobody waits, no descriptor is left, or the connection was reset before it was accepted
+                return
+            if self.open_channels >= MAX_CONNECTIONS:
+                sock.close()
+                continue
+            with contextlib.suppress(OSError):  # reset already; macOS then refuses socket options
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setblocking(False)
+            self._open(sock, bound, (peer[0].encode(), peer[1]))
+
+    def _open(self, sock: socket.socket, bound: tuple[str, int], origin: ssh.Origin) -> None:
+        number = self.allocate_id()
+        channel = StrictChannel(number, UNCONFIRMED, 0, 0, self.budget, self.send_window.in_flight)
+        self.connections[number] = Connection(self, channel, sock, origin)
+        self._opening[number] = deadline = self.loop.now + OPEN_DEADLINE
+        self.loop.next_timer = min(self.loop.next_timer, deadline)
+        self.outbound.queue(ssh.channel_open(number, channel.window, PACKET_SIZE, bound, origin))
+        self._ledger.note("channels")
+
+    def open_requested(self, body: memoryview) -> None:
+        """Refuse: a client opens no channels here."""
+        reader = Reader(body)
+        reader.string()
+        self.outbound.queue(ssh.open_failure(reader.u32(), ssh.PROHIBITED, "only reverse tunnels here"))
+
+    def open_confirmed(self, body: memoryview) -> None:
+        """Begin to carry the connection that the client took."""
+        reader = Reader(body)
+        connection = self._answered(reader)
+        peer_id, window, packet = reader.u32(), reader.u32(), reader.u32()
+        if not packet:
+            raise ProtocolViolation(f"channel {connection.channel.id}: maximum packet size 0")
+        connection.channel.confirmed(peer_id, window, packet)
+        connection.window_opened()
+
+    def open_refused(self, body: memoryview) -> None:
+        """Close the connection that the client did not take."""
+        reader = Reader(body)
+        connection = self._answered(reader)
+        self._ledger.open_failures.append((reader.u32(), escaped(reader.string())))
+        self._ledger.note("channels_refused")
+        self.forget(connection.channel.id)
+        connection.refuse()
+        connection.channel.release()
+
+    def _answered(self, reader: Reader) -> Connection:
+        number = reader.u32()
+        connection = self.connections.get(number)
+        if connection is None:
+            self.unknown_channel(number)
+        if connection is None or self._opening.pop(number, None) is None:
+            raise ProtocolViolation(f"channel {number}: a second answer to channel open")
+        return connection
+
+    def channel_answered(self, body: memoryview) -> None:
+        """End the session: no channel request was made."""
+        raise ProtocolViolation(f"an answer to no channel request, on channel {Reader(body).u32()}")
+
+    def forget(self, number: int) -> None:
+        """Drop a channel from the table, and tell those who wait for that."""
+        super().forget(number)
+        self._ledger.stir()
+
+    def ended(self, connection: Connection) -> None:
+        """Take note of a connection whose socket is closed."""
+        super().ended(connection)
+        self._ledger.stir()
+
+    # --- the end
+
+    def cut(self) -> None:
+        """The session is over: free every port, then reset every connection."""
+        for listener in self._listeners.values():
+            self._close_listener(listener)
+        self._listeners.clear()
+        super().cut()
+        self._opening.clear()
+        self._ledger.stir()
+
+    def _close_listener(self, listener: socket.socket) -> None:
+        self.loop.unwatch(listener.fileno())
+        listener.close()

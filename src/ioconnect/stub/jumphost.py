@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import logging
 import threading
 from typing import TYPE_CHECKING
 
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import DEFAULT_SSH_USER
 from ioconnect.errors import SystemRefused, UsageFault
+from ioconnect.ssh import algorithms
 from ioconnect.stub.faults import Faults
 from ioconnect.stub.keys import PERMIT_HOST, Grant, HostKey, PublicKey
 from ioconnect.stub.ledger import Ledger
 from ioconnect.stub.listener import Listener
-from ioconnect.stub.session import LOG_CHANNEL, Session
+from ioconnect.stub.session import Session
 
 if TYPE_CHECKING:
     import socket
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
-MACS = ("hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com", "hmac-sha2-512", "hmac-sha2-256")
+    from ioconnect.stub.forwarding import Forwarding
+
+CIPHERS = (*algorithms.CIPHERS[:3], "aes192-ctr", "aes128-ctr")
+MACS = algorithms.MACS
 JOIN_DEADLINE = 10.0  # seconds for a session to end once it has been told to
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "", "*"})  # all mean loopback without GatewayPorts
-
-logging.getLogger(LOG_CHANNEL).addHandler(logging.NullHandler())  # else paramiko's tracebacks reach stderr
 
 
 class Jumphost:
@@ -88,7 +88,7 @@ class Jumphost:
         self.faults.release_all()
         sessions = self.sessions()
         for session in sessions:
-            session.wire.close()
+            session.leave()
         for session in sessions:
             session.join(JOIN_DEADLINE)
         self._listener = None
@@ -156,17 +156,19 @@ class Jumphost:
 
     def listens_on(self, port: int) -> bool:
         """Whether a session has this port forwarded."""
-        return any(session.forwarding.listens_on(port) for session in self.sessions())
+        return any(each.listens_on(port) for each in self._forwardings())
 
     @property
     def open_channels(self) -> int:
         """How many channel numbers are in use in all sessions; 0 when every connection has ended properly."""
-        return sum(session.forwarding.open_channels for session in self.sessions())
+        return sum(each.open_channels for each in self._forwardings())
 
     def has_channel(self, origin: tuple[str, int]) -> bool:
         """Whether the client took the connection that this TCP peer opened to an allocated port."""
-        found = (session.forwarding.connection_from(origin) for session in self.sessions())
-        return any(connection is not None and connection.channel.confirmed for connection in found)
+        return any(each.has_channel(origin) for each in self._forwardings())
+
+    def _forwardings(self) -> list[Forwarding]:
+        return [session.forwarding for session in self.sessions() if session.forwarding is not None]
 
     def session_ended(self, session: Session) -> None:
         """Forget it; called by the session's own thread, as its last act."""
@@ -174,7 +176,7 @@ class Jumphost:
             self._sessions.discard(session)
         self.ledger.stir()
 
-    def _accepted(self, sock: socket.socket, _peer: tuple[str, int]) -> None:
+    def _accepted(self, sock: socket.socket) -> None:
         self.ledger.note("connections")
         if self.faults.intercepts(sock):
             return
@@ -185,7 +187,7 @@ class Jumphost:
             return
         with self._lock:
             self._sessions.add(session)
-        session.start_serving()
+        session.start()
 
 
 def require_loopback(host: str) -> None:

@@ -14,30 +14,36 @@ BACKLOG = 512
 SLICE = 0.2  # seconds; where shutdown does not wake accept (macOS), how soon a closing is noticed
 
 
-class Listener:
-    """Listens on `host`:`port` (0: any) from construction on, and accepts once started.
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on `host`:`port` (0: any).
 
     Raises OSError, and OverflowError for a port that is none.
+    """
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except (OSError, OverflowError):
+        sock.close()
+        raise
+    return sock
 
-    `accepted(sock, peer)` runs in the accepting thread and owns the socket.
+
+class Listener:
+    """Listens on `host`:`port` from construction on, and accepts once started; raises as `listening_socket`.
+
+    `accepted(sock)` runs in the accepting thread and owns the socket.
     """
 
     def __init__(self, host: str, port: int, *, name: str) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._sock.bind((host, port))
-            self._sock.listen(BACKLOG)
-        except (OSError, OverflowError):
-            self._sock.close()
-            raise
+        self._sock = listening_socket(host, port)
         self.host, self.port = self._sock.getsockname()[:2]
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._name = name
 
-    def start(self, accepted: Callable[[socket.socket, tuple[str, int]], None]) -> None:
+    def start(self, accepted: Callable[[socket.socket], None]) -> None:
         """Accept from now on."""
         self._sock.settimeout(SLICE)
         self._thread = threading.Thread(target=self._accept, args=(accepted,), name=self._name, daemon=True)
@@ -52,13 +58,13 @@ class Listener:
             self._thread.join()
         self._sock.close()
 
-    def _accept(self, accepted: Callable[[socket.socket, tuple[str, int]], None]) -> None:
+    def _accept(self, accepted: Callable[[socket.socket], None]) -> None:
         while not self._closing.is_set():
             try:
-                sock, peer = self._sock.accept()
+                sock, _peer = self._sock.accept()
             except TimeoutError:
                 continue
             except OSError:  # closing, no descriptor left, or the connection went before it was accepted
                 self._closing.wait(SLICE)
                 continue
-            accepted(sock, peer[:2])
+            accepted(sock)

@@ -1,168 +1,93 @@
-"""One SSH connection to the stand-in jumphost: paramiko does key exchange and sign-in, the rest is ours.
+"""One SSH connection to the stand-in jumphost: paramiko does key exchange and sign-in, `Forwarding` the rest.
 
-paramiko's `Channel` is never used: `Forwarding` answers the connection protocol. What its reading thread answers
-while keys are being exchanged is kept back until our NEWKEYS (RFC 4253 §7.1; OpenSSH 10.4 disconnects a peer that
-does otherwise). That thread never blocks on sending, because `Wire` queues, and it ends last of all.
+All of it runs on one thread, the session's event loop; other threads only post. `freeze` blocks that thread, as
+SIGSTOP would block sshd's process.
 """
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 import paramiko
 from paramiko import common
 from paramiko.message import Message
-from paramiko.packet import Packetizer
 
 from ioconnect.escape import escaped
+from ioconnect.ssh import messages as ssh
+from ioconnect.ssh.connection import reset
+from ioconnect.ssh.loop import Loop
+from ioconnect.ssh.messages import ProtocolViolation, Reader
+from ioconnect.ssh.packetizer import AFTER_SIGN_IN
+from ioconnect.ssh.transport import LoopTransport
 from ioconnect.stub.forwarding import Forwarding
-from ioconnect.stub.wire import Wire
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from ioconnect.stub.jumphost import Jumphost
     from ioconnect.stub.keys import Grant
 
-LOG_CHANNEL = "ioconnect.stub.transport"
-KEX_DEADLINE = 600.0  # seconds that data waits for new keys before the session is given up
-BANNER_DEADLINE = 60.0  # seconds for the client's version line
-JOIN_DEADLINE = 5.0
-FIRST_KEPT_BACK = 50  # message numbers below are the transport's own (RFC 4250 §4.1.2)
-DISCONNECT_PROTOCOL_ERROR = 2  # RFC 4250 §4.2.2
-DISCONNECT_BY_APPLICATION = 11
-RFC_CURVE = "curve25519-sha256"  # RFC 8731; paramiko has it under libssh's name only
-LIBSSH_CURVE = "curve25519-sha256@libssh.org"
+log = logging.getLogger(__name__)
+LOGIN_GRACE = 120.0  # seconds until the sign-in, as sshd's LoginGraceTime
+BYTES_BEFORE_SIGN_IN = 1 << 18
+FLUSH_DEADLINE = 1.0  # seconds that a polite close gives the client to take what is queued
+FREEZE_DEADLINE = 10.0  # seconds for the loop to come to a stop
+EXPECTED = (ProtocolViolation, paramiko.SSHException, EOFError, OSError)
+BY_APPLICATION = 11  # RFC 4253 §11.1
 
 
-def _message(kind: bytes, fields: tuple[str | bytes | int, ...]) -> Message:
-    message = Message()
-    message.add_byte(kind)
-    for field in fields:
-        if isinstance(field, bool):
-            message.add_boolean(field)
-        elif isinstance(field, int):
-            message.add_int(field)
-        else:
-            message.add_string(field)
-    return message
+class _Over(EOFError):
+    """Ends the session's thread; an EOFError, which paramiko takes for an ordinary end."""
 
 
-class _Packets(Packetizer):  # type: ignore[misc]  # paramiko ships no types
-    """paramiko's packets without its handshake timer, whose thread would outlive us; `Wire` keeps the time."""
+class _SignIn(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko ships no types
+    """Answers paramiko's questions about signing in, and is the packetizer's service until somebody has."""
 
-    def start_handshake(self, timeout: float) -> None:
-        """Start no timer."""
-
-    def ask_for_new_keys(self) -> None:
-        """Have the reading thread begin a key exchange within a tenth of a second."""
-        self._trigger_rekey()
-
-
-class _Gatekeeper(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko ships no types
-    """Answers paramiko's questions about signing in."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, jumphost: Jumphost) -> None:
+        self._jumphost = jumphost
+        self.grant: Grant | None = None
+        self.transport: ServerTransport
 
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002  paramiko's signature
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: Any) -> int:
-        granted = self._session.may_sign_in(username, key.asbytes())
-        return int(common.AUTH_SUCCESSFUL if granted else common.AUTH_FAILED)
+        self.grant = self._jumphost.grant_for(username, key.asbytes())
+        return int(common.AUTH_FAILED if self.grant is None else common.AUTH_SUCCESSFUL)
+
+    def advance(self) -> None:
+        """Bound what comes before the sign-in."""
+        if self.transport.packetizer.inbound.bytes > BYTES_BEFORE_SIGN_IN:
+            raise ProtocolViolation("too much before the sign-in")
+
+    def receive(self, kind: int, body: memoryview) -> bool:
+        """Refuse a global request; anything else of the connection protocol ends the session."""
+        if kind != ssh.MSG_GLOBAL_REQUEST:
+            raise ProtocolViolation(f"message {kind} before the sign-in")
+        reader = Reader(body)
+        reader.string()
+        if reader.boolean():
+            self.transport.packetizer.outbound.queue(bytes((ssh.MSG_REQUEST_FAILURE,)))
+        return True
+
+    def end_batch(self) -> bool:
+        """Nothing to pass on."""
+        return False
 
 
-class Session(paramiko.Transport):  # type: ignore[misc]  # paramiko ships no types
-    """One accepted connection; it runs from `start_serving` until the client leaves or a fault ends it."""
+class ServerTransport(LoopTransport):
+    """The server's role; see `Session`."""
 
-    _preferred_kex = (RFC_CURVE, *paramiko.Transport._preferred_kex)  # noqa: SLF001  no public way to add one
-    _kex_info = paramiko.Transport._kex_info | {  # noqa: SLF001
-        RFC_CURVE: paramiko.Transport._kex_info[LIBSSH_CURVE]  # noqa: SLF001
-    }
-
-    def __init__(self, jumphost: Jumphost, sock: socket.socket) -> None:
-        self.wire = Wire(sock)
-        super().__init__(self.wire, packetizer_class=_Packets)
-        self.set_log_channel(LOG_CHANNEL)
-        options = self.get_security_options()
-        options.ciphers, options.digests = jumphost.ciphers, jumphost.macs
-        self.clear_to_send_timeout, self.banner_timeout = KEX_DEADLINE, BANNER_DEADLINE
-        self.grant: Grant | None = None
-        self.rekeys = 0
-        self.forwarding = Forwarding(self, jumphost)
+    def __init__(self, sock: socket.socket, session: Session, jumphost: Jumphost, sign_in: _SignIn) -> None:
+        super().__init__(sock, loop=session.loop, service=sign_in, ended=session.ended, ciphers=jumphost.ciphers)
+        self._preferred_macs = jumphost.macs
+        self.packetizer.answers_ping = False
         self._jumphost = jumphost
-        self._ledger = jumphost.ledger
-        self._counted = False
-        self._kept_back: list[Message] = []
-        self._handler_table.update(self.forwarding.receivers())
+        self._session = session
         self._handler_table[common.MSG_USERAUTH_REQUEST] = self._on_auth_request
-
-    def start_serving(self) -> None:
-        """Begin with the banner; returns at once."""
-        self.start_server(event=threading.Event(), server=_Gatekeeper(self))
-
-    # leaving
-
-    def farewell(self, text: str, code: int = DISCONNECT_BY_APPLICATION) -> None:
-        """Send SSH_MSG_DISCONNECT and close; returns at once."""
-        self.answer(common.cMSG_DISCONNECT, code, text, "")
-        self.wire.close()
-
-    def expel(self, why: str) -> None:
-        """Disconnect a client that broke the protocol, and remember why."""
-        self._ledger.violation(escaped(why))
-        self.farewell(why, DISCONNECT_PROTOCOL_ERROR)
-
-    def run(self) -> None:
-        """Be paramiko's thread, then end everything that hung on the session."""
-        try:
-            super().run()
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        if isinstance(self.saved_exception, paramiko.SSHException) and self._counted:
-            self._ledger.violation(escaped(str(self.saved_exception)))
-        self.active = False
-        self.wire.close()
-        self.forwarding.end()
-        self.wire.join(JOIN_DEADLINE)
-        if self._counted:
-            self._ledger.note("sessions", -1)
-        self._jumphost.session_ended(self)
-
-    # sending
-
-    def say(self, kind: bytes, *fields: str | bytes | int) -> None:
-        """Send a message of the connection protocol, if need be after a key exchange. Not for the reading thread."""
-        try:
-            self._send_user_message(_message(kind, fields))
-        except paramiko.SSHException:  # no new keys in time: what is not sent must not be skipped
-            self.wire.abort()
-        except (EOFError, OSError):
-            pass  # it is gone; the reading thread ends the session
-
-    def answer(self, kind: bytes, *fields: str | bytes | int) -> None:
-        """Send a message from the reading thread, which must not wait; also what no key exchange holds back."""
-        with contextlib.suppress(EOFError, OSError):  # it is gone, as above
-            self._send_message(_message(kind, fields))
-
-    def _send_message(self, data: Message) -> None:
-        """Keep back what the reading thread may not say during a key exchange."""
-        during_exchange = self.initial_kex_done and not self.clear_to_send.is_set()
-        if during_exchange and threading.current_thread() is self and data.asbytes()[0] >= FIRST_KEPT_BACK:
-            self._kept_back.append(data)
-        else:
-            super()._send_message(data)
-
-    # keys
-
-    def ask_for_new_keys(self) -> None:
-        """Begin a key exchange from our side, on the reading thread."""
-        self.packetizer.ask_for_new_keys()
 
     def _send_kex_init(self) -> None:
         self.add_server_key(self._jumphost.host_key.signer)  # a swapped one also reaches sessions that live
@@ -170,32 +95,145 @@ class Session(paramiko.Transport):  # type: ignore[misc]  # paramiko ships no ty
 
     def _parse_newkeys(self, m: Message) -> None:
         again = self.initial_kex_done
-        kept_back, self._kept_back = self._kept_back, []
-        for message in kept_back:  # our NEWKEYS is out; before other threads may send, so answers keep their order
-            super()._send_message(message)
         super()._parse_newkeys(m)
         self.server_sig_algs = False  # EXT_INFO belongs to the first NEWKEYS only (RFC 8308 §2.4)
         if again:
-            self.rekeys += 1
-            self._ledger.note("rekeys")
-
-    # signing in
-
-    def may_sign_in(self, user: str, blob: bytes) -> bool:
-        """Whether this key is authorized for this user now."""
-        self.grant = self._jumphost.grant_for(user, blob)
-        return self.grant is not None
+            self._session.rekeyed()
 
     def _on_auth_request(self, m: Message) -> None:
         peek = Message(m.asbytes())
         _user, _service, method = peek.get_binary(), peek.get_binary(), peek.get_binary()
         if method == b"publickey":
-            self._ledger.note("auth_requests")
+            self._jumphost.ledger.note("auth_requests")
             if peek.get_boolean():
-                self._ledger.note("signatures")
+                self._jumphost.ledger.note("signatures")
         self.auth_handler._parse_userauth_request(m)  # noqa: SLF001  where paramiko's own loop would have sent it
-        if self.is_authenticated() and not self._counted:
-            self._counted = True
-            self.wire.signed_in()
+        if self.is_authenticated():
+            self._session.signed_in()
+
+
+class Session:
+    """One accepted connection; it runs from `start` until the client leaves or a fault ends it. Any thread."""
+
+    def __init__(self, jumphost: Jumphost, sock: socket.socket) -> None:
+        self.rekeys = 0
+        self.forwarding: Forwarding | None = None  # once signed in
+        self.loop = Loop()
+        self._jumphost = jumphost
+        self._ledger = jumphost.ledger
+        self._sock = sock
+        self._sign_in = _SignIn(jumphost)
+        try:
+            self._transport = self._sign_in.transport = ServerTransport(sock, self, jumphost, self._sign_in)
+        except BaseException:
+            self.loop.close()
+            raise
+        self._transport.name = "stub-session"
+        self.loop.next_timer = self.loop.now + LOGIN_GRACE
+        self.loop.on_timer = self._on_timer
+        self._changed = threading.Condition()  # guards the three below
+        self._frozen = self._is_held = self._ending = False
+
+    def start(self) -> None:
+        """Begin with the banner; returns at once."""
+        self._transport.start_server(event=threading.Event(), server=self._sign_in)
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end."""
+        self._transport.join(timeout)
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether it is signed in and not over."""
+        return self.forwarding is not None and self._transport.is_alive()
+
+    def request_rekey(self) -> None:
+        """Begin a key exchange from our side."""
+        self.loop.post(self._transport.packetizer.request_rekey)
+
+    def freeze(self) -> None:
+        """Stop reading and writing, and return when that holds; the TCP connection stays as it is."""
+        with self._changed:
+            self._frozen = True
+            self.loop.post(self._hold)
+            self._changed.wait_for(lambda: self._is_held or self._ending, FREEZE_DEADLINE)
+
+    def thaw(self) -> None:
+        """End `freeze`."""
+        with self._changed:
+            self._frozen = False
+            self._changed.notify_all()
+
+    def abort(self) -> None:
+        """Cut the connection with a reset."""
+        self._end(self._reset, if_frozen=self._reset)
+
+    def leave(self, text: str | None = None) -> None:
+        """Close after sending what is queued and DISCONNECT with `text`, if there is one; if frozen, without a word."""
+        self._end(lambda: self._close(text), if_frozen=self._drop)
+
+    # --- the loop's thread
+
+    def signed_in(self) -> None:
+        """The client is signed in: from now on the connection protocol is spoken."""
+        assert self._sign_in.grant is not None
+        packetizer = self._transport.packetizer
+        if self.forwarding is None:
+            self.forwarding = packetizer.service = Forwarding(self._jumphost, self._sign_in.grant, packetizer)
+            packetizer.paramiko_kinds = AFTER_SIGN_IN
+            self.loop.next_timer = float("inf")
             self._ledger.note("sign_ins")
             self._ledger.note("sessions")
+
+    def rekeyed(self) -> None:
+        """Count a key exchange after the first."""
+        self.rekeys += 1
+        self._ledger.note("rekeys")
+
+    def ended(self, error: BaseException | None) -> None:
+        """Free all that hung on the session; last on its thread."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+        if error is not None and not isinstance(error, EXPECTED):
+            log.error("a bug ended a session of the stub", exc_info=error)
+        if self.forwarding is not None:
+            if isinstance(error, ProtocolViolation | paramiko.SSHException):
+                self._ledger.violation(escaped(str(error)))
+            self.forwarding.cut()
+            self._ledger.note("sessions", -1)
+        self.loop.close()
+        self._jumphost.session_ended(self)
+
+    def _on_timer(self, now: float) -> None:
+        if self.forwarding is None:
+            raise _Over
+        self.loop.next_timer = self.forwarding.on_timer(now)
+
+    def _end(self, act: Callable[[], None], *, if_frozen: Callable[[], None]) -> None:
+        with self._changed:
+            self._ending = True
+            self.loop.post(if_frozen if self._frozen else act)
+            self._changed.notify_all()
+
+    def _hold(self) -> None:
+        with self._changed:
+            self._is_held = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._frozen or self._ending)
+            self._is_held = False
+
+    def _reset(self) -> None:
+        reset(self._sock)
+        raise _Over
+
+    def _drop(self) -> None:
+        raise _Over
+
+    def _close(self, text: str | None) -> None:
+        outbound = self._transport.packetizer.outbound
+        if text is None:
+            outbound.flush()
+        else:
+            outbound.disconnect(BY_APPLICATION, text, patience=FLUSH_DEADLINE)
+        raise _Over
