@@ -21,8 +21,8 @@ from tests.rigs.terminals import Terminal
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import DEFAULT_SSH_PORT
 from ioconnect.demo.database import Database, fetch
+from ioconnect.keys.authorized_keys import parse_public_key
 from ioconnect.stub import Stub
-from ioconnect.stub.keys import parse_public_key
 from scripts.screen import lines_shown, svg
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from tests.rigs.database import Database, call, exactly, pull
 from tests.rigs.fault_relay import FaultRelay
 
 from ioconnect.config.paths import under
+from ioconnect.keys.authorized_keys import parse_public_key
 from ioconnect.status import lock
-from ioconnect.stub.keys import parse_public_key
 
 if TYPE_CHECKING:
     import subprocess

@@ -217,7 +217,7 @@ def test_reconnect_drops_the_wait_of_the_tunnel_that_is_named(scene: Scene) -> N
 
 
 def scene_key(scene: Scene) -> Any:
-    from ioconnect.stub.keys import parse_public_key  # noqa: PLC0415  paramiko comes with it
+    from ioconnect.keys.authorized_keys import parse_public_key  # noqa: PLC0415  paramiko comes with it
 
     return parse_public_key(scene.paths.public_key.read_text())
 

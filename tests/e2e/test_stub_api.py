@@ -221,19 +221,19 @@ def test_faults_from_another_process(api: Caller) -> None:
         for name in ("freeze", "thaw", "swap-host-key"):
             api.fault(name)
         assert api.fault("drop")["counters"]["sessions"] == 0
-    assert rig.faults.host_key.public.line == rig.host_key_line
+    assert rig.jumphost.host_key.public.line == rig.host_key_line
     api.fault("restore-host-key")
     api.fault("refuse-forward", why="busy")
-    assert rig.faults.forwards_refused == "busy"
+    assert rig.jumphost.forwards_refused == "busy"
     api.fault("allow-forward")
     api.fault("hold-port", port=rig.listen_port)
-    assert rig.faults.is_ghost(rig.listen_port)
+    assert rig.jumphost.is_held(rig.listen_port)
     api.fault("free-port", port=rig.listen_port)
     for body in ({"name": "orders"}, {"public_key": rig.public.line}):
         api.fault("revoke", **body)
-        assert rig.faults.is_revoked(rig.public.blob)
+        assert rig.public.blob in rig.jumphost.revoked
         api.fault("restore", **body)
-        assert not rig.faults.is_revoked(rig.public.blob)
+        assert rig.public.blob not in rig.jumphost.revoked
     with stubs.signed_in(rig):
         api.fault("disconnect", reason="for now")
         assert rig.jumphost.sessions() == []

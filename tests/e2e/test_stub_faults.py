@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.rigs.openssh import OpensshTunnel
 
-    from ioconnect.stub.faults import Refusal
+    from ioconnect.stub.policy import Refusal
 
 MIB = 1 << 20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ioconnect.stub.keys import NotEd25519, parse_authorized_keys, parse_public_key
+from ioconnect.keys.authorized_keys import NotEd25519, parse_authorized_keys, parse_public_key
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJxJ2yMFeOXGqJb5J0fFqTRbNZpGv8WbBkZk3J4H8mQf"
 

@@ -16,8 +16,8 @@ from tests.rigs import processes
 from tests.rigs.openssh import OpensshTunnel
 
 from ioconnect.keys import private_keys
+from ioconnect.keys.authorized_keys import PublicKey, parse_public_key
 from ioconnect.stub import Stub
-from ioconnect.stub.keys import PublicKey, parse_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

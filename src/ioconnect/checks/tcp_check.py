@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from ioconnect.agent.dial.deadline import Waiting
 from ioconnect.agent.dial.happy_eyeballs import NoneConnected, connect_first, interleaved
 from ioconnect.agent.dial.resolve import Address, Resolver, system_lookup
-from ioconnect.config.addresses import HostPort
+from ioconnect.config.addresses import HostPort, is_loopback
 from ioconnect.errors import NameNotResolved, TargetUnreachable
 from ioconnect.escape import escaped
 
@@ -119,9 +118,8 @@ def _is_open(where: str) -> bool:
 
 def is_own(address: str) -> bool:
     """Say whether the address is one of this machine's."""
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(address).is_loopback:
-            return True
+    if is_loopback(address):
+        return True
     with contextlib.suppress(OSError):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -141,6 +141,14 @@ def proxy(text: str) -> str:
     return text
 
 
+def is_loopback(host: str) -> bool:
+    """Say whether this is an address of the loopback, or its name."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def quoted(text: str) -> str:
     """Return `text` escaped, shortened and in quotes, for a message."""
     return f'"{escaped(text, limit=80)}"'

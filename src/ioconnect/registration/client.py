@@ -7,7 +7,6 @@ answer needs. Proxies are those of the environment (https_proxy, no_proxy), as i
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import ssl
 import threading
@@ -197,9 +196,4 @@ def _host_key(line: object) -> bytes:
 
 
 def _is_local(host: str) -> bool:
-    if host.lower().removesuffix(".") in _LOCAL_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.lower().removesuffix(".") in _LOCAL_NAMES or addresses.is_loopback(host)

@@ -91,7 +91,7 @@ class Multiplexer:
         """Something came for a channel that is not open: ignored, as its CLOSE may have crossed it."""
 
     def extended_data(self, body: memoryview) -> None:
-        """EXTENDED_DATA came, which no forwarded-tcpip channel has (§5.2): count it against the window, and drop it."""
+        """EXTENDED_DATA came, which no forwarded-tcpip channel has (§5.2): counted against the window and dropped."""
         reader = Reader(body)
         connection = self._connection(reader)
         reader.u32()

@@ -62,7 +62,6 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
     # RFC 8731's name for what paramiko only knows by its older one.
     _kex_info: ClassVar[dict[str, Any]] = {**Transport._kex_info, "curve25519-sha256": KexCurve25519}  # noqa: SLF001
     _preferred_kex = tuple(filter(_kex_info.__contains__, KEX))
-    _preferred_macs = MACS
     saved_exception: BaseException | None
     packetizer: LoopPacketizer
 
@@ -74,6 +73,7 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
         service: Service,
         ended: Callable[[BaseException | None], None],
         ciphers: Sequence[str] = CIPHERS,
+        macs: Sequence[str] = MACS,
         rekey_bytes: int = REKEY_BYTES,
     ) -> None:
         super().__init__(
@@ -81,6 +81,7 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
         )
         sock.setblocking(False)  # paramiko has just given it a timeout
         self._preferred_ciphers = tuple(ciphers)
+        self._preferred_macs = tuple(macs)
         self._ended = ended
 
     def run(self) -> None:

@@ -6,20 +6,19 @@ import contextlib
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ioconnect.ssh.connection import reset
-from ioconnect.stub.keys import HostKey
-from ioconnect.stub.listener import Listener
+from ioconnect.stub.host_key import HostKey
+from ioconnect.stub.listener import listening_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.stub.jumphost import Jumphost
-    from ioconnect.stub.keys import PublicKey
+    from ioconnect.keys.authorized_keys import PublicKey
+    from ioconnect.stub.policy import Policy, Refusal
     from ioconnect.stub.session import Session
 
-Refusal = Literal["busy", "not_permitted"]
 REFUSALS: dict[str, Refusal] = {"busy": "busy", "not_permitted": "not_permitted"}
 JOIN_DEADLINE = 10.0  # seconds for a session to end
 
@@ -27,17 +26,15 @@ JOIN_DEADLINE = 10.0  # seconds for a session to end
 class Faults:
     """One jumphost's faults; every method may be called from any thread and returns when the fault holds."""
 
-    def __init__(self, jumphost: Jumphost, host_key: HostKey) -> None:
-        self._jumphost = jumphost
-        self._lock = threading.Lock()
-        self._own_host_key = host_key
-        self._host_key = host_key
-        self._revoked: set[bytes] = set()
-        self._ghosts: dict[int, Listener | None] = {}
+    def __init__(self, policy: Policy, sessions: Callable[[], list[Session]]) -> None:
+        self._policy = policy
+        self._sessions = sessions
+        self._own_host_key = policy.host_key
+        self._lock = threading.Lock()  # guards what follows, and what of the policy is read and replaced
+        self._holders: dict[int, socket.socket | None] = {}
         self._silent: list[socket.socket] = []
         self._silence = False
         self._line: bytes | None = None
-        self.forwards_refused: Refusal | None = None
 
     # sessions that live
 
@@ -46,17 +43,17 @@ class Faults:
 
         TCP stays alive and their ports stay taken. Sessions that come later are served.
         """
-        for session in self._jumphost.sessions():
+        for session in self._sessions():
             session.freeze()
 
     def thaw(self) -> None:
         """Let all sessions go on."""
-        for session in self._jumphost.sessions():
+        for session in self._sessions():
             session.thaw()
 
     def drop(self) -> None:
         """Reset every connection, and wait until their ports are free."""
-        for session in (sessions := self._jumphost.sessions()):
+        for session in (sessions := self._sessions()):
             session.abort()
         self._release_silent(reset)
         _await_end(sessions)
@@ -66,16 +63,16 @@ class Faults:
 
         A frozen session is closed without a word.
         """
-        for session in (sessions := self._jumphost.sessions()):
+        for session in (sessions := self._sessions()):
             session.leave(reason)
         _await_end(sessions)
 
     def rekey(self, deadline: float = 10.0) -> None:
         """Ask every session that is signed in for new keys; returns when all have them. Raises TimeoutError."""
-        before = {session: session.rekeys for session in self._jumphost.sessions() if session.is_signed_in}
+        before = {session: session.rekeys for session in self._sessions() if session.is_signed_in}
         for session in before:
             session.request_rekey()
-        self._jumphost.ledger.wait_for(
+        self._policy.ledger.wait_for(
             lambda: all(s.rekeys > count or not s.is_signed_in for s, count in before.items()), deadline
         )
 
@@ -85,64 +82,50 @@ class Faults:
         """Refuse every tcpip-forward: "busy" without a word, "not_permitted" after MSG_DEBUG, as sshd does."""
         if why not in REFUSALS:
             raise ValueError(f"refuse_forward: {why!r} is neither 'busy' nor 'not_permitted'")
-        self.forwards_refused = why
+        self._policy.forwards_refused = why
 
     def allow_forward(self) -> None:
         """End `refuse_forward`."""
-        self.forwards_refused = None
+        self._policy.forwards_refused = None
 
     def hold_port(self, port: int) -> None:
         """Make the port busy, as the listener of a dead session does; connections to it are never answered."""
-        if self.is_ghost(port):
-            return
-        listener: Listener | None = None
-        with contextlib.suppress(OSError):  # a session listens there: its next request meets the ghost
-            listener = Listener("127.0.0.1", port, name=f"stub-ghost-{port}")
         with self._lock:
-            self._ghosts[port] = listener
+            if port in self._holders:
+                return
+            self._holders[port] = None
+            with contextlib.suppress(OSError):  # a session listens there: its next request finds the port held
+                self._holders[port] = listening_socket("127.0.0.1", port)
+            self._policy.held_ports |= {port}
 
     def free_port(self, port: int) -> None:
         """End `hold_port`."""
         with self._lock:
-            listener = self._ghosts.pop(port, None)
-        if listener is not None:
-            listener.close()
-
-    def is_ghost(self, port: int) -> bool:
-        """Whether the port is held."""
-        with self._lock:
-            return port in self._ghosts
+            self._policy.held_ports -= {port}
+            holder = self._holders.pop(port, None)
+        if holder is not None:
+            holder.close()
 
     # keys
 
     def revoke(self, key: PublicKey) -> None:
         """Refuse the key's sign-ins from now on; sessions that live go on, as with authorized_keys."""
         with self._lock:
-            self._revoked.add(key.blob)
+            self._policy.revoked |= {key.blob}
 
     def restore(self, key: PublicKey) -> None:
         """End `revoke`."""
         with self._lock:
-            self._revoked.discard(key.blob)
-
-    def is_revoked(self, blob: bytes) -> bool:
-        """Whether the key is revoked."""
-        with self._lock:
-            return blob in self._revoked
-
-    @property
-    def host_key(self) -> HostKey:
-        """The host key that is shown now."""
-        return self._host_key
+            self._policy.revoked -= {key.blob}
 
     def swap_host_key(self) -> HostKey:
         """Show a fresh host key, to new sessions and at the next key exchange of those that live."""
-        self._host_key = HostKey.generate()
-        return self._host_key
+        self._policy.host_key = fresh = HostKey.generate()
+        return fresh
 
     def restore_host_key(self) -> None:
         """Show the first host key again."""
-        self._host_key = self._own_host_key
+        self._policy.host_key = self._own_host_key
 
     # before the banner
 
@@ -176,11 +159,8 @@ class Faults:
     def release_all(self) -> None:
         """Let go of every socket and port that the faults hold; for the jumphost's end."""
         self._release_silent()
-        with self._lock:
-            ghosts, self._ghosts = list(self._ghosts.values()), {}
-        for listener in ghosts:
-            if listener is not None:
-                listener.close()
+        for port in list(self._holders):
+            self.free_port(port)
 
     def _release_silent(self, close: Callable[[socket.socket], None] = socket.socket.close) -> None:
         with self._lock:

@@ -21,9 +21,9 @@ from ioconnect.ssh.multiplexer import Multiplexer
 from ioconnect.stub.listener import listening_socket
 
 if TYPE_CHECKING:
+    from ioconnect.keys.authorized_keys import Grant
     from ioconnect.ssh.packetizer import LoopPacketizer
-    from ioconnect.stub.jumphost import Jumphost
-    from ioconnect.stub.keys import Grant
+    from ioconnect.stub.policy import Policy
 
 MAX_CONNECTIONS = 2048  # of one session; the next ones are closed at once
 WINDOW_BUDGET = 512 << 20  # bytes
@@ -83,15 +83,15 @@ class StrictChannel(Channel):
 class Forwarding(Multiplexer):
     """The forwards and connections of one session that is signed in with `grant`."""
 
-    def __init__(self, jumphost: Jumphost, grant: Grant, packetizer: LoopPacketizer) -> None:
+    def __init__(self, policy: Policy, grant: Grant, packetizer: LoopPacketizer) -> None:
         super().__init__(
             outbound=packetizer.outbound,
             loop=packetizer.loop,
             window_budget=WINDOW_BUDGET,
             max_channels=MAX_CONNECTIONS,
         )
-        self._jumphost = jumphost
-        self._ledger = jumphost.ledger
+        self._policy = policy
+        self._ledger = policy.ledger
         self._grant = grant
         self._packetizer = packetizer
         self._listeners: dict[int, socket.socket] = {}
@@ -167,18 +167,16 @@ class Forwarding(Multiplexer):
 
     def _listen(self, host: str, port: int) -> socket.socket | None:
         """Return a listening socket, or None: without a word if the port is busy, else after DEBUG."""
-        forbidden = self._jumphost.forbids_forward(self._grant, host, port)
+        forbidden = self._policy.forbids_forward(self._grant, host, port)
         if forbidden is not None:
             self.outbound.queue(ssh.debug(forbidden))
             return None
-        if self._jumphost.is_held(port):
+        if self._policy.is_held(port):
             return None
         try:
-            listener = listening_socket(LISTEN_HOST, port)
+            return listening_socket(LISTEN_HOST, port)
         except (OSError, OverflowError):  # taken, privileged, or no port at all
             return None
-        listener.setblocking(False)
-        return listener
 
     def _cancel(self, arguments: Reader) -> bool:
         arguments.string()

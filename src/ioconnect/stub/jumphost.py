@@ -6,42 +6,35 @@ It does what the vendor's sshd does for this product, as strictly as OpenSSH and
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import threading
 from typing import TYPE_CHECKING
 
-from ioconnect.config.addresses import HostPort
+from ioconnect.config.addresses import HostPort, is_loopback
 from ioconnect.config.configuration import DEFAULT_SSH_USER
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.ssh import algorithms
-from ioconnect.stub.faults import Faults
-from ioconnect.stub.keys import PERMIT_HOST, Grant, HostKey, PublicKey
-from ioconnect.stub.ledger import Ledger
-from ioconnect.stub.listener import Listener
+from ioconnect.stub.faults import JOIN_DEADLINE, Faults
+from ioconnect.stub.host_key import HostKey
+from ioconnect.stub.listener import Acceptor, Server
+from ioconnect.stub.policy import Policy
 from ioconnect.stub.session import Session
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
-    from typing_extensions import Self
-
+    from ioconnect.keys.authorized_keys import Grant
     from ioconnect.stub.forwarding import Forwarding
 
 CIPHERS = (*algorithms.CIPHERS[:3], "aes192-ctr", "aes128-ctr")
 MACS = algorithms.MACS
-JOIN_DEADLINE = 10.0  # seconds for a session to end once it has been told to
-LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "", "*"})  # all mean loopback without GatewayPorts
 
 
-class Jumphost:
-    """An SSH server on `listen` (port 0: any), from `start` to `stop`; also a context manager.
+class Jumphost(Policy, Server):
+    """An SSH server on `listen` (port 0: any), from `start` to `stop`.
 
-    Only loopback unless `allow_remote`. `also_authorized(user_key_blob)` is asked for keys that `authorize` has not
-    been told about. `ciphers` and `macs` in the server's order; the client's preference decides. Raises UsageFault
-    for an address that is not loopback; `start` raises SystemRefused when it cannot listen.
+    Only loopback unless `allow_remote`. `ciphers` and `macs` in the server's order; the client's preference decides.
+    Raises UsageFault for an address that is not loopback; `start` raises SystemRefused when it cannot listen.
     """
 
     def __init__(
@@ -57,101 +50,55 @@ class Jumphost:
     ) -> None:
         if not allow_remote:
             require_loopback(listen.host)
-        self.user = user
-        self.ciphers, self.macs = tuple(ciphers), tuple(macs)
-        self.ledger = Ledger()
-        self.faults = Faults(self, host_key or HostKey.generate())
+        super().__init__(
+            host_key=host_key or HostKey.generate(),
+            user=user,
+            ciphers=ciphers,
+            macs=macs,
+            also_authorized=also_authorized,
+        )
+        self.faults = Faults(self, self.sessions)
         self._listen = listen
-        self._also_authorized = also_authorized
-        self._grants: dict[bytes, Grant] = {}
         self._sessions: set[Session] = set()
-        self._lock = threading.Lock()
-        self._listener: Listener | None = None
+        self._sessions_lock = threading.Lock()
+        self._acceptor: Acceptor | None = None
 
     def start(self) -> None:
         """Listen and serve; does nothing when already started."""
-        if self._listener is not None:
+        if self._acceptor is not None:
             return
         try:
-            self._listener = Listener(self._listen.host, self._listen.port, name="stub-jumphost")
+            self._acceptor = Acceptor(self._listen.host, self._listen.port, self._accepted)
         except OSError as error:
             raise SystemRefused(
                 f"cannot listen on {self._listen}: {error.strerror or error}",
                 hint="Choose a free port (0: any).",
             ) from error
-        self._listener.start(self._accepted)
+        self._acceptor.start()
 
     def stop(self) -> None:
         """Stop listening, end every session, and wait for all threads; idempotent."""
-        if self._listener is not None:
-            self._listener.close()
+        if self._acceptor is not None:
+            self._acceptor.stop()
         self.faults.release_all()
         sessions = self.sessions()
         for session in sessions:
             session.leave()
         for session in sessions:
             session.join(JOIN_DEADLINE)
-        self._listener = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        self._acceptor = None
 
     @property
     def address(self) -> HostPort:
         """Where it listens; only while started."""
-        assert self._listener is not None, "not started"
-        return HostPort(self._listener.host, self._listener.port)
-
-    @property
-    def host_key(self) -> HostKey:
-        """The host key that it shows now."""
-        return self.faults.host_key
-
-    # keys
-
-    def authorize(self, key: PublicKey, port: int | None = None) -> None:
-        """Let `key` sign in and listen on `port`, beside the ports it already has; None: on any."""
-        with self._lock:
-            known = self._grants.get(key.blob)
-            if port is None or (known is not None and known.ports is None):
-                ports = None
-            else:
-                ports = (known.ports or frozenset() if known else frozenset()) | {port}
-            self._grants[key.blob] = Grant(key, ports)
-
-    def grant_for(self, user: str, blob: bytes) -> Grant | None:
-        """Return what the key may do, None if it may not sign in (now)."""
-        if user != self.user or self.faults.is_revoked(blob):
-            return None
-        with self._lock:
-            grant = self._grants.get(blob)
-        if grant is None and self._also_authorized is not None:
-            grant = self._also_authorized(blob)
-        return grant
-
-    def forbids_forward(self, grant: Grant | None, host: str, port: int) -> str | None:
-        """Return what sshd says in MSG_DEBUG before it refuses the forward, None if it is permitted."""
-        if self.faults.forwards_refused == "not_permitted":
-            return "Server has disabled port forwarding."  # serverloop.c
-        if grant is None or (grant.ports is not None and (host != PERMIT_HOST or port not in grant.ports)):
-            return "port forwarding refused"  # channels.c
-        return None if host in LOCAL_NAMES else "port forwarding refused"
-
-    def is_held(self, port: int) -> bool:
-        """Whether a fault makes the port busy."""
-        return self.faults.forwards_refused == "busy" or self.faults.is_ghost(port)
+        assert self._acceptor is not None, "not started"
+        return HostPort(self._acceptor.host, self._acceptor.port)
 
     # sessions
 
     def sessions(self) -> list[Session]:
         """Return the connections that are being served, signed in or not."""
-        with self._lock:
+        with self._sessions_lock:
             return list(self._sessions)
 
     def listens_on(self, port: int) -> bool:
@@ -170,9 +117,9 @@ class Jumphost:
     def _forwardings(self) -> list[Forwarding]:
         return [session.forwarding for session in self.sessions() if session.forwarding is not None]
 
-    def session_ended(self, session: Session) -> None:
-        """Forget it; called by the session's own thread, as its last act."""
-        with self._lock:
+    def _session_over(self, session: Session) -> None:
+        """Forget it; its thread's last act."""
+        with self._sessions_lock:
             self._sessions.discard(session)
         self.ledger.stir()
 
@@ -181,21 +128,19 @@ class Jumphost:
         if self.faults.intercepts(sock):
             return
         try:
-            session = Session(self, sock)
-        except OSError:  # reset before it was looked at
+            session = Session(self, sock, over=self._session_over)
+        except OSError:  # reset before it was looked at, or no descriptor is left
             sock.close()
             return
-        with self._lock:
+        with self._sessions_lock:
             self._sessions.add(session)
         session.start()
 
 
 def require_loopback(host: str) -> None:
     """Raise UsageFault unless `host` is an address (or the name) of this machine's loopback."""
-    with contextlib.suppress(ValueError):
-        if host == "localhost" or ipaddress.ip_address(host).is_loopback:
-            return
-    raise UsageFault(
-        f"{host!r} is not a loopback address, and the stand-in is for rehearsals on one machine",
-        hint="Listen on 127.0.0.1, or allow remote connections explicitly.",
-    )
+    if not is_loopback(host):
+        raise UsageFault(
+            f"{host!r} is not a loopback address, and the stand-in is for rehearsals on one machine",
+            hint="Listen on 127.0.0.1, or allow remote connections explicitly.",
+        )

@@ -1,21 +1,24 @@
-"""A listening TCP socket with its accepting thread, closed so that the port is free when `close` returns."""
+"""Listening TCP sockets, the thread that accepts on one, and what starts and stops."""
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
+
+from ioconnect.ssh.loop import READ, Loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Self
+
 BACKLOG = 512
-SLICE = 0.2  # seconds; where shutdown does not wake accept (macOS), how soon a closing is noticed
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on `host`:`port` (0: any).
+    """Return a non-blocking socket that listens on `host`:`port` (0: any).
 
     Raises OSError, and OverflowError for a port that is none.
     """
@@ -27,44 +30,62 @@ def listening_socket(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError):
         sock.close()
         raise
+    sock.setblocking(False)
     return sock
 
 
-class Listener:
-    """Listens on `host`:`port` from construction on, and accepts once started; raises as `listening_socket`.
+class Server(ABC):
+    """Something that runs from `start` to `stop`; also a context manager."""
 
-    `accepted(sock)` runs in the accepting thread and owns the socket.
+    @abstractmethod
+    def start(self) -> None:
+        """Listen and serve."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End everything and wait for all threads; idempotent."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Acceptor(threading.Thread):
+    """Accepts on `host`:`port` from `start` to `stop`, listens from construction on; raises as `listening_socket`.
+
+    `accepted(sock)` is called on this thread and owns the socket.
     """
 
-    def __init__(self, host: str, port: int, *, name: str) -> None:
+    def __init__(self, host: str, port: int, accepted: Callable[[socket.socket], None]) -> None:
+        super().__init__(name="stub-acceptor", daemon=True)
         self._sock = listening_socket(host, port)
         self.host, self.port = self._sock.getsockname()[:2]
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._name = name
+        self._accepted = accepted
+        self._loop = Loop()
+        self._loop.watch(self._sock.fileno(), READ, self._accept)
+        self._stopping = False
 
-    def start(self, accepted: Callable[[socket.socket], None]) -> None:
-        """Accept from now on."""
-        self._sock.settimeout(SLICE)
-        self._thread = threading.Thread(target=self._accept, args=(accepted,), name=self._name, daemon=True)
-        self._thread.start()
+    def stop(self) -> None:
+        """Stop listening: the port is free when this returns. Not from this thread."""
+        self._loop.post(self._stop)
+        self.join()
 
-    def close(self) -> None:
-        """Stop listening; idempotent. Not from the accepting thread."""
-        self._closing.set()
-        with contextlib.suppress(OSError):  # macOS does not shut listening sockets down
-            self._sock.shutdown(socket.SHUT_RDWR)
-        if self._thread is not None:
-            self._thread.join()
+    def run(self) -> None:
+        """Accept until it is stopped."""
+        while not self._stopping:
+            self._loop.run_once()
         self._sock.close()
+        self._loop.close()
 
-    def _accept(self, accepted: Callable[[socket.socket], None]) -> None:
-        while not self._closing.is_set():
-            try:
-                sock, _peer = self._sock.accept()
-            except TimeoutError:
-                continue
-            except OSError:  # closing, no descriptor left, or the connection went before it was accepted
-                self._closing.wait(SLICE)
-                continue
-            accepted(sock)
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _accept(self, _mask: int) -> None:
+        try:
+            sock, _peer = self._sock.accept()
+        except OSError:  # no descriptor is left, or the connection was reset before it was accepted
+            return
+        self._accepted(sock)

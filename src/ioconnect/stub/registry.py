@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ioconnect.config.files import read_regular, write_atomically
 from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.errors import ConfigInvalid, Fault, UsageFault
-from ioconnect.stub.keys import NotEd25519, PublicKey, parse_public_key
+from ioconnect.keys.authorized_keys import NotEd25519, PublicKey, parse_public_key
 
 if TYPE_CHECKING:
     from pathlib import Path

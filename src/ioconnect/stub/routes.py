@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.json_fields import Fields, Malformed
+from ioconnect.keys.authorized_keys import NotEd25519, PublicKey, parse_public_key
 from ioconnect.stub import probe
-from ioconnect.stub.faults import REFUSALS, Refusal
-from ioconnect.stub.keys import NotEd25519, PublicKey, parse_public_key
+from ioconnect.stub.faults import REFUSALS
 from ioconnect.stub.registry import BadName, NameTaken, NoPortLeft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ioconnect.stub.jumphost import Jumphost
+    from ioconnect.stub.policy import Refusal
     from ioconnect.stub.registry import Registered, Registry
 
 UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104  compared with, not bound to

@@ -15,21 +15,20 @@ from ioconnect.config.addresses import HostPort, host_port
 from ioconnect.config.files import make_folder, read_regular, write_new
 from ioconnect.errors import ConfigInvalid, ExitCode, UsageFault
 from ioconnect.escape import escaped
+from ioconnect.keys.authorized_keys import parse_authorized_keys
 from ioconnect.stub.api import Api
+from ioconnect.stub.host_key import HostKey
 from ioconnect.stub.jumphost import Jumphost
-from ioconnect.stub.keys import HostKey, parse_authorized_keys
+from ioconnect.stub.listener import Server
 from ioconnect.stub.registry import Registry
 from ioconnect.stub.routes import Routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
-    from typing_extensions import Self
-
+    from ioconnect.keys.authorized_keys import Grant
     from ioconnect.stub.faults import Faults
-    from ioconnect.stub.keys import Grant
 
 ANY_PORT = HostPort("127.0.0.1", 0)
 FILE_LIMIT = 1 << 20  # bytes of authorized_keys
@@ -37,7 +36,7 @@ TOKEN_LIMIT = 4096  # bytes
 log = logging.getLogger(__name__)
 
 
-class Stub:
+class Stub(Server):
     """A jumphost and its API in this process, from `start` to `stop`; also a context manager.
 
     With `home` it is the same jumphost again after a restart: `host_key`, `tunnels.json` and `token` are kept there
@@ -86,15 +85,6 @@ class Stub:
         """End everything and wait for all threads; idempotent."""
         self.jumphost.stop()
         self._api.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def faults(self) -> Faults:

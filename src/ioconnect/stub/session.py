@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from ioconnect.stub.jumphost import Jumphost
-    from ioconnect.stub.keys import Grant
+    from ioconnect.keys.authorized_keys import Grant
+    from ioconnect.stub.policy import Policy
 
 log = logging.getLogger(__name__)
 LOGIN_GRACE = 120.0  # seconds until the sign-in, as sshd's LoginGraceTime
@@ -46,8 +46,8 @@ class _Over(EOFError):
 class _SignIn(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko ships no types
     """Answers paramiko's questions about signing in, and is the packetizer's service until somebody has."""
 
-    def __init__(self, jumphost: Jumphost) -> None:
-        self._jumphost = jumphost
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self.grant: Grant | None = None
         self.transport: ServerTransport
 
@@ -55,7 +55,7 @@ class _SignIn(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko ships
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: Any) -> int:
-        self.grant = self._jumphost.grant_for(username, key.asbytes())
+        self.grant = self._policy.grant_for(username, key.asbytes())
         return int(common.AUTH_FAILED if self.grant is None else common.AUTH_SUCCESSFUL)
 
     def advance(self) -> None:
@@ -81,16 +81,22 @@ class _SignIn(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko ships
 class ServerTransport(LoopTransport):
     """The server's role; see `Session`."""
 
-    def __init__(self, sock: socket.socket, session: Session, jumphost: Jumphost, sign_in: _SignIn) -> None:
-        super().__init__(sock, loop=session.loop, service=sign_in, ended=session.ended, ciphers=jumphost.ciphers)
-        self._preferred_macs = jumphost.macs
+    def __init__(self, sock: socket.socket, session: Session, policy: Policy, sign_in: _SignIn) -> None:
+        super().__init__(
+            sock,
+            loop=session.loop,
+            service=sign_in,
+            ended=session.ended,
+            ciphers=policy.ciphers,
+            macs=policy.macs,
+        )
         self.packetizer.answers_ping = False
-        self._jumphost = jumphost
+        self._policy = policy
         self._session = session
         self._handler_table[common.MSG_USERAUTH_REQUEST] = self._on_auth_request
 
     def _send_kex_init(self) -> None:
-        self.add_server_key(self._jumphost.host_key.signer)  # a swapped one also reaches sessions that live
+        self.add_server_key(self._policy.host_key.signer)  # a swapped one also reaches sessions that live
         super()._send_kex_init()
 
     def _parse_newkeys(self, m: Message) -> None:
@@ -104,27 +110,31 @@ class ServerTransport(LoopTransport):
         peek = Message(m.asbytes())
         _user, _service, method = peek.get_binary(), peek.get_binary(), peek.get_binary()
         if method == b"publickey":
-            self._jumphost.ledger.note("auth_requests")
+            self._policy.ledger.note("auth_requests")
             if peek.get_boolean():
-                self._jumphost.ledger.note("signatures")
+                self._policy.ledger.note("signatures")
         self.auth_handler._parse_userauth_request(m)  # noqa: SLF001  where paramiko's own loop would have sent it
         if self.is_authenticated():
             self._session.signed_in()
 
 
 class Session:
-    """One accepted connection; it runs from `start` until the client leaves or a fault ends it. Any thread."""
+    """One accepted connection; it runs from `start` until the client leaves or a fault ends it. Any thread.
 
-    def __init__(self, jumphost: Jumphost, sock: socket.socket) -> None:
+    `over` is called with it on its own thread, last.
+    """
+
+    def __init__(self, policy: Policy, sock: socket.socket, *, over: Callable[[Session], None]) -> None:
         self.rekeys = 0
         self.forwarding: Forwarding | None = None  # once signed in
         self.loop = Loop()
-        self._jumphost = jumphost
-        self._ledger = jumphost.ledger
+        self._policy = policy
+        self._ledger = policy.ledger
         self._sock = sock
-        self._sign_in = _SignIn(jumphost)
+        self._over = over
+        self._sign_in = _SignIn(policy)
         try:
-            self._transport = self._sign_in.transport = ServerTransport(sock, self, jumphost, self._sign_in)
+            self._transport = self._sign_in.transport = ServerTransport(sock, self, policy, self._sign_in)
         except BaseException:
             self.loop.close()
             raise
@@ -169,7 +179,7 @@ class Session:
         self._end(self._reset, if_frozen=self._reset)
 
     def leave(self, text: str | None = None) -> None:
-        """Close after sending what is queued and DISCONNECT with `text`, if there is one; if frozen, without a word."""
+        """Send what is queued, and DISCONNECT with `text` if there is one, and close; frozen: just close."""
         self._end(lambda: self._close(text), if_frozen=self._drop)
 
     # --- the loop's thread
@@ -179,7 +189,7 @@ class Session:
         assert self._sign_in.grant is not None
         packetizer = self._transport.packetizer
         if self.forwarding is None:
-            self.forwarding = packetizer.service = Forwarding(self._jumphost, self._sign_in.grant, packetizer)
+            self.forwarding = packetizer.service = Forwarding(self._policy, self._sign_in.grant, packetizer)
             packetizer.paramiko_kinds = AFTER_SIGN_IN
             self.loop.next_timer = float("inf")
             self._ledger.note("sign_ins")
@@ -203,7 +213,7 @@ class Session:
             self.forwarding.cut()
             self._ledger.note("sessions", -1)
         self.loop.close()
-        self._jumphost.session_ended(self)
+        self._over(self)
 
     def _on_timer(self, now: float) -> None:
         if self.forwarding is None:

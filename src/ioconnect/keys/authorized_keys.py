@@ -1,25 +1,19 @@
-"""Keys of the stand-in jumphost: its own host key, and the public keys that may sign in."""
+"""Ed25519 public key lines and authorized_keys files (sshd(8)), as far as tunnels need them.
+
+Pure.
+"""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import paramiko
 
 from ioconnect.config.addresses import port as parse_port
-from ioconnect.config.files import read_regular, write_new
-from ioconnect.errors import IdentityUnreadable, UsageFault
+from ioconnect.errors import UsageFault
 from ioconnect.escape import escaped
-from ioconnect.keys import private_keys, public_keys
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from ioconnect.keys import public_keys
 
 ED25519 = "ssh-ed25519"
 PERMIT_HOST = "localhost"  # what a key with an allocated port must ask for
-KEY_FILE_LIMIT = 1 << 16  # bytes
 # sshd(8), AUTHORIZED_KEYS FILE FORMAT: these take nothing away that a jumphost without shells would have given.
 HARMLESS_OPTIONS = frozenset({"no-agent-forwarding", "no-pty", "no-user-rc", "no-x11-forwarding", "port-forwarding"})
 
@@ -119,30 +113,3 @@ def _split_options(line: str) -> tuple[list[str], str]:
             if character != ",":
                 return options, line[start:].strip()
     raise NotEd25519("there is no key", hint="")
-
-
-class HostKey:
-    """The jumphost's ed25519 key: what clients pin (`public`), and the signer that paramiko uses."""
-
-    def __init__(self, pem: bytes) -> None:
-        self.pem = pem
-        self.signer: Any = paramiko.Ed25519Key.from_private_key(io.StringIO(pem.decode("ascii")))
-        self.public = PublicKey(self.signer.asbytes())
-
-    @classmethod
-    def generate(cls) -> HostKey:
-        """Make a fresh one."""
-        return cls(private_keys.generate(None)[0])
-
-    @classmethod
-    def load_or_generate(cls, path: Path) -> HostKey:
-        """Read the key, or make one and keep it there (0600). Raises IdentityUnreadable, CannotCreate."""
-        write_new(path, private_keys.generate(None)[0])
-        try:
-            content, _ = read_regular(path, limit=KEY_FILE_LIMIT)
-            return cls(private_keys.decrypt(private_keys.parse(content), None))
-        except (OSError, ValueError) as error:
-            raise IdentityUnreadable(
-                f"the stub's host key {path} {getattr(error, 'strerror', None) or error}",
-                hint="Remove the file, and the next start makes a new one.",
-            ) from error
