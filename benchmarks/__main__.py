@@ -25,7 +25,7 @@ def main() -> int:
     # A polite end from outside unwinds like any other, so nothing that we started outlives us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = _options()
-    everyone = contestants.available(options.prototype)
+    everyone = contestants.available(options.prototype, options.baseline)
     chosen = [one for one in everyone if not options.contestants or one.key in options.contestants]
     if options.ours not in {one.key for one in chosen}:
         raise SystemExit(f"{options.ours} does not take part")
@@ -73,6 +73,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--prototype", type=Path, help="a script to measure beside: HOST PORT USER KEY PORT HOST PORT"
     )
+    parser.add_argument("--baseline", type=Path, help="the interpreter of an environment with another release")
     parser.add_argument("--ours", default=IOCONNECT, help="the contestant whose ratios are shown (ioconnect)")
     parser.add_argument("--out", type=Path, help="the folder for RESULTS.md and chart.svg (this one, unless --quick)")
     parser.add_argument("--json", type=Path, help="a file for every single figure")

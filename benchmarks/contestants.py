@@ -8,11 +8,12 @@ import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import gauges
-from benchmarks.measures import ASYNCSSH, IOCONNECT, OPENSSH, OPENSSH_GCM, PLAIN, PROTOTYPE
+from benchmarks.measures import ASYNCSSH, BASELINE, IOCONNECT, OPENSSH, OPENSSH_GCM, PLAIN, PROTOTYPE
 from benchmarks.processes import LOOPBACK, BenchmarkFailed, Command, free_port, start, stop, wait_until_listening
 
 if TYPE_CHECKING:
@@ -101,9 +102,11 @@ def entered(
                 stop(process)
 
 
-def available(prototype: Path | None) -> list[Contestant]:
-    """Everyone who can take part on this machine, ours first."""
-    found = [Contestant(IOCONNECT, "ioconnect", _ioconnect)]
+def available(prototype: Path | None, baseline: Path | None = None) -> list[Contestant]:
+    """Everyone who can take part on this machine, ours first; `baseline` is another release's interpreter."""
+    found = [Contestant(IOCONNECT, "ioconnect", ioconnect)]
+    if baseline is not None:
+        found.append(Contestant(BASELINE, "ioconnect, another release", partial(ioconnect, python=str(baseline))))
     if shutil.which("ssh"):
         found.append(Contestant(OPENSSH, "OpenSSH, its default cipher", _openssh))
         found.append(Contestant(OPENSSH_GCM, "OpenSSH, aes128-gcm", _openssh_gcm))
@@ -115,7 +118,8 @@ def available(prototype: Path | None) -> list[Contestant]:
     return found
 
 
-def _ioconnect(route: Route, folder: Path) -> list[Command]:
+def ioconnect(route: Route, folder: Path, *, python: str = sys.executable) -> list[Command]:
+    """Return the agent's process, set up in `folder`."""
     shutil.copy(route.jumphost.identity, folder / "id_ed25519")
     shutil.copy(route.jumphost.identity.with_suffix(".pub"), folder / "id_ed25519.pub")
     lines = ["schema = 1", "[agent]", f"keepalive_interval = {route.keepalive}"]
@@ -130,7 +134,7 @@ def _ioconnect(route: Route, folder: Path) -> list[Command]:
     config = folder / "config.toml"
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     config.chmod(0o600)
-    return [Command([sys.executable, "-m", "ioconnect", "up"], {"IOCONNECT_HOME": str(folder)})]
+    return [Command([python, "-m", "ioconnect", "up"], {"IOCONNECT_HOME": str(folder)})]
 
 
 def _openssh(route: Route, folder: Path, *options: str) -> list[Command]:

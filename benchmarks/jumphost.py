@@ -8,7 +8,9 @@ import os
 import shutil
 import socket
 import subprocess
-from dataclasses import dataclass
+import sys
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +68,22 @@ def jumphost(folder: Path) -> Iterator[Jumphost]:
         yield Jumphost(port, getpass.getuser(), folder / "client_key", host_key, _banner(port))
     finally:
         stop(process)
+
+
+@contextlib.contextmanager
+def stand_in_for(jumphost: Jumphost) -> Iterator[Jumphost]:
+    """Run `ioconnect stub` with the same keys; raises BenchmarkFailed if it does not start."""
+    with tempfile.TemporaryDirectory(prefix="bench-stub-") as name:
+        folder, log, port = Path(name), Path(name, "stub.log"), free_port()
+        shutil.copy(jumphost.identity.with_name("host_key"), folder / "host_key")
+        shutil.copy(jumphost.identity.with_suffix(".pub"), folder / "authorized_keys")
+        command = [sys.executable, "-m", "ioconnect", "stub", "--listen", f"{LOOPBACK}:{port}", "--home", name]
+        process = start(Command(command, {}), log)
+        try:
+            wait_until_listening(port, [process], log)
+            yield replace(jumphost, port=port, user="sshtunnel", banner=_banner(port))
+        finally:
+            stop(process)
 
 
 def _banner(port: int) -> str:

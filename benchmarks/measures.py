@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 # The contestants' keys.
 IOCONNECT, OPENSSH, OPENSSH_GCM = "ioconnect", "openssh", "openssh-gcm"
-ASYNCSSH, PLAIN, PROTOTYPE = "asyncssh", "tcp", "prototype"
+ASYNCSSH, PLAIN, PROTOTYPE, BASELINE = "asyncssh", "tcp", "prototype", "baseline"
 EVERYONE = "everyone"  # what failed before any of them had its turn
 
 
@@ -39,12 +39,26 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One row of absolute figures, with the most that ours may show, if there is a goal."""
+    """One row of absolute figures, with the most or the least that ours may show, if there is a goal."""
 
     key: str
     title: str
     form: str  # how one figure is written
     most: float | None = None
+    least: float | None = None
+
+    @property
+    def goal(self) -> str:
+        """The goal in words, if there is one."""
+        if self.most is not None:
+            return f"≤ {self.most:g}"
+        return "" if self.least is None else f"≥ {self.least:g}"
+
+    def meets(self, figure: float | None) -> bool | None:
+        """Whether the figure is within both bounds; None without a figure."""
+        if figure is None:
+            return None
+        return (self.most is None or figure <= self.most) and (self.least is None or figure >= self.least)
 
 
 _ONE = (Goal(OPENSSH, 1.3), Goal(OPENSSH_GCM, 1.0))
@@ -92,4 +106,6 @@ FACTS = (
     Fact("rss_one", "resident with one tunnel", "{:.1f} MB", most=50),
     Fact("rss_further", "resident for each further idle tunnel", "{:.2f} MB", most=1),
     Fact("rss_loaded", "resident after all the loads above", "{:.1f} MB"),
+    Fact("stub_out1", "the stub's throughput divided by sshd's, database → pipeline", "{:.2f}", least=0.7),
+    Fact("stub_in1", "the stub's throughput divided by sshd's, pipeline → database", "{:.2f}", least=0.7),
 )

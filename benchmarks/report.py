@@ -85,8 +85,8 @@ def _fact_head(ours: str, titles: Mapping[str, str]) -> list[str]:
 def _fact_row(samples: Samples, fact: Fact, ours: str, contestants: Sequence[str]) -> list[str]:
     ordered = [ours, *(key for key in contestants if key != ours)]
     figures = [samples.median(fact.key, key) for key in ordered]
-    goal = "–" if fact.most is None else f"≤ {fact.most:g}"
-    verdict = _verdict([] if fact.most is None else [None if figures[0] is None else figures[0] <= fact.most])
+    goal = fact.goal or "–"
+    verdict = _verdict([fact.meets(figures[0])] if fact.goal else [])
     return [fact.title, *("–" if figure is None else fact.form.format(figure) for figure in figures), goal, verdict]
 
 

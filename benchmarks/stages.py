@@ -12,8 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks import gauges, loads, postgres
-from benchmarks.contestants import KEEPALIVE_SECONDS, Contestant, Entry, entered
-from benchmarks.measures import EVERYONE, PLAIN
+from benchmarks.contestants import KEEPALIVE_SECONDS, Contestant, Entry, entered, ioconnect
+from benchmarks.jumphost import stand_in_for
+from benchmarks.measures import EVERYONE, IOCONNECT, PLAIN
 from benchmarks.processes import BenchmarkFailed, companion
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 Load = Callable[[Entry], "Figures"]
 
 NEAR = ("out1", "in1", "out8", "in8", "ping", "ping1", "ping8", "churn")
-FAR, PGBENCH, PGBENCH_SELECT, IDLE = "far", "pgbench", "pgbench_select", "idle"
-ALL = (*NEAR, FAR, PGBENCH, PGBENCH_SELECT, IDLE)
+FAR, PGBENCH, PGBENCH_SELECT, IDLE, STUB = "far", "pgbench", "pgbench_select", "idle", "stub"
+ALL = (*NEAR, FAR, PGBENCH, PGBENCH_SELECT, IDLE, STUB)
 
 FAR_ROUND_TRIP_MS = 80
 _FURTHER_TUNNELS = 9
@@ -60,6 +61,8 @@ def run_all(run: Run, jumphost: Jumphost) -> None:
             _attempt(run, FAR, partial(far, run, jumphost, endpoint))
         if IDLE in run.wanted:
             _attempt(run, IDLE, partial(idle, run, jumphost, endpoint))
+        if STUB in run.wanted:
+            _attempt(run, STUB, partial(stub, run, jumphost, endpoint))
     folder = postgres.programs()
     if run.wanted & {PGBENCH, PGBENCH_SELECT} and folder is not None:
         _attempt(run, PGBENCH, partial(database, run, jumphost, folder))
@@ -143,6 +146,21 @@ def idle(run: Run, jumphost: Jumphost, endpoint: int) -> None:
             one = run.samples.median("rss_one", entry.contestant.key)
             if one is not None:
                 _gauge(run, entry, "rss_further", partial(_further, one))
+
+
+def stub(run: Run, jumphost: Jumphost, endpoint: int) -> None:
+    """The same agent on sshd and on the stub: the stub's throughput, divided by sshd's of the same round."""
+    ours = Contestant(IOCONNECT, "ioconnect", ioconnect)
+    with contextlib.ExitStack() as stack:
+        stand_in = stack.enter_context(stand_in_for(jumphost))
+        on_sshd, on_stub = (
+            stack.enter_context(entered(ours, server, target_port=endpoint)) for server in (jumphost, stand_in)
+        )
+        for number in range(run.rounds):
+            for key in ("out1", "in1"):
+                _say(f"round {number + 1} of {run.rounds}: the stub, {key}")
+                rates = {id(entry): _bulk(key, run.sizes, entry)[key] for entry in (on_sshd, on_stub)}
+                run.samples.add(f"stub_{key}", IOCONNECT, rates[id(on_stub)] / rates[id(on_sshd)])
 
 
 def _gauge(run: Run, entry: Entry, measure: str, figure: Callable[[Entry], float]) -> None:
