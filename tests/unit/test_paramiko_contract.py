@@ -27,7 +27,7 @@ from paramiko.transport import Transport
 from ioconnect.ssh.algorithms import CIPHERS, HOST_KEYS, KEX, MACS
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN, LoopPacketizer, Payload
 from ioconnect.ssh.transport import ClientTransport, LoopTransport
-from ioconnect.stub.session import Session as StubSession
+from ioconnect.stub.session import ServerTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,11 +66,10 @@ SIGNATURES = [
     (Transport, "_parse_ext_info", "self, msg", "ClientTransport._parse_ext_info"),
     (Transport, "_parse_disconnect", "self, m", "ClientTransport._parse_disconnect"),
     (Transport, "_parse_debug", "self, m", "ClientTransport._parse_debug"),
-    (Transport, "_parse_newkeys", "self, m", "the stub's Session"),
-    (Transport, "_send_kex_init", "self", "the stub's Session"),
-    (Transport, "_send_message", "self, data", "the stub's Session"),
-    (Transport, "_send_user_message", "self, data", "the stub's Session"),
-    (AuthHandler, "_parse_userauth_request", "self, m", "the stub's Session"),
+    (Transport, "start_server", "self, event, server", "the stub's Session, with an event: returns at once"),
+    (Transport, "_parse_newkeys", "self, m", "the stub's ServerTransport"),
+    (Transport, "_send_kex_init", "self", "the stub's ServerTransport"),
+    (AuthHandler, "_parse_userauth_request", "self, m", "the stub's ServerTransport"),
 ]
 
 
@@ -91,11 +90,11 @@ OVERRIDES = {
         *("set_outbound_cipher", "set_inbound_cipher", "reset_seqno_out", "reset_seqno_in"),
         *("REKEY_BYTES", "REKEY_PACKETS"),
     },
-    LoopTransport: {"run", "_log", "_kex_info", "_preferred_kex", "_preferred_macs"},
+    LoopTransport: {"run", "_log", "_kex_info", "_preferred_kex"},
     ClientTransport: {
         *("_verify_key", "_parse_ext_info", "_parse_disconnect", "_parse_debug", "preferred_keys", "_CLIENT_ID"),
     },
-    StubSession: {"run", "_send_message", "_send_kex_init", "_parse_newkeys", "_kex_info", "_preferred_kex"},
+    ServerTransport: {"_send_kex_init", "_parse_newkeys"},
 }
 
 
