@@ -156,7 +156,7 @@ RETIRED = {
         "described",
         "dialogue",
         "evidence",
-        "flight",
+        "inbox",
         "keeper",
     ),
     *("ladder", "landed", "letter", "letters", "link", "narration", "netnews", "netwatch", "news", "opening"),
@@ -167,7 +167,6 @@ RETIRED = {
 KNOWN_NAMES = {
     "agent/dial/deadline.py Waiting": "agent/",
     "agent/dial/happy_eyeballs.py _Race": "agent/",
-    "agent/session/pending_connect.py Opening": "agent/",
     "agent/supervisor/mailbox.py Inbox": "agent/",
     "agent/supervisor/mailbox.py SignalInbox": "agent/",
     "agent/supervisor/tunnel_runner.py Keeper": "agent/",
@@ -177,12 +176,6 @@ KNOWN_NAMES = {
     "demo/database.py _Conversation": "the floors above",
     "importing/search_paths.py Places": "the floors above",
     "installers/service_description.py Described": "the floors above",
-    "ssh/channel.py Flight": "one engine",
-    "ssh/packetizer.py Wire": "one engine",
-    "ssh/send_window.py Parking": "one engine",
-    "ssh/transport.py Link": "one engine",
-    "stub/wire.py Wire": "one engine",
-    "stub/wire.py wire": "one engine",
 }
 
 ROOMS = [room for _, room, _ in FLOORS]
