@@ -14,8 +14,8 @@ import pytest
 from tests.rigs.simulated import ScriptedSession, Simulation
 
 from ioconnect.agent.supervisor.mailbox import Stop
-from ioconnect.agent.tunnel.backoff import soonest
-from ioconnect.agent.tunnel.events import Closed, Granted, Lost, PortRefused, SignedIn, Woken
+from ioconnect.agent.tunnel.backoff import minimum_interval
+from ioconnect.agent.tunnel.events import Closed, Granted, Lost, PortRefused, RetryRequested, SignedIn
 from ioconnect.agent.tunnel.state import Phase
 from ioconnect.errors import (
     AuthRefused,
@@ -170,7 +170,7 @@ def flap(simulation: Simulation, chance: random.Random) -> None:
     for _ in range(200):
         moment = chance.random() * DAY
         for burst in range(5):
-            simulation.world.post(moment + burst * 0.2, Woken("the address changed", asked=False))
+            simulation.world.post(moment + burst * 0.2, RetryRequested("the address changed", by_user=False))
 
 
 def assert_patient(weather: Weather) -> None:
@@ -178,7 +178,9 @@ def assert_patient(weather: Weather) -> None:
     previous = None
     for moment, after in weather.dials:
         if previous is not None and after in {Disposition.HOLD, Disposition.PENALIZED, Disposition.MAX_STARTUPS}:
-            assert moment - previous >= soonest(after) - 0.001, f"{after} dialled again after {moment - previous} s"
+            assert moment - previous >= minimum_interval(after) - 0.001, (
+                f"{after} dialled again after {moment - previous} s"
+            )
         previous = moment
     moments = [moment for moment, _ in weather.dials]
     assert max(within(moments, 20.0)) <= 40

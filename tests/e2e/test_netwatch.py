@@ -22,7 +22,7 @@ from ioconnect.agent.supervisor.suspend_monitor import SleepMeter, has_rung, ope
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ioconnect.agent.tunnel.events import Woken
+    from ioconnect.agent.tunnel.events import RetryRequested
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own bells are Linux'")
 
@@ -31,7 +31,7 @@ class Machine:
     """A Watch whose bells and clock are in the test's hand."""
 
     def __init__(self, *, with_wake_bell: bool = True) -> None:
-        self.heard: queue.SimpleQueue[Woken] = queue.SimpleQueue()
+        self.heard: queue.SimpleQueue[RetryRequested] = queue.SimpleQueue()
         self.sleep = 0.0
         over, self.end = socket.socketpair()
         self.news_at_watch, self.kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -49,7 +49,7 @@ class Machine:
         body = struct.pack("=BxHiII", 0, 1, index, 0x10041, 0)
         self.kernel.send(struct.pack("=IHHII", 32, 16, 0, 0, 0) + body)
 
-    def next(self) -> Woken:
+    def next(self) -> RetryRequested:
         return self.heard.get(timeout=5)
 
     def close(self) -> None:
@@ -79,8 +79,8 @@ def test_a_sleep_is_passed_on_at_once_when_the_bell_rings() -> None:
 
         letter = woken.next()
         assert time.monotonic() - began < 1.0
-    assert "slept for 600 s" in letter.why
-    assert not letter.asked
+    assert "slept for 600 s" in letter.cause
+    assert not letter.by_user
 
 
 def test_without_a_bell_the_clocks_are_looked_at() -> None:
@@ -89,7 +89,7 @@ def test_without_a_bell_the_clocks_are_looked_at() -> None:
         woken.sleep = 600.0
         began = time.monotonic()
 
-        assert "slept" in woken.next().why
+        assert "slept" in woken.next().cause
         assert time.monotonic() - began < 2.0
 
 
@@ -98,7 +98,7 @@ def test_a_clock_that_is_set_rings_and_is_no_sleep() -> None:
         os.write(woken.bell, b"x")
         woken.link(1)
 
-        assert woken.next().why == "the network changed"
+        assert woken.next().cause == "the network changed"
 
 
 def test_a_burst_is_passed_on_once() -> None:
@@ -106,7 +106,7 @@ def test_a_burst_is_passed_on_once() -> None:
         for index in range(50):
             changed.link(index)
 
-        assert changed.next().why == "the network changed"
+        assert changed.next().cause == "the network changed"
         with pytest.raises(queue.Empty):
             changed.heard.get(timeout=2 * QUIET)
 
@@ -142,7 +142,7 @@ def test_any_user_may_listen_to_the_network() -> None:
 def test_the_kernel_tells_of_links_addresses_and_routes() -> None:
     host = netns.Host("watched")
     try:
-        heard: queue.SimpleQueue[Woken] = queue.SimpleQueue()
+        heard: queue.SimpleQueue[RetryRequested] = queue.SimpleQueue()
         with contextlib.ExitStack() as ends:
             with host.entered():
                 ends.enter_context(watching(heard.put))
@@ -159,7 +159,7 @@ def test_the_kernel_tells_of_links_addresses_and_routes() -> None:
                     heard.get()
                 host.ip(*change)
                 began = time.monotonic()
-                assert heard.get(timeout=5).why == "the network changed", change
+                assert heard.get(timeout=5).cause == "the network changed", change
                 assert time.monotonic() - began < 1.5
         assert not [thread for thread in threading.enumerate() if thread.name == "network watch"]
     finally:

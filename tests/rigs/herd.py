@@ -52,7 +52,7 @@ class Ours:
             self._state, _ = step(self._state, event, 0.0, 0.0)
 
     def failed(self, now: float, fault: Fault) -> float:
-        if self._state.deadline is not None and self._state.wait is not None:
+        if self._state.deadline is not None and self._state.retry_class is not None:
             self._state, _ = step(self._state, DeadlinePassed(), self._state.deadline, self._chance.random())
         self._state, _ = step(self._state, Lost(fault, unclean=False), now, self._chance.random())
         assert self._state.deadline is not None

@@ -6,24 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.agent.tunnel.backoff import PATIENT_AFTER, delay, soonest
+from ioconnect.agent.tunnel.backoff import LONG_OUTAGE, delay, minimum_interval
 from ioconnect.errors import Disposition
 
-LAST_ROLL = 1.0 - 2**-53  # the greatest that random.random() returns
+LARGEST_RANDOM = 1.0 - 2**-53  # the greatest that random.random() returns
 
-rolls = st.floats(0.0, LAST_ROLL)
+randoms = st.floats(0.0, LARGEST_RANDOM)
 failures = st.integers(1, 10_000)
 ages = st.floats(0.0, 1e7)
 
 
 def longest(disposition: Disposition, count: int, age: float = 0.0) -> float:
-    return delay(disposition, count, age, LAST_ROLL)
+    return delay(disposition, count, age, LARGEST_RANDOM)
 
 
 def test_network_retries_double_to_five_seconds_then_after_five_minutes_to_fifteen() -> None:
     assert [longest(Disposition.RETRY, n) for n in (1, 2, 3, 4, 9)] == pytest.approx([1, 2, 4, 4.5, 4.5])
-    assert longest(Disposition.RETRY, 50, PATIENT_AFTER - 1) == pytest.approx(4.5)
-    assert longest(Disposition.RETRY, 50, PATIENT_AFTER) == pytest.approx(15)
+    assert longest(Disposition.RETRY, 50, LONG_OUTAGE - 1) == pytest.approx(4.5)
+    assert longest(Disposition.RETRY, 50, LONG_OUTAGE) == pytest.approx(15)
 
 
 @given(count=failures, age=ages)
@@ -33,9 +33,9 @@ def test_network_retries_have_full_jitter(count: int, age: float) -> None:
     assert delay(Disposition.RETRY, count, age, 0.5) == pytest.approx(longest(Disposition.RETRY, count, age) / 2)
 
 
-@given(age=ages, roll=rolls)
-def test_a_first_loss_is_retried_within_a_second(age: float, roll: float) -> None:
-    assert 0.0 <= delay(Disposition.RETRY, 1, age, roll) < 1.0
+@given(age=ages, random=randoms)
+def test_a_first_loss_is_retried_within_a_second(age: float, random: float) -> None:
+    assert 0.0 <= delay(Disposition.RETRY, 1, age, random) < 1.0
 
 
 @pytest.mark.parametrize("disposition", [Disposition.HOLD, Disposition.EXIT])
@@ -43,17 +43,17 @@ def test_a_refusal_waits_thirty_seconds_and_doubles_to_fifteen_minutes(dispositi
     assert [delay(disposition, n, 0.0, 0.0) for n in range(1, 8)] == [30, 60, 120, 240, 480, 900, 900]
 
 
-@given(roll=rolls)
-def test_a_refused_key_is_tried_at_most_three_times_in_the_first_minute(roll: float) -> None:
+@given(random=randoms)
+def test_a_refused_key_is_tried_at_most_three_times_in_the_first_minute(random: float) -> None:
     tries = [0.0]
     for count in range(1, 5):
-        tries.append(tries[-1] + delay(Disposition.HOLD, count, tries[-1], roll))
+        tries.append(tries[-1] + delay(Disposition.HOLD, count, tries[-1], random))
 
     assert sum(moment < 60 for moment in tries) <= 3
 
 
-@given(count=failures, age=ages, roll=rolls)
-def test_every_class_keeps_its_range(count: int, age: float, roll: float) -> None:
+@given(count=failures, age=ages, random=randoms)
+def test_every_class_keeps_its_range(count: int, age: float, random: float) -> None:
     ranges = {
         Disposition.RETRY: (0, 15),
         Disposition.MAX_STARTUPS: (5, 20),
@@ -64,7 +64,7 @@ def test_every_class_keeps_its_range(count: int, age: float, roll: float) -> Non
     }
     assert set(ranges) == set(Disposition)
     for disposition, (least, most) in ranges.items():
-        assert least <= delay(disposition, count, age, roll) <= most
+        assert least <= delay(disposition, count, age, random) <= most
 
 
 def test_penalties_double_to_ten_minutes() -> None:
@@ -72,6 +72,6 @@ def test_penalties_double_to_ten_minutes() -> None:
 
 
 def test_no_event_brings_a_punished_agent_back_before_its_time() -> None:
-    assert soonest(Disposition.PENALIZED) >= 60
-    assert soonest(Disposition.HOLD) >= 30
-    assert all(soonest(disposition) > 0 for disposition in Disposition)
+    assert minimum_interval(Disposition.PENALIZED) >= 60
+    assert minimum_interval(Disposition.HOLD) >= 30
+    assert all(minimum_interval(disposition) > 0 for disposition in Disposition)

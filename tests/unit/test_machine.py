@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from ioconnect.agent.tunnel import machine
-from ioconnect.agent.tunnel.backoff import STABLE_AFTER
+from ioconnect.agent.tunnel.backoff import STABLE_UPTIME
 from ioconnect.agent.tunnel.events import (
     AbortSession,
     Closed,
@@ -22,10 +22,10 @@ from ioconnect.agent.tunnel.events import (
     PortRefused,
     Probe,
     RequestForward,
+    RetryRequested,
     SignedIn,
     Started,
     StopRequested,
-    Woken,
 )
 from ioconnect.agent.tunnel.machine import IllegalEvent, step
 from ioconnect.agent.tunnel.state import SHOWN, Phase, TunnelState
@@ -58,7 +58,7 @@ EVENTS: dict[type, MachineEvent] = {
     PortRefused: PortRefused(BUSY),
     Lost: Lost(GONE, unclean=False),
     Closed: Closed(),
-    Woken: Woken("test"),
+    RetryRequested: RetryRequested("test"),
     StopRequested: StopRequested(),
     DeadlinePassed: DeadlinePassed(),
 }
@@ -66,74 +66,97 @@ EVENTS: dict[type, MachineEvent] = {
 _up = TunnelState(900.0, attempts=1, was_connected=True)
 STATES: dict[Phase, TunnelState] = {
     Phase.STOPPED: TunnelState(0.0),
-    Phase.DIALING: replace(_up, phase=Phase.DIALING, deadline=1020.0, tried_at=990.0),
-    Phase.ASKING: replace(_up, phase=Phase.ASKING, deadline=1020.0, tried_at=990.0),
+    Phase.DIALING: replace(_up, phase=Phase.DIALING, deadline=1020.0, attempted_at=990.0),
+    Phase.REQUESTING: replace(_up, phase=Phase.REQUESTING, deadline=1020.0, attempted_at=990.0),
     Phase.CONNECTED: replace(_up, phase=Phase.CONNECTED, connected_at=900.0),
     Phase.BACKOFF: replace(
-        _up, phase=Phase.BACKOFF, deadline=1001.0, wait=Disposition.RETRY, reason=GONE.reason, tried_at=990.0
+        _up,
+        phase=Phase.BACKOFF,
+        deadline=1001.0,
+        retry_class=Disposition.RETRY,
+        reason=GONE.reason,
+        attempted_at=990.0,
     ),
     Phase.HELD: replace(
-        _up, phase=Phase.HELD, deadline=1020.0, wait=Disposition.HOLD, reason=REFUSED.reason, tried_at=990.0
+        _up,
+        phase=Phase.HELD,
+        deadline=1020.0,
+        retry_class=Disposition.HOLD,
+        reason=REFUSED.reason,
+        attempted_at=990.0,
     ),
     Phase.STANDBY: replace(
-        _up, phase=Phase.STANDBY, deadline=1002.0, wait=Disposition.RETRY_FORWARD, reason=BUSY.reason, tried_at=990.0
+        _up,
+        phase=Phase.STANDBY,
+        deadline=1002.0,
+        retry_class=Disposition.RETRY_FORWARD,
+        reason=BUSY.reason,
+        attempted_at=990.0,
     ),
-    Phase.REASKING: replace(_up, phase=Phase.REASKING, deadline=1020.0, reason=BUSY.reason, tried_at=990.0),
+    Phase.REQUESTING_AGAIN: replace(
+        _up, phase=Phase.REQUESTING_AGAIN, deadline=1020.0, reason=BUSY.reason, attempted_at=990.0
+    ),
     Phase.STOPPING: replace(_up, phase=Phase.STOPPING, deadline=1005.0),
 }
 
-DIAL, ASK, PROBE, CLOSE, DROP = Dial(same_port=False), RequestForward(), Probe(), CloseSession(), AbortSession()
+DIAL, REQUEST, PROBE, CLOSE, ABORT = (
+    Dial(reuse_source=False),
+    RequestForward(),
+    Probe(),
+    CloseSession(),
+    AbortSession(),
+)
 Move = tuple[Phase, tuple[Command, ...]]
 
 LEGAL: dict[Phase, dict[type, Move]] = {
     Phase.STOPPED: {
         Started: (Phase.DIALING, (DIAL,)),
-        Woken: (Phase.STOPPED, ()),
+        RetryRequested: (Phase.STOPPED, ()),
         StopRequested: (Phase.STOPPED, ()),
     },
     Phase.DIALING: {
-        SignedIn: (Phase.ASKING, ()),
+        SignedIn: (Phase.REQUESTING, ()),
         Lost: (Phase.BACKOFF, ()),
-        Woken: (Phase.DIALING, (DIAL,)),
+        RetryRequested: (Phase.DIALING, (DIAL,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
-        DeadlinePassed: (Phase.BACKOFF, (DROP,)),
+        DeadlinePassed: (Phase.BACKOFF, (ABORT,)),
     },
-    Phase.ASKING: {
+    Phase.REQUESTING: {
         Granted: (Phase.CONNECTED, ()),
         PortRefused: (Phase.STANDBY, ()),
         Lost: (Phase.BACKOFF, ()),
-        Woken: (Phase.ASKING, (PROBE,)),
+        RetryRequested: (Phase.REQUESTING, (PROBE,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
-        DeadlinePassed: (Phase.BACKOFF, (DROP,)),
+        DeadlinePassed: (Phase.BACKOFF, (ABORT,)),
     },
     Phase.CONNECTED: {
         Lost: (Phase.BACKOFF, ()),
-        Woken: (Phase.CONNECTED, (PROBE,)),
+        RetryRequested: (Phase.CONNECTED, (PROBE,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
     },
     Phase.BACKOFF: {
-        Woken: (Phase.DIALING, (DIAL,)),
+        RetryRequested: (Phase.DIALING, (DIAL,)),
         StopRequested: (Phase.STOPPED, ()),
         DeadlinePassed: (Phase.DIALING, (DIAL,)),
     },
     Phase.HELD: {
-        Woken: (Phase.DIALING, (DIAL,)),
+        RetryRequested: (Phase.DIALING, (DIAL,)),
         StopRequested: (Phase.STOPPED, ()),
         DeadlinePassed: (Phase.DIALING, (DIAL,)),
     },
     Phase.STANDBY: {
         Lost: (Phase.BACKOFF, ()),
-        Woken: (Phase.REASKING, (ASK,)),
+        RetryRequested: (Phase.REQUESTING_AGAIN, (REQUEST,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
-        DeadlinePassed: (Phase.REASKING, (ASK,)),
+        DeadlinePassed: (Phase.REQUESTING_AGAIN, (REQUEST,)),
     },
-    Phase.REASKING: {
+    Phase.REQUESTING_AGAIN: {
         Granted: (Phase.CONNECTED, ()),
         PortRefused: (Phase.STANDBY, ()),
         Lost: (Phase.BACKOFF, ()),
-        Woken: (Phase.REASKING, (PROBE,)),
+        RetryRequested: (Phase.REQUESTING_AGAIN, (PROBE,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
-        DeadlinePassed: (Phase.BACKOFF, (DROP,)),
+        DeadlinePassed: (Phase.BACKOFF, (ABORT,)),
     },
     Phase.STOPPING: {
         SignedIn: (Phase.STOPPING, ()),
@@ -141,17 +164,17 @@ LEGAL: dict[Phase, dict[type, Move]] = {
         PortRefused: (Phase.STOPPING, ()),
         Lost: (Phase.STOPPED, ()),
         Closed: (Phase.STOPPED, ()),
-        Woken: (Phase.STOPPING, ()),
-        StopRequested: (Phase.STOPPED, (DROP,)),
-        DeadlinePassed: (Phase.STOPPED, (DROP,)),
+        RetryRequested: (Phase.STOPPING, ()),
+        StopRequested: (Phase.STOPPED, (ABORT,)),
+        DeadlinePassed: (Phase.STOPPED, (ABORT,)),
     },
 }
 
 
-def go(state: TunnelState, *events: MachineEvent, now: float = NOW, roll: float = 0.5) -> TunnelState:
+def go(state: TunnelState, *events: MachineEvent, now: float = NOW, random: float = 0.5) -> TunnelState:
     """Return the state after the events, all at one moment."""
     for event in events:
-        state, _ = step(state, event, now, roll)
+        state, _ = step(state, event, now, random)
     return state
 
 
@@ -267,34 +290,34 @@ def test_waits_grow_and_are_forgotten_only_by_a_tunnel_that_stays_up() -> None:
         state = go(state, lost(), DeadlinePassed())
     brief = go(state, SignedIn(), Granted(58115))
 
-    early = go(brief, lost(ConnectionLost("reset", hint="")), now=NOW + STABLE_AFTER - 1, roll=0.9)
-    late = go(brief, lost(ConnectionLost("reset", hint="")), now=NOW + STABLE_AFTER, roll=0.9)
+    early = go(brief, lost(ConnectionLost("reset", hint="")), now=NOW + STABLE_UPTIME - 1, random=0.9)
+    late = go(brief, lost(ConnectionLost("reset", hint="")), now=NOW + STABLE_UPTIME, random=0.9)
 
-    assert waited(early, NOW + STABLE_AFTER - 1) == pytest.approx(4.05)
-    assert waited(late, NOW + STABLE_AFTER) == pytest.approx(0.9)
+    assert waited(early, NOW + STABLE_UPTIME - 1) == pytest.approx(4.05)
+    assert waited(late, NOW + STABLE_UPTIME) == pytest.approx(0.9)
 
 
 def test_network_trouble_between_two_refusals_does_not_excuse_them() -> None:
-    state = go(STATES[Phase.DIALING], lost(REFUSED), DeadlinePassed(), lost(), DeadlinePassed(), roll=0.0)
-    state = go(state, lost(REFUSED), roll=0.0)
+    state = go(STATES[Phase.DIALING], lost(REFUSED), DeadlinePassed(), lost(), DeadlinePassed(), random=0.0)
+    state = go(state, lost(REFUSED), random=0.0)
 
     assert waited(state) == 60
 
 
 def test_retries_slow_down_after_five_minutes_of_one_outage() -> None:
-    state = go(STATES[Phase.CONNECTED], lost(), roll=0.9)
+    state = go(STATES[Phase.CONNECTED], lost(), random=0.9)
     for _ in range(8):
-        state = go(state, DeadlinePassed(), lost(), now=NOW + 200, roll=0.9)
+        state = go(state, DeadlinePassed(), lost(), now=NOW + 200, random=0.9)
     assert waited(state, NOW + 200) == pytest.approx(4.05)
 
-    state = go(state, DeadlinePassed(), lost(), now=NOW + 301, roll=0.9)
+    state = go(state, DeadlinePassed(), lost(), now=NOW + 301, random=0.9)
     assert waited(state, NOW + 301) == pytest.approx(13.5)
 
 
 def test_a_session_that_hangs_is_dropped_and_tried_again() -> None:
-    state, commands = step(STATES[Phase.ASKING], DeadlinePassed(), NOW, 0.5)
+    state, commands = step(STATES[Phase.REQUESTING], DeadlinePassed(), NOW, 0.5)
 
-    assert commands == (DROP,)
+    assert commands == (ABORT,)
     assert state.reason is not None
     assert "no progress for 10 s" in state.reason.message
 
@@ -304,41 +327,41 @@ def test_a_session_that_hangs_is_dropped_and_tried_again() -> None:
 
 @pytest.mark.parametrize("phase", [Phase.BACKOFF, Phase.HELD])
 def test_a_persons_wish_drops_every_wait(phase: Phase) -> None:
-    state = replace(STATES[phase], tried_at=NOW - 0.01)
+    state = replace(STATES[phase], attempted_at=NOW - 0.01)
 
-    assert step(state, Woken("reconnect"), NOW, 0.5)[1] == (DIAL,)
+    assert step(state, RetryRequested("reconnect"), NOW, 0.5)[1] == (DIAL,)
 
 
 def test_a_flapping_link_does_not_hurry_a_refused_key() -> None:
     state = go(STATES[Phase.DIALING], lost(REFUSED))
-    state = replace(state, tried_at=NOW, deadline=NOW + 480)
-    woken, commands = step(state, Woken("address changed", asked=False), NOW + 1, 0.5)
+    state = replace(state, attempted_at=NOW, deadline=NOW + 480)
+    woken, commands = step(state, RetryRequested("address changed", by_user=False), NOW + 1, 0.5)
 
     assert commands == ()
     assert woken.deadline == NOW + 30
-    assert step(woken, Woken("address changed", asked=False), NOW + 31, 0.5)[1] == (DIAL,)
+    assert step(woken, RetryRequested("address changed", by_user=False), NOW + 31, 0.5)[1] == (DIAL,)
 
 
 def test_a_network_change_brings_a_waiting_tunnel_back_within_half_a_second() -> None:
-    state = replace(STATES[Phase.BACKOFF], tried_at=NOW - 0.1, deadline=NOW + 12)
-    woken = go(state, Woken("link up", asked=False))
+    state = replace(STATES[Phase.BACKOFF], attempted_at=NOW - 0.1, deadline=NOW + 12)
+    woken = go(state, RetryRequested("link up", by_user=False))
 
     assert waited(woken) == pytest.approx(0.4)
 
 
 def test_a_wake_never_prolongs_a_wait() -> None:
-    state = replace(STATES[Phase.HELD], tried_at=NOW - 1, deadline=NOW + 5)
+    state = replace(STATES[Phase.HELD], attempted_at=NOW - 1, deadline=NOW + 5)
 
-    assert waited(go(state, Woken("link up", asked=False))) == 5
+    assert waited(go(state, RetryRequested("link up", by_user=False))) == 5
 
 
 def test_a_dial_that_lost_its_first_packet_is_begun_anew_but_not_for_ever() -> None:
-    young = replace(STATES[Phase.DIALING], tried_at=NOW - 0.9)
-    assert step(young, Woken("link up", asked=False), NOW, 0.5) == (young, ())
+    young = replace(STATES[Phase.DIALING], attempted_at=NOW - 0.9)
+    assert step(young, RetryRequested("link up", by_user=False), NOW, 0.5) == (young, ())
 
-    state, dials, now = replace(STATES[Phase.DIALING], tried_at=NOW - 5), 0, NOW
+    state, dials, now = replace(STATES[Phase.DIALING], attempted_at=NOW - 5), 0, NOW
     while now < NOW + 60:
-        state, commands = step(state, Woken("link up", asked=False), now, 0.5)
+        state, commands = step(state, RetryRequested("link up", by_user=False), now, 0.5)
         dials += len(commands)
         now += 0.25
 
@@ -347,10 +370,10 @@ def test_a_dial_that_lost_its_first_packet_is_begun_anew_but_not_for_ever() -> N
 
 def test_a_network_change_leaves_a_dial_alone_after_a_refusal() -> None:
     """An aborted sign-in counts as a failed one for sshd's penalties."""
-    state = replace(STATES[Phase.DIALING], refusals=1)
+    state = replace(STATES[Phase.DIALING], slow_failures=1)
 
-    assert step(state, Woken("link up", asked=False), NOW, 0.5) == (state, ())
-    assert step(state, Woken("reconnect"), NOW, 0.5)[1] == (DIAL,)
+    assert step(state, RetryRequested("link up", by_user=False), NOW, 0.5) == (state, ())
+    assert step(state, RetryRequested("reconnect"), NOW, 0.5)[1] == (DIAL,)
 
 
 # --- the port
@@ -358,15 +381,15 @@ def test_a_network_change_leaves_a_dial_alone_after_a_refusal() -> None:
 
 def test_standby_stays_signed_in_and_asks_every_few_seconds() -> None:
     """No new sign-in in ten minutes of a busy port, and an ask at least every 5 s."""
-    state, now, asks = go(STATES[Phase.ASKING], PortRefused(BUSY)), NOW, 0
+    state, now, requests = go(STATES[Phase.REQUESTING], PortRefused(BUSY)), NOW, 0
     while now < NOW + 600:
         assert state.deadline is not None
         assert 1 <= state.deadline - now <= 5
         now = state.deadline
-        state, commands = step(state, DeadlinePassed(), now, (asks % 10) / 10)
-        assert commands == (ASK,)
+        state, commands = step(state, DeadlinePassed(), now, (requests % 10) / 10)
+        assert commands == (REQUEST,)
         state = go(state, PortRefused(BUSY), now=now)
-        asks += 1
+        requests += 1
 
     assert state.attempts == 1
     assert (state.shown, state.since) == (State.STANDBY, NOW)
@@ -381,7 +404,7 @@ def commands_of(state: TunnelState, *events: MachineEvent) -> list[Command]:
     return given
 
 
-SAME, OTHER = Dial(same_port=True), Dial(same_port=False)
+SAME, OTHER = Dial(reuse_source=True), Dial(reuse_source=False)
 TIMED_OUT = lost(Unreachable("j: timed out", hint=""))
 UNCLEAN = lost(KeepaliveTimeout("silent", hint=""), unclean=True)
 
@@ -406,7 +429,7 @@ def test_an_ordinary_port_that_meets_our_own_dead_session_goes_back_to_the_remem
     assert commands_of(STATES[Phase.CONNECTED], *story) == [SAME, OTHER, SAME]
     assert commands_of(
         STATES[Phase.CONNECTED], *story, SignedIn(), PortRefused(BUSY), DeadlinePassed(), PortRefused(BUSY)
-    ) == [SAME, OTHER, SAME, ASK]
+    ) == [SAME, OTHER, SAME, REQUEST]
     assert commands_of(
         STATES[Phase.CONNECTED], *story, TIMED_OUT, DeadlinePassed(), SignedIn(), PortRefused(BUSY)
     ) == [SAME, OTHER, SAME, OTHER]
@@ -419,7 +442,7 @@ def test_a_port_refused_to_the_remembered_source_is_standby() -> None:
 
 
 def test_an_agent_that_starts_after_a_power_cut_begins_at_the_remembered_port() -> None:
-    assert commands_of(TunnelState(0.0), Started(same_port=True)) == [SAME]
+    assert commands_of(TunnelState(0.0), Started(reuse_source=True)) == [SAME]
 
 
 def test_a_failed_dial_is_no_unclean_loss() -> None:

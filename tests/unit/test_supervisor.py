@@ -11,8 +11,16 @@ import pytest
 from tests.rigs.simulated import ScriptedSession, Simulation, tunnel
 
 from ioconnect.agent.supervisor.mailbox import Reconnect, Reload, Report, Stop
-from ioconnect.agent.tunnel.events import Closed, CountersChanged, Granted, Lost, PortRefused, SignedIn, Woken
-from ioconnect.agent.tunnel.machine import STOP_PATIENCE
+from ioconnect.agent.tunnel.events import (
+    Closed,
+    CountersChanged,
+    Granted,
+    Lost,
+    PortRefused,
+    RetryRequested,
+    SignedIn,
+)
+from ioconnect.agent.tunnel.machine import STOP_TIMEOUT
 from ioconnect.agent.tunnel.state import Phase
 from ioconnect.errors import (
     AuthRefused,
@@ -96,7 +104,7 @@ def test_a_session_that_does_not_leave_is_dropped_after_the_patience(tmp_path: P
 
     assert simulation.run() is ExitCode.OK
     assert simulation.world.sessions[0].said == ["close", "abort"]
-    assert simulation.world.now() == 10 + STOP_PATIENCE
+    assert simulation.world.now() == 10 + STOP_TIMEOUT
 
 
 def test_a_second_stop_drops_at_once(tmp_path: Path) -> None:
@@ -130,7 +138,7 @@ def test_reconnect_tries_the_named_tunnel_now_and_leaves_the_others(tmp_path: Pa
 
 def test_a_network_change_probes_what_is_connected(tmp_path: Path) -> None:
     simulation = Simulation(connects, folder=tmp_path)
-    simulation.world.post(5, Woken("the address changed", asked=False))
+    simulation.world.post(5, RetryRequested("the address changed", by_user=False))
     simulation.run_until_idle()
 
     assert simulation.world.sessions[0].said == ["probe"]

@@ -63,7 +63,7 @@ PURE = {
     "agent/tunnel/machine.py": "the table of a tunnel's life",
     "agent/tunnel/state.py": "the records that the machine's table moves between",
     "agent/tunnel/events.py": "records that the rooms of the agent exchange",
-    "agent/tunnel/backoff.py": "failures and a roll → seconds",
+    "agent/tunnel/backoff.py": "failures and a random number → seconds",
     "agent/tunnel/counters.py": "counters",
     "agent/session/keepalive.py": "times in, verdict out",
     "installers/service.py": "records",

@@ -18,7 +18,7 @@ from ioconnect.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ioconnect.agent.tunnel.events import SessionEvent, Woken
+    from ioconnect.agent.tunnel.events import RetryRequested, SessionEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Report:
     event: SessionEvent
 
 
-Letter: TypeAlias = "Stop | Reload | Reconnect | Report | Woken"  # Woken: something that concerns every tunnel
+Letter: TypeAlias = "Stop | Reload | Reconnect | Report | RetryRequested"  # RetryRequested: for every tunnel
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 

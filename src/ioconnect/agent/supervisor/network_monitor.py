@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.supervisor.netlink import Picture, native_facts
 from ioconnect.agent.supervisor.suspend_monitor import SleepMeter, has_rung, open_wake_bell, sleep_clocks
-from ioconnect.agent.tunnel.events import Woken
+from ioconnect.agent.tunnel.events import RetryRequested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 
 
 @contextlib.contextmanager
-def watching(put: Callable[[Woken], None]) -> Iterator[None]:
+def watching(put: Callable[[RetryRequested], None]) -> Iterator[None]:
     """Call `put`, on a thread of its own, at every change of the network and after every sleep, within the block."""
     with contextlib.ExitStack() as closing:
         news = open_network_bell()
@@ -83,7 +83,7 @@ class Watch:
 
     def __init__(
         self,
-        put: Callable[[Woken], None],
+        put: Callable[[RetryRequested], None],
         over: socket.socket,
         *,
         news: socket.socket | None,
@@ -112,12 +112,12 @@ class Watch:
             if self._wake_bell in rung and self._wake_bell is not None:
                 has_rung(self._wake_bell)
             if (slept := self._meter.slept()) > 0:
-                self._put(Woken(f"the machine slept for {slept:.0f} s", asked=False))
+                self._put(RetryRequested(f"the machine slept for {slept:.0f} s", by_user=False))
             if self._news is not None and self._news.fileno() in rung and self._hear():
                 last_news = now
                 burst_began = burst_began or now
             if burst_began and last_news and (now >= last_news + QUIET or now >= burst_began + LONGEST_BURST):
-                self._put(Woken("the network changed", asked=False))
+                self._put(RetryRequested("the network changed", by_user=False))
                 burst_began = last_news = None
 
     def _wait(self, burst_began: float | None, last_news: float | None) -> set[int]:

@@ -23,7 +23,8 @@ def narrate(before: TunnelState, after: TunnelState, now: float) -> tuple[int, s
     if after.shown is State.STOPPED:
         return None if before.shown is State.STOPPED else (logging.INFO, "leaving")
     if before.phase is Phase.STOPPED:
-        return logging.INFO, "connecting" + (" from the source port of the last session" if after.same_port else "")
+        source = " from the source port of the last session" if after.reuse_source else ""
+        return logging.INFO, f"connecting{source}"
     if before.connected_at is not None and after.connected_at is None:
         up = f"lost after {elapsed(now - before.connected_at)}"
         return logging.WARNING, f"{after.shown.value}, {up}: {_reason(after.reason)}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from ioconnect.agent.supervisor import reload
 from ioconnect.agent.supervisor.mailbox import Reconnect, Reload, Report, Stop
 from ioconnect.agent.supervisor.tunnel_runner import Keeper, Surroundings
-from ioconnect.agent.tunnel.events import CountersChanged, DeadlinePassed, StopRequested, Woken
+from ioconnect.agent.tunnel.events import CountersChanged, DeadlinePassed, RetryRequested, StopRequested
 from ioconnect.errors import ExitCode, Fault
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Supervisor:
         elif isinstance(letter, Reconnect):
             self._reconnect(self._outside.requested())
         else:
-            log.debug("%s: trying now", letter.why)  # a flapping link must not fill the log
+            log.debug("%s: trying now", letter.cause)  # a flapping link must not fill the log
             for keeper in self.keepers.values():
                 keeper.handle(letter)
 
@@ -137,7 +137,7 @@ class Supervisor:
         log.info("reconnect asked for: %s", ", ".join(names) or "all tunnels")
         for name in names or tuple(self.keepers):
             if name in self.keepers:
-                self.keepers[name].handle(Woken("reconnect"))
+                self.keepers[name].handle(RetryRequested("reconnect"))
 
     def _reload(self) -> None:
         if self._code is not None:
@@ -168,7 +168,7 @@ class Supervisor:
                 self.keepers[name].handle(StopRequested())
         for name in changes.unchanged:
             if self.keepers[name].is_waiting:
-                self.keepers[name].handle(Woken("reload"))
+                self.keepers[name].handle(RetryRequested("reload"))
         self._config = config
 
     def _begin(self, successor: reload.Successor) -> None:

@@ -77,11 +77,11 @@ class Keeper:
     @property
     def is_waiting(self) -> bool:
         """Whether there is a wait that a person's wish would cut short."""
-        return self.state.wait is not None
+        return self.state.retry_class is not None
 
     def start(self) -> None:
         """Begin to connect; from the source port of a session that was never closed, if one is known."""
-        self.handle(Started(same_port=self._around.source_ports.get(self.tunnel) is not None))
+        self.handle(Started(reuse_source=self._around.source_ports.get(self.tunnel) is not None))
 
     def become(self, tunnel: Tunnel, settings: AgentSettings) -> None:
         """Take another configuration; only while stopped. Counters go on, they count since the agent started."""
@@ -132,7 +132,7 @@ class Keeper:
 
     def _obey(self, command: Command) -> None:
         if isinstance(command, Dial):
-            self._dial(same_port=command.same_port)
+            self._dial(reuse_source=command.reuse_source)
         elif isinstance(command, AbortSession):
             self._drop()
         elif self.session is None:
@@ -144,11 +144,11 @@ class Keeper:
         elif isinstance(command, CloseSession):
             self.session.close()
 
-    def _dial(self, *, same_port: bool) -> None:
+    def _dial(self, *, reuse_source: bool) -> None:
         self._drop()
         around = self._around
         report = partial(self._report, self._generation)
-        source = around.source_ports.get(self.tunnel) if same_port else None
+        source = around.source_ports.get(self.tunnel) if reuse_source else None
         try:
             self.session = around.factory(
                 self.tunnel,

@@ -1,7 +1,7 @@
-"""What a tunnel has carried: plain counters that outlive its sessions.
+"""Counters of a tunnel, kept across its sessions.
 
-Pure. One writer, the tunnel's loop; the supervisor reads them without a lock (each is one int or float, and a
-snapshot that is a packet old is still true).
+Pure. Written by the tunnel's loop only; the supervisor reads without a lock: each is one int or float, and they need
+not be consistent with each other.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Counters:
-    """Counters of one tunnel since the agent started.
+    """Connections, bytes and round-trip time of one tunnel since the agent started.
 
-    The loop sets `changed` and reports once when it changes a counter of a settled Counters; the reader clears
-    `changed` *before* it reads, so no change goes unseen and an idle tunnel wakes nobody.
+    When the loop changes a counter while `changed` is False, it sets it and reports CountersChanged once. The reader
+    clears `changed` before it reads, so no change is missed and an idle tunnel causes no wake-ups.
     """
 
-    open: int = 0
+    open: int = 0  # connections
     total: int = 0
     refused: int = 0
     failed: int = 0
     from_target: int = 0  # bytes
     to_target: int = 0  # bytes
-    rtt: float | None = None  # seconds, of the last answered probe
+    rtt: float | None = None  # seconds, of the last global request
     changed: bool = False

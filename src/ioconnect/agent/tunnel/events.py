@@ -1,7 +1,7 @@
-"""What happens to a tunnel, and what the machine orders: the vocabulary between session, machine and supervisor.
+"""Events of a tunnel and commands to its session: the records that session, machine and supervisor exchange.
 
-Pure. A session reports the first group from any thread; the supervisor makes the second; `machine.step` answers
-with commands, which the supervisor turns into calls on the session.
+Pure. A session reports session events from any thread; the supervisor makes the others; `machine.step` returns
+commands, which the tunnel runner turns into calls of the session's methods.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from ioconnect.errors import Fault, PortBusy
 
 
-# --- reported by a session; a started session ends its reports with exactly one Lost or Closed
+# --- session events; the last event of a started session is exactly one Lost or Closed
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The host key was verified and our key accepted; the forward has been asked for, not yet granted."""
+    """The host key is verified and our key accepted; tcpip-forward is sent, its reply pending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The jumphost listens for us on `port`: only now is the tunnel connected."""
+    """The jumphost granted the forward and listens on `port`: the tunnel is connected."""
 
     port: int
 
 
 @dataclass(frozen=True, slots=True)
 class PortRefused:
-    """The port is held elsewhere; the session stays signed in and asks again when told to."""
+    """The jumphost refused the forward, as the port is in use; the session stays signed in."""
 
     fault: PortBusy
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The session is over, or never came about; its last report.
+    """The session failed, before or after it was signed in; its last event.
 
-    `unclean` means that the jumphost may not know: a session of ours may live on there and hold the port.
+    `unclean`: the jumphost may not know, and a dead session may hold the port there.
     """
 
     fault: Fault
@@ -48,44 +48,44 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The session is over because we asked, and the jumphost was told; its last report."""
+    """The session was closed on request, and the jumphost was told (DISCONNECT); its last event."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountersChanged:
-    """A counter of the tunnel's Counters changed; for the supervisor's snapshot, the machine never sees it."""
+    """The tunnel's Counters changed: status is to be published; not an event of the machine."""
 
 
-# --- from outside the session
+# --- events from the supervisor
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Begin; `same_port` if an earlier agent left without a word and its source port is known."""
+    """Start; `reuse_source` if an earlier agent ended without closing its session and its source port is known."""
 
-    same_port: bool = False
+    reuse_source: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Woken:
-    """Something changed that makes waiting pointless.
+class RetryRequested:
+    """Retry now instead of waiting; a session that is signed in is probed.
 
-    `asked` = a person wants it (reconnect, new key file, new pin): no wait holds. Otherwise (network change, wake
-    from sleep) the machine keeps `backoff.soonest` between attempts, so that a flapping link is no storm.
+    `by_user` (reconnect, reload): at once. Otherwise (network change, resume from suspend) not before
+    `backoff.minimum_interval` has passed since the last attempt, as a link may flap.
     """
 
-    why: str
-    asked: bool = True
+    cause: str
+    by_user: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """Leave cleanly; a second one leaves at once."""
+    """Close the session and stop; a second one aborts it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlinePassed:
-    """The time in `TunnelState.deadline` has come."""
+    """`TunnelState.deadline` has passed."""
 
 
 # --- commands
@@ -93,32 +93,32 @@ class DeadlinePassed:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Start a new session (an old one that still lives is dropped), from the remembered source port if told so."""
+    """Start a new session, aborting one that still runs; `reuse_source`: from the source port of the last one."""
 
-    same_port: bool
+    reuse_source: bool
 
 
 @dataclass(frozen=True, slots=True)
 class RequestForward:
-    """Ask again for the forward, on the same session."""
+    """Repeat tcpip-forward on the same session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ask the jumphost for a sign of life now, without waiting for the keepalive."""
+    """Send a keepalive now, with a short timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseSession:
-    """Cancel the forward, close, disconnect; the session answers Closed or Lost."""
+    """Cancel the forward and disconnect; ends with Closed or Lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class AbortSession:
-    """Drop the session's socket at once; nothing that it still reports counts."""
+    """Reset the session's connection at once; its later events are ignored."""
 
 
 SessionEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | CountersChanged
-OutsideEvent: TypeAlias = Started | Woken | StopRequested | DeadlinePassed
-MachineEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | OutsideEvent
+SupervisorEvent: TypeAlias = Started | RetryRequested | StopRequested | DeadlinePassed
+MachineEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | SupervisorEvent
 Command: TypeAlias = Dial | RequestForward | Probe | CloseSession | AbortSession

@@ -1,19 +1,19 @@
-"""The whole life of a tunnel: one table, (phase, event) → what happens.
+"""The state machine of a tunnel: one table, (phase, event) → transition.
 
-Pure: the time and the randomness are arguments of `step`, a timer is the one number `TunnelState.deadline`.
+Pure: time and random numbers are arguments of `step`; the only timer is `TunnelState.deadline`.
 
-Theory of operation. A tunnel dials, signs in, asks for its port, and is connected only when the port is granted.
-*Remote faults are weather*: whatever ends a session leads to a wait of its class (`agent.backoff`) and another dial;
-nothing but StopRequested ends the tunnel. A port that is held elsewhere costs no session: the tunnel stays signed in
-(standby) and asks again every few seconds for as long as it takes, since that works as soon as the port is free,
-while a new sign-in works no sooner and costs the jumphost a handshake.
+Theory of operation. A tunnel dials, signs in, requests its port (tcpip-forward), and is connected once it is granted.
+Whatever ends a session leads to a wait, by the fault's retry class (`backoff`), and another dial; only StopRequested
+ends the tunnel. A refused port does not end the session: the tunnel stays signed in (standby) and repeats the request
+every few seconds. That succeeds as soon as the port is free; a new session would be no faster and costs the jumphost
+a key exchange.
 
-Which source port (DESIGN rule 11). After an unclean loss a dead session of ours may hold the port, and a dial from
-the same local port makes the jumphost's kernel end it. So the first redial is from the remembered port. When such a
-dial fails in a way for which the port itself may be to blame (`_PORT_MAY_BE_TO_BLAME`: some firewall remembers the
-old connection and swallows the new), the next is from an ordinary one, and so on in turn. If an ordinary port is the
-one that gets through and the forward is refused, our own dead session may be the reason: then one more dial from the
-remembered port, once. A refusal after that is somebody else's doing, or beyond our means: standby.
+Source ports. After an unclean loss a dead session of ours may still hold the port on the jumphost. A dial from the
+source port of that session makes the jumphost's kernel reset it (RFC 5961 section 4), so the first redial reuses it.
+Some firewalls remember the old connection and drop the new one: after a failure that may come from this
+(`_SOURCE_PORT_SUSPECT`) the next dial uses an ephemeral port, and so on in turn. If a dial from an ephemeral port
+succeeds and the port is refused, the dead session may be the reason: one more dial reuses the source port. If it is
+refused once more, another agent holds the port: standby.
 """
 
 from __future__ import annotations
@@ -36,215 +36,227 @@ from ioconnect.agent.tunnel.events import (
     PortRefused,
     Probe,
     RequestForward,
+    RetryRequested,
     SignedIn,
     Started,
     StopRequested,
-    Woken,
 )
 from ioconnect.agent.tunnel.state import SHOWN, Phase, TunnelState
 from ioconnect.errors import ConnectionLost, Disposition, Fault, Reason, ReasonCode
 
-DIAL_PATIENCE = 120.0  # seconds; the session's own deadlines are far shorter, this only catches one that hangs
-ANSWER_PATIENCE = 60.0  # seconds for the answer to tcpip-forward, likewise
-STOP_PATIENCE = 5.0  # seconds to leave cleanly before the socket is dropped
-STUCK_AFTER = 1.0  # seconds; a dial this old has lost its first SYN (RFC 6298: 1 s), when woken a new one is faster
+DIAL_TIMEOUT = 120.0  # seconds; far longer than the session's own deadlines, for a session that hangs
+FORWARD_REPLY_TIMEOUT = 60.0  # seconds for the reply to tcpip-forward, likewise
+STOP_TIMEOUT = 5.0  # seconds for a clean close before the session is aborted
+STALLED_AFTER = 1.0  # seconds, after which a SYN is retransmitted (RFC 6298): a new dial is faster
 
 
 class IllegalEvent(Exception):
-    """An event that cannot happen in this phase: a bug in whoever sent it. Nothing moved."""
+    """An event that cannot happen in this phase: a bug in the sender. The state is unchanged."""
 
 
 Step: TypeAlias = tuple[TunnelState, tuple[Command, ...]]
-_Move: TypeAlias = Callable[[TunnelState, Any, float, float], Step]
+_Transition: TypeAlias = Callable[[TunnelState, Any, float, float], Step]
 
-_PORT_MAY_BE_TO_BLAME = {ReasonCode.UNREACHABLE, ReasonCode.BANNER_TIMEOUT, ReasonCode.CONNECTION_LOST}
+_SOURCE_PORT_SUSPECT = {ReasonCode.UNREACHABLE, ReasonCode.BANNER_TIMEOUT, ReasonCode.CONNECTION_LOST}
 
 
-def step(state: TunnelState, event: MachineEvent, now: float, roll: float) -> Step:
-    """Return the state after the event and what is to be done; `roll` is random in [0, 1).
+def step(state: TunnelState, event: MachineEvent, now: float, random: float) -> Step:
+    """Return the state after the event and the commands to carry out; `random` is a random number in [0, 1).
 
-    Raises IllegalEvent for what the table does not list; events that a race makes possible are listed as ignored.
+    Raises IllegalEvent for an event that the table does not list; events that races cause are listed as ignored.
     """
-    move = TABLE[state.phase].get(type(event))
-    if move is None:
+    transition = TABLE[state.phase].get(type(event))
+    if transition is None:
         raise IllegalEvent(f"{type(event).__name__} while {state.phase.value}")
-    return move(state, event, now, roll)
+    return transition(state, event, now, random)
 
 
-def _to(state: TunnelState, phase: Phase, now: float, **changes: Any) -> TunnelState:
+def _enter(state: TunnelState, phase: Phase, now: float, **changes: Any) -> TunnelState:
     since = state.since if SHOWN[phase] is state.shown else now
     return replace(state, phase=phase, since=since, **changes)
 
 
-# --- moves
+# --- transitions
 
 
-def _ignore(state: TunnelState, _event: MachineEvent, _now: float, _roll: float) -> Step:
+def _ignore(state: TunnelState, _event: MachineEvent, _now: float, _random: float) -> Step:
     return state, ()
 
 
-def _start(state: TunnelState, event: Started, now: float, _roll: float) -> Step:
-    return _dial_from(replace(state, ghost=event.same_port, down_since=now), now, same_port=event.same_port)
+def _start(state: TunnelState, event: Started, now: float, _random: float) -> Step:
+    state = replace(state, dead_session=event.reuse_source, down_since=now)
+    return _dial_from(state, now, reuse_source=event.reuse_source)
 
 
-def _dial(state: TunnelState, _event: MachineEvent, now: float, _roll: float) -> Step:
-    blamed = state.reason is not None and state.reason.code in _PORT_MAY_BE_TO_BLAME
-    return _dial_from(state, now, same_port=state.ghost and not (state.same_port and blamed))
+def _dial(state: TunnelState, _event: MachineEvent, now: float, _random: float) -> Step:
+    suspect = state.reason is not None and state.reason.code in _SOURCE_PORT_SUSPECT
+    return _dial_from(state, now, reuse_source=state.dead_session and not (state.reuse_source and suspect))
 
 
-def _dial_from(state: TunnelState, now: float, *, same_port: bool, restarts: int = 0) -> Step:
-    dialing = _to(
+def _dial_from(state: TunnelState, now: float, *, reuse_source: bool, early_redials: int = 0) -> Step:
+    dialing = _enter(
         state,
         Phase.DIALING,
         now,
-        deadline=now + DIAL_PATIENCE,
+        deadline=now + DIAL_TIMEOUT,
         attempts=state.attempts + 1,
-        wait=None,
-        tried_at=now,
-        same_port=same_port,
-        restarts=restarts,
+        retry_class=None,
+        attempted_at=now,
+        reuse_source=reuse_source,
+        early_redials=early_redials,
     )
-    return dialing, (Dial(same_port),)
+    return dialing, (Dial(reuse_source),)
 
 
-def _signed_in(state: TunnelState, _event: SignedIn, now: float, _roll: float) -> Step:
-    return _to(state, Phase.ASKING, now, deadline=now + ANSWER_PATIENCE), ()
+def _signed_in(state: TunnelState, _event: SignedIn, now: float, _random: float) -> Step:
+    return _enter(state, Phase.REQUESTING, now, deadline=now + FORWARD_REPLY_TIMEOUT), ()
 
 
-def _granted(state: TunnelState, _event: Granted, now: float, _roll: float) -> Step:
-    connected = _to(
+def _granted(state: TunnelState, _event: Granted, now: float, _random: float) -> Step:
+    connected = _enter(
         state,
         Phase.CONNECTED,
         now,
         deadline=None,
         reason=None,
-        wait=None,
+        retry_class=None,
         reconnects=state.reconnects + state.was_connected,
         was_connected=True,
         connected_at=now,
         down_since=None,
-        ghost=False,
-        same_port=False,
+        dead_session=False,
+        reuse_source=False,
     )
     return connected, ()
 
 
-def _refused(state: TunnelState, event: PortRefused, now: float, roll: float) -> Step:
-    refused = replace(state, reason=_reason(event.fault), outage_began=_began(state, now))
-    if state.ghost and not state.same_port:
-        return _dial_from(replace(refused, ghost=False), now, same_port=True)
-    deadline = now + backoff.delay(Disposition.RETRY_FORWARD, 1, 0.0, roll)
-    return _to(refused, Phase.STANDBY, now, deadline=deadline, wait=Disposition.RETRY_FORWARD, ghost=False), ()
+def _port_refused(state: TunnelState, event: PortRefused, now: float, random: float) -> Step:
+    refused = replace(state, reason=_reason(event.fault), outage_began=_outage_start(state, now))
+    if state.dead_session and not state.reuse_source:
+        return _dial_from(replace(refused, dead_session=False), now, reuse_source=True)
+    retry_class = Disposition.RETRY_FORWARD
+    deadline = now + backoff.delay(retry_class, 1, 0.0, random)
+    return _enter(refused, Phase.STANDBY, now, deadline=deadline, retry_class=retry_class, dead_session=False), ()
 
 
-def _ask(state: TunnelState, _event: MachineEvent, now: float, _roll: float) -> Step:
-    asking = _to(state, Phase.REASKING, now, deadline=now + ANSWER_PATIENCE, wait=None, tried_at=now)
-    return asking, (RequestForward(),)
+def _request_forward(state: TunnelState, _event: MachineEvent, now: float, _random: float) -> Step:
+    deadline = now + FORWARD_REPLY_TIMEOUT
+    state = _enter(state, Phase.REQUESTING_AGAIN, now, deadline=deadline, retry_class=None, attempted_at=now)
+    return state, (RequestForward(),)
 
 
-def _lost(state: TunnelState, event: Lost, now: float, roll: float) -> Step:
+def _lost(state: TunnelState, event: Lost, now: float, random: float) -> Step:
     if state.connected_at is not None:
-        stable = now - state.connected_at >= backoff.STABLE_AFTER
-        state = replace(state, connected_at=None, down_since=now, ghost=event.unclean)
+        stable = now - state.connected_at >= backoff.STABLE_UPTIME
+        state = replace(state, connected_at=None, down_since=now, dead_session=event.unclean)
         if stable:
-            state = replace(state, retries=0, refusals=0, outage_began=None)
-    wait = event.fault.disposition
-    if wait is Disposition.RETRY_FORWARD:  # a session that ended over it: asking on it is not possible any more
-        wait = Disposition.MAX_STARTUPS
-    began = _began(state, now)
-    slow = wait in _SLOW
-    state = replace(state, retries=state.retries + (not slow), refusals=state.refusals + slow)
-    pause = backoff.delay(wait, state.refusals if slow else state.retries, now - began, roll)
-    phase = Phase.HELD if wait in _HOLDING else Phase.BACKOFF
-    reason = _reason(event.fault)
-    return _to(state, phase, now, deadline=now + pause, wait=wait, outage_began=began, reason=reason), ()
+            state = replace(state, fast_failures=0, slow_failures=0, outage_began=None)
+    retry_class = event.fault.disposition
+    if retry_class is Disposition.RETRY_FORWARD:  # the session ended: there is none to repeat the request on
+        retry_class = Disposition.MAX_STARTUPS
+    began = _outage_start(state, now)
+    slow = retry_class in _SLOW_CLASSES
+    state = replace(state, fast_failures=state.fast_failures + (not slow), slow_failures=state.slow_failures + slow)
+    delay = backoff.delay(retry_class, state.slow_failures if slow else state.fast_failures, now - began, random)
+    phase = Phase.HELD if retry_class in _HELD_CLASSES else Phase.BACKOFF
+    state = replace(state, outage_began=began, reason=_reason(event.fault))
+    return _enter(state, phase, now, deadline=now + delay, retry_class=retry_class), ()
 
 
-def _give_up(state: TunnelState, _event: DeadlinePassed, now: float, roll: float) -> Step:
+def _time_out(state: TunnelState, _event: DeadlinePassed, now: float, random: float) -> Step:
     fault = ConnectionLost(
-        f"the attempt made no progress for {now - state.tried_at:.0f} s",
+        f"the attempt made no progress for {now - state.attempted_at:.0f} s",
         hint="It is tried again by itself; if this repeats, run with -v and look at the log.",
     )
-    after, _ = _lost(state, Lost(fault, unclean=False), now, roll)
+    after, _ = _lost(state, Lost(fault, unclean=False), now, random)
     return after, (AbortSession(),)
 
 
-def _hurry(state: TunnelState, event: Woken, now: float, roll: float) -> Step:
-    assert state.wait is not None
+def _retry_early(state: TunnelState, event: RetryRequested, now: float, random: float) -> Step:
+    assert state.retry_class is not None
     assert state.deadline is not None
-    earliest = now if event.asked else state.tried_at + backoff.soonest(state.wait)
+    earliest = now if event.by_user else state.attempted_at + backoff.minimum_interval(state.retry_class)
     if earliest > now:
         return replace(state, deadline=min(state.deadline, earliest)), ()
-    return (_ask if state.phase is Phase.STANDBY else _dial)(state, event, now, roll)
+    return (_request_forward if state.phase is Phase.STANDBY else _dial)(state, event, now, random)
 
 
-def _redial_if_stuck(state: TunnelState, event: Woken, now: float, _roll: float) -> Step:
-    stuck = now - state.tried_at >= STUCK_AFTER * 2.0 ** min(state.restarts, 6)
-    if not stuck or (state.refusals and not event.asked):
+def _redial_if_stalled(state: TunnelState, event: RetryRequested, now: float, _random: float) -> Step:
+    stalled = now - state.attempted_at >= STALLED_AFTER * 2.0 ** min(state.early_redials, 6)
+    if not stalled or (state.slow_failures and not event.by_user):
         return state, ()
-    return _dial_from(state, now, same_port=state.same_port, restarts=state.restarts + 1)
+    return _dial_from(state, now, reuse_source=state.reuse_source, early_redials=state.early_redials + 1)
 
 
-def _probe(state: TunnelState, _event: Woken, _now: float, _roll: float) -> Step:
+def _probe(state: TunnelState, _event: RetryRequested, _now: float, _random: float) -> Step:
     return state, (Probe(),)
 
 
-def _close(state: TunnelState, _event: StopRequested, now: float, _roll: float) -> Step:
-    return _to(state, Phase.STOPPING, now, deadline=now + STOP_PATIENCE, wait=None), (CloseSession(),)
+def _close(state: TunnelState, _event: StopRequested, now: float, _random: float) -> Step:
+    return _enter(state, Phase.STOPPING, now, deadline=now + STOP_TIMEOUT, retry_class=None), (CloseSession(),)
 
 
-def _drop(state: TunnelState, _event: MachineEvent, now: float, _roll: float) -> Step:
-    return _to(state, Phase.STOPPED, now, deadline=None), (AbortSession(),)
+def _abort(state: TunnelState, _event: MachineEvent, now: float, _random: float) -> Step:
+    return _enter(state, Phase.STOPPED, now, deadline=None), (AbortSession(),)
 
 
-def _end(state: TunnelState, _event: MachineEvent, now: float, _roll: float) -> Step:
-    return _to(state, Phase.STOPPED, now, deadline=None, wait=None), ()
+def _stopped(state: TunnelState, _event: MachineEvent, now: float, _random: float) -> Step:
+    return _enter(state, Phase.STOPPED, now, deadline=None, retry_class=None), ()
 
 
-def _began(state: TunnelState, now: float) -> float:
+def _outage_start(state: TunnelState, now: float) -> float:
     return now if state.outage_began is None else state.outage_began
 
 
 def _reason(fault: Fault) -> Reason:
-    """Return the fault as status shows it; one without a code (the system refused something) is a lost connection."""
+    """Return the fault as status shows it; one without a code (a system call failed) counts as a lost connection."""
     return fault.reason if fault.code else Reason(ReasonCode.CONNECTION_LOST, fault.message, fault.hint)
 
 
-_SLOW = {Disposition.HOLD, Disposition.PENALIZED, Disposition.EXIT}
-_HOLDING = {Disposition.HOLD, Disposition.EXIT}
-_WAITING: dict[type, _Move] = {DeadlinePassed: _dial, Woken: _hurry, StopRequested: _end}
-_ANSWERED: dict[type, _Move] = {
+_SLOW_CLASSES = {Disposition.HOLD, Disposition.PENALIZED, Disposition.EXIT}
+_HELD_CLASSES = {Disposition.HOLD, Disposition.EXIT}
+_WAITING_TO_DIAL: dict[type, _Transition] = {
+    DeadlinePassed: _dial,
+    RetryRequested: _retry_early,
+    StopRequested: _stopped,
+}
+_REPLY_PENDING: dict[type, _Transition] = {
     Granted: _granted,
-    PortRefused: _refused,
+    PortRefused: _port_refused,
     Lost: _lost,
-    Woken: _probe,
+    RetryRequested: _probe,
     StopRequested: _close,
-    DeadlinePassed: _give_up,
+    DeadlinePassed: _time_out,
 }
 
-TABLE: dict[Phase, dict[type, _Move]] = {
-    Phase.STOPPED: {Started: _start, Woken: _ignore, StopRequested: _ignore},
+TABLE: dict[Phase, dict[type, _Transition]] = {
+    Phase.STOPPED: {Started: _start, RetryRequested: _ignore, StopRequested: _ignore},
     Phase.DIALING: {
         SignedIn: _signed_in,
         Lost: _lost,
-        Woken: _redial_if_stuck,
+        RetryRequested: _redial_if_stalled,
         StopRequested: _close,
-        DeadlinePassed: _give_up,
+        DeadlinePassed: _time_out,
     },
-    Phase.ASKING: _ANSWERED,
-    Phase.CONNECTED: {Lost: _lost, Woken: _probe, StopRequested: _close},
-    Phase.BACKOFF: _WAITING,
-    Phase.HELD: _WAITING,
-    Phase.STANDBY: {DeadlinePassed: _ask, Woken: _hurry, Lost: _lost, StopRequested: _close},
-    Phase.REASKING: _ANSWERED,
+    Phase.REQUESTING: _REPLY_PENDING,
+    Phase.CONNECTED: {Lost: _lost, RetryRequested: _probe, StopRequested: _close},
+    Phase.BACKOFF: _WAITING_TO_DIAL,
+    Phase.HELD: _WAITING_TO_DIAL,
+    Phase.STANDBY: {
+        DeadlinePassed: _request_forward,
+        RetryRequested: _retry_early,
+        Lost: _lost,
+        StopRequested: _close,
+    },
+    Phase.REQUESTING_AGAIN: _REPLY_PENDING,
     Phase.STOPPING: {
-        Closed: _end,
-        Lost: _end,
-        SignedIn: _ignore,  # these three were on their way when we asked to leave
+        Closed: _stopped,
+        Lost: _stopped,
+        SignedIn: _ignore,  # these three were queued before the stop
         Granted: _ignore,
         PortRefused: _ignore,
-        Woken: _ignore,
-        StopRequested: _drop,
-        DeadlinePassed: _drop,
+        RetryRequested: _ignore,
+        StopRequested: _abort,
+        DeadlinePassed: _abort,
     },
 }

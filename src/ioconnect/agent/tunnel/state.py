@@ -1,6 +1,6 @@
-"""What the machine remembers about one tunnel.
+"""The state of one tunnel.
 
-Pure. Only `agent.machine` makes a new state out of an old one; everybody else reads.
+Pure. Only `machine` makes a new state out of an old one; everybody else reads.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from ioconnect.status.snapshots import State
 
 
 class Phase(Enum):
-    """Where a tunnel is in its life, finer than what status shows (`SHOWN`)."""
+    """The phase of a tunnel, finer than the state that status shows (`SHOWN`)."""
 
-    STOPPED = "stopped"  # before Started, and the end
-    DIALING = "dialing"  # from the resolver to the sign-in
-    ASKING = "asking"  # signed in, the first answer about the port is awaited
+    STOPPED = "stopped"  # before Started, and after the stop
+    DIALING = "dialing"  # from the DNS lookup to the sign-in
+    REQUESTING = "requesting"  # signed in, first tcpip-forward sent, reply pending
     CONNECTED = "connected"
     BACKOFF = "backoff"  # waiting to dial
-    HELD = "held"  # waiting to dial, long
-    STANDBY = "standby"  # signed in, waiting to ask again
-    REASKING = "reasking"  # signed in, asked again, the answer is awaited
-    STOPPING = "stopping"  # asked the session to leave
+    HELD = "held"  # waiting to dial, after a refusal
+    STANDBY = "standby"  # signed in, waiting to repeat the request
+    REQUESTING_AGAIN = "requesting_again"  # signed in, tcpip-forward repeated, reply pending
+    STOPPING = "stopping"  # waiting for the session to close
 
 
 SHOWN = {
     Phase.STOPPED: State.STOPPED,
     Phase.DIALING: State.CONNECTING,
-    Phase.ASKING: State.CONNECTING,
+    Phase.REQUESTING: State.CONNECTING,
     Phase.CONNECTED: State.CONNECTED,
     Phase.BACKOFF: State.BACKOFF,
     Phase.HELD: State.HELD,
     Phase.STANDBY: State.STANDBY,
-    Phase.REASKING: State.STANDBY,
+    Phase.REQUESTING_AGAIN: State.STANDBY,
     Phase.STOPPING: State.STOPPED,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelState:
-    """Everything that is remembered about one tunnel; all times are of the caller's monotonic clock, in seconds."""
+    """The state of one tunnel; all times are seconds of the caller's monotonic clock."""
 
     since: float  # when the shown state began
     phase: Phase = Phase.STOPPED
@@ -49,17 +49,17 @@ class TunnelState:
     reason: Reason | None = None  # None when connected, and before the first failure
     attempts: int = 0  # dials
     reconnects: int = 0  # grants after a loss
-    retries: int = 0  # failures in a row of the quick classes
-    refusals: int = 0  # failures in a row of the slow ones; network trouble in between does not excuse them
-    wait: Disposition | None = None  # the class of the current wait
-    tried_at: float = 0.0  # the latest dial, or the latest ask in standby
-    down_since: float | None = None  # start, or the latest loss; None when connected
-    outage_began: float | None = None  # as down_since, but a tunnel that came up too briefly does not end it
+    fast_failures: int = 0  # consecutive failures of the fast retry classes
+    slow_failures: int = 0  # consecutive failures of the slow ones; fast failures in between do not reset it
+    retry_class: Disposition | None = None  # of the current wait; None: no wait
+    attempted_at: float = 0.0  # the latest dial, or the latest request in standby
+    down_since: float | None = None  # the start, or the latest loss; None when connected
+    outage_began: float | None = None  # like down_since, but not reset by an uptime below STABLE_UPTIME
     connected_at: float | None = None
     was_connected: bool = False
-    ghost: bool = False  # a dead session of ours may hold the port, and no dial from its source port was answered yet
-    same_port: bool = False  # the latest dial was from the remembered source port
-    restarts: int = 0  # dials given up in a row because something woke us
+    dead_session: bool = False  # one of ours may hold the port; no dial from its source port has been answered
+    reuse_source: bool = False  # the latest dial reused the source port
+    early_redials: int = 0  # consecutive dials that a RetryRequested restarted
 
     @property
     def shown(self) -> State:
