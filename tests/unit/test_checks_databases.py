@@ -1,4 +1,4 @@
-"""The first words of each database, bytes by bytes: what is read out of an answer, and what is not believed."""
+"""Protocol probes byte by byte: what is parsed from a reply, and which replies are refused."""
 
 from __future__ import annotations
 
@@ -11,25 +11,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioconnect.checks.databases import bson, mongodb, mysql, oracle, postgres, redis, sqlserver
-from ioconnect.checks.databases.protocol_probe import LONGEST, Move, NoTls, NotThisServer, Server, TurnedAway
+from ioconnect.checks.databases.protocol_probe import (
+    MAX_READ,
+    Action,
+    ClientRejected,
+    ProtocolMismatch,
+    Server,
+    TlsRefused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ioconnect.checks.databases.protocol_probe import Dialogue
+    from ioconnect.checks.databases.protocol_probe import Probe
 
-DIALOGUES = [
-    mongodb.dialogue,
-    mysql.dialogue,
-    oracle.dialogue,
-    postgres.dialogue,
-    redis.dialogue,
-    sqlserver.dialogue,
+PROBES = [
+    mongodb.probe,
+    mysql.probe,
+    oracle.probe,
+    postgres.probe,
+    redis.probe,
+    sqlserver.probe,
 ]
 
 
-class Wire:
-    """Plays the server: each connection's whole answer, in plain words or inside TLS."""
+class ScriptedServer:
+    """A server with a scripted reply for each connection, unencrypted or inside TLS."""
 
     def __init__(self, *connections: bytes, inside_tls: bytes | None = None, silent: bool = False) -> None:
         self.sent: list[bytes] = []
@@ -38,18 +45,18 @@ class Wire:
         self._left = self._connections.pop(0)
         self._trouble: Exception = TimeoutError() if silent else EOFError()
 
-    def take(self, step: bytes | int | Move) -> bytes:
-        if step is Move.AGAIN:
+    def perform(self, step: bytes | int | Action) -> bytes:
+        if step is Action.RECONNECT:
             self._left = self._connections.pop(0) if self._connections else b""
-        elif step is Move.TLS:
+        elif step is Action.TLS:
             if self._tls is None:
-                raise NoTls
+                raise TlsRefused
             self._left = self._tls
         elif isinstance(step, bytes):
             self.sent.append(step)
         else:
             assert isinstance(step, int)
-            assert 0 <= step <= LONGEST
+            assert 0 <= step <= MAX_READ
             if len(self._left) < step:
                 raise self._trouble
             data, self._left = self._left[:step], self._left[step:]
@@ -57,16 +64,16 @@ class Wire:
         return b""
 
 
-def play(dialogue: Dialogue, wire: Wire) -> Server:
+def play(probe: Probe, scripted: ScriptedServer) -> Server:
     try:
-        step = next(dialogue)
+        step = next(probe)
         for _ in range(10_000):
             try:
-                answer = wire.take(step)
-            except (EOFError, TimeoutError, NoTls) as trouble:  # noqa: PERF203  a test
-                step = dialogue.throw(trouble)
+                answer = scripted.perform(step)
+            except (EOFError, TimeoutError, TlsRefused) as error:  # noqa: PERF203  a test
+                step = probe.throw(error)
             else:
-                step = dialogue.send(answer)
+                step = probe.send(answer)
     except StopIteration as end:
         server: Server = end.value
         return server
@@ -88,22 +95,22 @@ def error_of_postgres(text: str) -> bytes:
         ("no such words", ""),
     ],
 )
-def test_postgresql_tells_its_range_without_a_sign_in(supported: str, version: str) -> None:
+def test_postgresql_tells_its_range_without_authentication(supported: str, version: str) -> None:
     refusal = error_of_postgres(f"unsupported frontend protocol 4.0: {supported}")
 
-    assert play(postgres.dialogue(), Wire(b"N" + refusal)) == Server("PostgreSQL", version, tls=False)
-    assert play(postgres.dialogue(), Wire(b"S", inside_tls=refusal)) == Server("PostgreSQL", version, tls=True)
+    assert play(postgres.probe(), ScriptedServer(b"N" + refusal)) == Server("PostgreSQL", version, tls=False)
+    assert play(postgres.probe(), ScriptedServer(b"S", inside_tls=refusal)) == Server("PostgreSQL", version, tls=True)
 
 
 def test_postgresql_behind_a_pooler_that_hangs_up() -> None:
-    assert play(postgres.dialogue(), Wire(b"N")) == Server("PostgreSQL", "", tls=False)
+    assert play(postgres.probe(), ScriptedServer(b"N")) == Server("PostgreSQL", "", tls=False)
 
 
 @pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"NOPE", b"220 mail\r\n", b"\0"])
 def test_what_is_not_postgresql(said: bytes) -> None:
     """An S of an SSH server promises no TLS."""
-    with pytest.raises(NotThisServer):
-        play(postgres.dialogue(), Wire(said))
+    with pytest.raises(ProtocolMismatch):
+        play(postgres.probe(), ScriptedServer(said))
 
 
 def greeting(version: bytes, capabilities: int = 0xF7FE | 0x0800) -> bytes:
@@ -113,24 +120,24 @@ def greeting(version: bytes, capabilities: int = 0xF7FE | 0x0800) -> bytes:
 
 
 def test_mysql_and_mariadb_greet_with_their_version() -> None:
-    assert play(mysql.dialogue(), Wire(greeting(b"8.4.3"))) == Server("MySQL", "8.4.3", tls=True)
-    maria = play(mysql.dialogue(), Wire(greeting(b"5.5.5-10.11.6-MariaDB-log", 0xF7FE & ~0x0800)))
+    assert play(mysql.probe(), ScriptedServer(greeting(b"8.4.3"))) == Server("MySQL", "8.4.3", tls=True)
+    maria = play(mysql.probe(), ScriptedServer(greeting(b"5.5.5-10.11.6-MariaDB-log", 0xF7FE & ~0x0800)))
     assert maria == Server("MariaDB", "10.11.6-MariaDB-log", tls=False)
-    assert play(mysql.dialogue(), Wire(greeting(b"11.4.2-MariaDB"))).version == "11.4.2-MariaDB"
+    assert play(mysql.probe(), ScriptedServer(greeting(b"11.4.2-MariaDB"))).version == "11.4.2-MariaDB"
 
 
-def test_mysql_that_turns_this_host_away() -> None:
+def test_mysql_that_rejects_this_host() -> None:
     body = b"\xff\x6a\x04Host '10.0.0.7' is not allowed to connect"
-    with pytest.raises(TurnedAway, match="is not allowed to connect"):
-        play(mysql.dialogue(), Wire(len(body).to_bytes(3, "little") + b"\0" + body))
+    with pytest.raises(ClientRejected, match="is not allowed to connect"):
+        play(mysql.probe(), ScriptedServer(len(body).to_bytes(3, "little") + b"\0" + body))
 
 
 @pytest.mark.parametrize(
     "said", [b"SSH-2.0-OpenSSH_9.2\r\n", greeting(b"x" * 200), greeting(b"8.4.3")[:20], b"\0\0\0\0"]
 )
 def test_what_is_not_mysql(said: bytes) -> None:
-    with pytest.raises((NotThisServer, EOFError)):
-        play(mysql.dialogue(), Wire(said))
+    with pytest.raises((ProtocolMismatch, EOFError)):
+        play(mysql.probe(), ScriptedServer(said))
 
 
 def prelogin(options: bytes, data: bytes) -> bytes:
@@ -142,9 +149,11 @@ def test_sql_server_tells_version_and_encryption(encryption: int, tls: bool) -> 
     options = struct.pack(">BHHBHHB", 0, 11, 6, 1, 17, 1, 0xFF)
     answer = prelogin(options, struct.pack(">BBHHB", 16, 0, 4115, 0, encryption))
 
-    wire = Wire(answer)
-    assert play(sqlserver.dialogue(), wire) == Server("SQL Server", "2022 (16.0.4115)", tls=tls)
-    assert wire.sent == [bytes.fromhex("1201001a00000100 00000b0006 0100110001 ff 000000000000 00".replace(" ", ""))]
+    scripted = ScriptedServer(answer)
+    assert play(sqlserver.probe(), scripted) == Server("SQL Server", "2022 (16.0.4115)", tls=tls)
+    assert scripted.sent == [
+        bytes.fromhex("1201001a00000100 00000b0006 0100110001 ff 000000000000 00".replace(" ", ""))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -158,8 +167,8 @@ def test_sql_server_tells_version_and_encryption(encryption: int, tls: bool) -> 
     ],
 )
 def test_a_prelogin_that_lies_about_lengths(options: bytes, data: bytes) -> None:
-    with pytest.raises(NotThisServer):
-        play(sqlserver.dialogue(), Wire(prelogin(options, data)))
+    with pytest.raises(ProtocolMismatch):
+        play(sqlserver.probe(), ScriptedServer(prelogin(options, data)))
 
 
 def tns(kind: int, body: bytes = b"") -> bytes:
@@ -177,23 +186,23 @@ def tns(kind: int, body: bytes = b"") -> bytes:
     ],
 )
 def test_an_oracle_listener_by_its_banner_or_its_refusal(answer: bytes, version: str) -> None:
-    assert play(oracle.dialogue(), Wire(answer)) == Server("Oracle listener", version)
+    assert play(oracle.probe(), ScriptedServer(answer)) == Server("Oracle listener", version)
 
 
-def test_an_oracle_listener_gets_its_question_where_the_packet_says() -> None:
-    wire = Wire(tns(11) + tns(4, b"()"))
-    play(oracle.dialogue(), wire)
+def test_an_oracle_listener_gets_its_request_where_the_packet_says() -> None:
+    scripted = ScriptedServer(tns(11) + tns(4, b"()"))
+    play(oracle.probe(), scripted)
 
-    assert len(wire.sent) == 2
-    length, question_length, question_at = struct.unpack_from(">H22xHH", wire.sent[0])
-    assert length == len(wire.sent[0])
-    assert wire.sent[0][question_at:] == b"(CONNECT_DATA=(COMMAND=version))"
-    assert question_length == len(wire.sent[0]) - question_at
+    assert len(scripted.sent) == 2
+    length, question_length, question_at = struct.unpack_from(">H22xHH", scripted.sent[0])
+    assert length == len(scripted.sent[0])
+    assert scripted.sent[0][question_at:] == b"(CONNECT_DATA=(COMMAND=version))"
+    assert question_length == len(scripted.sent[0]) - question_at
 
 
 def test_a_listener_that_always_wants_it_again() -> None:
-    with pytest.raises(NotThisServer):
-        play(oracle.dialogue(), Wire(tns(11) * 9))
+    with pytest.raises(ProtocolMismatch):
+        play(oracle.probe(), ScriptedServer(tns(11) * 9))
 
 
 def message(number: int, document: bytes) -> bytes:
@@ -207,18 +216,18 @@ HELLO = message(1, bson.encode({"maxWireVersion": 21, "ok": 1}))
 def test_mongodb_tells_its_version() -> None:
     info = message(2, bson.encode({"version": "7.0.14", "ok": 1}))
 
-    assert play(mongodb.dialogue(), Wire(HELLO + info)) == Server("MongoDB", "7.0.14", tls=False)
-    assert play(mongodb.dialogue(), Wire(HELLO + info, b"", inside_tls=b"")).tls is True
+    assert play(mongodb.probe(), ScriptedServer(HELLO + info)) == Server("MongoDB", "7.0.14", tls=False)
+    assert play(mongodb.probe(), ScriptedServer(HELLO + info, b"", inside_tls=b"")).tls is True
 
 
 def test_mongodb_that_keeps_its_version_is_known_by_its_wire_version() -> None:
-    assert play(mongodb.dialogue(), Wire(HELLO)) == Server("MongoDB", "7.0", tls=False)
+    assert play(mongodb.probe(), ScriptedServer(HELLO)) == Server("MongoDB", "7.0", tls=False)
 
 
 def test_mongodb_that_wants_tls_is_asked_inside() -> None:
     info = message(2, bson.encode({"version": "8.0.4", "ok": 1}))
 
-    assert play(mongodb.dialogue(), Wire(b"", inside_tls=HELLO + info)) == Server("MongoDB", "8.0.4", tls=True)
+    assert play(mongodb.probe(), ScriptedServer(b"", inside_tls=HELLO + info)) == Server("MongoDB", "8.0.4", tls=True)
 
 
 def bulk(text: bytes) -> bytes:
@@ -235,28 +244,26 @@ def bulk(text: bytes) -> bytes:
     ],
 )
 def test_redis(answer: bytes, server: Server) -> None:
-    assert play(redis.dialogue(), Wire(answer)) == server
+    assert play(redis.probe(), ScriptedServer(answer)) == server
 
 
-def test_redis_in_protected_mode_turns_away() -> None:
-    with pytest.raises(TurnedAway, match="protected mode"):
-        play(redis.dialogue(), Wire(b"-DENIED Redis is running in protected mode\r\n"))
+def test_redis_in_protected_mode_rejects() -> None:
+    with pytest.raises(ClientRejected, match="protected mode"):
+        play(redis.probe(), ScriptedServer(b"-DENIED Redis is running in protected mode\r\n"))
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad\r\n", b"$99999999\r\n", b"$5\r\nhello", b"-" + b"x" * 999])
 def test_what_is_not_redis(said: bytes) -> None:
-    with pytest.raises(NotThisServer):
-        play(redis.dialogue(), Wire(said))
+    with pytest.raises(ProtocolMismatch):
+        play(redis.probe(), ScriptedServer(said))
 
 
-@pytest.mark.parametrize("dialogue", DIALOGUES)
+@pytest.mark.parametrize("probe", PROBES)
 @given(answers=st.lists(st.binary(max_size=200), min_size=1, max_size=3), silent=st.booleans())
-def test_whatever_comes_a_dialogue_ends(
-    dialogue: Callable[[], Dialogue], answers: Sequence[bytes], *, silent: bool
-) -> None:
-    """With a server or with one of the words that its driver knows; it never reads more than it may."""
-    with contextlib.suppress(NotThisServer, TurnedAway, EOFError, TimeoutError, NoTls):
-        play(dialogue(), Wire(*answers, inside_tls=answers[-1], silent=silent))
+def test_whatever_comes_a_probe_ends(probe: Callable[[], Probe], answers: Sequence[bytes], *, silent: bool) -> None:
+    """With a server or an exception that is expected of it; it never reads more than MAX_READ."""
+    with contextlib.suppress(ProtocolMismatch, ClientRejected, EOFError, TimeoutError, TlsRefused):
+        play(probe(), ScriptedServer(*answers, inside_tls=answers[-1], silent=silent))
 
 
 @given(

@@ -1,20 +1,20 @@
-"""What a pass comes to: which checks are left out, the exit code, the JSON; and what an agent's state stands for."""
+"""Results of checks: which are skipped, the exit code, the JSON; and the outcomes of an agent's status."""
 
 from __future__ import annotations
 
 import pytest
 
-from ioconnect.checks.agent_state import has_it, is_settled, outcomes
+from ioconnect.checks.agent_state import is_active, is_settled, outcomes
 from ioconnect.checks.results import (
-    NEEDS,
-    Check,
+    DEPENDENCIES,
     CheckId,
+    CheckResult,
+    CheckStatus,
     Finding,
-    Pass,
-    Verdict,
+    Report,
     failed,
-    found,
-    obstacle,
+    failed_dependency,
+    passed,
     skipped,
     to_json,
 )
@@ -26,17 +26,17 @@ from ioconnect.status.snapshots import State, TunnelStatus
 BROKEN = Reason(ReasonCode.TARGET_UNREACHABLE, "nothing listens", "Start it.")
 
 
-def climbed(*failing: CheckId) -> list[Check]:
-    """Return a pass in which these fail, as the ladder makes it."""
-    checks: list[Check] = []
+def results_of(*failing: CheckId) -> list[CheckResult]:
+    """Return the results of a run in which these checks fail."""
+    checks: list[CheckResult] = []
     for name in CheckId:
-        blocked = obstacle(name, checks)
+        blocked = failed_dependency(name, checks)
         if blocked is not None:
             checks.append(skipped(name, blocked))
         elif name in failing:
             checks.append(failed(name, BROKEN, 1.0))
         else:
-            checks.append(found(name, Finding("fine"), 1.0))
+            checks.append(passed(name, Finding("fine"), 1.0))
     return checks
 
 
@@ -53,38 +53,40 @@ def climbed(*failing: CheckId) -> list[Check]:
         (CheckId.FORWARD, set()),
     ],
 )
-def test_a_failed_check_skips_only_what_hangs_on_it(failing: CheckId, left_out: set[CheckId]) -> None:
-    checks = climbed(failing)
+def test_a_failed_check_skips_only_what_depends_on_it(failing: CheckId, left_out: set[CheckId]) -> None:
+    checks = results_of(failing)
 
-    assert {check.id for check in checks if check.verdict is Verdict.SKIP} == left_out
-    assert [check.id for check in checks if check.verdict is Verdict.FAIL] == [failing]
+    assert {check.id for check in checks if check.status is CheckStatus.SKIP} == left_out
+    assert [check.id for check in checks if check.status is CheckStatus.FAIL] == [failing]
 
 
 def test_every_check_comes_after_what_it_needs() -> None:
     order = list(CheckId)
 
-    assert list(NEEDS) == order
-    assert all(order.index(needed) < order.index(name) for name, all_needed in NEEDS.items() for needed in all_needed)
+    assert list(DEPENDENCIES) == order
+    assert all(
+        order.index(needed) < order.index(name) for name, all_needed in DEPENDENCIES.items() for needed in all_needed
+    )
 
 
 def test_the_exit_code_is_the_first_failures() -> None:
     refused = failed(CheckId.AUTH, Reason(ReasonCode.AUTH_REFUSED, "no", "ask"), 1.0)
     down = failed(CheckId.TARGET, BROKEN, 1.0)
 
-    assert Pass((down, refused)).exit_code is ExitCode.UNAVAILABLE
-    assert Pass((refused, down)).exit_code is ExitCode.NO_PERMISSION
-    assert Pass(tuple(climbed())).ok
+    assert Report((down, refused)).exit_code is ExitCode.UNAVAILABLE
+    assert Report((refused, down)).exit_code is ExitCode.NO_PERMISSION
+    assert Report(tuple(results_of())).ok
 
 
 def test_a_warning_is_no_failure() -> None:
-    outcome = Pass((found(CheckId.TARGET, Finding("no TLS", "Turn it on.", warning=True), 1.0),))
+    report = Report((passed(CheckId.TARGET, Finding("no TLS", "Turn it on.", warning=True), 1.0),))
 
-    assert outcome.ok
-    assert summary(outcome) == "All works; look at: target."
+    assert report.ok
+    assert summary(report) == "All works; look at: target."
 
 
 def test_the_json_of_a_failure_and_of_the_rest() -> None:
-    shown = to_json(climbed(CheckId.FORWARD), ok=False)
+    shown = to_json(results_of(CheckId.FORWARD), ok=False)
 
     assert shown["schema"] == 1
     assert [check["id"] for check in shown["checks"]] == [
@@ -129,30 +131,28 @@ def tunnel(state: State, code: ReasonCode | None = None, *, host_key: str | None
 
 
 def test_a_connected_agent_answers_everything_from_the_name_on() -> None:
-    answers = outcomes(tunnel(State.CONNECTED, host_key="SHA256:abc"), 4711)
+    found = outcomes(tunnel(State.CONNECTED, host_key="SHA256:abc"), 4711)
 
-    assert list(answers) == list(CheckId)[3:]
-    assert all(isinstance(answer, Finding) and not answer.warning for answer in answers.values())
-    assert answers[CheckId.FORWARD] == Finding(
-        "Tunnel is open: the running agent (pid 4711) holds port 58115 on jump"
-    )
+    assert list(found) == list(CheckId)[3:]
+    assert all(isinstance(answer, Finding) and not answer.warning for answer in found.values())
+    assert found[CheckId.FORWARD] == Finding("Tunnel is open: the running agent (pid 4711) holds port 58115 on jump")
 
 
 @pytest.mark.parametrize("code", ReasonCode)
 @pytest.mark.parametrize("state", [State.BACKOFF, State.HELD, State.STANDBY])
 def test_an_agent_that_is_not_connected_fails_one_check_of_the_signed_way(state: State, code: ReasonCode) -> None:
     """With its own reason; the name and the way to the jumphost are tried anew, which disturbs nobody."""
-    answers = outcomes(tunnel(state, code), None)
+    found = outcomes(tunnel(state, code), None)
 
-    failing = [name for name, answer in answers.items() if isinstance(answer, Reason)]
+    failing = [name for name, answer in found.items() if isinstance(answer, Reason)]
     assert len(failing) == 1
-    assert list(answers) == list(CheckId)[5 : list(CheckId).index(failing[0]) + 1]
-    told = answers[failing[0]]
-    assert told == Reason(code, "the running agent says: so it is", "Do this.")
+    assert list(found) == list(CheckId)[5 : list(CheckId).index(failing[0]) + 1]
+    reason = found[failing[0]]
+    assert reason == Reason(code, "the running agent says: so it is", "Do this.")
 
 
 @pytest.mark.parametrize(
-    ("code", "place"),
+    ("code", "expected"),
     [
         (ReasonCode.HOST_KEY_CHANGED, CheckId.HOST_KEY),
         (ReasonCode.BANNER_TIMEOUT, CheckId.HOST_KEY),
@@ -161,16 +161,16 @@ def test_an_agent_that_is_not_connected_fails_one_check_of_the_signed_way(state:
         (ReasonCode.FORWARD_NOT_PERMITTED, CheckId.FORWARD),
     ],
 )
-def test_the_place_of_an_agents_reason(code: ReasonCode, place: CheckId) -> None:
-    assert isinstance(outcomes(tunnel(State.HELD, code), 1)[place], Reason)
+def test_an_agents_reason_belongs_to_a_check(code: ReasonCode, expected: CheckId) -> None:
+    assert isinstance(outcomes(tunnel(State.HELD, code), 1)[expected], Reason)
 
 
 def test_an_agent_in_the_middle_of_its_first_attempt_is_a_warning() -> None:
-    answers = outcomes(tunnel(State.CONNECTING), 1)
+    found = outcomes(tunnel(State.CONNECTING), 1)
 
-    assert all(isinstance(answer, Finding) and answer.warning for answer in answers.values())
+    assert all(isinstance(answer, Finding) and answer.warning for answer in found.values())
     assert not is_settled(tunnel(State.CONNECTING))
 
 
 def test_a_stopped_tunnel_is_for_us_to_try() -> None:
-    assert [state for state in State if not has_it(tunnel(state))] == [State.STOPPED]
+    assert [state for state in State if not is_active(tunnel(state))] == [State.STOPPED]

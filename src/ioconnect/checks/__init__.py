@@ -1,1 +1,1 @@
-"""`ioconnect test`: one pass over the whole path from the database to the jumphost, a verdict for each step."""
+"""The checks of `ioconnect test`: every step of the path between the database and the jumphost."""

@@ -1,4 +1,4 @@
-"""What a check found, which checks hang on which, and what a whole pass comes to.
+"""The results of the checks, their dependencies, and the report of a run.
 
 Pure.
 """
@@ -20,7 +20,7 @@ SCHEMA = 1
 
 
 class CheckId(str, Enum):
-    """The rungs of the ladder, in their order."""
+    """The checks in their order."""
 
     CONFIG = "config"
     IDENTITY = "identity"
@@ -32,17 +32,17 @@ class CheckId(str, Enum):
     FORWARD = "forward"
 
 
-class Verdict(str, Enum):
-    """How a check ended."""
+class CheckStatus(str, Enum):
+    """The status of a check."""
 
     PASS = "pass"  # noqa: S105  no password
-    WARN = "warn"  # works, and somebody should look at it
+    WARN = "warn"  # works, but needs attention
     FAIL = "fail"
-    SKIP = "skip"  # what it needs has failed
+    SKIP = "skip"  # a check that it depends on has failed
 
 
-# What must not have failed for a check to make sense: a database that is down does not stop the jumphost's checks.
-NEEDS: dict[CheckId, tuple[CheckId, ...]] = {
+# The checks that must not have failed before a check: the jumphost's do not depend on the database's.
+DEPENDENCIES: dict[CheckId, tuple[CheckId, ...]] = {
     CheckId.CONFIG: (),
     CheckId.IDENTITY: (CheckId.CONFIG,),
     CheckId.TARGET: (CheckId.CONFIG,),
@@ -56,7 +56,7 @@ NEEDS: dict[CheckId, tuple[CheckId, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check that did not fail found out; remote text in it is escaped already."""
+    """The result of a check that did not fail; text from remote hosts in it is escaped."""
 
     detail: str
     hint: str = ""
@@ -64,11 +64,11 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One rung, done: `ms` is how long it took; `reason` and `exit_code` are set if it failed."""
+class CheckResult:
+    """A finished check; `ms` is its duration in milliseconds, `reason` and `exit_code` are set if it failed."""
 
     id: CheckId
-    verdict: Verdict
+    status: CheckStatus
     detail: str
     reason: ReasonCode | None = None
     hint: str = ""
@@ -77,60 +77,60 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """One pass over the ladder."""
+class Report:
+    """The results of one run of the checks."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[CheckResult, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed."""
+        """Whether no check failed."""
         return self.exit_code is ExitCode.OK
 
     @property
     def exit_code(self) -> ExitCode:
-        """The first failed check's."""
-        return next((check.exit_code for check in self.checks if check.verdict is Verdict.FAIL), ExitCode.OK)
+        """The exit code of the first failed check."""
+        return next((check.exit_code for check in self.checks if check.status is CheckStatus.FAIL), ExitCode.OK)
 
 
-def found(name: CheckId, finding: Finding, ms: float) -> Check:
-    """Return a check that did not fail."""
-    verdict = Verdict.WARN if finding.warning else Verdict.PASS
-    return Check(name, verdict, finding.detail, hint=finding.hint, ms=ms)
+def passed(name: CheckId, finding: Finding, ms: float) -> CheckResult:
+    """Return the result of a check that did not fail."""
+    status = CheckStatus.WARN if finding.warning else CheckStatus.PASS
+    return CheckResult(name, status, finding.detail, hint=finding.hint, ms=ms)
 
 
-def pinned(fingerprint: str) -> Finding:
-    """Return what is to be said of a host key that was held against the pins."""
+def pinned_host_key(fingerprint: str) -> Finding:
+    """Return the finding for a host key that is pinned."""
     return Finding(f"{fingerprint} is the pinned host key")
 
 
-def failed(name: CheckId, reason: Reason, ms: float) -> Check:
-    """Return a check that failed."""
-    return Check(
-        name, Verdict.FAIL, reason.message, reason.code, reason.hint, ms=ms, exit_code=exit_code_of(reason.code)
+def failed(name: CheckId, reason: Reason, ms: float) -> CheckResult:
+    """Return the result of a check that failed."""
+    return CheckResult(
+        name, CheckStatus.FAIL, reason.message, reason.code, reason.hint, ms=ms, exit_code=exit_code_of(reason.code)
     )
 
 
-def skipped(name: CheckId, because: CheckId) -> Check:
-    """Return a check that was left out."""
-    return Check(name, Verdict.SKIP, f"not tried: {because.value} comes first")
+def skipped(name: CheckId, because: CheckId) -> CheckResult:
+    """Return the result of a check that was skipped."""
+    return CheckResult(name, CheckStatus.SKIP, f"not tried: {because.value} comes first")
 
 
-def obstacle(name: CheckId, checks: Iterable[Check]) -> CheckId | None:
-    """Return the failed check that keeps this one from being tried, directly or through others; None: try it."""
-    missing = {check.id for check in checks if check.verdict in (Verdict.FAIL, Verdict.SKIP)}
-    return next((needed for needed in NEEDS[name] if needed in missing), None)
+def failed_dependency(name: CheckId, checks: Iterable[CheckResult]) -> CheckId | None:
+    """Return the failed or skipped check that this one depends on; None if it can run."""
+    missing = {check.id for check in checks if check.status in (CheckStatus.FAIL, CheckStatus.SKIP)}
+    return next((needed for needed in DEPENDENCIES[name] if needed in missing), None)
 
 
-def to_json(checks: Sequence[Check], *, ok: bool) -> dict[str, Any]:
-    """Return schema 1 of `test --json`."""
+def to_json(checks: Sequence[CheckResult], *, ok: bool) -> dict[str, Any]:
+    """Return the JSON document of `test --json`, schema 1."""
     return {"schema": SCHEMA, "checks": [_check_to_json(check) for check in checks], "ok": ok}
 
 
-def _check_to_json(check: Check) -> dict[str, Any]:
+def _check_to_json(check: CheckResult) -> dict[str, Any]:
     return {
         "id": check.id.value,
-        "status": check.verdict.value,
+        "status": check.status.value,
         "detail": check.detail,
         "reason": check.reason and check.reason.value,
         "hint": check.hint or None,

@@ -1,4 +1,4 @@
-"""The agent that runs for these paths, if one does, and what it says of one tunnel."""
+"""The status of one tunnel in the running agent: this user's, or the system service's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.agent_state import has_it, is_settled
+from ioconnect.checks.agent_state import is_active, is_settled
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.service_manager import machines_agent
 from ioconnect.status.observe import observe
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
     from ioconnect.status.snapshots import Snapshot, TunnelStatus
 
-PATIENCE = 8.0  # seconds for an attempt of the agent's that is under way
-LOOK_EVERY = 0.25  # seconds; the status is a file
+TIMEOUT = 8.0  # seconds for a connection attempt of the agent that is in progress
+POLL_INTERVAL = 0.25  # seconds; the status is a file
 
 
-def state_of(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[TunnelStatus, int | None] | None:
-    """Return the tunnel as a running agent has it, and the agent's pid; None if no agent keeps that tunnel.
+def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[TunnelStatus, int | None] | None:
+    """Return the tunnel's status in the running agent, and the agent's pid; None if no agent runs the tunnel.
 
-    Waits for at most `PATIENCE` seconds while the agent is in the middle of an attempt.
+    Blocks for at most `TIMEOUT` seconds while a connection attempt of the agent is in progress.
     """
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while True:
         snapshot = _snapshot(paths, environ)
         tunnel = next((one for one in snapshot.tunnels if one.name == name), None) if snapshot else None
-        if snapshot is None or tunnel is None or not has_it(tunnel):
+        if snapshot is None or tunnel is None or not is_active(tunnel):
             return None
         if is_settled(tunnel) or time.monotonic() > end:
             return tunnel, snapshot.pid
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_INTERVAL)
 
 
-def hint_about_the_machines(paths: Paths, environ: Mapping[str, str]) -> str:
-    """Return what to do for somebody without a configuration, if what they mean is the machine's service; else ""."""
+def system_service_hint(paths: Paths, environ: Mapping[str, str]) -> str:
+    """Return a hint for a user without a configuration beside a running system service; "" if none runs."""
     machines = machines_agent(paths, environ)
     return f"There is {machines.whose}, with a configuration of its own: sudo ioconnect test." if machines else ""
 

@@ -1,6 +1,6 @@
-"""A trial of the sign-in and the forward with the agent's own session: what `test` says is what `up` will do.
+"""The checks host_key, auth and forward, with the session that the agent uses: `test` shows what `up` will do.
 
-One thread, the caller's; the session reports from its own through a queue.
+Used in one thread; the session's events arrive from its own thread through a queue.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ioconnect.agent.session.session import Session
 from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.agent.tunnel.events import Closed, Granted, Lost, PortRefused, SessionEvent, SignedIn
-from ioconnect.checks.results import Finding, pinned
+from ioconnect.checks.results import Finding, pinned_host_key
 from ioconnect.errors import ConnectionLost
 
 if TYPE_CHECKING:
@@ -26,85 +26,85 @@ if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
     from ioconnect.errors import Fault
 
-LOOK_EVERY = 0.02  # seconds between two looks at the host key, which the session does not report
-GRACE = 1.0  # seconds that the session's own words are waited for after its patience has ended
-FORWARD_PATIENCE = 4.0  # seconds for the jumphost's answer
-CLOSE_PATIENCE = 1.5  # seconds for a clean goodbye, and as many again for a hard one
+POLL_INTERVAL = 0.02  # seconds between two reads of the host key, for which there is no event
+GRACE = 1.0  # seconds to wait for the session's own fault after its timeout
+FORWARD_TIMEOUT = 4.0  # seconds for the jumphost's reply
+CLOSE_TIMEOUT = 1.5  # seconds for an orderly close, and as many again for an abort
 
 
-class Trial:
-    """One session from `with` to its end, by which nothing of it is left: no port, no connection, no thread.
+class SessionCheck:
+    """One SSH session as a context manager; on exit its port, connection and thread are released.
 
-    `host_key`, `sign_in` and `forward` are called in this order, as far as they succeed; each raises the fault that
-    the session met there. `patience` is in seconds, up to the end of the sign-in.
+    Call `host_key`, `auth` and `forward` in this order, as far as they succeed; each raises the session's fault in
+    that step. `timeout` is in seconds, until the end of authentication.
     """
 
-    def __init__(self, tunnel: Tunnel, settings: AgentSettings, paths: Paths, *, patience: float) -> None:
+    def __init__(self, tunnel: Tunnel, settings: AgentSettings, paths: Paths, *, timeout: float) -> None:
         self._tunnel = tunnel
-        self._patience = patience
-        self._reports: queue.Queue[SessionEvent] = queue.Queue()
-        self._seen: list[type[SessionEvent]] = []
+        self._timeout = timeout
+        self._events: queue.Queue[SessionEvent] = queue.Queue()
+        self._received: list[type[SessionEvent]] = []
         self._fault: Fault | None = None
         self._deadline = 0.0
-        # As an agent that starts would: from the same port it frees its own, which a dead session may hold.
+        # As the agent does: connecting from the same source port frees a remote port that a dead session holds.
         self._session = Session(
-            *(tunnel, settings, paths, Counters(), self._reports.put),
+            *(tunnel, settings, paths, Counters(), self._events.put),
             source=SourcePorts(paths.state / "sources.json").get(tunnel),
-            patience=patience,
+            patience=timeout,
         )
 
     def __enter__(self) -> Self:
         """Start the session."""
-        self._deadline = time.monotonic() + self._patience + GRACE
+        self._deadline = time.monotonic() + self._timeout + GRACE
         self._session.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the session and wait until it is over."""
+        """Close the session and wait until it has ended."""
         for end in (self._session.close, self._session.abort):
             end()
-            until = time.monotonic() + CLOSE_PATIENCE
+            until = time.monotonic() + CLOSE_TIMEOUT
             while not self._is_over and time.monotonic() < until:
-                self._take(until - time.monotonic())
+                self._receive(until - time.monotonic())
 
     def host_key(self) -> Finding:
         """Wait until the host key is verified."""
         while self._session.host_key is None:
-            self._step(f"no answer from {self._tunnel.jumphost} within {self._patience:.0f} s", LOOK_EVERY)
-        return pinned(self._session.host_key)
+            self._wait(f"no answer from {self._tunnel.jumphost} within {self._timeout:.0f} s", POLL_INTERVAL)
+        return pinned_host_key(self._session.host_key)
 
-    def sign_in(self) -> Finding:
-        """Wait until our key is accepted."""
-        while SignedIn not in self._seen:
-            self._step(f"{self._tunnel.jumphost} did not finish the sign-in within {self._patience:.0f} s")
+    def auth(self) -> Finding:
+        """Wait until the identity is accepted."""
+        while SignedIn not in self._received:
+            self._wait(f"{self._tunnel.jumphost} did not finish the sign-in within {self._timeout:.0f} s")
         return Finding(f"{self._tunnel.jumphost} accepts this machine's key for {self._tunnel.ssh_user}")
 
     def forward(self) -> Finding:
-        """Wait until the port is granted; it is given back when the trial ends."""
-        self._deadline = time.monotonic() + FORWARD_PATIENCE
+        """Wait until the port is granted; the end of the session releases it."""
+        self._deadline = time.monotonic() + FORWARD_TIMEOUT
         port, host = self._tunnel.listen_port, self._tunnel.jumphost.host
-        while Granted not in self._seen:
-            self._step(f"{self._tunnel.jumphost} did not answer the request for port {port}")
+        while Granted not in self._received:
+            self._wait(f"{self._tunnel.jumphost} did not answer the request for port {port}")
         return Finding(f"Tunnel is open: port {port} on {host} was granted, and is given back now")
 
-    def _step(self, too_late: str, look_after: float = 1.0) -> None:
-        """Take a report if there is one by then; raise the fault that ended the session, or that time is over."""
+    def _wait(self, timeout_message: str, poll: float = 1.0) -> None:
+        """Receive one event within `poll` seconds. Raises the session's fault, or ConnectionLost at the deadline."""
         if self._fault is not None:
             raise self._fault
         remaining = self._deadline - time.monotonic()
         if remaining <= 0 or self._is_over:
-            raise ConnectionLost(too_late, hint="Try again; if it stays like this, ask Integrate.io.")
-        self._take(min(remaining, look_after))
+            raise ConnectionLost(timeout_message, hint="Try again; if it stays like this, ask Integrate.io.")
+        self._receive(min(remaining, poll))
 
-    def _take(self, seconds: float) -> None:
+    def _receive(self, seconds: float) -> None:
         with contextlib.suppress(queue.Empty):
-            report = self._reports.get(timeout=max(0.0, seconds))
-            self._seen.append(type(report))
-            if isinstance(report, (Lost, PortRefused)):
-                self._fault = report.fault
+            event = self._events.get(timeout=max(0.0, seconds))
+            self._received.append(type(event))
+            if isinstance(event, (Lost, PortRefused)):
+                self._fault = event.fault
 
     @property
     def _is_over(self) -> bool:
-        return Lost in self._seen or Closed in self._seen
+        return Lost in self._received or Closed in self._received

@@ -1,4 +1,4 @@
-"""Verdicts as lines for people: plain ones anywhere, coloured ones and a spinner on a terminal."""
+"""Renders results: plain lines in pipes and files, colours and a spinner on a terminal."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.results import Verdict
+from ioconnect.checks.results import CheckStatus
 from ioconnect.console.terminal import LONGEST_LINE, answer, is_colourful
 from ioconnect.errors import with_guide_link
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
     from rich.status import Status
+    from typing_extensions import Self
 
-    from ioconnect.checks.results import Check, CheckId
+    from ioconnect.checks.results import CheckId, CheckResult
     from ioconnect.errors import ReasonCode
 
-COLOURS = {Verdict.PASS: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red", Verdict.SKIP: "dim"}
-MARKS = {Verdict.PASS: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗", Verdict.SKIP: "-"}
+COLOURS = {CheckStatus.PASS: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "red", CheckStatus.SKIP: "dim"}
+MARKS = {CheckStatus.PASS: "✓", CheckStatus.WARN: "!", CheckStatus.FAIL: "✗", CheckStatus.SKIP: "-"}
 NAME_WIDTH = 15  # characters of the longest name of a check or fact, and a bit
 SHOW_CURSOR = "\x1b[?25h"  # DECTCEM
 _INDENT = " " * (6 + NAME_WIDTH + 1)
@@ -29,65 +30,65 @@ _SLOW = 100.0  # milliseconds from which on the time is shown
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is to be shown of one verdict; `ms` 0 is not worth a word."""
+    """One result to be shown: of a check, or of a fact of the machine."""
 
     name: str
-    verdict: Verdict
+    status: CheckStatus
     detail: str
     reason: ReasonCode | None = None
     hint: str = ""
     ms: float = 0.0
 
     @classmethod
-    def of(cls, check: Check) -> Line:
-        """Return the line of a check."""
-        return cls(check.id.value, check.verdict, check.detail, check.reason, check.hint, check.ms)
+    def of(cls, check: CheckResult) -> Line:
+        """Return the line of a check's result."""
+        return cls(check.id.value, check.status, check.detail, check.reason, check.hint, check.ms)
 
     @property
-    def said(self) -> list[str]:
-        """The detail, line by line, safe to print."""
+    def detail_lines(self) -> list[str]:
+        """The detail's lines, escaped, with reason code and duration at the end."""
         lines = [escaped(line, limit=LONGEST_LINE) for line in self.detail.splitlines() or [""]]
         lines[-1] += f" ({self.reason.value})" if self.reason is not None else ""
         lines[-1] += f", {self.ms / 1000:.1f} s" if self.ms >= _SLOW else ""
         return lines
 
     @property
-    def advice(self) -> str:
-        """The hint, safe to print, and where the guide tells more; "" if there is nothing to do."""
+    def linked_hint(self) -> str:
+        """The hint, escaped, with a link to the guide; "" if there is none."""
         return with_guide_link(escaped(self.hint, limit=LONGEST_LINE), self.reason)
 
 
 def plain(line: Line) -> str:
-    """Return the lines for a pipe or a file: no control character but the line ends."""
-    first, *others = line.said
-    lines = [f"{line.verdict.value:5} {line.name:{NAME_WIDTH}} {first}", *(_INDENT + other for other in others)]
-    return "\n".join([*lines, *([f"{_INDENT}hint: {line.advice}"] if line.advice else [])])
+    """Return the text for a pipe or a file; its only control characters are newlines."""
+    first, *others = line.detail_lines
+    lines = [f"{line.status.value:5} {line.name:{NAME_WIDTH}} {first}", *(_INDENT + other for other in others)]
+    return "\n".join([*lines, *([f"{_INDENT}hint: {line.linked_hint}"] if line.linked_hint else [])])
 
 
 @dataclass(slots=True)
 class Progress:
-    """Shows each check's line on standard output when it is done, and on a terminal a spinner until then.
+    """A CheckListener that shows each result on standard output, and on a terminal a spinner during the check.
 
-    `silent` shows no lines (the JSON comes at the end). Also a context manager: leaves the terminal as it was.
+    `silent` shows no results (for JSON). As a context manager it restores the terminal.
     """
 
     silent: bool = False
     _spinner: Status | None = field(default=None, init=False)
 
-    def __enter__(self) -> Progress:  # noqa: PYI034  typing.Self came with 3.11
+    def __enter__(self) -> Self:
         """Nothing is shown yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the spinner away, whatever happened."""
+        """Remove the spinner."""
         self.stop()
 
     def began(self, check: CheckId) -> None:
-        """Turn the spinner for this check."""
+        """Show the spinner for this check."""
         self.spin(check.value)
 
     def spin(self, text: str) -> None:
-        """Turn the spinner, if there is somebody to see it."""
+        """Show the spinner, if standard error is a terminal."""
         self.stop()
         if not is_colourful(sys.stderr, os.environ):
             return
@@ -97,26 +98,26 @@ class Progress:
         self._spinner = Status(text, console=Console(stderr=True))
         self._spinner.start()
 
-    def done(self, check: Check) -> None:
-        """Show the check's lines."""
+    def done(self, check: CheckResult) -> None:
+        """Show the check's result."""
         self.stop()
         if not self.silent:
             show(Line.of(check))
 
     def stop(self) -> None:
-        """Take the spinner away, if there is one."""
+        """Remove the spinner, if there is one."""
         spinner, self._spinner = self._spinner, None
         if spinner is None:
             return
         try:
             spinner.stop()
-        except Exception:  # noqa: BLE001  Ctrl-C came while rich was half-way; or the terminal is gone
+        except Exception:  # noqa: BLE001  Ctrl-C interrupted rich, or the terminal is gone
             with contextlib.suppress(OSError):
                 sys.stderr.write(SHOW_CURSOR)
 
 
 def show(line: Line) -> None:
-    """Print a verdict's lines on standard output."""
+    """Print a result on standard output."""
     if not is_colourful(sys.stdout, os.environ):
         answer(plain(line))
         return
@@ -124,13 +125,13 @@ def show(line: Line) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    colour = COLOURS[line.verdict]
-    body = Text("\n".join(line.said), "red bold" if line.verdict is Verdict.FAIL else "")
-    if line.advice:
-        body = Text.assemble(body, "\n", line.advice)
+    colour = COLOURS[line.status]
+    body = Text("\n".join(line.detail_lines), "red bold" if line.status is CheckStatus.FAIL else "")
+    if line.linked_hint:
+        body = Text.assemble(body, "\n", line.linked_hint)
     row = Table.grid(padding=(0, 1))
     row.add_column(width=1)
     row.add_column(width=NAME_WIDTH)
     row.add_column(overflow="fold")
-    row.add_row(Text(MARKS[line.verdict], f"{colour} bold"), Text(line.name, colour), body)
+    row.add_row(Text(MARKS[line.status], f"{colour} bold"), Text(line.name, colour), body)
     Console(file=sys.stdout).print(row)

@@ -1,4 +1,4 @@
-"""The check of the database: it is there, it is what its port says, and this is its version; without credentials."""
+"""The check target: connects to the database and identifies it and its version, without credentials."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.databases.identify import BY_PORT, identify, reusing
-from ioconnect.checks.databases.protocol_probe import TurnedAway
+from ioconnect.checks import tcp_check
+from ioconnect.checks.databases.identify import BY_PORT, identify, reuse
+from ioconnect.checks.databases.protocol_probe import ClientRejected
 from ioconnect.checks.results import Finding
-from ioconnect.checks.tcp_check import reach
 from ioconnect.errors import TargetUnreachable
 from ioconnect.escape import escaped
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ioconnect.checks.databases.protocol_probe import Server
     from ioconnect.config.addresses import HostPort
 
-PATIENCE = 8.0  # seconds for all of it
-LONGEST_VERSION = 80  # characters shown
+TIMEOUT = 8.0  # seconds for the whole check
+MAX_VERSION = 80  # characters shown
 _NO_TLS_HINT = (
     "What this machine and the database say to each other is not encrypted, and a pipeline that asks for SSL fails. "
     "Turn TLS on in the database, or leave it off in the pipeline's connection if both are one machine."
@@ -33,27 +33,27 @@ _PLAIN = "takes connections, but is no database that this check knows"
 
 
 def check(target: HostPort) -> Finding:
-    """Return what answers at the target. Blocks for at most `PATIENCE` seconds. Raises TargetUnreachable."""
-    deadline = time.monotonic() + PATIENCE
-    sock, address = reach(target, deadline)
-    connect, left = reusing(sock, lambda seconds: _connected(address, seconds))
-    with left:
+    """Identify the server at the target. Blocks for at most `TIMEOUT` seconds. Raises TargetUnreachable."""
+    deadline = time.monotonic() + TIMEOUT
+    sock, address = tcp_check.connect(target, deadline)
+    connect, unused = reuse(sock, lambda seconds: _connected(address, seconds))
+    with unused:
         try:
-            server, said = identify(connect, target.port, deadline)
-        except TurnedAway as refusal:
+            server, banner = identify(connect, target.port, deadline)
+        except ClientRejected as rejection:
             raise TargetUnreachable(
-                f"{refusal.name} at {target} turns this machine away: {escaped(refusal.said)}",
+                f"{rejection.name} at {target} turns this machine away: {escaped(rejection.message)}",
                 hint="Allow connections from this machine in the database (its host, user or protection settings).",
             ) from None
     where = _where(target, address)
     if server is not None:
-        return _named(server, where)
-    detail = f"{where} {_PLAIN}{f', it says: {escaped(said, limit=60)}' if said else ''}"
+        return _server_finding(server, where)
+    detail = f"{where} {_PLAIN}{f', it says: {escaped(banner, limit=60)}' if banner else ''}"
     return Finding(detail, hint=_EXPECTED_HINT, warning=True) if target.port in BY_PORT else Finding(detail)
 
 
-def _named(server: Server, where: str) -> Finding:
-    version = f" {escaped(server.version, limit=LONGEST_VERSION)}" if server.version else " (it hides its version)"
+def _server_finding(server: Server, where: str) -> Finding:
+    version = f" {escaped(server.version, limit=MAX_VERSION)}" if server.version else " (it hides its version)"
     if server.tls is False:
         return Finding(f"{server.name}{version} at {where}; it allows no TLS", hint=_NO_TLS_HINT, warning=True)
     return Finding(f"{server.name}{version} at {where}{', TLS possible' if server.tls else ''}")

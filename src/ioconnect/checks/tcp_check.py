@@ -1,6 +1,6 @@
-"""Whether anything listens at the target, as seen from here; and if not, what that silence or refusal means.
+"""Connects to the target by TCP and explains a failure: name not resolved, refused, timed out, no route.
 
-Blocks the calling thread, never beyond the deadline that it is given (a time.monotonic()).
+Blocks the calling thread until the given deadline at most (a time.monotonic()).
 """
 
 from __future__ import annotations
@@ -23,24 +23,21 @@ if TYPE_CHECKING:
 
     from ioconnect.agent.dial.connect_failures import Failure
 
-RESOLVE_PATIENCE = 2.5  # seconds
-CONNECT_PATIENCE = 3.0  # seconds for all addresses: a database is near
-ELSEWHERE_PATIENCE = 0.5  # seconds for each other address of this machine
-_OUTSIDE = ("192.0.2.1", "2001:db8::1")  # RFC 5737, RFC 3849: nobody's; nothing is sent there
+RESOLVE_TIMEOUT = 2.5  # seconds
+CONNECT_TIMEOUT = 3.0  # seconds for all addresses: a database is near
+LOCAL_TIMEOUT = 0.5  # seconds for each other address of this machine
+_DOCUMENTATION = ("192.0.2.1", "2001:db8::1")  # RFC 5737, RFC 3849: unassigned; nothing is sent there
 _TIMED_OUT = frozenset({errno.ETIMEDOUT})
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL})
 _FORBIDDEN = frozenset({errno.EPERM, errno.EACCES})
 
 
-def reach(target: HostPort, deadline: float) -> tuple[socket.socket, Address]:
-    """Return a connection to the target, blocking, and the address that it leads to.
-
-    Raises TargetUnreachable.
-    """
-    addresses = _resolved(target, min(deadline, time.monotonic() + RESOLVE_PATIENCE))
+def connect(target: HostPort, deadline: float) -> tuple[socket.socket, Address]:
+    """Return a blocking socket connected to the target, and its remote address. Raises TargetUnreachable."""
+    addresses = _resolved(target, min(deadline, time.monotonic() + RESOLVE_TIMEOUT))
     began = time.monotonic()
     try:
-        sock = connect_first(interleaved(addresses), Waiting(min(deadline, began + CONNECT_PATIENCE)))
+        sock = connect_first(interleaved(addresses), Waiting(min(deadline, began + CONNECT_TIMEOUT)))
     except NoneConnected as none:
         raise _unreachable(target, none.failures, time.monotonic() - began) from None
     sock.setblocking(True)
@@ -85,9 +82,9 @@ def _unreachable(target: HostPort, failures: Sequence[Failure], seconds: float) 
 
 
 def _nothing_listens(target: HostPort, tried: list[str], where: str) -> TargetUnreachable:
-    """Tell a port that nothing listens on from one on another address of this machine."""
-    local = all(is_own(address) for address in tried)
-    elsewhere = [str(HostPort(other, target.port)) for other in _own_addresses(tried)] if local else []
+    """Return the fault for a refused connection; names other local addresses where this port is open."""
+    local = all(is_local(address) for address in tried)
+    elsewhere = [str(HostPort(other, target.port)) for other in _local_addresses(tried)] if local else []
     open_at = [other for other in elsewhere if _is_open(other)]
     if open_at:
         return TargetUnreachable(
@@ -109,15 +106,15 @@ def _nothing_listens(target: HostPort, tried: list[str], where: str) -> TargetUn
 
 def _is_open(where: str) -> bool:
     host, _, port = where.rpartition(":")
-    deadline = time.monotonic() + ELSEWHERE_PATIENCE
+    deadline = time.monotonic() + LOCAL_TIMEOUT
     with contextlib.suppress(NoneConnected, OSError):
         connect_first(system_lookup(host.strip("[]"), int(port)), Waiting(deadline)).close()
         return True
     return False
 
 
-def is_own(address: str) -> bool:
-    """Say whether the address is one of this machine's."""
+def is_local(address: str) -> bool:
+    """Say whether the address is a local address."""
     if is_loopback(address):
         return True
     with contextlib.suppress(OSError):
@@ -128,12 +125,12 @@ def is_own(address: str) -> bool:
     return False
 
 
-def _own_addresses(tried: list[str]) -> list[str]:
-    """Return the loopback addresses and those that this machine shows outside, but for the ones that were tried."""
+def _local_addresses(tried: list[str]) -> list[str]:
+    """Return the loopback addresses and the source addresses of the default routes, without those already tried."""
     found = ["127.0.0.1", "::1"]
-    for outside in _OUTSIDE:
-        family = socket.AF_INET6 if ":" in outside else socket.AF_INET
+    for remote in _DOCUMENTATION:
+        family = socket.AF_INET6 if ":" in remote else socket.AF_INET
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((outside, 9))  # of UDP: chooses our address, sends nothing
+            probe.connect((remote, 9))  # UDP: selects the source address, sends nothing
             found.append(str(probe.getsockname()[0]))
     return [address for address in dict.fromkeys(found) if address not in tried]

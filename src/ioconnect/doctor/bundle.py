@@ -51,7 +51,7 @@ def write(path: Path, examination: Examination, paths: Paths, environ: Mapping[s
 
 def as_text(examination: Examination) -> str:
     """Return the examination as `doctor` shows it where there is no terminal."""
-    lines = [plain(Line(fact.name, fact.verdict, fact.detail, None, fact.hint)) for fact in examination.machine]
+    lines = [plain(Line(fact.name, fact.status, fact.detail, None, fact.hint)) for fact in examination.machine]
     for name, outcome in examination.tunnels:
         lines += ["", f"tunnel {name}" if name else "no tunnel", *(plain(Line.of(check)) for check in outcome.checks)]
     return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.checks.checks import Watcher, climb
+from ioconnect.checks.runner import CheckListener, run_checks
 from ioconnect.config import configuration
 from ioconnect.doctor import environment, services
 from ioconnect.doctor.facts import Examination
@@ -13,13 +13,13 @@ from ioconnect.errors import ConfigInvalid
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ioconnect.checks.results import Pass
+    from ioconnect.checks.results import Report
     from ioconnect.config.configuration import Config
     from ioconnect.config.paths import Paths
     from ioconnect.doctor.facts import Fact
 
 
-class Audience(Watcher, Protocol):
+class Audience(CheckListener, Protocol):
     """Hears of everything as it happens."""
 
     def looking_at(self, what: str) -> None:
@@ -44,10 +44,10 @@ def examine(paths: Paths, environ: Mapping[str, str], audience: Audience) -> Exa
         for fact in looks():
             machine.append(fact)
             audience.learned(fact)
-    tunnels: list[tuple[str, Pass]] = []
+    tunnels: list[tuple[str, Report]] = []
     for name in [tunnel.name for tunnel in config.tunnels] or [""]:
         audience.turning_to(name)
-        tunnels.append((name, climb(name or None, paths, environ, audience)))
+        tunnels.append((name, run_checks(name or None, paths, environ, audience)))
     return Examination(tuple(machine), tuple(tunnels))
 
 

@@ -1,1 +1,1 @@
-"""The first words of each database's protocol, as far as they need no credentials: who is it, and does it do TLS."""
+"""Protocol probes of databases, without credentials: which server answers, which version, does it support TLS."""

@@ -1,4 +1,4 @@
-"""As much BSON as a `hello` and its answer take: flat commands out, the top level of a document in.
+"""The subset of BSON that a `hello` and its reply need: encodes flat commands, decodes the top level of a document.
 
 Pure. https://bsonspec.org/spec.html
 """
@@ -15,7 +15,7 @@ _SHORTEST = 5  # bytes: the length and the closing zero
 
 
 def encode(command: dict[str, int | str]) -> bytes:
-    """Return the document for whole numbers (32 bits) and strings."""
+    """Encode a document of 32-bit integers and strings."""
     body = b""
     for name, value in command.items():
         key = name.encode() + b"\0"
@@ -28,32 +28,32 @@ def encode(command: dict[str, int | str]) -> bytes:
 
 
 def decode(data: bytes) -> dict[str, float | str | bool | None]:
-    """Return the document's numbers, strings and booleans; everything else is None. Raises ValueError."""
+    """Decode the document's numbers, strings and booleans; other values are None. Raises ValueError."""
     if len(data) < _SHORTEST or struct.unpack_from("<i", data)[0] != len(data) or data[-1]:
         raise ValueError("not a BSON document")
     found: dict[str, float | str | bool | None] = {}
-    place, end = 4, len(data) - 1
-    while place < end:
-        kind = data[place]
-        closing = data.find(b"\0", place + 1, end)
+    offset, end = 4, len(data) - 1
+    while offset < end:
+        kind = data[offset]
+        closing = data.find(b"\0", offset + 1, end)
         if closing < 0:
             raise ValueError("a name without an end")
-        name = data[place + 1 : closing].decode("utf-8", "replace")
+        name = data[offset + 1 : closing].decode("utf-8", "replace")
         size = _size(kind, data, closing + 1)
         if closing + 1 + size > end:
             raise ValueError("a value that is longer than its document")
         found[name] = _value(kind, data[closing + 1 : closing + 1 + size])
-        place = closing + 1 + size
+        offset = closing + 1 + size
     return found
 
 
-def _size(kind: int, data: bytes, place: int) -> int:
-    """Return the size of the value at `place`. Raises ValueError."""
+def _size(kind: int, data: bytes, offset: int) -> int:
+    """Return the size in bytes of the value at `offset`. Raises ValueError."""
     if kind in _FIXED:
         return _FIXED[kind]
-    if kind not in (STRING, DOCUMENT, ARRAY, BINARY) or place + 4 > len(data):
+    if kind not in (STRING, DOCUMENT, ARRAY, BINARY) or offset + 4 > len(data):
         raise ValueError(f"a value of a kind that is not expected here: {kind}")
-    (length,) = struct.unpack_from("<i", data, place)
+    (length,) = struct.unpack_from("<i", data, offset)
     size: int = length + {STRING: 4, BINARY: 5}.get(kind, 0)
     if length < 0 or size < 4:  # noqa: PLR2004  the length itself
         raise ValueError("a value of a negative length")

@@ -1,4 +1,4 @@
-"""Which database answers at an open port: what its number suggests first, then who speaks first, then the rest."""
+"""Identifies the database at an open port: by the probe for that port first, then by all others."""
 
 from __future__ import annotations
 
@@ -7,70 +7,70 @@ import time
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.databases import mongodb, mysql, oracle, postgres, redis, sqlserver
-from ioconnect.checks.databases.probe_io import converse
-from ioconnect.checks.databases.protocol_probe import NoTls, NotThisServer, Server
+from ioconnect.checks.databases.probe_io import run_probe
+from ioconnect.checks.databases.protocol_probe import ProtocolMismatch, Server, TlsRefused
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from ioconnect.checks.databases.protocol_probe import Dialogue
+    from ioconnect.checks.databases.protocol_probe import Probe
 
     Connect = Callable[[float], socket.socket]
 
-BY_PORT: dict[int, Callable[[], Dialogue]] = {
-    1433: sqlserver.dialogue,
-    1521: oracle.dialogue,
-    3306: mysql.dialogue,
-    5432: postgres.dialogue,
-    6379: redis.dialogue,
-    27017: mongodb.dialogue,
+BY_PORT: dict[int, Callable[[], Probe]] = {
+    1433: sqlserver.probe,
+    1521: oracle.probe,
+    3306: mysql.probe,
+    5432: postgres.probe,
+    6379: redis.probe,
+    27017: mongodb.probe,
 }
-# Those that wait to be spoken to. What one of them is asked never looks like a whole request to the next.
-SILENT = (postgres.dialogue, sqlserver.dialogue, mongodb.dialogue, redis.dialogue, oracle.dialogue)
-EXPECTED_PATIENCE = 4.0  # seconds for the one that the port suggests: a MySQL that looks us up in DNS takes its time
-GUESS_PATIENCE = 1.2  # seconds for each other
-FIRST_WORDS = 60  # bytes shown of what somebody else says
+# Protocols in which the client speaks first. No probe's request is a complete request in the protocol of another.
+CLIENT_FIRST = (postgres.probe, sqlserver.probe, mongodb.probe, redis.probe, oracle.probe)
+EXPECTED_TIMEOUT = 4.0  # seconds for the probe of the port: a MySQL that looks the client up in DNS is slow to greet
+OTHER_TIMEOUT = 1.2  # seconds for each other probe
+MAX_BANNER = 60  # bytes shown of an unknown server's greeting
 
 
 def identify(connect: Connect, port: int, deadline: float) -> tuple[Server | None, bytes]:
-    """Return the database that answers, None if it is none that we know, and what an unknown one said first.
+    """Return the database that answers, None if it is unknown, and the greeting of an unknown server.
 
-    `deadline` is a time.monotonic(). Raises TurnedAway if a database says that this machine gets nothing.
+    `deadline` is a time.monotonic(). Raises ClientRejected if a database refuses connections from this machine.
     """
     expected = BY_PORT.get(port)
-    others = [dialogue for dialogue in (mysql.dialogue, *SILENT) if dialogue is not expected]
-    for dialogue in (expected, *others) if expected else others:
-        patience = EXPECTED_PATIENCE if dialogue is expected else GUESS_PATIENCE
-        until = min(deadline, time.monotonic() + patience)
+    others = [probe for probe in (mysql.probe, *CLIENT_FIRST) if probe is not expected]
+    for probe in (expected, *others) if expected else others:
+        timeout = EXPECTED_TIMEOUT if probe is expected else OTHER_TIMEOUT
+        until = min(deadline, time.monotonic() + timeout)
         if until <= time.monotonic():
             break
         try:
-            return converse(connect, dialogue(), until), b""
-        except NotThisServer:
-            if dialogue is mysql.dialogue:  # it spoke before it was asked, which none of the silent ones does
-                return None, _first_words(connect, deadline)
-        except (EOFError, NoTls, OSError):  # TimeoutError is an OSError
+            return run_probe(connect, probe(), until), b""
+        except ProtocolMismatch:
+            if probe is mysql.probe:  # the server spoke first, so it is none of CLIENT_FIRST
+                return None, _banner(connect, deadline)
+        except (EOFError, TlsRefused, OSError):  # TimeoutError is an OSError
             continue
     return None, b""
 
 
-def _first_words(connect: Connect, deadline: float) -> bytes:
-    """Return what a server that speaks first says, "" if it does not say it again."""
-    seconds = min(GUESS_PATIENCE, deadline - time.monotonic())
-    with contextlib.suppress(OSError), contextlib.closing(connect(max(0.01, seconds))) as line:
-        line.settimeout(max(0.01, seconds))
-        return line.recv(FIRST_WORDS)
+def _banner(connect: Connect, deadline: float) -> bytes:
+    """Return the greeting of a server that speaks first, on a new connection; empty if it sends none."""
+    seconds = min(OTHER_TIMEOUT, deadline - time.monotonic())
+    with contextlib.suppress(OSError), contextlib.closing(connect(max(0.01, seconds))) as sock:
+        sock.settimeout(max(0.01, seconds))
+        return sock.recv(MAX_BANNER)
     return b""
 
 
-def reusing(sock: socket.socket, connect: Connect) -> tuple[Connect, contextlib.ExitStack]:
-    """Return a `connect` that hands out `sock` first, and a stack that closes it if nobody took it."""
-    left = contextlib.ExitStack()
-    left.callback(sock.close)
+def reuse(sock: socket.socket, connect: Connect) -> tuple[Connect, contextlib.ExitStack]:
+    """Return a `connect` that returns `sock` first, and a stack that closes it."""
+    unused = contextlib.ExitStack()
+    unused.callback(sock.close)
     first = [sock]
 
     def take(seconds: float) -> socket.socket:
         return first.pop() if first else connect(seconds)
 
-    return take, left
+    return take, unused

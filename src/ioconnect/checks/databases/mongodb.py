@@ -1,7 +1,7 @@
-"""MongoDB: `hello`, then `buildInfo`, both of which anybody may ask; then whether it does TLS.
+"""MongoDB: `hello` and `buildInfo`, which need no authentication, then a TLS handshake.
 
 Pure. https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/ (OP_MSG). With tls.mode requireTLS a mongod
-closes the connection at the first plain byte: then everything is asked inside TLS.
+closes an unencrypted connection at the first byte: then both commands are sent inside TLS.
 """
 
 from __future__ import annotations
@@ -10,68 +10,68 @@ import struct
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.databases import bson
-from ioconnect.checks.databases.protocol_probe import Move, NoTls, NotThisServer, Server, want
+from ioconnect.checks.databases.protocol_probe import Action, ProtocolMismatch, Server, TlsRefused, expect
 
 if TYPE_CHECKING:
-    from ioconnect.checks.databases.protocol_probe import Dialogue, Steps
+    from ioconnect.checks.databases.protocol_probe import Probe, ProbeSteps
 
 OP_MSG = 2013
 NAME = "MongoDB"
 _HEADER = struct.Struct("<iiii")  # length, request, response to, opcode
 _FLAGS_AND_KIND = struct.Struct("<IB")
-_LONGEST = 60_000  # bytes; hello's answer names every member of a replica set
-# https://github.com/mongodb/specifications: wire versions, for a server that keeps buildInfo to itself
+_LONGEST = 60_000  # bytes; the reply to hello names every member of a replica set
+# https://github.com/mongodb/specifications: wire versions, for a server that refuses buildInfo
 _BY_WIRE_VERSION = {6: "3.6", 7: "4.0", 8: "4.2", 9: "4.4", 13: "5.0", 17: "6.0", 21: "7.0", 25: "8.0"}
 
 
 def request(command: str, number: int) -> bytes:
-    """Return OP_MSG with a command of no arguments."""
+    """Return an OP_MSG with a command without arguments."""
     document = bson.encode({command: 1, "$db": "admin"})
     length = _HEADER.size + _FLAGS_AND_KIND.size + len(document)
     return _HEADER.pack(length, number, 0, OP_MSG) + _FLAGS_AND_KIND.pack(0, 0) + document
 
 
-def dialogue() -> Dialogue:
-    """Ask plainly and see whether TLS would do; if plain words get no answer, ask inside TLS."""
+def probe() -> Probe:
+    """Send the commands unencrypted, then try TLS; if the server closes the connection, send them inside TLS."""
     try:
         version = yield from _version()
     except EOFError:
-        yield Move.AGAIN
-        yield Move.TLS
+        yield Action.RECONNECT
+        yield Action.TLS
         return Server(NAME, (yield from _version()), tls=True)
-    return Server(NAME, version, tls=(yield from _takes_tls()))
+    return Server(NAME, version, tls=(yield from _supports_tls()))
 
 
-def _takes_tls() -> Steps[bool]:
+def _supports_tls() -> ProbeSteps[bool]:
     try:
-        yield Move.AGAIN
-        yield Move.TLS
-    except (NoTls, EOFError, TimeoutError):
+        yield Action.RECONNECT
+        yield Action.TLS
+    except (TlsRefused, EOFError, TimeoutError):
         return False
     return True
 
 
-def _version() -> Steps[str]:
-    hello = yield from _ask("hello", 1)  # before 4.4.2 an error, but in MongoDB's words
-    want("ok" in hello, b"")
+def _version() -> ProbeSteps[str]:
+    hello = yield from _command("hello", 1)  # before 4.4.2 an error, but with "ok" in it
+    expect("ok" in hello, b"")
     try:
-        told = (yield from _ask("buildInfo", 2)).get("version")
-    except (EOFError, TimeoutError, NotThisServer):
-        told = None
-    if isinstance(told, str) and told:
-        return told
+        version = (yield from _command("buildInfo", 2)).get("version")
+    except (EOFError, TimeoutError, ProtocolMismatch):
+        version = None
+    if isinstance(version, str) and version:
+        return version
     wire = hello.get("maxWireVersion")
     return _BY_WIRE_VERSION.get(int(wire), "") if isinstance(wire, int) else ""
 
 
-def _ask(command: str, number: int) -> Steps[dict[str, float | str | bool | None]]:
+def _command(command: str, number: int) -> ProbeSteps[dict[str, float | str | bool | None]]:
     yield request(command, number)
     head = yield _HEADER.size
     length, _, answered, opcode = _HEADER.unpack(head)
     least = _HEADER.size + _FLAGS_AND_KIND.size
-    want(opcode == OP_MSG and answered == number and least < length <= _LONGEST, head)
+    expect(opcode == OP_MSG and answered == number and least < length <= _LONGEST, head)
     body = yield length - _HEADER.size
     try:
         return bson.decode(body[_FLAGS_AND_KIND.size :])
     except ValueError:
-        raise NotThisServer(head + body) from None
+        raise ProtocolMismatch(head + body) from None

@@ -1,7 +1,7 @@
-"""Oracle: a TNS CONNECT that asks the listener for its version, and whatever it answers.
+"""Oracle: a TNS CONNECT that requests the listener's version, and its reply.
 
-Pure. Oracle publishes no specification; the layout is as Wireshark knows it (packet-tns.c). A listener that tells
-its version to nobody refuses, and names it in the refusal: VSNNUM, with 8, 4, 8, 4 and 8 bits for its five parts.
+Pure. Oracle publishes no specification; the layout is from Wireshark (packet-tns.c). A listener that refuses the
+request has its version in the REFUSE packet: VSNNUM, with 8, 4, 8, 4 and 8 bits for its five parts.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.databases.protocol_probe import Server, want
+from ioconnect.checks.databases.protocol_probe import Server, expect
 
 if TYPE_CHECKING:
-    from ioconnect.checks.databases.protocol_probe import Dialogue, Steps
+    from ioconnect.checks.databases.protocol_probe import Probe, ProbeSteps
 
 CONNECT, ACCEPT, REFUSE, REDIRECT, RESEND = 1, 2, 4, 5, 11
-QUESTION = b"(CONNECT_DATA=(COMMAND=version))"
+REQUEST = b"(CONNECT_DATA=(COMMAND=version))"
 NAME = "Oracle listener"
 _HEADER = struct.Struct(">HHBBH")  # length, checksum, type, flags, checksum of the header
-_QUESTION_AT = 58  # where clients of version 310 put it; tracing fields, which we leave zero, come before it
+_REQUEST_AT = 58  # offset of the connect data as in clients of version 310; tracing fields, here zero, precede it
 _VERSION, _COMPATIBLE, _SDU, _TDU, _CHARACTERISTICS, _ONE = 310, 300, 2048, 32767, 0x7F08, 1
 _LONGEST = 32767  # bytes
 _MOST_RESENDS = 2
@@ -32,20 +32,20 @@ def request() -> bytes:
     fixed = struct.pack(
         ">10H",
         *(_VERSION, _COMPATIBLE, 0, _SDU, _TDU, _CHARACTERISTICS, 0, _ONE),
-        *(len(QUESTION), _QUESTION_AT),
+        *(len(REQUEST), _REQUEST_AT),
     )
-    body = fixed.ljust(_QUESTION_AT - _HEADER.size, b"\0") + QUESTION
+    body = fixed.ljust(_REQUEST_AT - _HEADER.size, b"\0") + REQUEST
     return _HEADER.pack(_HEADER.size + len(body), 0, CONNECT, 0, 0) + body
 
 
-def dialogue() -> Dialogue:
-    """Ask; again if the listener wants it again; take the version from its banner or its refusal."""
+def probe() -> Probe:
+    """Send CONNECT, again after RESEND; parse the version in the banner or the REFUSE packet."""
     kind, body = RESEND, b""
     for _ in range(_MOST_RESENDS + 1):
         if kind == RESEND:
             yield request()
             kind, body = yield from _packet()
-    want(kind in (ACCEPT, REFUSE, REDIRECT), body)
+    expect(kind in (ACCEPT, REFUSE, REDIRECT), body)
     if kind == ACCEPT:
         try:
             _, body = yield from _packet()
@@ -54,10 +54,10 @@ def dialogue() -> Dialogue:
     return Server(NAME, _version(body))
 
 
-def _packet() -> Steps[tuple[int, bytes]]:
+def _packet() -> ProbeSteps[tuple[int, bytes]]:
     head = yield _HEADER.size
     length, _, kind, _, _ = _HEADER.unpack(head)
-    want(_HEADER.size <= length <= _LONGEST, head)
+    expect(_HEADER.size <= length <= _LONGEST, head)
     return kind, (yield length - _HEADER.size)
 
 

@@ -1,7 +1,7 @@
-"""PostgreSQL: SSLRequest, then a start-up in a protocol version that no server has, which makes it name its own.
+"""PostgreSQL: SSLRequest, then a StartupMessage with an unsupported version, whose error names the supported ones.
 
-Pure. https://www.postgresql.org/docs/current/protocol-message-formats.html. The exact version comes only after a
-sign-in; what the server supports tells the range: protocol 2 went with PostgreSQL 14, protocol 3.2 came with 18.
+Pure. https://www.postgresql.org/docs/current/protocol-message-formats.html. The server version is sent only after
+authentication; the supported protocol versions give its range: 2.0 was removed in PostgreSQL 14, 3.2 added in 18.
 """
 
 from __future__ import annotations
@@ -10,43 +10,43 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.databases.protocol_probe import Move, NoTls, NotThisServer, Server, want
+from ioconnect.checks.databases.protocol_probe import Action, ProtocolMismatch, Server, TlsRefused, expect
 
 if TYPE_CHECKING:
-    from ioconnect.checks.databases.protocol_probe import Dialogue, Steps
+    from ioconnect.checks.databases.protocol_probe import Probe, ProbeSteps
 
 NAME = "PostgreSQL"
 SSL_REQUEST = struct.pack(">II", 8, 80877103)
-IMPOSSIBLE_VERSION = struct.pack(">IIB", 9, 4 << 16, 0)
-_LENGTH = 4  # bytes of the length, which counts itself
-_LONGEST_ERROR = 30_000  # bytes; libpq's own bound for one from before the sign-in
+UNSUPPORTED_VERSION = struct.pack(">IIB", 9, 4 << 16, 0)
+_LENGTH = 4  # bytes of the length field, which counts itself
+_LONGEST_ERROR = 30_000  # bytes; libpq's limit for an error before authentication
 _SUPPORTS = re.compile(r"server supports (\d)\.(\d) to (\d)\.(\d)")
 
 
-def dialogue() -> Dialogue:
-    """Ask for TLS, take it if it is there, and ask for the version."""
+def probe() -> Probe:
+    """Request TLS, start it if it is supported, and request the version."""
     yield SSL_REQUEST
     answer = yield 1
-    want(answer in (b"S", b"N"), answer)
+    expect(answer in (b"S", b"N"), answer)
     try:
         if answer == b"S":
-            yield Move.TLS
-        yield IMPOSSIBLE_VERSION
+            yield Action.TLS
+        yield UNSUPPORTED_VERSION
         version = _version((yield from _error_text()))
-    except NoTls:
-        raise NotThisServer(answer) from None  # an "SSH-2.0-…", say
+    except TlsRefused:
+        raise ProtocolMismatch(answer) from None  # such as "SSH-2.0-…"
     except (EOFError, TimeoutError):
-        version = ""  # a pooler, say; that it knew SSLRequest is enough
+        version = ""  # such as a pooler; its reply to SSLRequest identifies it
     return Server(NAME, version, tls=answer == b"S")
 
 
-def _error_text() -> Steps[str]:
+def _error_text() -> ProbeSteps[str]:
     """Read an ErrorResponse and return its message (field M)."""
     kind = yield 1
-    want(kind == b"E", kind)
+    expect(kind == b"E", kind)
     head = yield _LENGTH
     (length,) = struct.unpack(">I", head)
-    want(_LENGTH < length <= _LONGEST_ERROR, head)
+    expect(_LENGTH < length <= _LONGEST_ERROR, head)
     body = yield length - _LENGTH
     return next((field[1:].decode("utf-8", "replace") for field in body.split(b"\0") if field[:1] == b"M"), "")
 

@@ -1,9 +1,9 @@
-"""How a database's first words are written down: a generator that says what to send and how much it wants to read.
+"""A protocol probe: a generator that yields what to send and how much to read, without I/O of its own.
 
-Pure. A `Dialogue` yields bytes to be sent, ints (so many bytes to be given, exactly, at most `LONGEST`), or a `Move`;
-it returns a `Server` once it knows one. Thrown into it: EOFError (the server closed), TimeoutError (it is silent),
-NoTls (after Move.TLS). Not to catch these is to say that this is no such server. It raises NotThisServer for bytes
-that make no sense in its protocol, and TurnedAway if the server is the one, but takes nothing from this machine.
+Pure. A `Probe` yields bytes to send, ints (read exactly this many bytes, at most `MAX_READ`), or an `Action`; it
+returns the `Server` that it identifies. EOFError (the server closed), TimeoutError (no reply in time) and TlsRefused
+(after Action.TLS) are thrown into it; one that it does not catch means that this is another kind of server. It raises
+ProtocolMismatch for bytes that are invalid in its protocol, and ClientRejected if the server refuses this machine.
 """
 
 from __future__ import annotations
@@ -15,51 +15,47 @@ from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
 
-LONGEST = 64 << 10  # bytes of one read; the longest answer, INFO of a Redis, has some 8 KiB
+MAX_READ = 64 << 10  # bytes of one read; the longest reply, a Redis's INFO, has some 8 KiB
 
 
-class Move(Enum):
-    """What a dialogue wants of its connection."""
+class Action(Enum):
+    """An action on the probe's connection."""
 
-    TLS = "tls"  # speak TLS from now on
-    AGAIN = "again"  # a new connection, without TLS
-
-
-class NotThisServer(Exception):
-    """What came is no such database's; `said` is what came."""
-
-    def __init__(self, said: bytes = b"") -> None:
-        super().__init__(said)
-        self.said = said
+    TLS = "tls"  # start TLS
+    RECONNECT = "reconnect"  # open a new connection, without TLS
 
 
-class NoTls(Exception):
-    """The server does not take part in a TLS handshake."""
+class ProtocolMismatch(Exception):
+    """The received bytes are not of this protocol."""
 
 
-class TurnedAway(Exception):
-    """The server is of the expected kind and says that this machine gets nothing; `said` is why, not escaped."""
+class TlsRefused(Exception):
+    """The TLS handshake failed."""
 
-    def __init__(self, name: str, said: str) -> None:
-        super().__init__(name, said)
+
+class ClientRejected(Exception):
+    """The server `name` refuses connections from this machine; its `message` is not escaped."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(name, message)
         self.name = name
-        self.said = said
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What answered; `version` is "" if it does not tell, `tls` None if that cannot be known from outside."""
+    """The identified server; `version` is "" and `tls` is None if it is unknown."""
 
     name: str
     version: str = ""
     tls: bool | None = None
 
 
-Steps: TypeAlias = Generator[bytes | int | Move, bytes, T]
-Dialogue: TypeAlias = Steps[Server]
+ProbeSteps: TypeAlias = Generator[bytes | int | Action, bytes, T]
+Probe: TypeAlias = ProbeSteps[Server]
 
 
-def want(condition: object, said: bytes) -> None:
-    """Raise NotThisServer unless what was said fits."""
+def expect(condition: object, received: bytes) -> None:
+    """Raise ProtocolMismatch with the received bytes unless the condition holds."""
     if not condition:
-        raise NotThisServer(said)
+        raise ProtocolMismatch(received)

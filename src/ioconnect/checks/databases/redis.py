@@ -1,7 +1,7 @@
-"""Redis, and what speaks like it (Valkey, KeyDB): INFO, or the words in which it is refused.
+"""Redis and compatible servers (Valkey, KeyDB): INFO, or the error in reply to it.
 
-Pure. https://redis.io/docs/latest/develop/reference/protocol-spec/. Redis does TLS on a port of its own, so one that
-answers plainly has none there.
+Pure. https://redis.io/docs/latest/develop/reference/protocol-spec/. Redis has a separate port for TLS, so one that
+replies unencrypted supports none on this port.
 """
 
 from __future__ import annotations
@@ -9,45 +9,45 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.databases.protocol_probe import Move, Server, TurnedAway, want
+from ioconnect.checks.databases.protocol_probe import Action, ClientRejected, Server, expect
 
 if TYPE_CHECKING:
-    from ioconnect.checks.databases.protocol_probe import Dialogue, Steps
+    from ioconnect.checks.databases.protocol_probe import Probe, ProbeSteps
 
 NAME = "Redis"
-QUESTION = b"INFO server\r\n"
+INFO_REQUEST = b"INFO server\r\n"
 _LONGEST_LINE = 512  # bytes
 _LONGEST_INFO = 32_000  # bytes
-_NEEDS_SIGN_IN = (b"-NOAUTH", b"-NOPERM", b"-ERR operation not permitted")  # the last one before Redis 6
+_AUTH_REQUIRED = (b"-NOAUTH", b"-NOPERM", b"-ERR operation not permitted")  # the last one before Redis 6
 _VERSION = re.compile(rb"^(redis|valkey)_version:([\w.-]{1,40})\r?$", re.MULTILINE)
 
 
-def dialogue() -> Dialogue:
-    """Ask plainly; if that gets no answer, inside TLS."""
+def probe() -> Probe:
+    """Send INFO unencrypted; if the server closes the connection, inside TLS."""
     try:
         name, version = yield from _ask()
     except EOFError:
-        yield Move.AGAIN
-        yield Move.TLS
+        yield Action.RECONNECT
+        yield Action.TLS
         name, version = yield from _ask()
         return Server(name, version, tls=True)
     return Server(name, version, tls=False)
 
 
-def _ask() -> Steps[tuple[str, str]]:
-    yield QUESTION
+def _ask() -> ProbeSteps[tuple[str, str]]:
+    yield INFO_REQUEST
     line = b""
     while not line.endswith(b"\r\n"):
-        want(len(line) < _LONGEST_LINE and line[:1] in (b"", b"$", b"-"), line)
+        expect(len(line) < _LONGEST_LINE and line[:1] in (b"", b"$", b"-"), line)
         line += yield 1
     if line.startswith(b"-DENIED"):
-        raise TurnedAway(NAME, line[1:].decode("utf-8", "replace").strip())
-    if line.startswith(_NEEDS_SIGN_IN):
+        raise ClientRejected(NAME, line[1:].decode("utf-8", "replace").strip())
+    if line.startswith(_AUTH_REQUIRED):
         return NAME, ""
-    want(re.fullmatch(rb"\$\d{1,5}\r\n", line) and int(line[1:]) <= _LONGEST_INFO, line)
+    expect(re.fullmatch(rb"\$\d{1,5}\r\n", line) and int(line[1:]) <= _LONGEST_INFO, line)
     info = yield int(line[1:])
-    versions = {which.decode("ascii"): told.decode("ascii", "replace") for which, told in _VERSION.findall(info)}
-    want(versions, info)
+    versions = {name.decode("ascii"): text.decode("ascii", "replace") for name, text in _VERSION.findall(info)}
+    expect(versions, info)
     if "valkey" in versions:
         return "Valkey", versions["valkey"]
     return NAME, versions["redis"]

@@ -1,4 +1,4 @@
-"""SQL Server: PRELOGIN, whose answer tells version and encryption.
+"""SQL Server: PRELOGIN, whose reply has version and encryption.
 
 Pure. [MS-TDS] 2.2.6.5; the header is 2.2.3.1.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.databases.protocol_probe import Server, want
+from ioconnect.checks.databases.protocol_probe import Server, expect
 
 if TYPE_CHECKING:
-    from ioconnect.checks.databases.protocol_probe import Dialogue
+    from ioconnect.checks.databases.protocol_probe import Probe
 
 PRELOGIN, RESPONSE = 0x12, 0x04
 END_OF_MESSAGE = 0x01
@@ -27,7 +27,7 @@ _PRODUCTS |= {16: "2022", 17: "2025"}
 
 
 def request() -> bytes:
-    """Return a PRELOGIN that would take encryption for the sign-in only, so that the server names what it has."""
+    """Return a PRELOGIN with ENCRYPT_OFF (only the login is encrypted); the reply states what the server supports."""
     data = struct.pack(">IHB", 0, 0, ENCRYPT_OFF)
     start = 2 * _OPTION.size + 1
     options = _OPTION.pack(VERSION, start, _VERSION_LENGTH) + _OPTION.pack(ENCRYPTION, start + _VERSION_LENGTH, 1)
@@ -35,32 +35,32 @@ def request() -> bytes:
     return struct.pack(">BBHHBB", PRELOGIN, END_OF_MESSAGE, _HEADER + len(body), 0, 1, 0) + body
 
 
-def dialogue() -> Dialogue:
+def probe() -> Probe:
     """Exchange PRELOGIN."""
     yield request()
     head = yield _HEADER
     kind, _, length = struct.unpack(">BBH", head[:4])
-    want(kind == RESPONSE and _HEADER < length <= _LONGEST, head)
+    expect(kind == RESPONSE and _HEADER < length <= _LONGEST, head)
     options = _options((yield length - _HEADER))
     version = options.get(VERSION, b"")
-    want(len(version) >= _VERSION_LENGTH, head)
+    expect(len(version) >= _VERSION_LENGTH, head)
     major, minor, build = struct.unpack(">BBH", version[:4])
     encryption = options.get(ENCRYPTION, b"")
     product = _PRODUCTS.get(major, "")
-    told = f"{product} ({major}.{minor}.{build})" if product else f"{major}.{minor}.{build}"
-    return Server("SQL Server", told, tls=encryption[0] != ENCRYPT_NOT_SUPPORTED if encryption else None)
+    text = f"{product} ({major}.{minor}.{build})" if product else f"{major}.{minor}.{build}"
+    return Server("SQL Server", text, tls=encryption[0] != ENCRYPT_NOT_SUPPORTED if encryption else None)
 
 
 def _options(body: bytes) -> dict[int, bytes]:
-    """Return the options by token. Raises NotThisServer if one lies outside of the packet, or they do not end."""
+    """Return the options by token. Raises ProtocolMismatch if one is outside the packet, or no terminator follows."""
     found: dict[int, bytes] = {}
-    place = 0
+    position = 0
     while True:
-        want(place < len(body), body)
-        if body[place] == TERMINATOR:
+        expect(position < len(body), body)
+        if body[position] == TERMINATOR:
             return found
-        want(place + _OPTION.size <= len(body), body)
-        token, offset, length = _OPTION.unpack_from(body, place)
-        want(offset + length <= len(body), body)
+        expect(position + _OPTION.size <= len(body), body)
+        token, offset, length = _OPTION.unpack_from(body, position)
+        expect(offset + length <= len(body), body)
         found[token] = body[offset : offset + length]
-        place += _OPTION.size
+        position += _OPTION.size

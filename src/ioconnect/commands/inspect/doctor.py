@@ -34,10 +34,6 @@ def doctor(call: Call, *, as_json: bool, bundle: Path | None) -> ExitCode:
 class _Round(Progress):
     """Shows the machine's facts and the tunnels' checks as they come."""
 
-    def __enter__(self) -> _Round:  # noqa: PYI034  typing.Self came with 3.11
-        """Nothing is shown yet."""
-        return self
-
     def looking_at(self, what: str) -> None:
         """Turn the spinner."""
         self.spin(what)
@@ -46,7 +42,7 @@ class _Round(Progress):
         """Show the fact."""
         self.stop()
         if not self.silent:
-            show(Line(fact.name, fact.verdict, fact.detail, None, fact.hint))
+            show(Line(fact.name, fact.status, fact.detail, None, fact.hint))
 
     def turning_to(self, tunnel: str) -> None:
         """Show whose checks follow."""

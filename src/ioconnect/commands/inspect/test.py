@@ -1,4 +1,4 @@
-"""`ioconnect test`: climb the ladder, show it, leave with the first failed check's code."""
+"""`ioconnect test`: runs the checks, shows their results, exits with the first failed check's code."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.checks import climb
-from ioconnect.checks.results import Verdict, to_json
+from ioconnect.checks.results import CheckStatus, to_json
+from ioconnect.checks.runner import run_checks
 from ioconnect.checks.show import Progress
 from ioconnect.console.terminal import answer
 
 if TYPE_CHECKING:
-    from ioconnect.checks.results import Pass
+    from ioconnect.checks.results import Report
     from ioconnect.console.invocation import Call
     from ioconnect.errors import ExitCode
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 def test(call: Call, name: str | None, *, as_json: bool) -> ExitCode:
     """Check the tunnel that `name` means. Raises UsageFault if it means none or several."""
     with Progress(silent=as_json) as progress:
-        outcome = climb(name, call.paths, os.environ, progress)
+        report = run_checks(name, call.paths, os.environ, progress)
     if as_json:
-        answer(json.dumps(to_json(outcome.checks, ok=outcome.ok), indent=2))
+        answer(json.dumps(to_json(report.checks, ok=report.ok), indent=2))
     else:
-        call.terminal.say(summary(outcome))
-    return outcome.exit_code
+        call.terminal.say(summary(report))
+    return report.exit_code
 
 
-def summary(outcome: Pass) -> str:
+def summary(report: Report) -> str:
     """Return the last line."""
-    failures = [check.id.value for check in outcome.checks if check.verdict is Verdict.FAIL]
+    failures = [check.id.value for check in report.checks if check.status is CheckStatus.FAIL]
     if failures:
         return f"Failed: {', '.join(failures)}."
-    warned = [check.id.value for check in outcome.checks if check.verdict is Verdict.WARN]
+    warned = [check.id.value for check in report.checks if check.status is CheckStatus.WARN]
     return f"All works; look at: {', '.join(warned)}." if warned else "All well."

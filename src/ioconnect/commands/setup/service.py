@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ioconnect.checks.running_agent import state_of
+from ioconnect.checks.running_agent import tunnel_status
 from ioconnect.commands.run import running
 from ioconnect.errors import Fault, SystemRefused
 from ioconnect.installers import machine
@@ -46,7 +46,11 @@ def settle(call: Call, name: str, answers: Answers) -> None:
     kind = machine.default_kind()
     if is_installed():
         call.terminal.done(f"the service is there: {_OFFERS[kind]}")
-        if answers.start and lock.holder(call.paths.lock) is None and state_of(name, call.paths, os.environ) is None:
+        if (
+            answers.start
+            and lock.holder(call.paths.lock) is None
+            and tunnel_status(name, call.paths, os.environ) is None
+        ):
             _install(call, kind, answers)
     elif _wants_service(call, kind, answers):
         _make_way(call)
@@ -90,10 +94,10 @@ def _start(call: Call) -> None:
 def _take_up(call: Call, name: str) -> None:
     """Make sure that the agent has this tunnel, and tell what it does with it."""
     with call.terminal.busy("waiting for the tunnel"):
-        seen = state_of(name, call.paths, os.environ)
+        seen = tunnel_status(name, call.paths, os.environ)
         if seen is None and lock.holder(call.paths.lock) is not None:
             running.reload(call)
-            seen = state_of(name, call.paths, os.environ)
+            seen = tunnel_status(name, call.paths, os.environ)
     if seen is not None and seen[0].state is State.CONNECTED:
         call.terminal.done(f"the tunnel {name} is connected")
     elif seen is not None and seen[0].reason is not None:

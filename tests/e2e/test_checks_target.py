@@ -1,4 +1,4 @@
-"""The check of the database: who answers is named, and a port that does not answer is told from one that refuses."""
+"""The check of the database: a server is identified, and a silent port is told from a refused one."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def served(script: Script) -> Iterator[HostPort]:
 
 
 def found(script: Script) -> Finding:
-    """Check a server whose port says nothing about it."""
+    """Check a server at a port that is no database's."""
     with served(script) as where:
         return target_check.check(where)
 
 
 def at_its_port(script: Script, port: int) -> str:
-    """Name and version of a server, as if it were at this port."""
+    """Identify a server as if it were at this port."""
     with served(script) as where:
         server, _ = identify(
             lambda seconds: socket.create_connection((where.host, where.port), seconds), port, time.monotonic() + 10
@@ -148,14 +148,14 @@ def test_silence_is_plain_tcp_in_time() -> None:
     finding = found(silence)
 
     assert finding.detail.endswith("takes connections, but is no database that this check knows")
-    assert time.monotonic() - began < target_check.PATIENCE + 1
+    assert time.monotonic() - began < target_check.TIMEOUT + 1
 
 
 def test_a_version_cannot_paint_the_terminal() -> None:
     assert r"MySQL 8\x1b[2J at" in found(mysql("8\x1b[2J")).detail
 
 
-def test_a_database_that_turns_this_host_away() -> None:
+def test_a_database_that_rejects_this_host() -> None:
     body = b"\xff\x6a\x04Host '10.0.0.7' is not allowed to connect to this MariaDB server"
     with pytest.raises(TargetUnreachable) as caught:
         found(says(len(body).to_bytes(3, "little") + b"\0" + body))

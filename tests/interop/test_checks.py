@@ -118,7 +118,7 @@ def test_a_port_that_another_agent_holds(
     set_up: Callable[..., int],
     postgres: Postgres,
 ) -> None:
-    """Which the trial does not disturb."""
+    """The session check does not disturb it."""
     port = set_up(postgres.port)
     other = make_customer("other")
     for name in ("config.toml", "id_ed25519", "known_hosts"):

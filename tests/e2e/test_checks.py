@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LADDER = ["config", "identity", "target", "dns", "tcp", "host_key", "auth", "forward"]
+CHECKS = ["config", "identity", "target", "dns", "tcp", "host_key", "auth", "forward"]
 WORST = 30.0  # seconds for the whole, against any server
 
 
@@ -61,7 +61,7 @@ class World:
         assert answer["ok"] is (done.returncode == 0)
         for check in answer["checks"]:
             assert set(check) == {"id", "status", "detail", "reason", "hint", "ms"}
-        assert [check["id"] for check in answer["checks"]] == LADDER
+        assert [check["id"] for check in answer["checks"]] == CHECKS
         return done.returncode, {check["id"]: check for check in answer["checks"]}
 
 
@@ -87,7 +87,7 @@ def statuses(checks: dict[str, dict[str, Any]]) -> dict[str, str]:
 def test_all_well_and_nothing_is_held(world: World) -> None:
     code, checks = world.test()
 
-    assert (code, statuses(checks)) == (0, dict.fromkeys(LADDER, "pass"))
+    assert (code, statuses(checks)) == (0, dict.fromkeys(CHECKS, "pass"))
     assert checks["target"]["detail"].startswith("MySQL 8.0.36 at 127.0.0.1:")
     assert world.rig.fingerprint in checks["host_key"]["detail"]
     assert checks["forward"]["detail"].startswith("Tunnel is open")
@@ -199,7 +199,7 @@ def test_a_database_that_is_down_stops_nothing_else(world: World) -> None:
     code, checks = world.test()
 
     assert code == ExitCode.UNAVAILABLE
-    assert statuses(checks) == {**dict.fromkeys(LADDER, "pass"), "target": "fail"}
+    assert statuses(checks) == {**dict.fromkeys(CHECKS, "pass"), "target": "fail"}
 
 
 def test_without_an_identity_the_host_key_is_still_compared(world: World) -> None:
@@ -210,7 +210,7 @@ def test_without_an_identity_the_host_key_is_still_compared(world: World) -> Non
 
     assert code == ExitCode.NO_INPUT
     skipped = {"identity": "fail", "auth": "skip", "forward": "skip"}
-    assert statuses(checks) == {**dict.fromkeys(LADDER, "pass"), **skipped}
+    assert statuses(checks) == {**dict.fromkeys(CHECKS, "pass"), **skipped}
     assert world.rig.ledger.counters.auth_requests == 0
 
     world.rig.faults.swap_host_key()
@@ -265,7 +265,7 @@ def test_a_jumphost_that_accepts_and_says_nothing(world: World) -> None:
 
     assert time.monotonic() - began < WORST
     assert (code, checks["host_key"]["reason"]) == (69, "banner_timeout")
-    assert [name for name in LADDER if checks[name]["status"] == "skip"] == ["auth", "forward"]
+    assert [name for name in CHECKS if checks[name]["status"] == "skip"] == ["auth", "forward"]
 
 
 def test_a_byte_now_and_then_buys_no_more_time(world: World) -> None:
@@ -314,7 +314,7 @@ def test_beside_a_running_agent_its_state_is_read(world: World) -> None:
 
     code, checks = world.test()
 
-    assert (code, statuses(checks)) == (0, dict.fromkeys(LADDER, "pass"))
+    assert (code, statuses(checks)) == (0, dict.fromkeys(CHECKS, "pass"))
     assert f"the running agent (pid {world.customer.agent_pid()})" in checks["forward"]["detail"]
     assert world.rig.ledger.counters.connections == before
     world.customer.wait_for("connected", "orders")
@@ -333,14 +333,14 @@ def test_a_running_agent_that_waits_says_why(world: World) -> None:
 
 
 def test_lines_for_a_pipe(world: World) -> None:
-    """A line a check in the ladder's order, no control character, the guide's anchor behind what to do."""
+    """A line for each check in their order, no control characters, a link to the guide after each hint."""
     revoke(world)
 
     done = world.customer.try_run("test", "orders")
 
     assert done.returncode == ExitCode.NO_PERMISSION
     lines = done.stdout.splitlines()
-    assert [line.split()[1] for line in lines if not line.startswith(" ")] == LADDER
+    assert [line.split()[1] for line in lines if not line.startswith(" ")] == CHECKS
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == [*["pass"] * 6, "fail", "skip"]
     assert "(auth_refused)" in done.stdout
     assert lines[7].endswith("More: docs/troubleshooting.md#auth_refused")

@@ -1,0 +1,171 @@
+"""Runs the checks in their order, each with its own timeout; a failed one skips only the checks that depend on it.
+
+Blocks the calling thread for about `TIMEOUT` seconds at most, and never for 30 s, whatever the servers do.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from ioconnect.agent.dial.proxy import choose
+from ioconnect.checks import jumphost_check, running_agent, target_check
+from ioconnect.checks.agent_state import outcomes
+from ioconnect.checks.results import CheckId, Finding, Report, failed, failed_dependency, passed, skipped
+from ioconnect.checks.session_check import FORWARD_TIMEOUT, SessionCheck
+from ioconnect.config import configuration
+from ioconnect.console import selection
+from ioconnect.errors import ConfigInvalid, Fault, Reason
+from ioconnect.keys import identity
+from ioconnect.keys.credentials import identity_path, load_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ioconnect.checks.agent_state import Outcome
+    from ioconnect.checks.results import CheckResult
+    from ioconnect.config.configuration import Config, Tunnel
+    from ioconnect.config.paths import Paths
+
+TIMEOUT = 25.0  # seconds for all checks
+DNS_TIMEOUT = 4.0  # seconds
+TCP_TIMEOUT = 8.0  # seconds, including the connection to the web port
+AUTH_TIMEOUT = (4.0, 15.0)  # seconds, minimum and maximum, by what the checks before it have left
+
+
+class CheckListener(Protocol):
+    """Is called for every check, in the thread that runs them."""
+
+    def began(self, check: CheckId) -> None:
+        """A check has started."""
+
+    def done(self, check: CheckResult) -> None:
+        """A check has its result."""
+
+
+def run_checks(name: str | None, paths: Paths, environ: Mapping[str, str], listener: CheckListener) -> Report:
+    """Run all checks of the tunnel that `name` selects. Raises UsageFault if it selects none or several."""
+    return _Runner(paths, environ, listener).run(name)
+
+
+class _Runner:
+    """One run of the checks."""
+
+    def __init__(self, paths: Paths, environ: Mapping[str, str], listener: CheckListener) -> None:
+        self._paths = paths
+        self._environ = environ
+        self._listener = listener
+        self._end = time.monotonic() + TIMEOUT
+        self._checks: list[CheckResult] = []
+        self._from_agent: dict[CheckId, Outcome] = {}
+        self._config: Config | None = None
+        self._tunnel: Tunnel | None = None
+
+    def run(self, name: str | None) -> Report:
+        self._run_check(CheckId.CONFIG, lambda: self._check_config(name))
+        self._run_check(CheckId.IDENTITY, self._check_identity)
+        self._run_check(CheckId.TARGET, lambda: target_check.check(self._loaded_tunnel.target))
+        self._run_check(CheckId.DNS, self._check_dns)
+        self._run_check(CheckId.TCP, self._check_tcp)
+        no_answer_yet = CheckId.HOST_KEY not in self._from_agent and not self._is_blocked(CheckId.HOST_KEY)
+        if no_answer_yet and not self._is_blocked(CheckId.AUTH):
+            self._check_session()
+        else:
+            self._run_check(CheckId.HOST_KEY, self._check_host_key)
+            self._run_check(CheckId.AUTH, _not_reached)
+            self._run_check(CheckId.FORWARD, _not_reached)
+        return Report(tuple(self._checks))
+
+    def _run_check(self, name: CheckId, work: Callable[[], Finding]) -> None:
+        """Run one check, or skip it."""
+        blocked = failed_dependency(name, self._checks)
+        if blocked is not None:
+            self._finish(skipped(name, blocked))
+            return
+        self._listener.began(name)
+        began = time.monotonic()
+        outcome: Outcome
+        try:
+            outcome = self._from_agent[name] if name in self._from_agent else work()
+        except Fault as fault:
+            if fault.code is None:
+                raise
+            outcome = fault.reason
+        ms = (time.monotonic() - began) * 1000
+        self._finish(failed(name, outcome, ms) if isinstance(outcome, Reason) else passed(name, outcome, ms))
+
+    def _finish(self, check: CheckResult) -> None:
+        self._checks.append(check)
+        self._listener.done(check)
+
+    def _is_blocked(self, name: CheckId) -> bool:
+        return failed_dependency(name, self._checks) is not None
+
+    @property
+    def _loaded_tunnel(self) -> Tunnel:
+        assert self._tunnel is not None
+        return self._tunnel
+
+    @property
+    def _loaded_config(self) -> Config:
+        assert self._config is not None
+        return self._config
+
+    def _check_config(self, name: str | None) -> Finding:
+        try:
+            config = configuration.load(self._paths.config)
+        except ConfigInvalid as fault:
+            hint = running_agent.system_service_hint(self._paths, self._environ)
+            raise ConfigInvalid(fault.message, hint=hint or fault.hint) from fault
+        tunnel = selection.tunnel(config, name)
+        choose(tunnel.jumphost, tunnel.proxy, self._environ)
+        self._config, self._tunnel = config, tunnel
+        return Finding(f"Tunnel configuration: {tunnel.name}, {tunnel.endpoint} leads to {tunnel.target}")
+
+    def _check_identity(self) -> Finding:
+        self._read_agent()
+        tunnel, settings = self._loaded_tunnel, self._loaded_config.agent
+        try:
+            load_identity(tunnel, settings, self._paths)
+        except Fault as fault:
+            if not self._is_agent_connected:
+                raise
+            # The agent may have the key as a systemd credential; this user need not be able to read the file.
+            return Finding(f"{fault.message}; the running agent has one", hint=fault.hint, warning=True)
+        path = identity_path(tunnel, settings, self._paths)
+        return Finding(f"{path}, {identity.fingerprint(identity.public_line(path))}")
+
+    def _read_agent(self) -> None:
+        agent = running_agent.tunnel_status(self._loaded_tunnel.name, self._paths, self._environ)
+        if agent is not None:
+            self._from_agent = outcomes(*agent)
+
+    @property
+    def _is_agent_connected(self) -> bool:
+        return CheckId.TCP in self._from_agent
+
+    def _check_dns(self) -> Finding:
+        return jumphost_check.resolve(self._loaded_tunnel, self._environ, time.monotonic() + DNS_TIMEOUT)
+
+    def _check_tcp(self) -> Finding:
+        return jumphost_check.connect(self._loaded_tunnel, self._environ, time.monotonic() + TCP_TIMEOUT)
+
+    def _check_host_key(self) -> Finding:
+        deadline = time.monotonic() + self._auth_timeout()
+        return jumphost_check.check_host_key(self._loaded_tunnel, self._paths, deadline)
+
+    def _check_session(self) -> None:
+        """Run the remaining checks with one SSH session."""
+        tunnel, settings = self._loaded_tunnel, self._loaded_config.agent
+        with SessionCheck(tunnel, settings, self._paths, timeout=self._auth_timeout()) as session:
+            self._run_check(CheckId.HOST_KEY, session.host_key)
+            self._run_check(CheckId.AUTH, session.auth)
+            self._run_check(CheckId.FORWARD, session.forward)
+
+    def _auth_timeout(self) -> float:
+        least, most = AUTH_TIMEOUT
+        return min(most, max(least, self._end - time.monotonic() - FORWARD_TIMEOUT))
+
+
+def _not_reached() -> Finding:
+    raise AssertionError("this check is answered by the agent, or blocked by the failed identity")
