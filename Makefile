@@ -4,4 +4,4 @@ SECONDS ?= 600
 
 .PHONY: soak
 soak: ## minutes of faults under load against real sshd and PostgreSQL: make soak SECONDS=90
-	./run test tests/soak/soak.py --seconds $(SECONDS)
+	./run test tests/soak/test_faults_under_load.py --seconds $(SECONDS)

@@ -6,13 +6,14 @@ With CI=true a skipped test fails the run: there everything is installed, so a s
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -24,6 +25,8 @@ from tests.rigs.sshd import Sshd
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytest_plugins = ["tests.rigs.sharing"]
+
 IN_CI = os.environ.get("CI") == "true"
 # Variables of the person at the keyboard that would change what the command does.
 STRIPPED_PREFIXES = ("IOCONNECT_", "XDG_", "SSH_", "PG", "MYSQL_", "AUTOSSH_", "PYTHON_KEYRING_")
@@ -34,12 +37,17 @@ STRIPPED = (
     *("logs_directory", "configuration_directory", "watchdog_usec", "watchdog_pid", "xpc_service_name"),
 )
 
-MARK = secrets.token_hex(8)
 _skipped: list[str] = []
+_figures: list[str] = []
+_complaints: list[str] = []
 
 # A busy machine is no failure: the deadline that matters is pytest-timeout's.
 hypothesis.settings.register_profile("ioconnect", deadline=None, database=None)
 hypothesis.settings.load_profile("ioconnect")
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")  # by pytest-xdist
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,11 +60,15 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
     home = tempfile.mkdtemp(prefix="ioconnect-home-")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
-    os.environ.update({"HOME": home, "LC_ALL": "C.UTF-8", "TERM": "dumb", processes.MARK: MARK})
+    inherited, worker = os.environ.get(processes.MARK), os.environ.get("PYTEST_XDIST_WORKER")
+    mark = f"{inherited}{worker}." if _is_worker(config) else f"{secrets.token_hex(8)}."
+    os.environ.update({"HOME": home, "LC_ALL": "C.UTF-8", "TERM": "dumb", processes.MARK: mark})
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note a skipped test."""
+    """Note a skipped test, and what was measured."""
+    if report.when == "call":
+        _figures.extend(str(value) for name, value in report.user_properties if name == "figure")
     if report.skipped and not hasattr(report, "wasxfail"):
         _skipped.append(report.nodeid)
 
@@ -67,26 +79,38 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
         _skipped.append(report.nodeid)
 
 
-@pytest.hookimpl(trylast=True)  # every fixture's end has run
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker complains of."""
+    _complaints.extend(getattr(node, "workeroutput", {}).get("complaints", ()))
+
+
+@pytest.hookimpl(trylast=True)  # every fixture's end has run, and every worker has ended
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail a run that left processes behind, and in CI one that skipped anything."""
-    left = processes.leftovers(MARK)
+    left = processes.leftovers(os.environ[processes.MARK])
     processes.signal_all(left, signal.SIGKILL)
-    complaints = [f"left running (killed now): {pid} {command}" for pid, command in left.items()]
+    _complaints.extend(f"left running (killed now): {pid} {command}" for pid, command in left.items())
+    if _is_worker(session.config):
+        session.config.workeroutput["complaints"] = _complaints  # type: ignore[attr-defined]
+        return
     if IN_CI:
-        complaints += [f"skipped, which CI does not allow: {name}" for name in _skipped]
-    session.config.stash[_complaints] = complaints
-    if complaints and exitstatus == pytest.ExitCode.OK:
+        _complaints.extend(f"skipped, which CI does not allow: {name}" for name in _skipped)
+    if _complaints and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say why a run failed that has no failed test."""
-    for complaint in config.stash.get(_complaints, []):
-        terminalreporter.write_line(f"ERROR {complaint}", red=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was measured, and say why a run failed that has no failed test."""
+    if _figures:
+        terminalreporter.section("measured")
+    for text in [*_figures, *(f"ERROR {complaint}" for complaint in _complaints)]:
+        terminalreporter.write_line(text, red=text.startswith("ERROR"))
 
 
-_complaints = pytest.StashKey[list[str]]()
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Return a function that notes a measured figure: in the report, and on the terminal at its end."""
+    return functools.partial(record_property, "figure")
 
 
 @pytest.fixture

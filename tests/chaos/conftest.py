@@ -73,27 +73,3 @@ def make_jumphost(tmp_path: Path) -> Iterator[Callable[..., Jumphost]]:
     netns.need_root()
     with contextlib.ExitStack() as ends:
         yield lambda *config: Jumphost(tmp_path, ends, *config)
-
-
-@pytest.fixture
-def figure(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Return a function that notes a measured figure: in the report, and on the terminal at its end."""
-    figures = request.config.stash.setdefault(FIGURES, [])
-
-    def note(text: str) -> None:
-        figures.append(text)
-        record_property("figure", text)
-
-    return note
-
-
-FIGURES = pytest.StashKey[list[str]]()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show what was measured."""
-    figures = config.stash.get(FIGURES, [])
-    if figures:
-        terminalreporter.section("measured")
-        for line in figures:
-            terminalreporter.write_line(line)

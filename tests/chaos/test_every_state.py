@@ -225,6 +225,7 @@ def test_a_reload_changes_adds_and_removes_and_touches_no_other(scene: Scene) ->
 # --- the log
 
 
+@pytest.mark.long
 def test_an_outage_is_a_line_when_it_begins_when_its_reason_changes_and_when_it_ends(scene: Scene) -> None:
     scene.up()
     scene.customer.wait_for("connected", "orders")
@@ -364,6 +365,7 @@ def test_after_a_crash_status_says_so_with_the_last_known_reason(scene: Scene) -
     assert "refused" in tunnel["reason"]["message"]
 
 
+@pytest.mark.alone  # who is kept waiting for the processor wakes more often
 def test_an_idle_agent_is_not_woken(scene: Scene, figure: Figure) -> None:
     """Between keepalives nothing runs: the threads' voluntary context switches tell."""
     agent = scene.up()

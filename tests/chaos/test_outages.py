@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HASTY = {"keepalive_interval": 2}  # where the time to notice is not what is measured
 
 
+@pytest.mark.long
 def test_the_cable_out_for_thirty_seconds(make_jumphost: MakeJumphost, figure: Figure) -> None:
     jumphost = make_jumphost()
     customer, _ = jumphost.connected()
@@ -46,6 +47,7 @@ def test_the_cable_out_for_thirty_seconds(make_jumphost: MakeJumphost, figure: F
     assert attempts <= 40
 
 
+@pytest.mark.long
 def test_the_jumphost_is_back_after_twenty_seconds(make_jumphost: MakeJumphost, figure: Figure) -> None:
     jumphost = make_jumphost()
     customer, _ = jumphost.connected()
@@ -102,7 +104,7 @@ def test_an_unclean_cut_leaves_a_dead_session_that_our_own_port_ends(
     assert back <= 2.0
 
 
-@pytest.mark.parametrize("seconds", [3, 15])
+@pytest.mark.parametrize("seconds", [3, pytest.param(15, marks=pytest.mark.long)])
 def test_a_black_hole_behind_a_nat(make_jumphost: MakeJumphost, figure: Figure, seconds: float) -> None:
     """No link of ours goes down, no address changes: only silence tells; and the dead session holds the port.
 
@@ -176,6 +178,7 @@ def power_off(jumphost: Any, customer: HostCustomer) -> None:
     os.kill(customer.agent_pid(), signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_another_address_waits_signed_in_until_the_jumphost_lets_go(
     make_jumphost: MakeJumphost, figure: Figure
 ) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
+    processes.need_library("libnss_systemd.so.2", package="libnss-systemd")  # the name of the unit's dynamic user
     with booted_site() as machine:
         yield machine
 

@@ -61,6 +61,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
+    processes.need_library("libnss_systemd.so.2", package="libnss-systemd")  # the name of the unit's dynamic user
     with booted_site() as site:
         yield Machine(site)
 
@@ -113,6 +114,7 @@ def test_it_is_started_again_when_it_was_killed(service: Machine) -> None:
     service.root.wait_connected()
 
 
+@pytest.mark.long
 def test_the_watchdog_ends_an_agent_that_hangs(service: Machine) -> None:
     before = service.agent_pid()
 

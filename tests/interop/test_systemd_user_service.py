@@ -17,6 +17,8 @@ UNIT_FILE = "/home/alice/.config/systemd/user/ioconnect.service"
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
+    processes.need_library("security/pam_systemd.so", package="libpam-systemd")
+    processes.need_library("systemd/user/dbus.socket", package="dbus-user-session")
     with booted_site() as site:
         yield site
 

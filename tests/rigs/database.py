@@ -65,7 +65,11 @@ def drain(connection: socket.socket) -> tuple[int, str]:
 def call(port: int, behaviour: bytes, count: int = 0) -> socket.socket:
     """Connect to 127.0.0.1 and say what the database is to do."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-    connection.sendall(behaviour + struct.pack(">Q", count))
+    try:
+        connection.sendall(behaviour + struct.pack(">Q", count))
+    except OSError:  # reset already, as by a forward whose session is going
+        connection.close()
+        raise
     return connection
 
 

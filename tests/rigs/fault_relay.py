@@ -130,6 +130,8 @@ class FaultRelay:
             for sock in (client, target):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
+                if self._over.is_set():  # who took the pairs to end them did not see this one
+                    return
                 self._pairs.append((client, target))
             if self.garbage:
                 client.sendall(self.garbage)

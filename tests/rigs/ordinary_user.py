@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NOBODY = 65534
+# All of ours before root's rights are dropped, also what ours imports lazily: the checkout may lie in root's home.
+_IMPORT_ALL = """
+import importlib, pkgutil
+import ioconnect
+for module in pkgutil.walk_packages(ioconnect.__path__, "ioconnect."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
 _DROP = f"""
 import os
 if os.geteuid() == 0:
@@ -26,9 +34,9 @@ if os.geteuid() == 0:
 
 def run(imports: str, code: str, *, environ: Mapping[str, str] | None = None, deadline: float = 30) -> str:
     """Return what `code` prints; `imports` runs before root's rights are dropped (its interpreter may be closed to
-    others), and must name what `code` imports lazily too. A failure there is a failure here."""
+    others), and must name what `code` imports lazily of others' too. A failure there is a failure here."""
     done = subprocess.run(
-        [sys.executable, "-c", imports + _DROP + code],
+        [sys.executable, "-c", imports + _IMPORT_ALL + _DROP + code],
         env={**os.environ, **(environ or {})},
         capture_output=True,
         text=True,

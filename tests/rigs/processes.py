@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -30,10 +30,11 @@ MARK = "TESTS_OF_IOCONNECT"  # in the environment of everything that this sessio
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/libexec", "/opt/homebrew/bin")
 POLL = 0.02  # seconds
 # Below every system's ephemeral range, so that no outgoing connection takes a port between two uses of it.
-PORTS = range(20000, 30000)
+PORTS = range(20000, 32000)
+BLOCK = 100
 
 _started: dict[int, subprocess.Popen[bytes]] = {}
-_handed_out: set[int] = set()
+_blocks: list[socket.socket] = []
 
 
 def wait_until(
@@ -51,15 +52,31 @@ def wait_until(
         time.sleep(POLL)
 
 
+def _own_ports() -> Iterator[int]:
+    """Yield ports that no other process of tests hands out: a block belongs to who has its first port bound.
+
+    So two workers, or two runs on one machine, never meet at a port that one of them does not listen on yet.
+    """
+    for first in random.sample(PORTS[::BLOCK], len(PORTS) // BLOCK):
+        owned = socket.socket()
+        try:
+            owned.bind(("127.0.0.1", first))
+        except OSError:
+            owned.close()
+            continue
+        _blocks.append(owned)  # until this process ends
+        yield from random.sample(range(first + 1, first + BLOCK), BLOCK - 1)
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody listens on, and that no later call returns."""
-    for port in random.sample(PORTS, len(PORTS)):
-        if port in _handed_out:
-            continue
+    for port in _ports:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            _handed_out.add(port)
             return port
     pytest.fail(f"no free port in {PORTS}")
 
@@ -86,6 +103,12 @@ def find_program(name: str, *folders: str) -> str | None:
 def need_program(name: str, *folders: str, package: str) -> str:
     """Return the program's path, or skip the test and name the Debian package that brings it."""
     return find_program(name, *folders) or pytest.skip(f"{name} is not installed (Debian package {package})")
+
+
+def need_library(pattern: str, *, package: str) -> None:
+    """Skip the test where no file in /usr/lib or a folder of it matches, and name the Debian package that brings it."""
+    if not any(next(Path("/usr/lib").glob(where), None) for where in (pattern, f"*-linux-*/{pattern}")):
+        pytest.skip(f"/usr/lib has no {pattern} (Debian package {package})")
 
 
 def account_for_server(*names: str) -> str | None:
@@ -199,12 +222,12 @@ def signal_all(pids: Iterable[int], what: signal.Signals) -> None:
 
 
 def leftovers(mark: str) -> dict[int, str]:
-    """Return what this session started and nobody ended: pid → command line."""
+    """Return what the session with this mark, or one of its workers, started and nobody ended: pid → command line."""
     found = {pid: str(process.args) for pid, process in _started.items() if process.poll() is None}
-    needle = f"{MARK}={mark}".encode()
+    needle = f"\0{MARK}={mark}".encode()
     for entry in Path("/proc").glob("[0-9]*"):  # empty on macOS: there the register above must do
         with contextlib.suppress(OSError):
-            if int(entry.name) != os.getpid() and needle in (entry / "environ").read_bytes().split(b"\0"):
+            if int(entry.name) != os.getpid() and needle in b"\0" + (entry / "environ").read_bytes():
                 found[int(entry.name)] = (
                     (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 )

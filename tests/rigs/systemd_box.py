@@ -1,6 +1,6 @@
 """A real systemd, booted in half a second in namespaces of its own, for what only a real one can show.
 
-Needs root, util-linux, systemd and overlayfs on Linux; a machine that lacks one skips the test and says which.
+Needs root, util-linux, systemd and overlayfs on Linux; a machine that lacks one skips the test and names the package.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class SystemdBox:
         self.nsenter = processes.need_program("nsenter", package="util-linux")
         self.unshare = processes.need_program("unshare", package="util-linux")
         processes.need_program("systemctl", package="systemd")
+        processes.need_program("pivot_root", package="util-linux, or where that lacks it util-linux-extra")
         self.folder = Path(tempfile.mkdtemp(prefix="ioconnect-box-", dir="/var/tmp"))
         self._mounted = processes.checked(["stat", "-f", "-c", "%T", str(self.folder)]).strip() == "overlayfs"
         if self._mounted:  # as in a container: an overlay's changes cannot be kept in another overlay
@@ -54,12 +55,19 @@ class SystemdBox:
         argv = [self.unshare, *NAMESPACES, "--fork", "--kill-child", "bash", str(SCRIPT), str(self.folder)]
         outer = self._outer = processes.start(argv, log=self.console)
 
-        def first_process() -> int | None:
+        def alive() -> None:
             assert outer.poll() is None, f"systemd did not boot:\n{self.console_text()}"
+
+        def first_process() -> int | None:
+            alive()
             return next(iter(processes.descendants(outer.pid)), None)
 
+        def is_up() -> bool:
+            alive()
+            return self._state() in UP
+
         self._init = processes.wait_until(first_process, what="the box has a process 1") or 0
-        processes.wait_until(lambda: self._state() in UP, deadline=deadline, what=f"systemd is up ({self.console})")
+        processes.wait_until(is_up, deadline=deadline, what="systemd is up", instead=self.console_text)
 
     def shut_down(self) -> None:
         """Stop every service in order, then end process 1; what was written stays."""

@@ -1,6 +1,6 @@
 """Minutes of faults under load: nothing leaks, and no transaction that a client was told of is missing.
 
-Run by `make soak`; its name keeps it out of the ordinary tests. Real sshd, real PostgreSQL, pgbench through the
+`make soak` runs it for as long as you like. Real sshd, real PostgreSQL, pgbench through the
 tunnel, and a fault every few seconds on the way or at the jumphost.
 """
 
@@ -17,7 +17,7 @@ import pytest
 from tests.rigs import processes
 from tests.rigs.customer import Customer
 from tests.rigs.fault_relay import FaultRelay
-from tests.soak.storm import Storm
+from tests.rigs.storm_of_faults import Storm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +109,7 @@ def settled(customer: Customer, pid: int) -> Holdings:
     return Holdings.of(pid)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(0)
 def test_faults_under_load_leak_nothing_and_lose_nothing(
     tmp_path: Path, sshd: Sshd, postgres: Postgres, seconds: float, figure: Callable[[str], None]

@@ -1,9 +1,4 @@
-"""The storms of tests/interop/test_data_path.py, long enough for a small leak to show; about ten minutes.
-
-    ./run test tests/soak/data_path.py
-
-Its name keeps it out of the ordinary tests.
-"""
+"""The storms of tests/interop/test_data_path.py, long enough for a small leak to show; some minutes."""
 
 from __future__ import annotations
 
@@ -25,6 +20,7 @@ STORM = 30.0  # seconds
 CONNECTIONS = 100_000
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_long_cancel_storm(customer: Customer, set_up: Callable[..., int], figure: Callable[[str], None]) -> None:
     """Sixteen readers at a time take a little and reset, beside long transfers whose bytes are all there."""
@@ -37,6 +33,7 @@ def test_a_long_cancel_storm(customer: Customer, set_up: Callable[..., int], fig
     assert count > 1000
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_100_000_connections_one_after_another(
     customer: Customer, set_up: Callable[..., int], figure: Callable[[str], None]

@@ -1,0 +1,37 @@
+"""How the keys of a session with the real sshd are agreed on: with the strongest exchange that its version has."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.rigs import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.rigs.customer import Customer
+    from tests.rigs.sshd import Sshd
+
+HYBRID = "mlkem768x25519-sha256"  # post-quantum, draft-ietf-sshm-mlkem-hybrid-kex; in OpenSSH from 9.9 on
+CLASSIC = "curve25519-sha256"  # RFC 8731, the best that paramiko shares with an older OpenSSH
+HYBRID_SINCE = (9, 9)
+
+
+def version(sshd: Sshd) -> tuple[int, ...]:
+    """Return the version in its identification string, such as (9, 2)."""
+    found = re.match(rb"SSH-2\.0-OpenSSH_(\d+)\.(\d+)", processes.first_bytes(sshd.port))
+    assert found
+    return int(found[1]), int(found[2])
+
+
+def test_is_post_quantum_wherever_the_jumphost_can(
+    customer: Customer, sshd: Sshd, set_up: Callable[..., int]
+) -> None:
+    set_up(processes.free_port())
+    before = len(sshd.log_text())
+
+    customer.run("up", "--daemon")
+
+    negotiated = re.findall(r"kex: algorithm: (\S+)", sshd.log_text()[before:])
+    assert negotiated == [HYBRID if version(sshd) >= HYBRID_SINCE else CLASSIC]
