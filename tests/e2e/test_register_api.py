@@ -422,7 +422,7 @@ def test_what_is_no_http_is_said(customer: Customer, token_file: Path, content: 
 
 @pytest.mark.parametrize("dribble", [False, True], ids=["silent", "a byte now and then"])
 def test_a_server_that_never_ends_its_answer_has_a_deadline(dribble: bool) -> None:  # noqa: FBT001  pytest's parameter
-    """No timeout of a socket sees the second one; http.client counts lines, headers and interim answers, not seconds."""
+    """No timeout of a socket sees the second one; http.client counts lines and interim answers, not seconds."""
 
     def script(connection: socket.socket) -> None:
         proxies.read_head(connection)

@@ -9,8 +9,8 @@ import pytest
 from tests.rigs import processes
 from tests.rigs.proxies import microsocks, read_exactly, tinyproxy
 
-from ioconnect.agent.dial import dial
 from ioconnect.agent.dial.connect_failures import NoAnswer
+from ioconnect.agent.dial.dial import dial
 from ioconnect.config.configuration import HostPort
 from ioconnect.errors import ProxyRefused
 

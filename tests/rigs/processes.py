@@ -106,7 +106,7 @@ def need_program(name: str, *folders: str, package: str) -> str:
 
 
 def need_library(pattern: str, *, package: str) -> None:
-    """Skip the test where no file in /usr/lib or a folder of it matches, and name the Debian package that brings it."""
+    """Skip the test where /usr/lib has no such file, and name the Debian package that brings it."""
     if not any(next(Path("/usr/lib").glob(where), None) for where in (pattern, f"*-linux-*/{pattern}")):
         pytest.skip(f"/usr/lib has no {pattern} (Debian package {package})")
 

@@ -1,15 +1,14 @@
 """How the tests share this machine (a pytest plugin): which run side by side, which alone, and which only if asked.
 
-By default pytest-xdist starts a worker process a core and one more, as most of a test is waiting, and hands out whole
-files: tests of one file may share a fixture, and things of this machine such as the list of processes. `alone` marks a test
-that others would disturb: one that measures a time near its limit, or counts wake-ups. Meanwhile no other test of the
-same run goes on. `long` marks a test that waits for more than ten seconds of real time: only `--all` runs it, or naming
-its file.
+By default pytest-xdist starts a worker process a core and one more, as most of a test is waiting. It hands out whole
+files: tests of one file may share a fixture, and things of this machine such as the list of its processes. `alone` marks
+a test that others would disturb: one that measures a time near its limit, or counts wake-ups. Meanwhile no other test of
+the same run goes on. `long` marks a test that waits for more than ten seconds of real time: only `--all` runs it, or
+naming its file.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import tempfile
@@ -63,11 +62,11 @@ _TURNS = pytest.StashKey[Turns]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--all` and `--seconds`."""
     parser.addoption("--all", action="store_true", help="run the long tests, too")
-    parser.addoption("--seconds", type=float, default=60.0, help="how long each test of tests/soak goes on (default: 60)")
+    parser.addoption("--seconds", type=float, default=60.0, help="of a soak test (default: 60)")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many workers `-n auto` starts: none for files that are named one by one, which would wait for them."""
+    """Return how many workers `-n auto` starts: none where files are named, whose tests would only wait for them."""
     return 0 if _files_are_named(config) else (os.cpu_count() or 1) + 1
 
 
@@ -102,7 +101,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def _rank(item: pytest.Item) -> int:
-    return next((rank for rank, folder in enumerate(FOLDERS) if folder in item.path.parts), 0)
+    return next((rank for rank, folder in enumerate(FOLDERS) if item.nodeid.startswith(f"tests/{folder}/")), 0)
 
 
 def _is_alone(item: pytest.Item) -> bool:
