@@ -1,10 +1,10 @@
 """How the tests share this machine (a pytest plugin): which run side by side, which alone, and which only if asked.
 
-By default pytest-xdist starts a worker process a core and one more, as most of a test is waiting. It hands out whole
-files: tests of one file may share a fixture, and things of this machine such as the list of its processes. `alone` marks
-a test that others would disturb: one that measures a time near its limit, or counts wake-ups. Meanwhile no other test of
-the same run goes on. `long` marks a test that waits for more than ten seconds of real time: only `--all` runs it, or
-naming its file.
+By default pytest-xdist starts a worker process a core and one more, as most of a test is waiting. It hands out
+whole files: tests of one file may share a fixture, and things of this machine such as the list of its processes.
+`alone` marks a test that others would disturb: one that measures a time near its limit, or counts wake-ups. Meanwhile
+no other test of the same run goes on. `long` marks a test that waits for more than ten seconds of real time: only
+`--all` runs it, or naming its file.
 """
 
 from __future__ import annotations
