@@ -33,8 +33,8 @@ class WindowBudget:
 
     def admit(self) -> int:
         """Grant a new channel's first window: smaller the less there is left."""
+        window = min(self._start, SMALLEST_WINDOW + max(0, self._free()) // 4)  # its own smallest one is not free
         self.users += 1
-        window = min(self._start, SMALLEST_WINDOW + max(0, self._free()) // 4)
         self.granted += window
         return window
 
