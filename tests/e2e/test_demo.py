@@ -33,14 +33,14 @@ class Visitor(Customer):
 
     def left(self) -> tuple[list[str], list[str]]:
         """Return the command lines and the files that are there still."""
-        return sorted(processes.leftovers(self.mark).values()), [path.name for path in self.temporary.iterdir()]
+        return sorted(processes.marked(self.mark).values()), [path.name for path in self.temporary.iterdir()]
 
 
 @pytest.fixture
 def visitor(tmp_path: Path) -> Iterator[Visitor]:
     somebody = Visitor(tmp_path)
     yield somebody
-    processes.signal_all(processes.leftovers(somebody.mark), signal.SIGKILL)
+    processes.signal_all(processes.marked(somebody.mark), signal.SIGKILL)
 
 
 def test_all_of_it_works_and_nothing_is_left(visitor: Visitor) -> None:
@@ -146,4 +146,4 @@ def test_an_agent_that_runs_is_ended_when_a_step_fails(tmp_path: Path, monkeypat
     with pytest.raises(BrokenPipeError):
         demo.run(spoil)
 
-    assert (processes.leftovers(mark), list(tmp_path.iterdir())) == ({}, [])
+    assert (processes.marked(mark), list(tmp_path.iterdir())) == ({}, [])

@@ -224,6 +224,12 @@ def signal_all(pids: Iterable[int], what: signal.Signals) -> None:
 def leftovers(mark: str) -> dict[int, str]:
     """Return what the session with this mark, or one of its workers, started and nobody ended: pid → command line."""
     found = {pid: str(process.args) for pid, process in _started.items() if process.poll() is None}
+    return found | marked(mark)
+
+
+def marked(mark: str) -> dict[int, str]:
+    """Return the processes whose environment has this mark: pid → command line."""
+    found = {}
     needle = f"\0{MARK}={mark}".encode()
     for entry in Path("/proc").glob("[0-9]*"):  # empty on macOS: there the register above must do
         with contextlib.suppress(OSError):
