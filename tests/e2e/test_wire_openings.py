@@ -159,7 +159,7 @@ def test_an_address_that_does_not_answer_delays_nobody(  # noqa: PLR0917  fixtur
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While one connection waits for a silent address, others that know a better one flow."""
-    monkeypatch.setattr(target, "FRESH", 0.0)
+    monkeypatch.setattr(target, "REFRESH_AFTER", 0.0)
     names.addresses = [("127.0.0.1", full)]
     client = connect(HostPort(NAME, 1))
     jumphost.send(open_message(1))
@@ -214,7 +214,7 @@ def test_a_name_server_that_fails_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The address that is known, and works, serves on when the name cannot be looked up again."""
-    monkeypatch.setattr(target, "FRESH", 0.0)
+    monkeypatch.setattr(target, "REFRESH_AFTER", 0.0)
     names.addresses = [("127.0.0.1", database.port)]
     client = connect(HostPort(NAME, 1))
     echo(jumphost, 1)
@@ -236,7 +236,7 @@ def test_a_name_that_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was known long ago is not used; when the name is back, so is the database."""
-    monkeypatch.setattr(target, "USABLE", 0.0)
+    monkeypatch.setattr(target, "MAX_AGE", 0.0)
     names.addresses = [("127.0.0.1", database.port)]
     client = connect(HostPort(NAME, 1))
     echo(jumphost, 1)

@@ -98,7 +98,8 @@ class Connection:
         self.inbound_done = False
         self.read_count = self.written_count = 0
         self.why = ""
-        self._update_watch()
+        if channel.peer_window:  # else not before the peer has confirmed, or opens its window
+            multiplexer.loop.watch(self._fd, READ, self.ready)
 
     def ready(self, mask: int) -> None:
         """The loop's call: the socket can be read or written, or is broken."""

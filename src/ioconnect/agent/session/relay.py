@@ -75,7 +75,7 @@ class Relay(Multiplexer):
         if not self.listening or port != self._listen_port or not peer_packet:
             self.outbound.queue(ssh.open_failure(peer_id, ssh.PROHIBITED, "nothing is forwarded from there"))
             return
-        if self.open_channels + len(self.pending) >= self._max:
+        if len(self.connections) + len(self._draining) + len(self.pending) >= self._max:
             self._counters.refused += 1
             self.counters_changed()
             self.outbound.queue(ssh.open_failure(peer_id, ssh.RESOURCE_SHORTAGE, "too many connections"))
