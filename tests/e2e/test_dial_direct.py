@@ -1,4 +1,4 @@
-"""Dialling without a proxy: the race of addresses, the resolver that hangs, the source port taken again."""
+"""Dialing without a proxy: Happy Eyeballs, a resolver that hangs, a source port that is reused."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_resolver_that_hangs_does_not_outlast_the_deadline(stuck: Stuck) -> No
         with pytest.raises(NameNotResolved, match="did not answer in time"):
             dial(NAME, environ={}, deadline=soon(0.2), resolver=resolver)
         assert time.monotonic() - started < 2
-    assert stuck.asked == 1, "dials of the same name share a lookup that is under way"
+    assert stuck.asked == 1, "dials of the same name share a lookup in progress"
 
 
 def test_a_lookup_that_failed_is_not_remembered(listener: socket.socket) -> None:
@@ -193,14 +193,14 @@ def test_what_is_no_name_does_not_resolve(host: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["resolver", "connect"])
-def test_a_dial_can_be_called_off(stage: str, stuck: Stuck, black_hole: Address) -> None:
+def test_a_dial_can_be_cancelled(stage: str, stuck: Stuck, black_hole: Address) -> None:
     resolver = Resolver(stuck) if stage == "resolver" else answering(black_hole)
-    off, switch = socket.socketpair()
-    timer = threading.Timer(0.1, switch.close)
-    with off, switch:
+    cancelled, cancel = socket.socketpair()
+    timer = threading.Timer(0.1, cancel.close)
+    with cancelled, cancel:
         timer.start()
         with pytest.raises(DialCancelled):
-            dial(NAME, environ={}, deadline=soon(30), resolver=resolver, cancelled=off)
+            dial(NAME, environ={}, deadline=soon(30), resolver=resolver, cancelled=cancelled)
         timer.join()
 
 
@@ -208,7 +208,7 @@ def local_end(source: SourcePort) -> tuple[str, int]:
     return source.address, source.port
 
 
-def test_the_source_port_is_taken_again(listener: socket.socket) -> None:
+def test_the_source_port_is_reused(listener: socket.socket) -> None:
     source = SourcePort("127.0.0.1", processes.free_port())
     with dial(HostPort("127.0.0.1", port_of(listener)), environ={}, deadline=soon(), source=source) as sock:
         assert sock.getsockname() == local_end(source)
@@ -224,20 +224,20 @@ def test_the_source_port_is_taken_again(listener: socket.socket) -> None:
     ],
     ids=str,
 )
-def test_a_source_that_is_not_ours_any_more_is_let_go(listener: socket.socket, source: SourcePort) -> None:
+def test_a_source_address_that_is_not_ours_any_more_is_not_used(listener: socket.socket, source: SourcePort) -> None:
     with dial(HostPort("127.0.0.1", port_of(listener)), environ={}, deadline=soon(), source=source) as sock:
         assert sock.getsockname()[0] == "127.0.0.1"
         assert sock.getsockname()[1] != source.port
 
 
-def test_a_source_port_that_somebody_holds_is_let_go(listener: socket.socket) -> None:
+def test_a_source_port_in_use_is_not_used(listener: socket.socket) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         source = SourcePort("127.0.0.1", port_of(holder))
         with dial(HostPort("127.0.0.1", port_of(listener)), environ={}, deadline=soon(), source=source) as sock:
             assert sock.getsockname() != local_end(source)
 
 
-def test_a_source_port_still_connected_to_the_same_jumphost_is_let_go(listener: socket.socket) -> None:
+def test_a_source_port_still_connected_to_the_same_jumphost_is_not_used(listener: socket.socket) -> None:
     """Here bind(2) succeeds, and connect(2) says EADDRNOTAVAIL."""
     source = SourcePort("127.0.0.1", processes.free_port())
     jumphost = HostPort("127.0.0.1", port_of(listener))
@@ -249,7 +249,7 @@ def test_a_source_port_still_connected_to_the_same_jumphost_is_let_go(listener: 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_REPAIR, and 127.0.0.2, are Linux's")
 def test_dialled_from_its_old_port_the_jumphost_drops_the_dead_connection(listener: socket.socket) -> None:
-    """DESIGN.md rule 11, also beside a second address that would win the race with its usual delay."""
+    """DESIGN.md rule 11, also beside a second address that would connect first with the usual delay."""
     source = SourcePort("127.0.0.1", processes.free_port())
     jumphost = HostPort("127.0.0.1", port_of(listener))
     lost = dial(jumphost, environ={}, deadline=soon(), source=source)

@@ -1,4 +1,4 @@
-"""Dialling through proxies that follow a script: nothing lost, nothing waited for beyond the deadline."""
+"""Dialing through proxies that follow a script: nothing lost, nothing waited for beyond the deadline."""
 
 from __future__ import annotations
 
@@ -172,22 +172,22 @@ def test_a_trickle_ends_at_the_deadline(serve: Callable[[Script], int]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_waiting_for_a_proxy_can_be_called_off(serve: Callable[[Script], int], scheme: str) -> None:
-    off, switch = socket.socketpair()
+def test_waiting_for_a_proxy_can_be_cancelled(serve: Callable[[Script], int], scheme: str) -> None:
+    cancelled, cancel = socket.socketpair()
 
     def script(connection: socket.socket) -> None:
         connection.recv(1)
-        switch.close()
+        cancel.close()
         until_closed(connection)
 
     port = serve(script)
-    with off, switch, pytest.raises(DialCancelled):
+    with cancelled, cancel, pytest.raises(DialCancelled):
         dial(
             TARGET,
             proxy=f"{scheme}://127.0.0.1:{port}",
             environ={},
             deadline=time.monotonic() + 30,
-            cancelled=off,
+            cancelled=cancelled,
         )
 
 
@@ -322,7 +322,7 @@ def test_the_proxys_end_arrives_after_all_it_sent(
 def test_a_proxy_that_takes_nothing_holds_the_pump_no_longer_than_it_lingers(
     serve: Callable[[Script], int], certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy_tls, "LINGER", 0.2)
+    monkeypatch.setattr(proxy_tls, "LINGER_TIMEOUT", 0.2)
     frozen = threading.Event()
 
     def script(connection: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""What is said to a proxy, byte by byte, without a socket."""
+"""The handshakes with proxies, byte by byte, without a socket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioconnect.agent.dial.proxy import parse
-from ioconnect.agent.dial.proxy_protocols import HEAD_LIMIT, Dialogue, dialogue
+from ioconnect.agent.dial.proxy_protocols import MAX_HEAD, Handshake, handshake
 from ioconnect.config.configuration import HostPort
 from ioconnect.errors import NameNotResolved, ProxyRefused
 
@@ -19,27 +19,27 @@ BANNER = b"SSH-2.0-OpenSSH_9.2p1\r\n"
 SOCKS_OK = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
 
 
-def opened(url: str, target: HostPort = TARGET) -> Dialogue:
+def opened(url: str, target: HostPort = TARGET) -> Handshake:
     proxy = parse(url, origin="proxy")
     assert proxy is not None
-    return dialogue(proxy, target)
+    return handshake(proxy, target)
 
 
-def play(lines: Dialogue, stream: bytes) -> tuple[bytes, bytes]:
-    """Feed the stream to a dialogue until it is content; return what it said, and what it left unread."""
-    said, step = b"", next(lines)
+def play(steps: Handshake, stream: bytes) -> tuple[bytes, bytes]:
+    """Feed the stream to a handshake until it ends; return what it sent, and what it left unread."""
+    sent, step = b"", next(steps)
     try:
         while True:
             if isinstance(step, bytes):
-                said += step
-                step = lines.send(b"")
+                sent += step
+                step = steps.send(b"")
             elif len(stream) >= step:
                 taken, stream = stream[:step], stream[step:]
-                step = lines.send(taken)
+                step = steps.send(taken)
             else:
-                step = lines.throw(EOFError())
+                step = steps.throw(EOFError())
     except StopIteration:
-        return said, stream
+        return sent, stream
 
 
 def refusal(url: str, stream: bytes, target: HostPort = TARGET) -> ProxyRefused:
@@ -60,36 +60,36 @@ def refusal(url: str, stream: bytes, target: HostPort = TARGET) -> ProxyRefused:
     ],
 )
 def test_any_2xx_is_a_pipe_and_the_banner_is_left_in_it(answer: bytes) -> None:
-    said, left = play(opened("http://p:3128"), answer + BANNER)
+    sent, left = play(opened("http://p:3128"), answer + BANNER)
 
-    assert said == b"CONNECT tunnel.example.com:50683 HTTP/1.1\r\nHost: tunnel.example.com:50683\r\n\r\n"
+    assert sent == b"CONNECT tunnel.example.com:50683 HTTP/1.1\r\nHost: tunnel.example.com:50683\r\n\r\n"
     assert left == BANNER
 
 
 def test_basic_credentials_are_decoded_from_the_url_and_sent_in_utf_8() -> None:
-    said, _ = play(opened("http://us%40er:p%C3%A4%3Ass@p:3128"), b"HTTP/1.1 200 OK\r\n\r\n")
+    sent, _ = play(opened("http://us%40er:p%C3%A4%3Ass@p:3128"), b"HTTP/1.1 200 OK\r\n\r\n")
 
     basic = base64.b64encode("us@er:pä:ss".encode())
-    assert b"\r\nProxy-Authorization: Basic " + basic + b"\r\n\r\n" in said
+    assert b"\r\nProxy-Authorization: Basic " + basic + b"\r\n\r\n" in sent
 
 
 def test_an_ipv6_jumphost_is_in_brackets() -> None:
-    said, _ = play(opened("http://p:1", HostPort("2001:db8::1", 22)), b"HTTP/1.1 200 OK\r\n\r\n")
+    sent, _ = play(opened("http://p:1", HostPort("2001:db8::1", 22)), b"HTTP/1.1 200 OK\r\n\r\n")
 
-    assert said.startswith(b"CONNECT [2001:db8::1]:22 HTTP/1.1\r\nHost: [2001:db8::1]:22\r\n")
+    assert sent.startswith(b"CONNECT [2001:db8::1]:22 HTTP/1.1\r\nHost: [2001:db8::1]:22\r\n")
 
 
 def test_a_name_with_other_letters_is_sent_as_idna() -> None:
-    said, _ = play(opened("http://p:1", HostPort("tünnel.example", 22)), b"HTTP/1.1 200 OK\r\n\r\n")
+    sent, _ = play(opened("http://p:1", HostPort("tünnel.example", 22)), b"HTTP/1.1 200 OK\r\n\r\n")
 
-    assert said.startswith(b"CONNECT xn--tnnel-kva.example:22 ")
+    assert sent.startswith(b"CONNECT xn--tnnel-kva.example:22 ")
 
 
 def test_a_name_with_a_line_end_never_reaches_the_proxy() -> None:
-    lines = opened("http://p:1", HostPort("a\r\nX: y", 22))
+    steps = opened("http://p:1", HostPort("a\r\nX: y", 22))
 
     with pytest.raises(NameNotResolved):
-        next(lines)
+        next(steps)
 
 
 @pytest.mark.parametrize("name", ["ü" * 70 + ".example", "ü..example"], ids=["long", "empty"])
@@ -152,13 +152,13 @@ def test_a_proxys_words_are_escaped() -> None:
 
 
 def test_headers_without_end_are_cut_off() -> None:
-    fault = refusal("http://p:3128", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * HEAD_LIMIT)
+    fault = refusal("http://p:3128", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * MAX_HEAD)
 
     assert "16 KiB" in fault.message
 
 
 def test_interim_answers_without_end_are_cut_off() -> None:
-    refusal("http://p:3128", b"HTTP/1.1 102 Processing\r\n\r\n" * HEAD_LIMIT)
+    refusal("http://p:3128", b"HTTP/1.1 102 Processing\r\n\r\n" * MAX_HEAD)
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,9 @@ def test_whatever_the_headers_the_banner_stays(banner: bytes, header: str) -> No
 
 
 def test_socks_sends_the_name_unresolved() -> None:
-    said, left = play(opened("socks5://p:1"), b"\x05\x00" + SOCKS_OK + BANNER)
+    sent, left = play(opened("socks5://p:1"), b"\x05\x00" + SOCKS_OK + BANNER)
 
-    assert said == b"\x05\x01\x00" + b"\x05\x01\x00\x03\x12tunnel.example.com" + (50683).to_bytes(2, "big")
+    assert sent == b"\x05\x01\x00" + b"\x05\x01\x00\x03\x12tunnel.example.com" + (50683).to_bytes(2, "big")
     assert left == BANNER
 
 
@@ -203,15 +203,15 @@ def test_socks_sends_the_name_unresolved() -> None:
     [("192.0.2.1", b"\x01\xc0\x00\x02\x01"), ("2001:db8::1", b"\x04\x20\x01\x0d\xb8" + bytes(11) + b"\x01")],
 )
 def test_socks_sends_an_address_as_one(host: str, destination: bytes) -> None:
-    said, _ = play(opened("socks5://p:1", HostPort(host, 22)), b"\x05\x00" + SOCKS_OK)
+    sent, _ = play(opened("socks5://p:1", HostPort(host, 22)), b"\x05\x00" + SOCKS_OK)
 
-    assert said.endswith(b"\x05\x01\x00" + destination + b"\x00\x16")
+    assert sent.endswith(b"\x05\x01\x00" + destination + b"\x00\x16")
 
 
 def test_socks_credentials() -> None:
-    said, left = play(opened("socks5://us:p%40ss@p:1"), b"\x05\x02" + b"\x01\x00" + SOCKS_OK + BANNER)
+    sent, left = play(opened("socks5://us:p%40ss@p:1"), b"\x05\x02" + b"\x01\x00" + SOCKS_OK + BANNER)
 
-    assert said.startswith(b"\x05\x02\x00\x02" + b"\x01\x02us\x04p@ss" + b"\x05\x01\x00\x03")
+    assert sent.startswith(b"\x05\x02\x00\x02" + b"\x01\x02us\x04p@ss" + b"\x05\x01\x00\x03")
     assert left == BANNER
 
 

@@ -165,8 +165,6 @@ RETIRED = {
 }
 # Names of today that have such a word, and who mends each. It only shrinks: what is mended leaves the list.
 KNOWN_NAMES = {
-    "agent/dial/deadline.py Waiting": "agent/",
-    "agent/dial/happy_eyeballs.py _Race": "agent/",
     "agent/supervisor/mailbox.py Inbox": "agent/",
     "agent/supervisor/mailbox.py SignalInbox": "agent/",
     "agent/supervisor/tunnel_runner.py Keeper": "agent/",

@@ -9,9 +9,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.connect_failures import Role
-from ioconnect.agent.dial.deadline import Waiting
+from ioconnect.agent.dial.deadline import Deadline
 from ioconnect.agent.dial.dial import dial
-from ioconnect.agent.dial.happy_eyeballs import NoneConnected, connect_first, interleaved
+from ioconnect.agent.dial.happy_eyeballs import AllAttemptsFailed, connect_first, interleaved
 from ioconnect.agent.dial.proxy import choose
 from ioconnect.agent.dial.resolve import Resolver
 from ioconnect.agent.session import keyscan
@@ -37,7 +37,7 @@ def resolve(tunnel: Tunnel, environ: Mapping[str, str], deadline: float) -> Find
     """Resolve the name of the jumphost, or of the proxy if one is used. Raises NameNotResolved, ConfigInvalid."""
     proxy = choose(tunnel.jumphost, tunnel.proxy, environ)
     host, role = (tunnel.jumphost, Role.JUMPHOST) if proxy is None else (proxy.address, Role.PROXY)
-    addresses = Resolver().resolve(host, Waiting(deadline), role=role)
+    addresses = Resolver().resolve(host, Deadline(deadline), role=role)
     shown = list(dict.fromkeys(map(str, addresses)))
     more = f" and {len(shown) - MAX_SHOWN_ADDRESSES} more" if len(shown) > MAX_SHOWN_ADDRESSES else ""
     text = f"{host.host} is " + (
@@ -72,10 +72,10 @@ def connect(tunnel: Tunnel, environ: Mapping[str, str], deadline: float) -> Find
 def _web_port_hint(jumphost: HostPort, deadline: float) -> str:
     """Say whether the host accepts a connection on port 443: then only the SSH port is blocked, not the host."""
     web = HostPort(jumphost.host, WEB_PORT)
-    waiting = Waiting(min(deadline, time.monotonic() + EGRESS_TIMEOUT))
+    until = Deadline(min(deadline, time.monotonic() + EGRESS_TIMEOUT))
     try:
-        connect_first(interleaved(Resolver().resolve(web, waiting)), waiting).close()
-    except (NoneConnected, NameNotResolved):
+        connect_first(interleaved(Resolver().resolve(web, until)), until).close()
+    except (AllAttemptsFailed, NameNotResolved):
         return f"(Port {WEB_PORT} of the same host does not answer either: it is not this port alone.)"
     return f"(Port {WEB_PORT} of the same host answers: the network holds back port {jumphost.port}, not the host.)"
 

@@ -11,8 +11,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.dial.deadline import Waiting
-from ioconnect.agent.dial.happy_eyeballs import NoneConnected, connect_first, interleaved
+from ioconnect.agent.dial.deadline import Deadline
+from ioconnect.agent.dial.happy_eyeballs import AllAttemptsFailed, connect_first, interleaved
 from ioconnect.agent.dial.resolve import Address, Resolver, system_lookup
 from ioconnect.config.addresses import HostPort, is_loopback
 from ioconnect.errors import NameNotResolved, TargetUnreachable
@@ -21,7 +21,7 @@ from ioconnect.escape import escaped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ioconnect.agent.dial.connect_failures import Failure
+    from ioconnect.agent.dial.connect_failures import ConnectFailure
 
 RESOLVE_TIMEOUT = 2.5  # seconds
 CONNECT_TIMEOUT = 3.0  # seconds for all addresses: a database is near
@@ -37,8 +37,8 @@ def connect(target: HostPort, deadline: float) -> tuple[socket.socket, Address]:
     addresses = _resolved(target, min(deadline, time.monotonic() + RESOLVE_TIMEOUT))
     began = time.monotonic()
     try:
-        sock = connect_first(interleaved(addresses), Waiting(min(deadline, began + CONNECT_TIMEOUT)))
-    except NoneConnected as none:
+        sock = connect_first(interleaved(addresses), Deadline(min(deadline, began + CONNECT_TIMEOUT)))
+    except AllAttemptsFailed as none:
         raise _unreachable(target, none.failures, time.monotonic() - began) from None
     sock.setblocking(True)
     return sock, Address(sock.family, sock.getpeername())
@@ -46,7 +46,7 @@ def connect(target: HostPort, deadline: float) -> tuple[socket.socket, Address]:
 
 def _resolved(target: HostPort, deadline: float) -> Sequence[Address]:
     try:
-        return Resolver().resolve(target, Waiting(deadline))
+        return Resolver().resolve(target, Deadline(deadline))
     except NameNotResolved as fault:
         why = "the resolver did not answer in time" if fault.__cause__ is None else escaped(str(fault.__cause__))
         raise TargetUnreachable(
@@ -55,7 +55,7 @@ def _resolved(target: HostPort, deadline: float) -> Sequence[Address]:
         ) from None
 
 
-def _unreachable(target: HostPort, failures: Sequence[Failure], seconds: float) -> TargetUnreachable:
+def _unreachable(target: HostPort, failures: Sequence[ConnectFailure], seconds: float) -> TargetUnreachable:
     codes = {failure.errno for failure in failures}
     where = ", ".join(dict.fromkeys(failure.address for failure in failures))
     if errno.ECONNREFUSED in codes:
@@ -107,8 +107,8 @@ def _nothing_listens(target: HostPort, tried: list[str], where: str) -> TargetUn
 def _is_open(where: str) -> bool:
     host, _, port = where.rpartition(":")
     deadline = time.monotonic() + LOCAL_TIMEOUT
-    with contextlib.suppress(NoneConnected, OSError):
-        connect_first(system_lookup(host.strip("[]"), int(port)), Waiting(deadline)).close()
+    with contextlib.suppress(AllAttemptsFailed, OSError):
+        connect_first(system_lookup(host.strip("[]"), int(port)), Deadline(deadline)).close()
         return True
     return False
 

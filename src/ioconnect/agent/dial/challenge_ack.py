@@ -1,8 +1,8 @@
-"""The challenge ACK, seen from the side that causes it.
+"""Detects that a connecting socket was answered with a challenge ACK (RFC 5961 §4).
 
-Who dials from the port of a connection that the peer still thinks alive gets a challenge ACK (RFC 5961 §4) and
-answers it with a RST, which ends the old connection at the peer. The new one still has to be asked for by another
-SYN, and the kernel sends that only when its timer says so, a second later or three; who knows may dial at once.
+A SYN from the address and port of a connection that the peer still has as established gets a challenge ACK. Our
+kernel answers it with a RST, which ends the old connection at the peer. The new connection then needs another SYN,
+which the kernel sends only at its next retransmission, after 1 to 3 s; a new socket sends one at once.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _SEGMENTS_IN = struct.Struct("=B139xI")  # linux/tcp.h, struct tcp_info: tcpi_st
 
 
 def was_challenged(sock: socket.socket) -> bool:
-    """Say whether something answered this connecting socket, and it still connects.
+    """Say whether a connecting socket received a segment and still connects.
 
-    A SYN-ACK or a RST would have ended its waiting, so it was a challenge. Linux tells; elsewhere always False.
+    A SYN-ACK or RST would have ended the connect, so it was a challenge ACK. Linux only; elsewhere always False.
     """
     if sys.platform != "linux":
         return False
     with contextlib.suppress(OSError):
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SEGMENTS_IN.size)
-        if len(info) == _SEGMENTS_IN.size:  # an older kernel tells less
+        if len(info) == _SEGMENTS_IN.size:  # older kernels have a shorter tcp_info
             state, segments = _SEGMENTS_IN.unpack(info)
             return bool(state == _SYN_SENT and segments > 0)
     return False

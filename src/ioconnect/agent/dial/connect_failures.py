@@ -1,4 +1,4 @@
-"""What the attempts to connect said, turned into one fault: refused, no answer, no route, or forbidden here.
+"""The failures of all attempts to connect, turned into one fault: refused, no answer, no route, or not permitted.
 
 Pure.
 """
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
     from ioconnect.config.configuration import HostPort
 
-SHOWN_AT_MOST = 4  # addresses of one kind in a message
+MAX_SHOWN = 4  # addresses of one kind in a message
 
 
 class Role(str, Enum):
-    """Whom a dial is for; messages name it."""
+    """Which host is dialed; messages name it."""
 
     JUMPHOST = "jumphost"
     PROXY = "proxy"
 
 
 class Refused(Unreachable):
-    """A machine answered and said no (RST): nothing listens, or a firewall rejects."""
+    """The host answered with a RST: nothing listens, or a firewall rejects."""
 
 
 class NoAnswer(Unreachable):
-    """Silence until the deadline: mostly a firewall that drops."""
+    """No answer before the deadline: usually a firewall that drops."""
 
 
 class NoRoute(Unreachable):
-    """The network, here or on the way, knows no way there."""
+    """No route to the host, here or at a router."""
 
 
 class ForbiddenHere(Unreachable):
-    """This machine's own firewall or security policy does not let us out."""
+    """A firewall or security policy of this machine does not permit the connection."""
 
 
 _KINDS: dict[int, type[Unreachable]] = {
@@ -57,11 +57,11 @@ _KINDS: dict[int, type[Unreachable]] = {
     errno.EACCES: ForbiddenHere,
 }
 
-# The kind that says most about the cause comes first: a dual-stack name without IPv6 here is never "no route" only
-# because one of its addresses is.
-_TELLING = (Refused, ForbiddenHere, NoAnswer, NoRoute)
+# Which failure names the fault when addresses fail in different ways: a dual-stack name on a machine without IPv6
+# must not count as "no route".
+_PRIORITY = (Refused, ForbiddenHere, NoAnswer, NoRoute)
 
-_WORDS: dict[type[Unreachable], str] = {
+_TEXTS: dict[type[Unreachable], str] = {
     Refused: "refused by {addresses}",
     ForbiddenHere: "not permitted on this machine ({addresses})",
     NoAnswer: "no answer from {addresses} within {time}",
@@ -70,8 +70,8 @@ _WORDS: dict[type[Unreachable], str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """One attempt: the address in print, and the errno (ETIMEDOUT also for our own deadline) with its text."""
+class ConnectFailure:
+    """A failed attempt: its address, and the errno (ETIMEDOUT also for our own deadline) with its text."""
 
     address: str
     errno: int
@@ -79,12 +79,12 @@ class Failure:
 
 
 def allow_request(host: HostPort) -> str:
-    """Return the sentence for the network team, ready to paste."""
+    """Return the request to the network team as text to paste."""
     return f'"Please allow outgoing TCP connections from this machine to {host.host}, port {host.port}."'
 
 
-def unreachable(host: HostPort, failures: Sequence[Failure], *, role: Role, seconds: float) -> Unreachable:
-    """Return the fault for a host none of whose addresses could be connected within `seconds`."""
+def unreachable(host: HostPort, failures: Sequence[ConnectFailure], *, role: Role, seconds: float) -> Unreachable:
+    """Return the fault of a host none of whose addresses could be connected within `seconds`."""
     by_kind: dict[type[Unreachable], list[str]] = {}
     others: list[str] = []
     for failure in failures:
@@ -93,37 +93,37 @@ def unreachable(host: HostPort, failures: Sequence[Failure], *, role: Role, seco
             others.append(f"{failure.address}: {failure.text or failure.errno}")
         else:
             by_kind.setdefault(kind, []).append(failure.address)
-    kinds = [kind for kind in _TELLING if kind in by_kind]
+    kinds = [kind for kind in _PRIORITY if kind in by_kind]
     time = f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
-    clauses = [_WORDS[kind].format(addresses=_listed(by_kind[kind]), time=time) for kind in kinds]
+    clauses = [_TEXTS[kind].format(addresses=_listed(by_kind[kind]), time=time) for kind in kinds]
     if others:
         clauses.append(_listed(others))
-    evidence = "; ".join(clauses) or "no answer"
-    verdict = kinds[0] if kinds else Unreachable
-    return verdict(f"cannot connect to the {role.value} {host}: {evidence}", hint=_hint(verdict, host, role))
+    details = "; ".join(clauses) or "no answer"
+    fault = kinds[0] if kinds else Unreachable
+    return fault(f"cannot connect to the {role.value} {host}: {details}", hint=_hint(fault, host, role))
 
 
 def _listed(items: Sequence[str]) -> str:
     unique = list(dict.fromkeys(items))
-    more = len(unique) - SHOWN_AT_MOST
-    return ", ".join(unique[:SHOWN_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    more = len(unique) - MAX_SHOWN
+    return ", ".join(unique[:MAX_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _hint(verdict: type[Unreachable], host: HostPort, role: Role) -> str:
+def _hint(kind: type[Unreachable], host: HostPort, role: Role) -> str:
     setting = "ssh_port" if role is Role.JUMPHOST else "the port in the proxy's URL"
-    if verdict is Refused:
+    if kind is Refused:
         return (
             f"Something is there, but it takes no connection on port {host.port}: check {setting}; if that is "
             f"right, a firewall on the way rejects it: ask the network team: {allow_request(host)}"
         )
-    if verdict is NoAnswer:
+    if kind is NoAnswer:
         proxy = " If this network has a proxy, set it as proxy = in the configuration."
         return (
             f"A firewall on the way seems to drop the connection. Ask the network team: {allow_request(host)}"
             f"{proxy if role is Role.JUMPHOST else ''}"
         )
-    if verdict is NoRoute:
+    if kind is NoRoute:
         return "Check this machine's network: its link, its default route, and a VPN if the way leads through one."
-    if verdict is ForbiddenHere:
+    if kind is ForbiddenHere:
         return "A firewall or a security policy (SELinux, AppArmor) on this machine forbids it: allow it there."
     return "Check this machine's network."

@@ -1,6 +1,7 @@
-"""Waiting for sockets, but never past a deadline and never after a cancellation.
+"""Waiting for sockets with a deadline and cancellation.
 
-Every step of a dial (the resolver, the race of addresses, the proxy's answer) waits through one `Waiting`.
+Every step of a dial that blocks (DNS lookup, connect, TLS handshake, the proxy's answer) waits through one
+`Deadline`.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ class HasFileno(Protocol):
 
 
 class DialCancelled(Exception):
-    """The dial was called off from another thread; not a fault, nothing to report."""
+    """The dial was cancelled by another thread; not a fault."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A deadline (`time.monotonic()` seconds), and what calls the wait off by becoming readable."""
+class Deadline:
+    """When to time out, in `time.monotonic()` seconds, and the descriptor that cancels by becoming readable."""
 
-    deadline: float
+    at: float
     cancelled: HasFileno | None = None
 
     def remaining(self) -> float:
-        """Return the seconds until the deadline, 0 when it has passed."""
-        return max(0.0, self.deadline - time.monotonic())
+        """Return the seconds left, 0 once the deadline has passed."""
+        return max(0.0, self.at - time.monotonic())
 
-    def until(self, moment: float) -> Waiting:
-        """Return the same wait with an earlier end, at most `moment`."""
-        return Waiting(min(self.deadline, moment), self.cancelled)
+    def earlier(self, moment: float) -> Deadline:
+        """Return this deadline, or `moment` if that is earlier, with the same cancellation."""
+        return Deadline(min(self.at, moment), self.cancelled)
 
-    def ready(self, interests: Mapping[socket, int]) -> list[socket]:
-        """Block until one of the sockets is ready for its `selectors` events, and return all that are.
+    def wait(self, interests: Mapping[socket, int]) -> list[socket]:
+        """Block until at least one socket is ready for its `selectors` events; return those that are.
 
         Raises TimeoutError at the deadline, DialCancelled as soon as `cancelled` is readable.
         """

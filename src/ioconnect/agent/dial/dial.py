@@ -1,6 +1,6 @@
-"""From a jumphost's name to a connected socket: directly or through a proxy, within a deadline.
+"""Dial a jumphost: from its name to a connected socket, directly or through a proxy, with a deadline.
 
-Blocks, so it runs in the session's own thread; nothing here is shared between threads but the resolver.
+Blocks, so it runs on a thread of its own; calls on different threads share only the resolver.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import time
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.connect_failures import NoAnswer, Role, allow_request, unreachable
-from ioconnect.agent.dial.deadline import DialCancelled, HasFileno, Waiting
-from ioconnect.agent.dial.happy_eyeballs import NoneConnected, SourcePort, connect_first, interleaved
+from ioconnect.agent.dial.deadline import Deadline, DialCancelled, HasFileno
+from ioconnect.agent.dial.happy_eyeballs import AllAttemptsFailed, SourcePort, connect_first, interleaved
 from ioconnect.agent.dial.proxy import Proxy, Scheme, choose
-from ioconnect.agent.dial.proxy_protocols import Dialogue, dialogue
-from ioconnect.agent.dial.proxy_tls import bridged, encrypted, trust, wanted
+from ioconnect.agent.dial.proxy_protocols import Handshake, handshake
+from ioconnect.agent.dial.proxy_tls import bridge, create_context, start_tls, wanted_event
 from ioconnect.agent.dial.resolve import Resolver
 from ioconnect.errors import ProxyRefused
 
@@ -40,26 +40,26 @@ def dial(
     cancelled: HasFileno | None = None,
     resolver: Resolver = _RESOLVER,
 ) -> socket.socket:
-    """Connect to the jumphost and return a connected, non-blocking socket with TCP_NODELAY set.
+    """Return a connected, non-blocking socket to the jumphost, with TCP_NODELAY set.
 
-    `deadline` is in `time.monotonic()` seconds. `proxy` is the tunnel's setting; `environ` is asked for the proxy
-    variables. `source` is the source port of a lost connection, to be reused: its `peer` is tried first, an ephemeral
-    port is used if it cannot be bound, and it is ignored through a proxy. The dial is cancelled when `cancelled`
-    becomes readable, for example because its other end was closed.
+    `deadline` is in `time.monotonic()` seconds. `proxy` is the tunnel's setting; `environ` has the proxy variables.
+    `source` is the source port of a lost connection, to be reused: its `peer` is tried first, an ephemeral port is
+    used if it cannot be bound, and it is ignored through a proxy. The dial is cancelled when `cancelled` becomes
+    readable, for example because its other end was closed.
 
-    Through a proxy that speaks TLS the socket is one end of a socketpair (AF_UNIX): TCP options don't apply to it.
+    Through a proxy that speaks TLS the socket is one end of a socketpair (AF_UNIX), which has no TCP options.
 
     Raises NameNotResolved, Unreachable, ProxyRefused, ConfigInvalid (the proxy setting), DialCancelled.
     """
-    waiting = Waiting(deadline, cancelled)
+    until = Deadline(deadline, cancelled)
     chosen = choose(jumphost, proxy, environ)
     if chosen is None:
-        return _connect(jumphost, Role.JUMPHOST, waiting, resolver, source)
-    context = trust(environ) if chosen.scheme is Scheme.HTTPS else None
+        return _connect(jumphost, Role.JUMPHOST, until, resolver, source)
+    context = create_context(environ) if chosen.scheme is Scheme.HTTPS else None
     started = time.monotonic()
-    sock = _connect(chosen.address, Role.PROXY, waiting, resolver)
+    sock = _connect(chosen.address, Role.PROXY, until, resolver)
     try:
-        return _through(sock, chosen, jumphost, context, waiting)
+        return _through_proxy(sock, chosen, jumphost, context, until)
     except TimeoutError:
         seconds = time.monotonic() - started
         raise NoAnswer(
@@ -70,47 +70,47 @@ def dial(
 
 
 def _connect(
-    host: HostPort, role: Role, waiting: Waiting, resolver: Resolver, source: SourcePort | None = None
+    host: HostPort, role: Role, deadline: Deadline, resolver: Resolver, source: SourcePort | None = None
 ) -> socket.socket:
     started = time.monotonic()
-    addresses = resolver.resolve(host, waiting, role=role)
+    addresses = resolver.resolve(host, deadline, role=role)
     order = interleaved(addresses, peer=source.peer if source is not None else None)
     try:
-        sock = connect_first(order, waiting, source=source)
-    except NoneConnected as none:
-        raise unreachable(host, none.failures, role=role, seconds=time.monotonic() - started) from None
+        sock = connect_first(order, deadline, source=source)
+    except AllAttemptsFailed as failed:
+        raise unreachable(host, failed.failures, role=role, seconds=time.monotonic() - started) from None
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
-def _through(
-    sock: socket.socket, proxy: Proxy, target: HostPort, context: ssl.SSLContext | None, waiting: Waiting
+def _through_proxy(
+    sock: socket.socket, proxy: Proxy, target: HostPort, context: ssl.SSLContext | None, deadline: Deadline
 ) -> socket.socket:
-    """Make the connection to the proxy one to `target`; closes it if that fails."""
-    link = sock
+    """Return a connection to `target` through the proxy at the other end of `sock`; closes `sock` if that fails."""
+    connection = sock
     try:
         if context is None:
-            _converse(sock, proxy, dialogue(proxy, target), waiting)
+            _run_handshake(sock, proxy, handshake(proxy, target), deadline)
             return sock
-        link = tls = encrypted(sock, proxy, context, waiting)
-        _converse(tls, proxy, dialogue(proxy, target), waiting)
-        return bridged(tls)
+        connection = tls = start_tls(sock, proxy, context, deadline)
+        _run_handshake(tls, proxy, handshake(proxy, target), deadline)
+        return bridge(tls)
     except BaseException:
-        link.close()
+        connection.close()
         raise
 
 
-def _converse(link: socket.socket, proxy: Proxy, lines: Dialogue, waiting: Waiting) -> None:
-    """Send what the dialogue says and give it what it asks for, until it is content."""
+def _run_handshake(connection: socket.socket, proxy: Proxy, steps: Handshake, deadline: Deadline) -> None:
+    """Send what the handshake yields and give it the bytes that it asks for, until it ends."""
     try:
-        step = next(lines)
+        step = next(steps)
         while True:
             if isinstance(step, bytes):
-                _send(link, step, waiting)
-                step = lines.send(b"")
+                _send(connection, step, deadline)
+                step = steps.send(b"")
                 continue
-            received = _receive(link, step, waiting)
-            step = lines.send(received) if len(received) == step else lines.throw(EOFError())
+            received = _receive(connection, step, deadline)
+            step = steps.send(received) if len(received) == step else steps.throw(EOFError())
     except StopIteration:
         return
     except EOFError:
@@ -120,28 +120,28 @@ def _converse(link: socket.socket, proxy: Proxy, lines: Dialogue, waiting: Waiti
         ) from None
 
 
-def _send(link: socket.socket, data: bytes, waiting: Waiting) -> None:
+def _send(connection: socket.socket, data: bytes, deadline: Deadline) -> None:
     while data:
         try:
-            data = data[link.send(data) :]
+            data = data[connection.send(data) :]
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:  # noqa: PERF203  a loop of waits
-            waiting.ready({link: wanted(want)})
+            deadline.wait({connection: wanted_event(want)})
         except BlockingIOError:
-            waiting.ready({link: selectors.EVENT_WRITE})
+            deadline.wait({connection: selectors.EVENT_WRITE})
         except OSError:
-            return  # closed by the proxy, which may have said why: that is read next
+            return  # closed by the proxy, which may have sent the reason before: it is read next
 
 
-def _receive(link: socket.socket, size: int, waiting: Waiting) -> bytes:
-    """Return exactly `size` bytes, fewer only if the proxy closed; takes none beyond them."""
+def _receive(connection: socket.socket, size: int, deadline: Deadline) -> bytes:
+    """Return exactly `size` bytes, fewer only at EOF; reads none beyond them."""
     data = b""
     while len(data) < size:
-        if waiting.remaining() == 0.0:
-            raise TimeoutError  # a proxy that always has one more byte must not outlast the deadline
+        if deadline.remaining() == 0.0:
+            raise TimeoutError  # also for a proxy that always has one more byte
         try:
-            more = link.recv(size - len(data))
+            more = connection.recv(size - len(data))
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
-            waiting.ready({link: wanted(want)})
+            deadline.wait({connection: wanted_event(want)})
             continue
         except OSError:
             return data

@@ -1,8 +1,8 @@
-"""The first connection that any of a host's addresses gives: Happy Eyeballs (RFC 8305), in one select loop.
+"""Happy Eyeballs (RFC 8305): connect to the first address that answers, in one select loop.
 
-An attempt starts when the one before has failed, or has been silent for the connection attempt delay (RFC 8305 §5).
-One that stays silent is made anew every few seconds: left alone, the kernel would send its SYNs ever further apart
-(RFC 6298 §5.5), and a path that is whole again would go unnoticed for so long.
+The next attempt starts when the last one failed, or has had no answer for the connection attempt delay (RFC 8305 §5).
+An attempt without an answer is restarted every few seconds: the kernel doubles the time between its SYNs (RFC 6298
+§5.5), so a path that recovers would be found late.
 """
 
 from __future__ import annotations
@@ -19,25 +19,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.challenge_ack import was_challenged
-from ioconnect.agent.dial.connect_failures import Failure
+from ioconnect.agent.dial.connect_failures import ConnectFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ioconnect.agent.dial.deadline import Waiting
+    from ioconnect.agent.dial.deadline import Deadline
     from ioconnect.agent.dial.resolve import Address
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 §8
+# Reusing a source port takes the jumphost's challenge ACK, our RST and another SYN: with the usual delay another
+# address would connect first, and the dead session would keep the port.
+SOURCE_PORT_ATTEMPT_DELAY = 3.5  # seconds
+RESTART_AFTER = 3.0  # seconds without an answer; the kernel has then sent SYNs at 0 and 1 s, newer ones also at 2 s
+LAST_RESTART = 10.0  # seconds before the deadline; the last attempt has that long, for a slow path
+CHALLENGE_POLL = 0.1  # seconds; no event reports a challenge ACK
 
-# Taken again, an old source port needs the jumphost's challenge ACK, our RST and another SYN: with the usual delay
-# another address would win, and the port would still be held.
-SOURCE_HEAD_START = 3.5  # seconds
-
-RENEW_EVERY = 3.0  # seconds of silence; by then the kernel has sent SYNs at 0 and 1 s, the newer ones also at 2 s
-LAST_PATIENCE = 10.0  # seconds left from which on nothing is renewed: for a path that takes that long
-CHALLENGE_POLL = 0.1  # seconds; nothing else tells that an old source port was answered with a challenge ACK
-
-# What connect(2) says when the old source port or address cannot be used any more.
+# Errors of connect(2) when the source address or port cannot be used.
 _LOCAL_ERRORS = frozenset(
     {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES}
 )
@@ -45,14 +43,14 @@ _LOCAL_ERRORS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SourcePort:
-    """The local end of a connection that was cut, and the remote address it led to (None: not known)."""
+    """Local address and port of a connection, and the remote address it was connected to (None: not known)."""
 
     address: str
     port: int
     peer: str | None = None
 
     def fits(self, address: Address) -> bool:
-        """Say whether a connection to `address` may take this local end again."""
+        """Say whether a connection to `address` may use this source address and port."""
         try:
             version = ipaddress.ip_address(self.address).version
         except ValueError:
@@ -61,18 +59,18 @@ class SourcePort:
         return address.family == family and self.peer in (None, str(address))
 
 
-class NoneConnected(Exception):
-    """Every attempt failed; `failures` is the evidence, one for each address tried."""
+class AllAttemptsFailed(Exception):
+    """No address could be connected; `failures` has one entry for each attempt."""
 
-    def __init__(self, failures: list[Failure]) -> None:
+    def __init__(self, failures: list[ConnectFailure]) -> None:
         super().__init__()
         self.failures = failures
 
 
 def interleaved(addresses: Iterable[Address], *, peer: str | None = None) -> list[Address]:
-    """Return the addresses, none twice, families in turn (RFC 8305 §4); `peer` first if it is among them."""
+    """Return the distinct addresses with families interleaved (RFC 8305 §4); `peer` first if it is one."""
     unique = list(dict.fromkeys(addresses))
-    unique.sort(key=lambda address: str(address) != peer)  # stable: the resolver's order otherwise
+    unique.sort(key=lambda address: str(address) != peer)  # stable: otherwise in the resolver's order
     families: dict[int, deque[Address]] = {}
     for address in unique:
         families.setdefault(address.family, deque()).append(address)
@@ -86,84 +84,84 @@ def interleaved(addresses: Iterable[Address], *, peer: str | None = None) -> lis
 
 
 def connect_first(
-    addresses: Sequence[Address], waiting: Waiting, *, source: SourcePort | None = None
+    addresses: Sequence[Address], deadline: Deadline, *, source: SourcePort | None = None
 ) -> socket.socket:
-    """Return the first connection, non-blocking; every other attempt is closed.
+    """Return the first connection, non-blocking; all other attempts are closed.
 
-    Tries in the order given. Raises NoneConnected when all have failed or the deadline is there; DialCancelled.
+    Tries the addresses in their order. Raises AllAttemptsFailed, also at the deadline; DialCancelled.
     """
-    race = _Race(addresses, source)
+    attempts = _Attempts(addresses, source)
     try:
-        return race.run(waiting)
+        return attempts.run(deadline)
     finally:
-        race.close_all()
+        attempts.close_all()
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One connect under way."""
+    """One connect in progress."""
 
     address: Address
     source: SourcePort | None
-    renew_at: float  # monotonic seconds
+    restart_at: float  # monotonic seconds
 
 
-class _Race:
-    """The attempts under way, and those to come."""
+class _Attempts:
+    """The connects in progress, and the addresses that are still to be tried."""
 
     def __init__(self, addresses: Sequence[Address], source: SourcePort | None) -> None:
-        self._to_come = deque((a, source if source is not None and source.fits(a) else None) for a in addresses)
-        self._under_way: dict[socket.socket, _Attempt] = {}
-        self._failures: list[Failure] = []
+        self._queue = deque((a, source if source is not None and source.fits(a) else None) for a in addresses)
+        self._in_progress: dict[socket.socket, _Attempt] = {}
+        self._failures: list[ConnectFailure] = []
         self._next_at = 0.0  # monotonic seconds
 
-    def run(self, waiting: Waiting) -> socket.socket:
-        while self._to_come or self._under_way:
-            if waiting.remaining() == 0.0:
+    def run(self, deadline: Deadline) -> socket.socket:
+        while self._queue or self._in_progress:
+            if deadline.remaining() == 0.0:
                 break
-            if self._to_come and (not self._under_way or time.monotonic() >= self._next_at):
-                self._begin(*self._to_come.popleft())
+            if self._queue and (not self._in_progress or time.monotonic() >= self._next_at):
+                self._start_next(*self._queue.popleft())
                 continue
             try:
-                ready = self._turn(waiting).ready(dict.fromkeys(self._under_way, selectors.EVENT_WRITE))
+                ready = self._next_timer(deadline).wait(dict.fromkeys(self._in_progress, selectors.EVENT_WRITE))
             except TimeoutError:
-                self._renew(waiting.remaining())
+                self._restart(deadline.remaining())
                 continue
             for sock in ready:
-                if self._finished(sock):
-                    del self._under_way[sock]
+                if self._is_connected(sock):
+                    del self._in_progress[sock]
                     return sock
-        self._failures += [_failure(attempt.address, errno.ETIMEDOUT) for attempt in self._under_way.values()]
-        if not self._failures:  # the deadline was there before the first attempt
-            self._failures = [_failure(address, errno.ETIMEDOUT) for address, _ in self._to_come]
-        raise NoneConnected(self._failures)
+        self._failures += [_failure(attempt.address, errno.ETIMEDOUT) for attempt in self._in_progress.values()]
+        if not self._failures:  # the deadline had passed before the first attempt
+            self._failures = [_failure(address, errno.ETIMEDOUT) for address, _ in self._queue]
+        raise AllAttemptsFailed(self._failures)
 
     def close_all(self) -> None:
-        for sock in self._under_way:
+        for sock in self._in_progress:
             sock.close()
-        self._under_way.clear()
+        self._in_progress.clear()
 
-    def _turn(self, waiting: Waiting) -> Waiting:
-        """Return the wait until something is due: the next address, an attempt's renewal, a look at the challenge."""
-        due = [attempt.renew_at for attempt in self._under_way.values() if waiting.remaining() > LAST_PATIENCE]
-        if self._to_come:
+    def _next_timer(self, deadline: Deadline) -> Deadline:
+        """Return when to act without an event: start the next attempt, restart one, or poll for a challenge ACK."""
+        due = [a.restart_at for a in self._in_progress.values() if deadline.remaining() > LAST_RESTART]
+        if self._queue:
             due.append(self._next_at)
-        if any(attempt.source is not None for attempt in self._under_way.values()):
+        if any(attempt.source is not None for attempt in self._in_progress.values()):
             due.append(time.monotonic() + CHALLENGE_POLL)
-        return waiting.until(min(due)) if due else waiting
+        return deadline.earlier(min(due)) if due else deadline
 
-    def _begin(self, address: Address, source: SourcePort | None) -> None:
-        """Start the first attempt at an address; the next address has its turn when this one had a head start."""
-        self._next_at = time.monotonic() + (ATTEMPT_DELAY if source is None else SOURCE_HEAD_START)
+    def _start_next(self, address: Address, source: SourcePort | None) -> None:
+        """Start the first attempt at an address, and the delay before the next address."""
+        self._next_at = time.monotonic() + (ATTEMPT_DELAY if source is None else SOURCE_PORT_ATTEMPT_DELAY)
         self._start(address, source)
 
-    def _renew(self, remaining: float) -> None:
-        """Make those attempts anew that were silent for long, or met the jumphost's memory of the old connection."""
+    def _restart(self, remaining: float) -> None:
+        """Restart the attempts that had no answer for RESTART_AFTER, or a challenge ACK."""
         now = time.monotonic()
-        for sock, attempt in list(self._under_way.items()):
-            silent = now >= attempt.renew_at and remaining > LAST_PATIENCE
-            if silent or (attempt.source is not None and was_challenged(sock)):
-                del self._under_way[sock]
+        for sock, attempt in list(self._in_progress.items()):
+            unanswered = now >= attempt.restart_at and remaining > LAST_RESTART
+            if unanswered or (attempt.source is not None and was_challenged(sock)):
+                del self._in_progress[sock]
                 sock.close()
                 self._start(attempt.address, attempt.source)
 
@@ -174,18 +172,18 @@ class _Race:
             self._failures.append(_failure(address, error.errno or errno.EIO))
             return
         sock.setblocking(False)
-        if source is not None and not _bound(sock, source):
+        if source is not None and not _bind(sock, source):
             source = None
             self._next_at = min(self._next_at, time.monotonic() + ATTEMPT_DELAY)
-        self._under_way[sock] = _Attempt(address, source, time.monotonic() + RENEW_EVERY)
+        self._in_progress[sock] = _Attempt(address, source, time.monotonic() + RESTART_AFTER)
         code = sock.connect_ex(address.sockaddr)
         if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
             self._failed(sock, code)
 
-    def _finished(self, sock: socket.socket) -> bool:
-        """Say whether this attempt, which select reported, is a connection; put it away if not."""
+    def _is_connected(self, sock: socket.socket) -> bool:
+        """Say whether this attempt, which select reported, connected; remove it if it failed."""
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code == 0 and _connected_to_itself(sock):
+        if code == 0 and _is_self_connected(sock):
             code = errno.ECONNREFUSED
         if code == 0:
             return True
@@ -193,21 +191,21 @@ class _Race:
         return False
 
     def _failed(self, sock: socket.socket, code: int) -> None:
-        attempt = self._under_way.pop(sock)
+        attempt = self._in_progress.pop(sock)
         sock.close()
         self._next_at = 0.0
         if attempt.source is not None and code in _LOCAL_ERRORS:
-            self._to_come.appendleft((attempt.address, None))
+            self._queue.appendleft((attempt.address, None))
         else:
             self._failures.append(_failure(attempt.address, code))
 
 
-def _failure(address: Address, code: int) -> Failure:
-    return Failure(str(address), code, os.strerror(code))
+def _failure(address: Address, code: int) -> ConnectFailure:
+    return ConnectFailure(str(address), code, os.strerror(code))
 
 
-def _bound(sock: socket.socket, source: SourcePort) -> bool:
-    """Take the old local end again; say whether that worked."""
+def _bind(sock: socket.socket, source: SourcePort) -> bool:
+    """Bind to the source address and port; say whether that succeeded."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((source.address, source.port))
@@ -216,8 +214,8 @@ def _bound(sock: socket.socket, source: SourcePort) -> bool:
     return True
 
 
-def _connected_to_itself(sock: socket.socket) -> bool:
-    """Say whether TCP's simultaneous open met itself: an ephemeral port that is the one we dial, on loopback."""
+def _is_self_connected(sock: socket.socket) -> bool:
+    """Say whether the socket is connected to itself: on loopback, by simultaneous open from the port it dials."""
     with contextlib.suppress(OSError):
         return bool(sock.getsockname() == sock.getpeername())
     return False

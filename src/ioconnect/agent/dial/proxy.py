@@ -1,6 +1,6 @@
-"""Which proxy leads to a jumphost, if any: the tunnel's setting, then the environment, then `no_proxy`.
+"""Which proxy to use for a jumphost, if any: the tunnel's setting, then the environment with `no_proxy`.
 
-Pure. A proxy's credentials never leave the record: printing one, or its repr, shows scheme, host and port.
+Pure. The credentials of a proxy appear neither in its str nor in its repr.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ioconnect.errors import ConfigFault, ConfigInvalid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NONE = "none"  # as a setting or a variable's value: no proxy, whatever else is set
+NONE = "none"  # as a setting or a variable's value: no proxy
 SOCKS_FIELD = 255  # bytes; RFC 1929 §2
 MAX_PORT = 65535
 
-# Best first; of a pair the lower case wins, as in curl(1). HTTP_PROXY is for plain http only, and CGI made it unsafe.
+# By precedence; lower case first, as in curl(1). HTTP_PROXY is for plain http only, and unsafe under CGI.
 VARIABLES = ("IOCONNECT_PROXY", "all_proxy", "ALL_PROXY", "https_proxy", "HTTPS_PROXY")
 
 
 class Scheme(str, Enum):
-    """How a proxy is spoken to; SOCKS names are always resolved at the proxy (curl's socks5h)."""
+    """The protocol of a proxy; with SOCKS the proxy resolves host names (curl's socks5h)."""
 
     HTTP = "http"
     HTTPS = "https"  # HTTP CONNECT inside TLS to the proxy
@@ -40,7 +40,7 @@ _DEFAULT_PORTS = {Scheme.HTTP: 80, Scheme.HTTPS: 443, Scheme.SOCKS5: 1080}
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """One proxy; `origin` is the setting or variable that named it. Without a user name no credentials are sent."""
+    """A proxy; `origin` is the setting or variable that names it. Without a user name no credentials are sent."""
 
     scheme: Scheme
     address: HostPort
@@ -56,8 +56,8 @@ class Proxy:
 def choose(jumphost: HostPort, setting: str, environ: Mapping[str, str]) -> Proxy | None:
     """Return the proxy for a jumphost, None to connect directly.
 
-    `setting` is the tunnel's `proxy`: a URL and "none" are final; "" leaves it to the environment, where `no_proxy`
-    has its say. Raises ConfigInvalid for a URL that cannot be used.
+    `setting` is the tunnel's `proxy`, a URL or "none"; "" means the environment, to which `no_proxy` applies. Raises
+    ConfigInvalid for an invalid URL.
     """
     if setting.strip():
         return parse(setting, origin="proxy")
@@ -72,7 +72,7 @@ def choose(jumphost: HostPort, setting: str, environ: Mapping[str, str]) -> Prox
 def parse(url: str, *, origin: str) -> Proxy | None:
     """Return the proxy that a URL names, None for "none"; a URL without a scheme is http, as in curl(1).
 
-    Raises ConfigInvalid, whose text never repeats the URL: what is malformed may be the password.
+    Raises ConfigInvalid, whose message does not contain the URL, as the malformed part may be the password.
     """
     url = url.strip()
     if url.lower() == NONE:
@@ -94,7 +94,7 @@ def parse(url: str, *, origin: str) -> Proxy | None:
 
 
 def redacted(url: str) -> str:
-    """Return a proxy's URL, well-formed or not, with all before its last @ but the scheme replaced by ***."""
+    """Return a proxy's URL, valid or not, with all between scheme and last @ replaced by ***."""
     userinfo, at, rest = url.rpartition("@")
     if not at:
         return url
@@ -103,7 +103,7 @@ def redacted(url: str) -> str:
 
 
 def exempted(jumphost: HostPort, no_proxy: str) -> bool:
-    """Say whether `no_proxy` takes the jumphost out: `*`, a name and all below it, an address, a CIDR; `:port`."""
+    """Say whether `no_proxy` matches the jumphost: `*`, a domain, an address, a CIDR; optionally with a port."""
     host = jumphost.host.rstrip(".").lower()
     return any(_matches(host, jumphost.port, pattern.lower()) for pattern in re.split(r"[\s,]+", no_proxy) if pattern)
 
@@ -117,7 +117,7 @@ def _matches(host: str, port: int, pattern: str) -> bool:
             return address is not None and address in ip_network(pattern, strict=False)
         except ValueError:
             return False
-    name, only_port = _port_apart(pattern)
+    name, only_port = _split_port(pattern)
     if only_port is not None and only_port != port:
         return False
     if address is not None:
@@ -126,7 +126,7 @@ def _matches(host: str, port: int, pattern: str) -> bool:
     return bool(name) and (host == name or host.endswith(f".{name}"))
 
 
-def _port_apart(pattern: str) -> tuple[str, int | None]:
+def _split_port(pattern: str) -> tuple[str, int | None]:
     """Split `name:port`, `[v6]:port`; an IPv6 address without brackets has no port."""
     found = re.fullmatch(r"(?:\[(?P<v6>[^\]]*)\]|(?P<name>[^:]*))(?::(?P<port>\d{1,5}))?", pattern, re.ASCII)
     if found is None:
@@ -144,11 +144,11 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _split(url: str, origin: str) -> SplitResult:
-    if re.search(r"[\x00-\x20\x7f]", url):  # urlsplit would drop some of these without a word
+    if re.search(r"[\x00-\x20\x7f]", url):  # urlsplit drops some of these silently
         _invalid(origin, "it holds a space or a control character; write %20 for a space in a password")
     try:
         parts = urlsplit(url)
-        _ = parts.port  # checked when it is read
+        _ = parts.port  # urlsplit validates it on access
     except ValueError:
         _invalid(origin, "its host or port is malformed; write %40 for @, %2F for / and %23 for # in a password")
     if parts.path not in ("", "/") or parts.query or parts.fragment:

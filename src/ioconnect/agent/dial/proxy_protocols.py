@@ -1,9 +1,9 @@
-"""What is said to a proxy until it has become a pipe to the jumphost: HTTP CONNECT and SOCKS5.
+"""The client side of proxy protocols, HTTP CONNECT and SOCKS5, without I/O.
 
-Pure. A `Dialogue` yields bytes to be sent and ints, each a number of bytes to be given, exactly. It never asks for a
-byte beyond the proxy's answer: the jumphost speaks first, and its banner may come in the same packet. EOFError thrown
-in means that the proxy closed. Ends when the pipe is there; raises ProxyRefused when it will not be, NameNotResolved
-for a name that cannot be sent.
+Pure. A `Handshake` is a generator: it yields bytes to send, or the exact number of bytes to read and send into it.
+It never reads beyond the proxy's answer, since the SSH banner may follow in the same packet. On EOF throw EOFError
+into it. It returns once the proxy is connected to the target; raises ProxyRefused if the proxy refuses,
+NameNotResolved for a host name that the protocol cannot carry.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ioconnect.agent.dial.proxy import Proxy
     from ioconnect.config.configuration import HostPort
 
-Dialogue = Generator[bytes | int, bytes, None]
+Handshake = Generator[bytes | int, bytes, None]
 
-HEAD_LIMIT = 16 << 10  # bytes of one answer's head, interim answers included
+MAX_HEAD = 16 << 10  # bytes of one answer's head, interim answers included
 
 _FORBIDDEN_HINT = "Many proxies let CONNECT through to port 443 only. Ask the network team: {request}"
 _CANNOT_REACH_HINT = "The proxy cannot reach the jumphost: check the endpoint, or ask the network team: {request}"
@@ -37,13 +37,13 @@ _NAME_HINT = "Check the endpoint in the configuration."
 _WRONG_PROXY_HINT = "Check the proxy's address, port and scheme (http, https, socks5)."
 
 
-def dialogue(proxy: Proxy, target: HostPort) -> Dialogue:
-    """Return what to say to this proxy for a connection to `target`."""
+def handshake(proxy: Proxy, target: HostPort) -> Handshake:
+    """Return the handshake with this proxy for a connection to `target`."""
     return socks5(proxy, target) if proxy.scheme is Scheme.SOCKS5 else http_connect(proxy, target)
 
 
-def http_connect(proxy: Proxy, target: HostPort) -> Dialogue:
-    """RFC 9110 §9.3.6: CONNECT; any 2xx makes the connection a pipe, whatever headers came with it."""
+def http_connect(proxy: Proxy, target: HostPort) -> Handshake:
+    """HTTP CONNECT (RFC 9110 §9.3.6): any 2xx means connected, its headers are ignored."""
     host = _ascii(target)
     authority = f"[{host}]:{target.port}" if ":" in host else f"{host}:{target.port}"
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
@@ -51,10 +51,10 @@ def http_connect(proxy: Proxy, target: HostPort) -> Dialogue:
         credentials = base64.b64encode(f"{proxy.username}:{proxy.password}".encode()).decode("ascii")
         lines.append(f"Proxy-Authorization: Basic {credentials}")
     yield "\r\n".join([*lines, "", ""]).encode("ascii")
-    room = HEAD_LIMIT
+    limit = MAX_HEAD
     while True:
-        head = yield from _head(proxy, room)
-        room -= len(head)
+        head = yield from _head(proxy, limit)
+        limit -= len(head)
         status, phrase = _status(proxy, head)
         if 200 <= status < 300:  # noqa: PLR2004  any 2xx (RFC 9110 §9.3.6)
             return
@@ -63,7 +63,7 @@ def http_connect(proxy: Proxy, target: HostPort) -> Dialogue:
 
 
 def _ascii(target: HostPort) -> str:
-    """Return the jumphost's name in ASCII, by IDNA if need be, without anything that could end a line."""
+    """Return the host name in ASCII (IDNA), without whitespace or control characters: they could inject a header."""
     host = target.host
     if not host.isascii():
         try:
@@ -75,13 +75,13 @@ def _ascii(target: HostPort) -> str:
     return host
 
 
-def _head(proxy: Proxy, room: int) -> Generator[bytes | int, bytes, bytes]:
-    """Return an answer up to its empty line, taken byte by byte; a lone LF ends a line too (RFC 9112 §2.2)."""
+def _head(proxy: Proxy, limit: int) -> Generator[bytes | int, bytes, bytes]:
+    """Return an answer up to its empty line, read byte by byte; a bare LF ends a line too (RFC 9112 §2.2)."""
     head = bytearray()
     while not head.endswith((b"\n\r\n", b"\n\n")):
-        if len(head) >= room:
+        if len(head) >= limit:
             raise ProxyRefused(
-                f"the proxy {proxy} sent headers without end (more than {HEAD_LIMIT >> 10} KiB)",
+                f"the proxy {proxy} sent headers without end (more than {MAX_HEAD >> 10} KiB)",
                 hint=_WRONG_PROXY_HINT,
             )
         try:
@@ -168,8 +168,8 @@ _SOCKS_REPLIES = {  # RFC 1928 §6
 }
 
 
-def socks5(proxy: Proxy, target: HostPort) -> Dialogue:
-    """RFC 1928 and 1929; a name is sent as it is and resolved at the proxy."""
+def socks5(proxy: Proxy, target: HostPort) -> Handshake:
+    """SOCKS5 (RFC 1928, RFC 1929); a host name is resolved by the proxy."""
     destination = _socks_address(target)
     methods = [_NO_CREDENTIALS] if proxy.username is None else [_NO_CREDENTIALS, _USERNAME_PASSWORD]
     yield bytes([5, len(methods), *methods])
@@ -197,7 +197,7 @@ def socks5(proxy: Proxy, target: HostPort) -> Dialogue:
         length = {_ATYP_IPV4: 4, _ATYP_IPV6: 16}.get(kind, -1)
     if length < 0:
         raise ProxyRefused(f"the proxy {proxy} answers with an unknown address type ({kind})", hint=_WRONG_PROXY_HINT)
-    yield length + 2  # the address bound and its port, which say nothing to us
+    yield length + 2  # BND.ADDR and BND.PORT, of no use here
 
 
 def _socks_address(target: HostPort) -> bytes:

@@ -1,8 +1,8 @@
-"""TLS to a proxy: the handshake, and the bridge that makes a plain socket of it.
+"""TLS to a proxy: the handshake, and a pump thread between the TLS connection and a plain socket.
 
-The session's loop reads with recvmsg_into, sends with sendmsg and trusts select; an SSLSocket has neither call, and
-may hold bytes that select does not see. So a pump thread stands between: the session gets one end of a socketpair.
-It ends when either side closes, after what it holds has been delivered, and never holds more than two chunks.
+The session's loop uses recvmsg_into, sendmsg and poll; an SSLSocket has neither of the calls, and may buffer bytes
+that poll does not report. So a thread copies between it and a socketpair, whose other end the session gets. The
+thread ends when either side closes, after its buffers are written, and buffers one chunk for each direction at most.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from ioconnect.escape import escaped
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ioconnect.agent.dial.deadline import Waiting
+    from ioconnect.agent.dial.deadline import Deadline
     from ioconnect.agent.dial.proxy import Proxy
 
-CHUNK = 64 << 10  # bytes held at most, each way
-LINGER = 5.0  # seconds for the proxy to take what is held and to close, once the session has closed
+CHUNK_SIZE = 64 << 10  # bytes buffered for each direction
+LINGER_TIMEOUT = 5.0  # seconds after the session closed for the proxy to take the buffer and close
 
 _WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
 
-def trust(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Return the context that verifies a proxy; SSL_CERT_FILE and SSL_CERT_DIR replace the system's authorities."""
+def create_context(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Return a context that verifies the proxy; SSL_CERT_FILE and SSL_CERT_DIR replace the system's CA certificates.
+
+    Raises ConfigInvalid if they cannot be read.
+    """
     file, folder = environ.get("SSL_CERT_FILE") or None, environ.get("SSL_CERT_DIR") or None
     try:
         return ssl.create_default_context(cafile=file, capath=folder)
@@ -43,35 +46,35 @@ def trust(environ: Mapping[str, str]) -> ssl.SSLContext:
         ) from error
 
 
-def encrypted(sock: socket.socket, proxy: Proxy, context: ssl.SSLContext, waiting: Waiting) -> ssl.SSLSocket:
-    """Shake hands with the proxy and return the socket inside TLS, non-blocking; closes `sock` if that fails.
+def start_tls(sock: socket.socket, proxy: Proxy, context: ssl.SSLContext, deadline: Deadline) -> ssl.SSLSocket:
+    """Do the TLS handshake with the proxy and return the non-blocking TLS socket; closes `sock` if that fails.
 
     Raises ProxyRefused (an untrusted certificate, no TLS), TimeoutError, DialCancelled.
     """
     tls = context.wrap_socket(sock, server_hostname=proxy.address.host, do_handshake_on_connect=False)
     try:
-        _shake_hands(tls, waiting)
+        _do_handshake(tls, deadline)
     except BaseException as error:
         tls.close()
-        fault = _fault(proxy, error)
+        fault = _tls_fault(proxy, error)
         if fault is None:
             raise
         raise fault from error
     return tls
 
 
-def _shake_hands(tls: ssl.SSLSocket, waiting: Waiting) -> None:
+def _do_handshake(tls: ssl.SSLSocket, deadline: Deadline) -> None:
     while True:
         try:
             tls.do_handshake()
         except _WANTS as want:  # noqa: PERF203  a loop of waits
-            waiting.ready({tls: wanted(want)})
+            deadline.wait({tls: wanted_event(want)})
         else:
             return
 
 
-def _fault(proxy: Proxy, error: BaseException) -> ProxyRefused | None:
-    """Return what a failed handshake means, None if it did not fail but was ended."""
+def _tls_fault(proxy: Proxy, error: BaseException) -> ProxyRefused | None:
+    """Return the fault of a failed handshake; None for a timeout or cancellation."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return ProxyRefused(
             f"the certificate of the proxy {proxy} is not trusted: {escaped(error.verify_message)}",
@@ -85,13 +88,13 @@ def _fault(proxy: Proxy, error: BaseException) -> ProxyRefused | None:
     )
 
 
-def wanted(want: Exception) -> int:
-    """Return the selector event for which a non-blocking call, TLS or plain, wants to wait."""
+def wanted_event(want: Exception) -> int:
+    """Return the selector event that a non-blocking call, TLS or plain, has to wait for."""
     return selectors.EVENT_WRITE if isinstance(want, ssl.SSLWantWriteError) else selectors.EVENT_READ
 
 
-def bridged(tls: ssl.SSLSocket) -> socket.socket:
-    """Return a plain non-blocking socket (AF_UNIX) that a thread of its own joins to `tls`, which it then owns."""
+def bridge(tls: ssl.SSLSocket) -> socket.socket:
+    """Return a plain non-blocking socket (AF_UNIX); a new thread copies between it and `tls`, and owns `tls`."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
@@ -100,7 +103,7 @@ def bridged(tls: ssl.SSLSocket) -> socket.socket:
 
 
 class _Pump:
-    """Two directions between TLS and plain, each with one chunk in hand; lives in its own thread."""
+    """Copies between TLS and plain socket, both directions with a buffer of one chunk; runs in its own thread."""
 
     def __init__(self, tls: ssl.SSLSocket, plain: socket.socket) -> None:
         self._tls = tls
@@ -108,33 +111,33 @@ class _Pump:
         self._outbound = memoryview(b"")  # to the proxy
         self._inbound = memoryview(b"")  # to the session
         self._proxy_closed = False
-        self._session_read = False  # to its end
-        self._goodbye_said = False
-        self._ends_at: float | None = None  # monotonic seconds; set once the session is known to have closed
+        self._session_eof = False  # EOF read from it
+        self._shutdown_sent = False
+        self._linger_until: float | None = None  # monotonic seconds; set once the session closed
         self._interests: dict[socket.socket, int] = {}
 
     def run(self) -> None:
-        with self._tls, self._plain, contextlib.suppress(OSError):  # a broken side ends both; the session sees it
-            while not self._over():
+        with self._tls, self._plain, contextlib.suppress(OSError):  # an error on one side closes both
+            while not self._is_done():
                 self._interests = {}
-                if not self._turn():
+                if not self._transfer():
                     self._wait()
 
-    def _over(self) -> bool:
+    def _is_done(self) -> bool:
         if self._proxy_closed:
             return not self._inbound
-        return self._ends_at is not None and time.monotonic() >= self._ends_at
+        return self._linger_until is not None and time.monotonic() >= self._linger_until
 
-    def _turn(self) -> bool:
-        """Move what can be moved in both directions; say whether anything was."""
+    def _transfer(self) -> bool:
+        """Copy what can be copied without blocking; say whether anything was."""
         moved = self._write_inbound() if self._inbound else self._read_tls()
         if self._outbound:
             return self._write_outbound() or moved
-        if not self._session_read:
+        if not self._session_eof:
             return self._read_plain() or moved
-        if not self._goodbye_said:
-            # Closed at once, with bytes still coming in, TCP would reset, and the proxy lose what it has not read.
-            self._goodbye_said = True
+        if not self._shutdown_sent:
+            # close(2) with unread input would send a RST, and the proxy would lose what it has not read yet.
+            self._shutdown_sent = True
             self._tls.shutdown(socket.SHUT_WR)
         return moved
 
@@ -142,33 +145,33 @@ class _Pump:
         if self._proxy_closed:
             return False
         try:
-            self._inbound = memoryview(self._tls.recv(CHUNK))
+            self._inbound = memoryview(self._tls.recv(CHUNK_SIZE))
         except ssl.SSLEOFError:
-            pass  # closed without TLS's goodbye, as many do
+            pass  # closed without close_notify, as many do
         except _WANTS as want:
-            self._want(self._tls, wanted(want))
+            self._want(self._tls, wanted_event(want))
             return False
         self._proxy_closed = not self._inbound
         return True
 
     def _read_plain(self) -> bool:
         try:
-            self._outbound = memoryview(self._plain.recv(CHUNK))
+            self._outbound = memoryview(self._plain.recv(CHUNK_SIZE))
         except BlockingIOError:
             self._want(self._plain, selectors.EVENT_READ)
             return False
         except OSError:
-            pass  # closed with bytes of ours unread: the end as well
+            pass  # closed with unread bytes: EOF as well
         if not self._outbound:
-            self._session_read = True
-            self._begin_to_end()
+            self._session_eof = True
+            self._start_linger()
         return True
 
     def _write_outbound(self) -> bool:
         try:
             sent = self._tls.send(self._outbound)
         except _WANTS as want:
-            self._want(self._tls, wanted(want))
+            self._want(self._tls, wanted_event(want))
             return False
         self._outbound = self._outbound[sent:]
         return True
@@ -180,31 +183,31 @@ class _Pump:
             self._want(self._plain, selectors.EVENT_WRITE)
             return False
         except OSError:
-            sent = len(self._inbound)  # the session has closed and wants no more; what it sent still goes out
+            sent = len(self._inbound)  # the session closed: drop it, but still send what it wrote
         self._inbound = self._inbound[sent:]
         return True
 
     def _want(self, sock: socket.socket, events: int) -> None:
         self._interests[sock] = self._interests.get(sock, 0) | events
 
-    def _begin_to_end(self) -> None:
-        if self._ends_at is None:
-            self._ends_at = time.monotonic() + LINGER
+    def _start_linger(self) -> None:
+        if self._linger_until is None:
+            self._linger_until = time.monotonic() + LINGER_TIMEOUT
 
     def _wait(self) -> None:
-        """Wait for what the last turn wanted, and for the session to hang up, which needs poll(2)'s own event.
+        """Wait until a copy can go on, or the session closed (POLLHUP).
 
-        While the proxy takes nothing, the session is not read, and its end would not be seen otherwise.
+        While the proxy takes no data the session's socket is not read, so EOF would not be noticed otherwise.
         """
         poller = select.poll()
         for sock, events in self._interests.items():
             reading = select.POLLIN if events & selectors.EVENT_READ else 0
             poller.register(sock, reading | (select.POLLOUT if events & selectors.EVENT_WRITE else 0))
-        if self._ends_at is None:
+        if self._linger_until is None:
             if self._plain not in self._interests:
                 poller.register(self._plain, 0)
             timeout = None
         else:
-            timeout = 1000 * max(0.0, self._ends_at - time.monotonic())
+            timeout = 1000 * max(0.0, self._linger_until - time.monotonic())
         if any(fd == self._plain.fileno() and event & select.POLLHUP for fd, event in poller.poll(timeout)):
-            self._begin_to_end()
+            self._start_linger()

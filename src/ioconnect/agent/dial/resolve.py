@@ -1,8 +1,7 @@
-"""Names to addresses by the system's resolver, without ever waiting for it longer than the caller may.
+"""DNS lookups by the system's resolver, with a deadline.
 
-getaddrinfo(3) cannot be interrupted, so it runs in a daemon thread that may outlive the question. Callers that ask
-for the same name at about the same time share one lookup, so a resolver that hangs costs a few threads, not one for
-each attempt of each tunnel.
+getaddrinfo(3) cannot be interrupted, so it runs in a daemon thread that may outlive the call. Callers that ask for
+the same name at about the same time share one lookup: a resolver that hangs costs a few threads, not one an attempt.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from ioconnect.errors import NameNotResolved
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
-    from ioconnect.agent.dial.deadline import Waiting
+    from ioconnect.agent.dial.deadline import Deadline
     from ioconnect.config.configuration import HostPort
 
-SHARED_FOR = 5.0  # seconds; resolv.conf(5)'s timeout: an older lookup may be asking a name server that is gone
-HANGING_AT_MOST = 8  # lookups of one name at once
+SHARE_FOR = 5.0  # seconds; the timeout of resolv.conf(5): an older lookup may wait for a name server that is gone
+MAX_LOOKUPS = 8  # of one name at once
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One address to connect to, as getaddrinfo(3) gives it."""
+    """One address to connect to, as getaddrinfo(3) returns it."""
 
     family: int
     sockaddr: tuple[Any, ...]
@@ -39,98 +38,98 @@ class Address:
         return str(self.sockaddr[0])
 
 
-Lookup = Callable[[str, int], Sequence[Address]]
+LookupFunction = Callable[[str, int], Sequence[Address]]
 
 
 def system_lookup(host: str, port: int, flags: int = 0) -> list[Address]:
-    """Ask getaddrinfo(3), in its order (RFC 6724). Blocks; raises gaierror, or UnicodeError for no name at all."""
+    """Return the addresses in getaddrinfo(3)'s order (RFC 6724). Blocks; raises gaierror, UnicodeError."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return [Address(family, sockaddr) for family, _, _, _, sockaddr in answers]
 
 
 @dataclass(slots=True)
-class _Question:
-    """One lookup under way; closing `bells` tells those who wait that `answer` is there."""
+class _Lookup:
+    """One lookup in progress; closing its `waiters` tells their other ends that `result` is set."""
 
-    asked_at: float
-    bells: list[socket.socket] = field(default_factory=list)
-    answer: Sequence[Address] | Exception | None = None
+    started_at: float
+    waiters: list[socket.socket] = field(default_factory=list)
+    result: Sequence[Address] | Exception | None = None
 
 
 class Resolver:
-    """Lookups under way, shared by name. Any thread may call."""
+    """The lookups in progress, shared by name. Any thread may call."""
 
-    def __init__(self, lookup: Lookup = system_lookup) -> None:
+    def __init__(self, lookup: LookupFunction = system_lookup) -> None:
         self._lookup = lookup
         self._lock = threading.Lock()
-        self._under_way: dict[HostPort, list[_Question]] = {}
+        self._in_progress: dict[HostPort, list[_Lookup]] = {}
 
-    def resolve(self, host: HostPort, waiting: Waiting, *, role: Role = Role.JUMPHOST) -> Sequence[Address]:
-        """Return the addresses of `host`, at least one; asks anew each time, but for a lookup just under way.
+    def resolve(self, host: HostPort, deadline: Deadline, *, role: Role = Role.JUMPHOST) -> Sequence[Address]:
+        """Return the addresses of `host`, at least one. Nothing is cached, only a lookup in progress is shared.
 
         Raises NameNotResolved, also at the deadline; DialCancelled.
         """
         try:
             return system_lookup(host.host, host.port, socket.AI_NUMERICHOST)
         except (socket.gaierror, ValueError):
-            pass  # not a literal address, so ask
-        ringing, bell = socket.socketpair()
-        with ringing:
-            question = self._ask(host, bell)
+            pass  # not a literal address
+        done, waiter = socket.socketpair()
+        with done:
+            lookup = self._join(host, waiter)
             try:
-                waiting.ready({ringing: selectors.EVENT_READ})
+                deadline.wait({done: selectors.EVENT_READ})
             except TimeoutError:
-                raise _unanswered(host, role) from None
+                raise _timed_out(host, role) from None
             finally:
                 with self._lock:
-                    question.bells = [other for other in question.bells if other is not bell]
-                    bell.close()
-        answer = question.answer
-        if isinstance(answer, Exception):
-            raise _unresolved(host, role, answer) from answer
-        if not answer:
-            raise _unresolved(host, role, socket.gaierror(socket.EAI_NONAME, "no address"))
-        return answer
+                    lookup.waiters = [other for other in lookup.waiters if other is not waiter]
+                    waiter.close()
+        result = lookup.result
+        if isinstance(result, Exception):
+            raise _not_resolved(host, role, result) from result
+        if not result:
+            raise _not_resolved(host, role, socket.gaierror(socket.EAI_NONAME, "no address"))
+        return result
 
-    def _ask(self, host: HostPort, bell: socket.socket) -> _Question:
+    def _join(self, host: HostPort, waiter: socket.socket) -> _Lookup:
         """Join the latest lookup of this name, or start one."""
         now = time.monotonic()
         with self._lock:
-            questions = self._under_way.setdefault(host, [])
-            crowded = len(questions) >= HANGING_AT_MOST
-            if questions and (crowded or now - questions[-1].asked_at < SHARED_FOR):
-                questions[-1].bells.append(bell)
-                return questions[-1]
-            question = _Question(now, [bell])
-            threading.Thread(target=self._answer, args=(host, question), name="resolver", daemon=True).start()
-            questions.append(question)
-            return question
+            lookups = self._in_progress.setdefault(host, [])
+            full = len(lookups) >= MAX_LOOKUPS
+            if lookups and (full or now - lookups[-1].started_at < SHARE_FOR):
+                lookups[-1].waiters.append(waiter)
+                return lookups[-1]
+            lookup = _Lookup(now, [waiter])
+            threading.Thread(target=self._run, args=(host, lookup), name="resolver", daemon=True).start()
+            lookups.append(lookup)
+            return lookup
 
-    def _answer(self, host: HostPort, question: _Question) -> None:
-        answer: Sequence[Address] | Exception
+    def _run(self, host: HostPort, lookup: _Lookup) -> None:
+        result: Sequence[Address] | Exception
         try:
-            answer = self._lookup(host.host, host.port)
-        except Exception as error:  # noqa: BLE001  whatever it is belongs to those who asked, not to this thread
-            answer = error
+            result = self._lookup(host.host, host.port)
+        except Exception as error:  # noqa: BLE001  raised again in the callers' threads
+            result = error
         with self._lock:
-            questions = [other for other in self._under_way[host] if other is not question]
-            if questions:
-                self._under_way[host] = questions
+            others = [other for other in self._in_progress[host] if other is not lookup]
+            if others:
+                self._in_progress[host] = others
             else:
-                del self._under_way[host]
-            question.answer = answer
-            for bell in question.bells:
-                bell.close()
+                del self._in_progress[host]
+            lookup.result = result
+            for waiter in lookup.waiters:
+                waiter.close()
 
 
-def _unanswered(host: HostPort, role: Role) -> NameNotResolved:
+def _timed_out(host: HostPort, role: Role) -> NameNotResolved:
     return NameNotResolved(
         f"the {role.value}'s name {escaped(host.host)} could not be resolved: the resolver did not answer in time",
         hint="Check this machine's network and its name servers (/etc/resolv.conf).",
     )
 
 
-def _unresolved(host: HostPort, role: Role, error: Exception) -> NameNotResolved:
+def _not_resolved(host: HostPort, role: Role, error: Exception) -> NameNotResolved:
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         return NameNotResolved(
             f"the {role.value}'s name {escaped(host.host)} could not be resolved: no name server answered",

@@ -59,7 +59,7 @@ class SessionEnd:
     jumphost: HostPort
     user: str
     stage: Stage
-    banner_received: bool  # SSH-2.0-…, the identification string of RFC 4253 section 4.2
+    banner_received: bool  # SSH-2.0-…, the identification string of RFC 4253 §4.2
     lines_before_banner: tuple[str, ...] = ()
     disconnect_text: str = ""
 

@@ -1,4 +1,4 @@
-"""Global requests to the jumphost (RFC 4254 section 4) and their replies; the keepalive is one of them.
+"""Global requests to the jumphost (RFC 4254 §4) and their replies; the keepalive is one of them.
 
 Belongs to the loop's thread.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class GlobalRequests:
     """The global requests of one session that wait for a reply.
 
-    Replies carry no id and come in the order of the requests (RFC 4254 section 4). `on_dead` is called when the
+    Replies carry no id and come in the order of the requests (RFC 4254 §4). `on_dead` is called when the
     keepalive times out, and raises; `on_round_trip` with the seconds from each request to its reply.
     """
 

@@ -9,7 +9,7 @@ every few seconds. That succeeds as soon as the port is free; a new session woul
 a key exchange.
 
 Source ports. After an unclean loss a dead session of ours may still hold the port on the jumphost. A dial from the
-source port of that session makes the jumphost's kernel reset it (RFC 5961 section 4), so the first redial reuses it.
+source port of that session makes the jumphost's kernel reset it (RFC 5961 §4), so the first redial reuses it.
 Some firewalls remember the old connection and drop the new one: after a failure that may come from this
 (`_SOURCE_PORT_SUSPECT`) the next dial uses an ephemeral port, and so on in turn. If a dial from an ephemeral port
 succeeds and the port is refused, the dead session may be the reason: one more dial reuses the source port. If it is

@@ -1,4 +1,4 @@
-"""The order in which addresses are tried, and what their failures say together."""
+"""The order in which addresses are tried, and the fault that their failures add up to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from ioconnect.agent.dial.connect_failures import (
-    Failure,
+    ConnectFailure,
     ForbiddenHere,
     NoAnswer,
     NoRoute,
@@ -62,7 +62,7 @@ def test_a_source_fits_its_family_and_its_peer(source: SourcePort, address: Addr
 
 
 @pytest.mark.parametrize(
-    ("errnos", "verdict", "words"),
+    ("errnos", "kind", "words"),
     [
         ([errno.ECONNREFUSED], Refused, "refused by a0"),
         ([errno.ETIMEDOUT], NoAnswer, "no answer from a0 within 12 s"),
@@ -75,17 +75,17 @@ def test_a_source_fits_its_family_and_its_peer(source: SourcePort, address: Addr
         ([], Unreachable, "no answer"),
     ],
 )
-def test_the_evidence_is_told(errnos: list[int], verdict: type[Unreachable], words: str) -> None:
-    failures = [Failure(f"a{i}", code, "too many files") for i, code in enumerate(errnos)]
+def test_the_message_names_every_kind_of_failure(errnos: list[int], kind: type[Unreachable], words: str) -> None:
+    failures = [ConnectFailure(f"a{i}", code, "too many files") for i, code in enumerate(errnos)]
     fault = unreachable(HOST, failures, role=Role.JUMPHOST, seconds=12.3)
 
-    assert type(fault) is verdict
+    assert type(fault) is kind
     assert fault.message == f"cannot connect to the jumphost {HOST}: {words}"
 
 
-def test_each_verdict_has_its_own_hint() -> None:
+def test_each_kind_of_failure_has_its_own_hint() -> None:
     codes = [errno.ECONNREFUSED, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EPERM, errno.EMFILE]
-    hints = [unreachable(HOST, [Failure("a", code)], role=Role.JUMPHOST, seconds=1).hint for code in codes]
+    hints = [unreachable(HOST, [ConnectFailure("a", code)], role=Role.JUMPHOST, seconds=1).hint for code in codes]
 
     assert len(set(hints)) == len(codes)
     assert "port 50683" in hints[0]
@@ -93,7 +93,7 @@ def test_each_verdict_has_its_own_hint() -> None:
 
 
 def test_a_proxys_failure_names_the_proxy() -> None:
-    fault = unreachable(HostPort("p", 3128), [Failure("a", errno.ECONNREFUSED)], role=Role.PROXY, seconds=1)
+    fault = unreachable(HostPort("p", 3128), [ConnectFailure("a", errno.ECONNREFUSED)], role=Role.PROXY, seconds=1)
 
     assert "the proxy p:3128" in fault.message
     assert "ssh_port" not in fault.hint
