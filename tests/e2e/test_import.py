@@ -17,7 +17,7 @@ from ioconnect.config import configuration
 from ioconnect.config.configuration import HostPort, Tunnel
 from ioconnect.errors import Fault
 from ioconnect.importing import cron_lines, find, old_processes, plan
-from ioconnect.importing.search_paths import Places
+from ioconnect.importing.search_paths import SearchPaths
 from ioconnect.keys import known_hosts, public_keys
 
 if TYPE_CHECKING:
@@ -473,8 +473,8 @@ def test_processes_are_found_by_ps_too(machine: OldTunnels) -> None:
     ]
     tunnel = Tunnel("x", HostPort(JUMPHOST.upper(), 58115), HostPort("localhost", 3306))
 
-    for where in (machine.root / "nowhere", Path("/proc")):
-        assert [process.pid for process in old_processes.holding(tunnel, where)] == [pid]
+    for processes in (machine.root / "nowhere", Path("/proc")):
+        assert [process.pid for process in old_processes.processes_of(tunnel, processes)] == [pid]
     assert all(map(machine.runs, others))
 
 
@@ -517,14 +517,16 @@ PIECES = st.sampled_from(
 @pytest.mark.parametrize("name", ["cron.d/x", "system/x.service", "x.sh"])
 def test_whatever_is_in_a_file_is_no_accident(tmp_path: Path, name: str, content: bytes) -> None:
     """A clear error or tunnels, never anything else."""
-    where = Places(tmp_path, tmp_path / "user", tmp_path / "crontab", tmp_path / "cron.d", tmp_path / "system")
+    search = SearchPaths(tmp_path, tmp_path / "user", tmp_path / "crontab", tmp_path / "cron.d", tmp_path / "system")
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(content)
 
     try:
-        reading = find.in_file(file, where, {})
-        made = plan.make(reading.found, configuration.Config(), own_key=tmp_path / "own", key_of=lambda _: None)
+        reading = find.in_file(file, search, {})
+        made = plan.make_plan(
+            reading.found, configuration.Config(), own_key=tmp_path / "own", private_key_of=lambda _: None
+        )
     except Fault:
         return
     assert configuration.parse(configuration.document(made.config), source="test") == made.config

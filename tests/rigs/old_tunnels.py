@@ -50,7 +50,7 @@ from pathlib import Path
 from ioconnect import cli
 from ioconnect.importing import search_paths
 root = Path(sys.argv.pop(1))
-search_paths.of_this_machine = lambda environ: search_paths.Places(
+search_paths.of_this_machine = lambda environ: search_paths.SearchPaths(
     home=root / "home", user_units=root / "user", system_crontab=root / "crontab.system",
     cron_folder=root / "cron.d", system_units=root / "system",
 )

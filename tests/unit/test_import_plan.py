@@ -1,4 +1,4 @@
-"""From what was found to the tunnels that are to be made, or why they cannot be."""
+"""Planned tunnels: names, conflicts, and what is configured already."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from ioconnect.config import configuration, pasted
 from ioconnect.config.configuration import Config, HostPort, Tunnel
 from ioconnect.errors import ConfigInvalid, Fault
 from ioconnect.importing import plan, plan_table
-from ioconnect.importing.source import Found, Kind, Origin
+from ioconnect.importing.source import FoundTunnel, Source, SourceKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 OWN = Path("/ours/id_ed25519")
-CRONTAB = Origin(Kind.CRONTAB, "your crontab", line=b"@reboot ssh")
-UNIT = Origin(Kind.UNIT, "integrateio.service", unit="integrateio.service")
+CRONTAB = Source(SourceKind.CRONTAB, "your crontab", line=b"@reboot ssh")
+UNIT = Source(SourceKind.UNIT, "integrateio.service", unit="integrateio.service")
 
 
 def line(port: int = 58115, target: str = "db:3306", jumphost: str = "jump", rest: str = "-p 50683") -> str:
     return f"ssh -NR {port}:{target} sshtunnel@{jumphost} {rest}"
 
 
-def found(text: str, origin: Origin = CRONTAB) -> Found:
-    return Found(pasted.parse(text), origin, "/home/me")
+def found(text: str, source: Source = CRONTAB) -> FoundTunnel:
+    return FoundTunnel(pasted.parse(text), source, "/home/me")
 
 
 def planned(
-    *lines: Found, known: Config | None = None, key_of: Callable[[Found], Path | None] = lambda _: None
+    *lines: FoundTunnel,
+    known: Config | None = None,
+    private_key_of: Callable[[FoundTunnel], Path | None] = lambda _: None,
 ) -> plan.Plan:
-    return plan.make(lines, known or Config(), own_key=OWN, key_of=key_of)
+    return plan.make_plan(lines, known or Config(), own_key=OWN, private_key_of=private_key_of)
 
 
 def names(of: plan.Plan) -> list[str]:
@@ -55,18 +57,18 @@ def test_the_same_port_of_two_jumphosts_gets_a_number() -> None:
 
 def test_two_lines_for_one_tunnel_are_one() -> None:
     """A @reboot line and one every five minutes; each of them has to be disabled."""
-    other = Origin(Kind.CRONTAB, "your crontab", line=b"*/5 ssh")
+    other = Source(SourceKind.CRONTAB, "your crontab", line=b"*/5 ssh")
 
     (one,) = planned(found(line()), found(line(jumphost="JUMP"), other), found(line(), UNIT)).tunnels
 
-    assert one.origins == (CRONTAB, other, UNIT)
+    assert one.sources == (CRONTAB, other, UNIT)
     assert one.tunnel == Tunnel("integrateio", HostPort("jump", 58115), HostPort("db", 3306))
 
 
 def test_its_key_is_taken_unless_it_is_ours() -> None:
     keys = {1: Path("/home/me/.ssh/old"), 2: OWN}
 
-    made = planned(found(line(1)), found(line(2)), key_of=lambda one: keys[one.tunnel.endpoint.port])
+    made = planned(found(line(1)), found(line(2)), private_key_of=lambda one: keys[one.tunnel.endpoint.port])
 
     assert [one.tunnel.identity for one in made.tunnels] == [keys[1], None]
 
@@ -130,7 +132,7 @@ def test_every_conflict_is_named_at_once() -> None:
 def test_a_plan_is_a_configuration_or_a_fault(lines: list[tuple[int, str, str, str]]) -> None:
     """Whatever is found: names that may be used, each once; and doing it twice adds nothing."""
     all_found = [
-        found(line(port, target, jumphost), Origin(Kind.UNIT, unit or "crontab", unit=unit))
+        found(line(port, target, jumphost), Source(SourceKind.UNIT, unit or "crontab", unit=unit))
         for port, jumphost, target, unit in lines
     ]
     try:
@@ -145,7 +147,7 @@ def test_a_plan_is_a_configuration_or_a_fault(lines: list[tuple[int, str, str, s
 
 
 def test_the_table_is_aligned_and_harmless() -> None:
-    evil = Origin(Kind.UNIT, "a\x1b[2J.service", unit="a\x1b[2J.service")
+    evil = Source(SourceKind.UNIT, "a\x1b[2J.service", unit="a\x1b[2J.service")
     made = planned(found(line(1)), found(line(22222, "database.example.com:3306"), evil))
 
     cells = plan_table.rows(made.tunnels)

@@ -174,7 +174,6 @@ KNOWN_NAMES = {
     "agent/supervisor/mailbox.py SignalInbox": "agent/",
     "agent/supervisor/tunnel_runner.py Keeper": "agent/",
     "demo/database.py _Conversation": "the floors above",
-    "importing/search_paths.py Places": "the floors above",
     "installers/service_description.py Described": "the floors above",
 }
 

@@ -1,4 +1,4 @@
-"""Takes over what autossh and ssh do here today: finds their lines, makes tunnels of them, disables the old ones.
+"""Imports the tunnels that autossh and ssh run on this machine, and disables what started them; deletes nothing.
 
-Two agents that fight for one port are the accident that this prevents. Nothing is ever deleted.
+This prevents two agents from competing for one port.
 """

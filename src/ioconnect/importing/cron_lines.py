@@ -1,6 +1,6 @@
-"""A crontab's jobs with the environment that each gets, and the same crontab with some of them disabled (crontab(5)).
+"""Parses a crontab's jobs with the environment of each, and disables some of them (crontab(5)).
 
-Pure. Disabling puts a mark in front of a line; every other byte stays.
+Pure. A disabled line gets a mark in front; every other byte is preserved.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SYSTEM_JOB = re.compile(r"(?:@\w+|(?:\S+\s+){4}\S+)\s+(\S+)\s")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One line that cron runs: `raw` as it stands without its end, and what is set where it runs."""
+    """One job: `raw` is its line without the newline, `text` the same decoded, `environ` the command's."""
 
     raw: bytes
     text: str
@@ -27,14 +27,14 @@ class Job:
 
 
 def jobs(
-    table: bytes, environ: Mapping[str, str], *, home_of: Callable[[str], str | None] | None = None
+    content: bytes, environ: Mapping[str, str], *, home_of: Callable[[str], str | None] | None = None
 ) -> Iterator[Job]:
-    """Yield the jobs; with `home_of` those of a system crontab, which name the account after the times.
+    """Yield the jobs; with `home_of` those of a system crontab, which have an account after the time fields.
 
-    `environ` is what cron starts with, the crontab's own assignments come on top of it.
+    `environ` is cron's own environment, which the crontab's assignments extend.
     """
     assigned: dict[str, str] = {}
-    for raw in (whole.removesuffix(b"\n") for whole in _whole_lines(table)):
+    for raw in (line.removesuffix(b"\n") for line in _split_lines(content)):
         text = raw.decode("utf-8", "backslashreplace").strip()
         if not text or text.startswith("#"):
             continue
@@ -42,26 +42,26 @@ def jobs(
         if assignment:
             assigned[assignment[1] or assignment[2] or assignment[3]] = _unquoted(assignment[4])
             continue
-        base = environ if home_of is None else _of_account(text, home_of)
+        base = environ if home_of is None else _account_environ(text, home_of)
         yield Job(raw, text, {**base, **assigned})
 
 
-def disabled(table: bytes, lines: Collection[bytes]) -> bytes:
-    """Return the crontab with the mark in front of each of these lines, as often as it stands there."""
-    return b"".join(MARK + whole if whole.removesuffix(b"\n") in lines else whole for whole in _whole_lines(table))
+def disable(content: bytes, lines: Collection[bytes]) -> bytes:
+    """Return the crontab with the mark in front of each of these lines, also of repeated ones."""
+    return b"".join(MARK + line if line.removesuffix(b"\n") in lines else line for line in _split_lines(content))
 
 
-def count_disabled(table: bytes) -> int:
-    """Return how many lines have been disabled."""
-    return sum(whole.startswith(MARK) for whole in _whole_lines(table))
+def count_disabled(content: bytes) -> int:
+    """Return the number of disabled lines."""
+    return sum(line.startswith(MARK) for line in _split_lines(content))
 
 
-def _whole_lines(table: bytes) -> list[bytes]:
-    """Split where cron does, at newlines only, and keep them."""
-    return [whole for whole in re.split(rb"(?<=\n)", table) if whole]
+def _split_lines(content: bytes) -> list[bytes]:
+    """Split at newlines only, as cron does, and keep them."""
+    return [line for line in re.split(rb"(?<=\n)", content) if line]
 
 
-def _of_account(text: str, home_of: Callable[[str], str | None]) -> dict[str, str]:
+def _account_environ(text: str, home_of: Callable[[str], str | None]) -> dict[str, str]:
     job = _SYSTEM_JOB.match(text)
     account = job[1] if job else ""
     home = home_of(account) if account else None

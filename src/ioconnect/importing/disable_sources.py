@@ -1,6 +1,6 @@
-"""Keeps what started a tunnel of old from starting it again, in a way that can be undone; deletes nothing.
+"""Disables what starts an old tunnel, reversibly: comments out a crontab's line, disables a unit; deletes nothing.
 
-What is done is returned as how to undo it. A crontab's line gets a mark in front, after a copy of all was kept.
+Every step returns how to undo it. A crontab is backed up before it is changed.
 """
 
 from __future__ import annotations
@@ -14,126 +14,128 @@ from typing import TYPE_CHECKING
 from ioconnect.config.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, SystemRefused
 from ioconnect.importing import cron_lines
-from ioconnect.importing.find import LARGEST_FILE
-from ioconnect.importing.source import Kind, Origin
+from ioconnect.importing.find import MAX_FILE
+from ioconnect.importing.source import Source, SourceKind
 from ioconnect.installers import user_crontab
 from ioconnect.installers.apply import run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# systemctl(1), is-enabled and is-active; what is "linked" or "static" starts nothing by itself.
+# systemctl(1), is-enabled and is-active; a unit that is "linked" or "static" is not started by itself.
 ENABLED = {"enabled", "enabled-runtime"}
 ACTIVE = {"active", "activating", "reloading"}
-CRONTABS = (Kind.CRONTAB, Kind.SYSTEM_CRONTAB)
-UNITS = (Kind.UNIT, Kind.USER_UNIT)
+CRONTABS = (SourceKind.CRONTAB, SourceKind.SYSTEM_CRONTAB)
+UNITS = (SourceKind.UNIT, SourceKind.USER_UNIT)
 
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """What systemd says of a unit."""
+    """The state of a unit in systemd."""
 
     enabled: bool
     active: bool
 
 
-def state(origin: Origin) -> UnitState:
-    """Return the unit's state. Raises SystemRefused if systemd cannot be asked."""
-    systemctl = _systemctl(origin)
-    enabled = run((*systemctl, "is-enabled", origin.unit), deadline=20)
-    active = run((*systemctl, "is-active", origin.unit), deadline=20)
+def unit_state(source: Source) -> UnitState:
+    """Return the unit's state. Raises SystemRefused if systemctl fails."""
+    systemctl = _systemctl(source)
+    enabled = run((*systemctl, "is-enabled", source.unit), deadline=20)
+    active = run((*systemctl, "is-active", source.unit), deadline=20)
     if not enabled.out and not active.out:
         raise SystemRefused(
-            f"systemd cannot be asked about {origin.unit}: {enabled.words or active.words}",
-            hint=f"If it starts a tunnel that was imported: {by_hand(origin)}.",
+            f"systemd cannot be asked about {source.unit}: {enabled.words or active.words}",
+            hint=f"If it starts a tunnel that was imported: {manual_steps(source)}.",
         )
     return UnitState(enabled.out.decode().strip() in ENABLED, active.out.decode().strip() in ACTIVE)
 
 
-def starts(origin: Origin) -> bool:
-    """Say whether it starts the tunnel, now or at the next boot; of a text nobody knows. Raises SystemRefused."""
-    if origin.kind in CRONTABS:
+def is_enabled(source: Source) -> bool:
+    """Say whether it starts the tunnel, now or at the next boot; False for a text. Raises SystemRefused."""
+    if source.kind in CRONTABS:
         return True
-    if origin.kind is Kind.TEXT or shutil.which("systemctl") is None:
+    if source.kind is SourceKind.TEXT or shutil.which("systemctl") is None:
         return False
-    unit = state(origin)
+    unit = unit_state(source)
     return unit.enabled or unit.active
 
 
-def offer(origin: Origin) -> str:
-    """Return what would be done to it, as a question without its mark."""
-    if origin.kind in CRONTABS:
-        return f"Disable this line in {origin.where}"
-    return f"Stop and disable the {origin.kind.value} {origin.unit}"
+def prompt_to_disable(source: Source) -> str:
+    """Return what `disable` would do, as a question without its question mark."""
+    if source.kind in CRONTABS:
+        return f"Disable this line in {source.location}"
+    return f"Stop and disable the {source.kind.value} {source.unit}"
 
 
-def by_hand(origin: Origin) -> str:
-    """Return how a person disables it."""
-    match origin.kind:
-        case Kind.CRONTAB:
+def manual_steps(source: Source) -> str:
+    """Return how to disable it by hand."""
+    match source.kind:
+        case SourceKind.CRONTAB:
             return "put a # in front of its line with `crontab -e`"
-        case Kind.SYSTEM_CRONTAB:
-            return f"put a # in front of its line in {origin.where}, as root"
-        case Kind.UNIT:
-            return f"sudo systemctl disable --now {origin.unit}"
-        case Kind.USER_UNIT:
-            return f"systemctl --user disable --now {origin.unit}"
-        case Kind.TEXT:
-            return f"see to it that nothing starts what stands in {origin.where}"
+        case SourceKind.SYSTEM_CRONTAB:
+            return f"put a # in front of its line in {source.location}, as root"
+        case SourceKind.UNIT:
+            return f"sudo systemctl disable --now {source.unit}"
+        case SourceKind.USER_UNIT:
+            return f"systemctl --user disable --now {source.unit}"
+        case SourceKind.TEXT:
+            return f"see to it that nothing starts what stands in {source.location}"
 
 
-def disable(origin: Origin, backups: Path) -> str:
-    """Disable it and return how to undo that, "" if it is disabled already. Raises SystemRefused, CannotCreate."""
-    if origin.kind is Kind.CRONTAB:
-        return _disable_in_crontab(origin, backups)
-    if origin.kind is Kind.SYSTEM_CRONTAB:
-        return _disable_in_file(origin, backups)
-    return _disable_unit(origin)
+def disable(source: Source, backups: Path) -> str:
+    """Disable it; return how to undo that, "" if it is disabled already. Raises SystemRefused, CannotCreate."""
+    if source.kind is SourceKind.CRONTAB:
+        return _disable_in_crontab(source, backups)
+    if source.kind is SourceKind.SYSTEM_CRONTAB:
+        return _disable_in_file(source, backups)
+    return _disable_unit(source)
 
 
-def _disable_in_crontab(origin: Origin, backups: Path) -> str:
-    copy = _keep(user_crontab.read(), backups, "crontab")
-    if not user_crontab.edit(partial(cron_lines.disabled, lines=(origin.line,))):
+def _disable_in_crontab(source: Source, backups: Path) -> str:
+    copy = _back_up(user_crontab.read(), backups, "crontab")
+    if not user_crontab.edit(partial(cron_lines.disable, lines=(source.line,))):
         return ""
     return f"crontab -e, and take away “{cron_lines.MARK.decode().strip()}”; the crontab as it was is in {copy}"
 
 
-def _disable_in_file(origin: Origin, backups: Path) -> str:
-    path = origin.path
+def _disable_in_file(source: Source, backups: Path) -> str:
+    path = source.path
     assert path is not None  # what this kind always has
     try:
-        content, facts = read_regular(path, limit=LARGEST_FILE)
+        content, facts = read_regular(path, limit=MAX_FILE)
     except OSError as error:
-        raise SystemRefused(f"cannot read {path}: {error.strerror}", hint=f"By hand: {by_hand(origin)}.") from error
-    changed = cron_lines.disabled(content, (origin.line,))
+        raise SystemRefused(
+            f"cannot read {path}: {error.strerror}", hint=f"By hand: {manual_steps(source)}."
+        ) from error
+    changed = cron_lines.disable(content, (source.line,))
     if changed == content:
         return ""
-    copy = _keep(content, backups, path.name)
+    copy = _back_up(content, backups, path.name)
     write_atomically(path, changed, mode=facts.st_mode & 0o7777)
     return f"take away “{cron_lines.MARK.decode().strip()}” in {path}; the file as it was is in {copy}"
 
 
-def _disable_unit(origin: Origin) -> str:
-    before = state(origin)
+def _disable_unit(source: Source) -> str:
+    before = unit_state(source)
     if not (before.enabled or before.active):
         return ""
-    systemctl = _systemctl(origin)
-    ran = run((*systemctl, "disable", "--now", origin.unit))
-    if ran.code != 0:
+    systemctl = _systemctl(source)
+    result = run((*systemctl, "disable", "--now", source.unit))
+    if result.code != 0:
         raise SystemRefused(
-            f"{origin.unit} cannot be disabled: {ran.words or f'code {ran.code}'}",
-            hint=f"By hand: {by_hand(origin)}.",
+            f"{source.unit} cannot be disabled: {result.words or f'code {result.code}'}",
+            hint=f"By hand: {manual_steps(source)}.",
         )
     now = " --now" if before.active else ""
-    return f"{' '.join(systemctl)} {f'enable{now}' if before.enabled else 'start'} {origin.unit}"
+    return f"{' '.join(systemctl)} {f'enable{now}' if before.enabled else 'start'} {source.unit}"
 
 
-def _systemctl(origin: Origin) -> tuple[str, ...]:
-    return ("systemctl", "--user") if origin.kind is Kind.USER_UNIT else ("systemctl",)
+def _systemctl(source: Source) -> tuple[str, ...]:
+    return ("systemctl", "--user") if source.kind is SourceKind.USER_UNIT else ("systemctl",)
 
 
-def _keep(content: bytes, backups: Path, name: str) -> Path:
-    """Keep a copy, one for every change of the same file. Raises CannotCreate."""
+def _back_up(content: bytes, backups: Path, name: str) -> Path:
+    """Write a backup copy, a new one for every change. Raises CannotCreate."""
     make_folder(backups)
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     for number in range(100):

@@ -1,9 +1,10 @@
-"""Looks for tunnels of autossh and ssh: in named files, or where a machine starts things. Changes nothing."""
+"""Finds tunnels of autossh and ssh in named files, or in crontabs and systemd units. Changes nothing."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,148 +12,147 @@ from ioconnect.config import pasted
 from ioconnect.config.files import read_regular
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.importing import cron_lines, search_paths, unit_files
-from ioconnect.importing.source import Found, Kind, Origin, Reading
+from ioconnect.importing.source import FoundTunnel, ScanResult, Source, SourceKind
 from ioconnect.installers import user_crontab
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ioconnect.importing.search_paths import Places
+    from ioconnect.importing.search_paths import SearchPaths
 
-LARGEST_FILE = pasted.MAX_TEXT
-OWN_CRONTAB = "your crontab"
+MAX_FILE = pasted.MAX_TEXT
+USER_CRONTAB = "your crontab"
 
 
-def everywhere(where: Places) -> Reading:
-    """Return what the user's crontab, the system's crontabs and the units of both start.
+def everywhere(search: SearchPaths) -> ScanResult:
+    """Return the tunnels in the user's crontab, the system crontabs, the system units and the user units.
 
-    What cannot be read is in `unread`, and does not keep the rest from being found.
+    A file that cannot be read is in `faults`; the others are searched nevertheless.
     """
-    reading = _own_crontab(where)
-    for path in (where.system_crontab, *_files_in(where.cron_folder)):
-        reading += _tolerant(path, where)
-    for folder in (where.system_units, where.user_units):
+    result = _in_user_crontab(search)
+    for path in (search.system_crontab, *_files_in(search.cron_folder)):
+        result += _in_file_or_fault(path, search)
+    for folder in (search.system_units, search.user_units):
         for path in _files_in(folder):
             if path.name.endswith(unit_files.SUFFIX):
-                reading += _tolerant(path, where)
-    return reading
+                result += _in_file_or_fault(path, search)
+    return result
 
 
-def in_file(path: Path, where: Places, environ: Mapping[str, str]) -> Reading:
-    """Return what a file starts: a crontab or unit if it is one of this machine's, else any text.
+def in_file(path: Path, search: SearchPaths, environ: Mapping[str, str]) -> ScanResult:
+    """Return the tunnels in a file: a system crontab or a unit by its path, else any text.
 
-    Raises UsageFault if it cannot be read, or if there is nothing in it.
+    Raises UsageFault if it cannot be read, or a text has no tunnel.
     """
     content = _content(path)
-    if _is_crontab(path, where):
-        return _of_crontab(content, Origin(Kind.SYSTEM_CRONTAB, str(path), path=_real(path)), where)
+    if _is_crontab(path, search):
+        return _in_crontab(content, Source(SourceKind.SYSTEM_CRONTAB, str(path), path=_real(path)), search)
     if path.name.endswith(unit_files.SUFFIX):
-        return _of_unit(content, path, where)
-    return in_text(content.decode("utf-8", "backslashreplace"), str(path), where, environ)
+        return _in_unit(content, path, search)
+    return in_text(content.decode("utf-8", "backslashreplace"), str(path), search, environ)
 
 
-def in_text(text: str, called: str, where: Places, environ: Mapping[str, str]) -> Reading:
-    """Return what lines of any kind start. Raises UsageFault if there is no tunnel in them."""
+def in_text(text: str, label: str, search: SearchPaths, environ: Mapping[str, str]) -> ScanResult:
+    """Return the tunnels in a text of any kind. Raises UsageFault if there is none."""
     disabled = cron_lines.count_disabled(text.encode())
     try:
-        tunnels = pasted.parse_all(text, environ={"HOME": str(where.home), **environ})
+        tunnels = pasted.parse_all(text, environ={"HOME": str(search.home), **environ})
     except UsageFault:
         if disabled and not pasted.mentions_tunnel(_without_comments(text)):
-            return Reading(disabled=disabled)
+            return ScanResult(disabled=disabled)
         raise
     if any(tunnel.target is None for tunnel in tunnels):
         hint = "`ioconnect register --endpoint HOST:PORT --to HOST:PORT` takes both."
-        raise UsageFault(f"{called} holds a Tunnel Endpoint, and no database that it leads to", hint=hint)
-    origin = Origin(Kind.TEXT, called)
-    return Reading(tuple(Found(tunnel, origin, str(where.home)) for tunnel in tunnels), disabled=disabled)
+        raise UsageFault(f"{label} holds a Tunnel Endpoint, and no database that it leads to", hint=hint)
+    source = Source(SourceKind.TEXT, label)
+    return ScanResult(tuple(FoundTunnel(tunnel, source, str(search.home)) for tunnel in tunnels), disabled=disabled)
 
 
-def _tolerant(path: Path, where: Places) -> Reading:
-    """Read one file of many: not being one is no news, not being readable is."""
+def _in_file_or_fault(path: Path, search: SearchPaths) -> ScanResult:
+    """Return the tunnels in one of many files; an unreadable one is a fault in the result."""
     try:
         if not path.is_file():  # also a link to /dev/null, by which systemd masks a unit
-            return Reading()
-        return in_file(path, where, {})
+            return ScanResult()
+        return in_file(path, search, {})
     except OSError as error:
-        return Reading(unread=(SystemRefused(f"cannot look at {path}: {error.strerror}"),))
+        return ScanResult(faults=(SystemRefused(f"cannot look at {path}: {error.strerror}"),))
     except UsageFault as fault:
-        return Reading(unread=(fault,))
+        return ScanResult(faults=(fault,))
 
 
-def _own_crontab(where: Places) -> Reading:
+def _in_user_crontab(search: SearchPaths) -> ScanResult:
     if shutil.which("crontab") is None:
-        return Reading()
+        return ScanResult()
     try:
         table = user_crontab.read()
     except SystemRefused as refused:
-        return Reading(unread=(refused,))
-    return _of_crontab(table, Origin(Kind.CRONTAB, OWN_CRONTAB), where)
+        return ScanResult(faults=(refused,))
+    return _in_crontab(table, Source(SourceKind.CRONTAB, USER_CRONTAB), search)
 
 
-def _of_crontab(table: bytes, origin: Origin, where: Places) -> Reading:
+def _in_crontab(table: bytes, source: Source, search: SearchPaths) -> ScanResult:
     account = search_paths.account_name()
-    own = {"HOME": str(where.home), "USER": account, "LOGNAME": account}
-    is_system = origin.kind is Kind.SYSTEM_CRONTAB
-    listed = cron_lines.jobs(table, {} if is_system else own, home_of=search_paths.home_of if is_system else None)
-    reading = Reading(disabled=cron_lines.count_disabled(table))
-    for job in listed:
-        at = Origin(origin.kind, origin.where, path=origin.path, line=job.raw)
-        reading += _read((job.text,), at, job.environ)
-    return reading
+    own = {"HOME": str(search.home), "USER": account, "LOGNAME": account}
+    is_system = source.kind is SourceKind.SYSTEM_CRONTAB
+    jobs = cron_lines.jobs(table, {} if is_system else own, home_of=search_paths.home_of if is_system else None)
+    result = ScanResult(disabled=cron_lines.count_disabled(table))
+    for job in jobs:
+        result += _parse((job.text,), replace(source, line=job.raw), job.environ)
+    return result
 
 
-def _of_unit(content: bytes, path: Path, where: Places) -> Reading:
+def _in_unit(content: bytes, path: Path, search: SearchPaths) -> ScanResult:
     unit = _real(path).name if path.is_symlink() else path.name  # the unit that an alias stands for
-    folder = _real(path.parent)
-    is_own = folder == _real(where.user_units)
-    kind = Kind.USER_UNIT if is_own else Kind.UNIT if folder == _real(where.system_units) else Kind.TEXT
+    kinds = {_real(search.system_units): SourceKind.UNIT, _real(search.user_units): SourceKind.USER_UNIT}
+    kind = kinds.get(_real(path.parent), SourceKind.TEXT)
     root = {"HOME": search_paths.home_of(search_paths.ROOT) or "/root", "USER": search_paths.ROOT}
-    own = {"HOME": str(where.home), "USER": search_paths.account_name()}
+    own = {"HOME": str(search.home), "USER": search_paths.account_name()}
+    manager = own if kind is SourceKind.USER_UNIT else root
     texts = [content.decode("utf-8", "backslashreplace"), *_drop_ins(path.with_name(unit))]
-    service = unit_files.read(texts, unit=unit, manager=own if is_own else root, home_of=search_paths.home_of)
-    origin = Origin(kind, unit if kind is not Kind.TEXT else str(path), unit=unit)
-    reading = _read(service.starts, origin, service.environ)
-    if unit_files.is_template(unit) and (reading.found or reading.unread):
+    service = unit_files.read(texts, unit=unit, manager=manager, home_of=search_paths.home_of)
+    source = Source(kind, unit if kind is not SourceKind.TEXT else str(path), unit=unit)
+    result = _parse(service.commands, source, service.environ)
+    if unit_files.is_template(unit) and (result.found or result.faults):
         hint = f"Import the line that it stands for: systemctl cat {unit.replace('@.', '@INSTANCE.')}"
-        return Reading(
-            unread=(UsageFault(f"{path} is a template of units, which cannot be imported as it is", hint=hint),)
+        return ScanResult(
+            faults=(UsageFault(f"{path} is a template of units, which cannot be imported as it is", hint=hint),)
         )
-    return reading
+    return result
 
 
 def _drop_ins(path: Path) -> list[str]:
-    """Return the texts of a unit's drop-ins in the order in which they count."""
+    """Return the texts of a unit's drop-ins, in systemd's order."""
     files = [file for file in _files_in(path.with_name(path.name + ".d")) if file.suffix == ".conf"]
     return [_content(file).decode("utf-8", "backslashreplace") for file in files]
 
 
 def _content(path: Path) -> bytes:
     try:
-        return read_regular(path, limit=LARGEST_FILE)[0]
+        return read_regular(path, limit=MAX_FILE)[0]
     except OSError as error:
         raise UsageFault(
             f"cannot read {path}: {error.strerror}", hint="Name a crontab, a unit file or a script, or - for stdin."
         ) from error
 
 
-def _read(texts: Iterable[str], origin: Origin, environ: Mapping[str, str]) -> Reading:
-    """Return the tunnels of these commands; one that cannot be read is told only if it was meant to be a tunnel."""
-    reading = Reading()
+def _parse(texts: Iterable[str], source: Source, environ: Mapping[str, str]) -> ScanResult:
+    """Return the tunnels of these commands; one that cannot be parsed is a fault only if it has a remote forward."""
+    result = ScanResult()
     for text in texts:
         try:
             tunnels = pasted.parse_all(text, environ=environ)
         except UsageFault as fault:
             if pasted.mentions_tunnel(text):
-                reading += Reading(unread=(UsageFault(f"{origin.where}: {fault.message}", hint=fault.hint),))
+                result += ScanResult(faults=(UsageFault(f"{source.location}: {fault.message}", hint=fault.hint),))
             continue
-        reading += Reading(tuple(Found(tunnel, origin, environ.get("HOME")) for tunnel in tunnels))
-    return reading
+        result += ScanResult(tuple(FoundTunnel(tunnel, source, environ.get("HOME")) for tunnel in tunnels))
+    return result
 
 
-def _is_crontab(path: Path, where: Places) -> bool:
+def _is_crontab(path: Path, search: SearchPaths) -> bool:
     folder = _real(path.parent)
-    is_main = folder == _real(where.system_crontab.parent) and path.name == where.system_crontab.name
-    return is_main or folder == _real(where.cron_folder)
+    is_main = folder == _real(search.system_crontab.parent) and path.name == search.system_crontab.name
+    return is_main or folder == _real(search.cron_folder)
 
 
 def _real(path: Path) -> Path:
@@ -160,12 +160,12 @@ def _real(path: Path) -> Path:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """Return what is in the folder by name, less what nothing reads; empty if it cannot be looked at."""
+    """Return the folder's files by name, without hidden and backup files; empty if it cannot be read."""
     try:
-        listed = sorted(folder.iterdir())
+        jobs = sorted(folder.iterdir())
     except OSError:
         return []
-    return [path for path in listed if not path.name.startswith(".") and not path.name.endswith("~")]
+    return [path for path in jobs if not path.name.startswith(".") and not path.name.endswith("~")]
 
 
 def _without_comments(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The ssh and autossh processes that hold a tunnel of old: which they are, and their end, if somebody agrees."""
+"""Finds the ssh and autossh processes of an old tunnel, and stops them."""
 
 from __future__ import annotations
 
@@ -19,77 +19,77 @@ if TYPE_CHECKING:
 
     from ioconnect.config.configuration import Tunnel
 
-STOPPED_WITHIN = 10.0  # seconds
-POLL = 0.05  # seconds
-PROGRAMS = ("autossh", "ssh")  # in the order in which they are told: autossh starts its ssh again
+STOP_TIMEOUT = 10.0  # seconds
+POLL_INTERVAL = 0.05  # seconds
+PROGRAMS = ("autossh", "ssh")  # in the order in which they are stopped: autossh restarts its ssh
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of a tunnel of old."""
+    """A process of an old tunnel."""
 
     pid: int
     program: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
 
 
-def holding(tunnel: Tunnel, processes: Path) -> tuple[Process, ...]:
-    """Return the processes that hold the tunnel, each autossh before any ssh; none where none can be seen."""
-    held = [process for process in _all(processes) if _holds(process.words, tunnel)]
+def processes_of(tunnel: Tunnel, processes: Path) -> tuple[Process, ...]:
+    """Return the tunnel's processes, autossh before ssh; none if processes cannot be listed."""
+    held = [process for process in _running(processes) if _matches(process.arguments, tunnel)]
     return tuple(sorted(held, key=lambda process: PROGRAMS.index(process.program)))
 
 
-def stop(tunnel: Tunnel, processes: Path, *, within: float = STOPPED_WITHIN) -> None:
-    """Tell them to end, and wait until they have, at most `within` seconds. Raises SystemRefused."""
-    end = time.monotonic() + within
-    told: set[int] = set()
-    while running := holding(tunnel, processes):
+def stop(tunnel: Tunnel, processes: Path, *, timeout: float = STOP_TIMEOUT) -> None:
+    """Send SIGTERM, and wait at most `timeout` seconds until all have exited. Raises SystemRefused."""
+    end = time.monotonic() + timeout
+    signalled: set[int] = set()
+    while running := processes_of(tunnel, processes):
         for process in running:
-            if process.pid not in told:
-                told.add(process.pid)
+            if process.pid not in signalled:
+                signalled.add(process.pid)
                 _terminate(process)
         if time.monotonic() > end:
             pids = ", ".join(str(process.pid) for process in running)
             raise SystemRefused(
-                f"pid {pids} did not end within {within:g} s",
+                f"pid {pids} did not end within {timeout:g} s",
                 hint="See what starts or holds it: ps -f -p PID; kill -9 PID ends it.",
             )
-        time.sleep(POLL)
+        time.sleep(POLL_INTERVAL)
 
 
-def _holds(words: Sequence[str], tunnel: Tunnel) -> bool:
-    """Say whether a process's words ask for this tunnel.
+def _matches(arguments: Sequence[str], tunnel: Tunnel) -> bool:
+    """Say whether a process's command line has this tunnel's forward.
 
-    Not read as options: autossh blanks its own in place, and ps(1) does not show where a word ends.
+    Matched as text, not parsed as options: autossh blanks some of its arguments, and ps(1) does not separate them.
     """
-    said = " ".join(words)
+    output = " ".join(arguments)
     target = re.escape(tunnel.target.host)
     forward = rf"(?<![0-9]){tunnel.listen_port}[:\s]\[?{target}\]?:{tunnel.target.port}(?![0-9])"
-    return tunnel.endpoint.host.lower() in said.lower() and re.search(forward, said) is not None
+    return tunnel.endpoint.host.lower() in output.lower() and re.search(forward, output) is not None
 
 
-def _all(processes: Path) -> Iterator[Process]:
-    listed = _listed_by_kernel(processes) if processes.is_dir() else _listed_by_ps()
-    for pid, words in listed:
-        program = words[0].rpartition("/")[2] if words else ""
+def _running(processes: Path) -> Iterator[Process]:
+    listed = _from_proc(processes) if processes.is_dir() else _from_ps()
+    for pid, arguments in listed:
+        program = arguments[0].rpartition("/")[2] if arguments else ""
         if program in PROGRAMS and pid != os.getpid():
-            yield Process(pid, program, tuple(words))
+            yield Process(pid, program, tuple(arguments))
 
 
-def _listed_by_kernel(processes: Path) -> Iterator[tuple[int, list[str]]]:
+def _from_proc(processes: Path) -> Iterator[tuple[int, list[str]]]:
     for entry in processes.iterdir():
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):  # it ended meanwhile
-                words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-                yield int(entry.name), [word for word in words if word]
+                arguments = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+                yield int(entry.name), [word for word in arguments if word]
 
 
-def _listed_by_ps() -> Iterator[tuple[int, list[str]]]:
+def _from_ps() -> Iterator[tuple[int, list[str]]]:
     try:
-        said = run(("ps", "-A", "-ww", "-o", "pid=", "-o", "args="), deadline=20).out
-    except SystemRefused:  # no ps: nothing can be seen
+        output = run(("ps", "-A", "-ww", "-o", "pid=", "-o", "args="), deadline=20).out
+    except SystemRefused:  # no ps
         return
-    for line in said.decode("utf-8", "replace").splitlines():
+    for line in output.decode("utf-8", "replace").splitlines():
         pid, _, command = line.strip().partition(" ")
         yield int(pid), command.split()
 
@@ -98,7 +98,7 @@ def _terminate(process: Process) -> None:
     try:
         os.kill(process.pid, signal.SIGTERM)
     except ProcessLookupError:
-        pass  # it ended by itself
+        pass  # it has exited
     except OSError as error:
         raise SystemRefused(
             f"cannot stop {process.program} (pid {process.pid}): {error.strerror}",

@@ -1,6 +1,6 @@
-"""From what was found to the tunnels that are to be made, or why they cannot be.
+"""Plans the tunnels of an import from what was found, or finds every conflict between them.
 
-Pure: which key a line signs in with is asked of the caller.
+Pure: the caller passes the function that finds a line's private key.
 """
 
 from __future__ import annotations
@@ -19,47 +19,49 @@ if TYPE_CHECKING:
 
     from ioconnect.config.addresses import HostPort
     from ioconnect.config.configuration import Config
-    from ioconnect.importing.source import Found, Origin
+    from ioconnect.importing.source import FoundTunnel, Source
+
+    KeyLookup = Callable[[FoundTunnel], Path | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """One tunnel: as it will be, or as it is already (`is_new` false). `found` holds every line that is for it."""
+class PlannedTunnel:
+    """A new tunnel, or one that is configured already (`is_new` false); `found` holds every line for it."""
 
     tunnel: Tunnel
-    found: tuple[Found, ...]
+    found: tuple[FoundTunnel, ...]
     is_new: bool
 
     @property
-    def origins(self) -> tuple[Origin, ...]:
-        """What starts it today, each once."""
-        return tuple(dict.fromkeys(found.origin for found in self.found))
+    def sources(self) -> tuple[Source, ...]:
+        """What starts it today, without repetitions."""
+        return tuple(dict.fromkeys(found.source for found in self.found))
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Options of its lines that are not followed, each once."""
+        """The unsupported options of its lines, without repetitions."""
         return tuple(dict.fromkeys(option for found in self.found for option in found.tunnel.ignored))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every tunnel, and the configuration that has them all."""
+    """The planned tunnels, and the configuration with all of them."""
 
-    tunnels: tuple[Planned, ...]
+    tunnels: tuple[PlannedTunnel, ...]
     config: Config
 
 
-def make(found: Sequence[Found], config: Config, *, own_key: Path, key_of: Callable[[Found], Path | None]) -> Plan:
-    """Plan a tunnel for each endpoint; raises ConfigInvalid with every conflict at once."""
+def make_plan(found: Sequence[FoundTunnel], config: Config, *, own_key: Path, private_key_of: KeyLookup) -> Plan:
+    """Plan a tunnel for each endpoint. Raises ConfigInvalid with every conflict."""
     faults: list[ConfigFault] = []
-    planned: list[Planned] = []
-    shared = _sharing_units(found)
+    planned: list[PlannedTunnel] = []
+    shared = _units_of_several_tunnels(found)
     for group in _by_endpoint(found):
         existing = _existing(config, group[0])
-        name = existing.name if existing else _free_name(_wanted(group, shared), planned)
-        tunnel = existing or _tunnel(group, name, own_key, key_of)
+        name = existing.name if existing else _unique_name(_default_name(group, shared), planned)
+        tunnel = existing or _tunnel(group, name, own_key, private_key_of)
         faults += _conflicts(group, tunnel, config, is_new=existing is None)
-        planned.append(Planned(tunnel, group, is_new=existing is None))
+        planned.append(PlannedTunnel(tunnel, group, is_new=existing is None))
     if faults:
         raise ConfigInvalid(
             "\n".join(f"{fault.path}: {fault.message}" for fault in faults),
@@ -72,10 +74,10 @@ def make(found: Sequence[Found], config: Config, *, own_key: Path, key_of: Calla
     return Plan(tuple(planned), config)
 
 
-def _tunnel(group: Sequence[Found], name: str, own_key: Path, key_of: Callable[[Found], Path | None]) -> Tunnel:
+def _tunnel(group: Sequence[FoundTunnel], name: str, own_key: Path, private_key_of: KeyLookup) -> Tunnel:
     pasted = group[0].tunnel
-    assert pasted.target is not None  # who finds them sees to that
-    key = next((key for found in group if (key := key_of(found))), None)
+    assert pasted.target is not None  # `find` refuses an endpoint without one
+    key = next((key for found in group if (key := private_key_of(found))), None)
     return Tunnel(
         name,
         pasted.endpoint,
@@ -86,53 +88,57 @@ def _tunnel(group: Sequence[Found], name: str, own_key: Path, key_of: Callable[[
     )
 
 
-def _by_endpoint(found: Sequence[Found]) -> Iterable[tuple[Found, ...]]:
-    groups: dict[HostPort, list[Found]] = {}
+def _by_endpoint(found: Sequence[FoundTunnel]) -> Iterable[tuple[FoundTunnel, ...]]:
+    groups: dict[HostPort, list[FoundTunnel]] = {}
     for one in found:
         groups.setdefault(one.tunnel.endpoint.normalized, []).append(one)
     return [tuple(group) for group in groups.values()]
 
 
-def _existing(config: Config, found: Found) -> Tunnel | None:
+def _existing(config: Config, found: FoundTunnel) -> Tunnel | None:
     wanted = found.tunnel.endpoint.normalized
     return next((tunnel for tunnel in config.tunnels if tunnel.endpoint.normalized == wanted), None)
 
 
-def _conflicts(group: Sequence[Found], tunnel: Tunnel, config: Config, *, is_new: bool) -> Iterable[ConfigFault]:
-    """Yield what keeps the group from being this tunnel: other settings, or a name that is taken."""
+def _conflicts(
+    group: Sequence[FoundTunnel], tunnel: Tunnel, config: Config, *, is_new: bool
+) -> Iterable[ConfigFault]:
+    """Yield the conflicts of a group: lines with different settings, or a name that is taken."""
     settings = (tunnel.target, tunnel.ssh_port, tunnel.ssh_user)
-    whose = group[0].origin.where if is_new else f"the tunnel {tunnel.name}"
+    owner = group[0].source.location if is_new else f"the tunnel {tunnel.name}"
     for found in group:
         pasted = found.tunnel
         if (pasted.target, pasted.ssh_port, pasted.ssh_user) != settings:
             other = f"to {pasted.target} as {pasted.ssh_user}, SSH port {pasted.ssh_port}"
             known = f"to {tunnel.target} as {tunnel.ssh_user}, SSH port {tunnel.ssh_port}"
-            yield ConfigFault(str(tunnel.endpoint), f"leads {other} in {found.origin.where}, and {known} in {whose}")
+            yield ConfigFault(
+                str(tunnel.endpoint), f"leads {other} in {found.source.location}, and {known} in {owner}"
+            )
     for known_tunnel in config.tunnels:
         if is_new and known_tunnel.name == tunnel.name:
-            message = f"{tunnel.endpoint} in {whose} would get this name, which is {known_tunnel.endpoint}'s already"
+            message = f"{tunnel.endpoint} in {owner} would get this name, which is {known_tunnel.endpoint}'s already"
             yield ConfigFault(tunnel.name, message)
 
 
-def _sharing_units(found: Sequence[Found]) -> set[str]:
-    """Return the units that start several tunnels: none of those can have the unit's name alone."""
+def _units_of_several_tunnels(found: Sequence[FoundTunnel]) -> set[str]:
+    """Return the units that start several tunnels, whose names get a port."""
     endpoints: dict[str, set[HostPort]] = {}
     for one in found:
-        endpoints.setdefault(one.origin.unit, set()).add(one.tunnel.endpoint.normalized)
+        endpoints.setdefault(one.source.unit, set()).add(one.tunnel.endpoint.normalized)
     return {unit for unit, distinct in endpoints.items() if len(distinct) > 1}
 
 
-def _wanted(group: Sequence[Found], shared: set[str]) -> str:
+def _default_name(group: Sequence[FoundTunnel], shared: set[str]) -> str:
     port = group[0].tunnel.endpoint.port
-    unit = next((found.origin.unit for found in group if found.origin.unit), "")
+    unit = next((found.source.unit for found in group if found.source.unit), "")
     name = unit_files.tunnel_name(unit)
     if not name:
         return f"tunnel-{port}"
     return f"{name[:56]}-{port}" if unit in shared else name
 
 
-def _free_name(wanted: str, planned: Sequence[Planned]) -> str:
-    """Return the name, with a number if another of these tunnels has it."""
+def _unique_name(wanted: str, planned: Sequence[PlannedTunnel]) -> str:
+    """Return the name, with a number if another planned tunnel has it."""
     taken = {plan.tunnel.name for plan in planned}
     candidates = (wanted, *(f"{wanted[:60]}-{number}" for number in range(2, len(taken) + 2)))
     return next(name for name in candidates if name not in taken)

@@ -1,4 +1,4 @@
-"""Where autossh lines live on this machine, as one record that tests fill with folders of their own."""
+"""The files and folders that an import searches, which tests replace by their own; and account look-ups."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ROOT = "root"
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Files and folders to look in; the user's own crontab is asked of `crontab -l`."""
+class SearchPaths:
+    """Files and folders to search; the user's own crontab is read with `crontab -l`."""
 
     home: Path
     user_units: Path
@@ -26,15 +26,15 @@ class Places:
     processes: Path = Path("/proc")
 
 
-def of_this_machine(environ: Mapping[str, str]) -> Places:
-    """Return where this user's and the system's lines are (systemd.unit(5), UNIT FILE LOAD PATH)."""
+def of_this_machine(environ: Mapping[str, str]) -> SearchPaths:
+    """Return the search paths of this user and the system (systemd.unit(5), UNIT FILE LOAD PATH)."""
     home = Path(environ.get("HOME") or home_of_uid(os.geteuid()) or "/")
     settings = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    return Places(home=home, user_units=settings / "systemd" / "user")
+    return SearchPaths(home=home, user_units=settings / "systemd" / "user")
 
 
 def home_of(account: str) -> str | None:
-    """Return the account's home folder, None if there is no such account."""
+    """Return the account's home folder, None without such an account."""
     try:
         return pwd.getpwnam(account).pw_dir
     except (KeyError, ValueError):  # ValueError: a NUL, or what no encoding can hold
@@ -42,7 +42,7 @@ def home_of(account: str) -> str | None:
 
 
 def home_of_uid(uid: int) -> str | None:
-    """Return the home folder of this user number, None if nobody has it."""
+    """Return the home folder of this uid, None without such an account."""
     try:
         return pwd.getpwuid(uid).pw_dir
     except KeyError:
@@ -50,7 +50,7 @@ def home_of_uid(uid: int) -> str | None:
 
 
 def account_name() -> str:
-    """Return the name of the account that this runs as, "" if it has none."""
+    """Return the name of this process's account, "" if it has none."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""Where a tunnel of old is started from, and what was found there: records.
+"""Records of the sources of old tunnels and of what was found in them.
 
 Pure.
 """
@@ -16,49 +16,49 @@ if TYPE_CHECKING:
     from ioconnect.errors import Fault
 
 
-class Kind(Enum):
-    """What starts it, which decides how it is disabled."""
+class SourceKind(Enum):
+    """What starts the tunnel, which determines how it is disabled."""
 
     CRONTAB = "crontab"  # the user's own
     SYSTEM_CRONTAB = "system crontab"  # /etc/crontab, or a file in /etc/cron.d
     UNIT = "unit"
     USER_UNIT = "user unit"
-    TEXT = "text"  # a file or standard input: who starts it is not known
+    TEXT = "text"  # a file or standard input: what starts it is unknown
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """One thing that starts a tunnel of old.
+class Source:
+    """Something that starts an old tunnel.
 
-    `line` is a crontab's line as it stands there, without its end; `path` the file of a system crontab.
+    `line` is a crontab's line without its newline, `path` the file of a system crontab.
     """
 
-    kind: Kind
-    where: str
+    kind: SourceKind
+    location: str
     unit: str = ""  # with its suffix, as systemctl takes it
     path: Path | None = None
     line: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A tunnel and where it is started; `home` is the home folder of whoever runs it, if known."""
+class FoundTunnel:
+    """A tunnel and what starts it; `home` is the home folder of the account that runs it, if known."""
 
     tunnel: Pasted
-    origin: Origin
+    source: Source
     home: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """All that was found; `unread` says what looks like a tunnel and cannot be read, or could not be looked at.
+class ScanResult:
+    """What a search found; `faults` has the lines that cannot be parsed and the files that cannot be read.
 
-    `disabled` counts the lines that an earlier import has disabled.
+    `disabled` counts the lines that an earlier import disabled.
     """
 
-    found: tuple[Found, ...] = ()
-    unread: tuple[Fault, ...] = ()
+    found: tuple[FoundTunnel, ...] = ()
+    faults: tuple[Fault, ...] = ()
     disabled: int = 0
 
-    def __add__(self, other: Reading) -> Reading:
-        return Reading(self.found + other.found, self.unread + other.unread, self.disabled + other.disabled)
+    def __add__(self, other: ScanResult) -> ScanResult:
+        return ScanResult(self.found + other.found, self.faults + other.faults, self.disabled + other.disabled)

@@ -1,4 +1,4 @@
-"""What a systemd service starts, and as whom."""
+"""The commands of a systemd service and their environment."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ ExecStart=/bin/not/this
 """
 
 
-def read(*texts: str) -> unit_files.Service:
+def read(*texts: str) -> unit_files.ServiceUnit:
     return unit_files.read(texts, unit="old.service", manager=MANAGER, home_of=HOMES.get)
 
 
 def test_continued_lines_are_one_and_comments_between_them_are_none() -> None:
-    (start,) = read(UNIT).starts
+    (start,) = read(UNIT).commands
 
     assert start.split() == [
         *("ExecStart=/usr/bin/autossh", "-M", "0", "-N", "-R", "58115:localhost:3306", "u@jump"),
@@ -64,7 +64,7 @@ def test_a_drop_in_adds_and_an_empty_one_starts_afresh() -> None:
 
     service = read(UNIT, drop_in)
 
-    assert service.starts == ["ExecStart=/usr/bin/ssh -NR 2:b:2 u@jump"]
+    assert service.commands == ["ExecStart=/usr/bin/ssh -NR 2:b:2 u@jump"]
     assert "KEY" not in service.environ
 
 
@@ -97,4 +97,4 @@ def test_a_name_is_one_or_none(unit: str) -> None:
 
 @given(st.text(alphabet="[]Service=ExecStart\\\n\"'# %hunEnvironmentUser me;", max_size=200))
 def test_whatever_is_in_it_is_no_accident(text: str) -> None:
-    assert all(start.startswith("ExecStart=") for start in read(text).starts)
+    assert all(start.startswith("ExecStart=") for start in read(text).commands)

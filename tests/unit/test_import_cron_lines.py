@@ -1,4 +1,4 @@
-"""A crontab's jobs, and the same crontab with some of them disabled."""
+"""The jobs of a crontab, and disabled lines in it."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ def test_the_home_of_an_unknown_account_is_unknown() -> None:
 def test_disabling_puts_the_mark_in_front_and_nothing_else() -> None:
     line = b"\t@reboot ssh -NR 1:a:1 u@jump -i $KEY  \r"
 
-    assert cron_lines.disabled(TABLE, (line,)) == TABLE.replace(line, cron_lines.MARK + line)
+    assert cron_lines.disable(TABLE, (line,)) == TABLE.replace(line, cron_lines.MARK + line)
 
 
 def test_the_last_line_needs_no_end() -> None:
     last = b"@reboot ssh -NR 2:b:2 u@jump"
 
-    assert cron_lines.disabled(TABLE, (last,)).endswith(b"HOME=/srv\n" + cron_lines.MARK + last)
+    assert cron_lines.disable(TABLE, (last,)).endswith(b"HOME=/srv\n" + cron_lines.MARK + last)
 
 
 def test_what_is_disabled_is_no_job_and_is_counted() -> None:
     lines = [job.raw for job in cron_lines.jobs(TABLE, {})]
-    table = cron_lines.disabled(TABLE, lines)
+    table = cron_lines.disable(TABLE, lines)
 
     assert list(cron_lines.jobs(table, {})) == []
     assert cron_lines.count_disabled(table) == 3
-    assert cron_lines.disabled(table, lines) == table
+    assert cron_lines.disable(table, lines) == table
 
 
 @given(table=st.binary(), data=st.data())
@@ -77,7 +77,7 @@ def test_every_other_byte_stays(table: bytes, data: st.DataObject) -> None:
     jobs = [job.raw for job in cron_lines.jobs(table, {}, home_of=HOMES.get)]
     chosen = data.draw(st.sets(st.sampled_from(jobs))) if jobs else set()
 
-    changed = cron_lines.disabled(table, chosen)
+    changed = cron_lines.disable(table, chosen)
 
     assert changed.count(b"\n") == table.count(b"\n")
     restored = b"\n".join(
