@@ -10,7 +10,7 @@ import pytest
 from ioconnect import errors
 from ioconnect.errors import GUIDE, ReasonCode, exit_code_of, with_guide_link
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / GUIDE).read_text()
 # A heading that is nothing but the code has the code as its anchor, on GitHub and in every other renderer.
 SECTIONS = {

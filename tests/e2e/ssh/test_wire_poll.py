@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 
 import pytest
-from tests.e2e.test_wire import (
+from tests.e2e.ssh.test_wire import (
     client,
     database,
     jumphost,
@@ -19,7 +19,7 @@ from tests.e2e.test_wire import (
     test_small_packets_are_kept_to,
     test_too_much_data_ends_the_session_with_a_reason,
 )
-from tests.e2e.test_wire_openings import (
+from tests.e2e.ssh.test_wire_openings import (
     connect,
     full,
     names,

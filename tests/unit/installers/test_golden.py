@@ -14,7 +14,7 @@ from ioconnect.installers.service import Kind, Service
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 FOLDERS = {
     "plain": "/opt/ioconnect",
     "spaced": "/opt/integrate io",

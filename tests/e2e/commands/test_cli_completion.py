@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FILES = {"bash": "ioconnect.bash", "zsh": "_ioconnect", "fish": "ioconnect.fish"}
-FOLDER = Path(__file__).resolve().parents[2] / "completions"
+FOLDER = Path(__file__).resolve().parents[3] / "completions"
 CONFIG = """schema = 1
 [tunnels.orders]
 endpoint = "jump:58115"
