@@ -33,7 +33,7 @@ FLOORS = [
     ("6.1", "agent/tunnel/", "a tunnel's life as a pure state machine"),
     ("5", "status/", "what the agent does, as anybody may read it"),
     ("5", "stub/", "a stand-in for the jumphost and its registration API"),
-    ("4", "registration/", "the client of the registration API"),
+    ("4", "registration/", "what was typed or pasted → a tunnel; the client of the registration API"),
     ("3", "ssh/", "one SSH engine for both ends: packets, channels, flow control, the event loop"),
     ("3", "keys/", "the identity, the pinned host keys, their formats, passphrases"),
     ("3", "console/", "the terminal: what is printed and asked, exit codes, completion"),
@@ -44,10 +44,7 @@ FLOORS = [
 ]
 
 # Imports that run up today, and who mends each. It only shrinks: what is mended leaves the list.
-KNOWN_BREACHES = {
-    ("registration/enrol.py", "status/lock.py"): "commands/: the command asks, and passes the answer",
-    ("status/log_reader.py", "installers/service_manager.py"): "commands/: the command finds where the log is",
-}
+KNOWN_BREACHES = {}
 
 # Numbers and records in, verdicts out. What touches the world is somebody else's job, so these are tested without
 # sockets, clocks or patches. A file whose docstring says `Pure.` is held to it as well.
@@ -109,7 +106,7 @@ MAY_IMPORT = {
     },
     "ioconnect.stub": {
         "stub/": "its own rooms",
-        "cli.py": "the command `stub`",
+        "commands/rehearse/stub.py": "the command `stub`",
         "demo/": "its jumphost",
     },
 }

@@ -18,7 +18,8 @@ from ioconnect.errors import UsageFault
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MAX_TEXT = 1 << 20
+MAX_TEXT = 1 << 20  # characters
+MAX_BYTES = 4 * MAX_TEXT  # a character of UTF-8 has up to four
 _MAX_INTERVAL = 86400  # seconds, as in the configuration
 _EXAMPLE = "Paste a line like: ssh -NR 58115:localhost:3306 sshtunnel@virginia-tunnel.flydata.app -i KEY -p 50683"
 # Typographic characters that web pages and word processors put into plain text: blanks, zero-width, quotes, dashes.

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete
 
 if TYPE_CHECKING:
-    from ioconnect.console.invocation import Call
+    from ioconnect.console.invocation import Invocation
 
 VARIABLE = "_IOCONNECT_COMPLETE"
 
@@ -100,10 +100,10 @@ class _Lines(ShellComplete):
         return f"{item.type}\t{item.value}\t{' '.join((item.help or '').split())}"
 
 
-def respond(command: click.Command, instruction: str, call: Call) -> int:
+def respond(command: click.Command, instruction: str, invocation: Invocation) -> int:
     """Answer a completion script; `instruction` is what it put in `VARIABLE`."""
     shell, _, verb = instruction.partition("_")
     if shell not in SCRIPTS or verb != "complete":
         return 1
-    click.echo(_Lines(command, {"obj": call}, "ioconnect", VARIABLE).complete())
+    click.echo(_Lines(command, {"obj": invocation}, "ioconnect", VARIABLE).complete())
     return 0

@@ -20,35 +20,35 @@ from ioconnect.errors import ExitCode, Fault, SystemRefused, UsageFault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ioconnect.console.invocation import Call
+    from ioconnect.console.invocation import Invocation
 
 
-def run(command: click.Command, arguments: Sequence[str], call: Call) -> int:
+def run(command: click.Command, arguments: Sequence[str], invocation: Invocation) -> int:
     """Run the command and return its exit code; raises nothing."""
     _prepare_streams()
     try:
-        code = _invoke(command, arguments, call)
+        code = _invoke(command, arguments, invocation)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
         _end_line()
     except Exception as error:  # noqa: BLE001  the last one to see it: nobody shall meet a traceback
-        code = _explained(error, call)
+        code = _explained(error, invocation)
     _let_go_of_streams()
     return code
 
 
-def _invoke(command: click.Command, arguments: Sequence[str], call: Call) -> int:
+def _invoke(command: click.Command, arguments: Sequence[str], invocation: Invocation) -> int:
     # Not command.main(): its standalone half prints and exits with codes of its own.
     try:
-        with command.make_context("ioconnect", list(arguments), obj=call) as context:
+        with command.make_context("ioconnect", list(arguments), obj=invocation) as context:
             outcome = command.invoke(context)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     return int(outcome) if isinstance(outcome, int) else ExitCode.OK
 
 
-def _explained(error: Exception, call: Call) -> int:
+def _explained(error: Exception, invocation: Invocation) -> int:
     """Say what happened, if anybody still listens, and return the code for it."""
     if isinstance(error, BrokenPipeError):
         return ExitCode.OK  # whoever read our output has had all that they wanted
@@ -57,10 +57,10 @@ def _explained(error: Exception, call: Call) -> int:
         return ExitCode.INTERRUPTED
     fault = as_fault(error)
     with contextlib.suppress(OSError):
-        if call.verbose and not isinstance(error, click.ClickException):
+        if invocation.verbose and not isinstance(error, click.ClickException):
             traceback.print_exception(type(error), error, error.__traceback__)
         if fault.exit_code is ExitCode.OK:  # what was asked for is so already
-            call.terminal.say(f"{fault.message}. {fault.hint}".rstrip())
+            invocation.terminal.say(f"{fault.message}. {fault.hint}".rstrip())
         else:
             complain(fault)
     return fault.exit_code

@@ -1,4 +1,4 @@
-"""One call of the command: its global options and what follows from them."""
+"""One invocation of the command line: its global options and what follows from them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Call:
-    """Filled by click while it parses: a global option may stand before or after the command."""
+class Invocation:
+    """What click passes to every command as its context's object.
+
+    Filled while click parses: a global option may stand before or after the command.
+    """
 
     config_file: Path | None = None
     verbose: int = 0
@@ -25,14 +28,14 @@ class Call:
 
     @property
     def paths(self) -> Paths:
-        """Where everything lives for this call."""
+        """The files and folders of this invocation."""
         from ioconnect.config.paths import discover  # noqa: PLC0415  --version and --help need no files
 
         return discover(os.environ, config=self.config_file)
 
     @property
     def config(self) -> Config:
-        """The configuration, read now. Raises ConfigInvalid."""
+        """The configuration, read on every access. Raises ConfigInvalid."""
         from ioconnect.config.configuration import load  # noqa: PLC0415
 
         return load(self.paths.config)

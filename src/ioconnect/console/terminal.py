@@ -32,6 +32,11 @@ def answer(text: str) -> None:
     sys.stdout.flush()
 
 
+def read_stdin(limit: int) -> str:
+    """Read standard input to its end, at most `limit` bytes; bytes that are not UTF-8 become escapes."""
+    return sys.stdin.buffer.read(limit).decode("utf-8", "backslashreplace")
+
+
 def complain(fault: Fault) -> None:
     """Print what failed and what to do about it."""
     _print_to_person(_explained(_label("error:", "31"), fault))

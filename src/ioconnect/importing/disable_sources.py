@@ -5,6 +5,7 @@ Every step returns how to undo it. A crontab is backed up before it is changed.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ from ioconnect.installers import user_crontab
 from ioconnect.installers.apply import run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 # systemctl(1), is-enabled and is-active; a unit that is "linked" or "static" is not started by itself.
@@ -58,6 +60,16 @@ def is_enabled(source: Source) -> bool:
         return False
     unit = unit_state(source)
     return unit.enabled or unit.active
+
+
+def inactive_units(sources: Iterable[Source]) -> list[Source]:
+    """Return the units that are neither enabled nor running; a unit that systemd cannot be asked about is not one."""
+    inactive: list[Source] = []
+    for unit in dict.fromkeys(source for source in sources if source.kind in UNITS):
+        with contextlib.suppress(SystemRefused):
+            if not is_enabled(unit):
+                inactive.append(unit)
+    return inactive
 
 
 def prompt_to_disable(source: Source) -> str:

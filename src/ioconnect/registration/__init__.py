@@ -1,1 +1,1 @@
-"""The client of the registration API."""
+"""Registration of a tunnel: from what was typed or pasted, or over the registration API, whose client this is."""

@@ -1,7 +1,7 @@
-"""`register --api`: hand the key over by HTTP, pin the host keys that come back, save the tunnel.
+"""Registers a tunnel over the API: hands the public key over, pins the host keys that come back, saves the tunnel.
 
-Nothing is written here before the whole answer has been checked; the configuration is written last. Run again, it
-gets the same answer and changes nothing.
+Nothing is written before the whole answer has been checked, except an identity that is missing; the configuration is
+written last. The same request again gets the same answer and changes nothing.
 """
 
 from __future__ import annotations
@@ -14,22 +14,19 @@ from ioconnect.console.selection import default_name
 from ioconnect.errors import HostKeyChanged, UsageFault
 from ioconnect.keys import identity, known_hosts
 from ioconnect.registration import api_token, client
-from ioconnect.status import lock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-    from typing import Any
 
-    from ioconnect.config.configuration import Config, HostPort
+    from ioconnect.config.configuration import Config, HostPort, Tunnel
     from ioconnect.config.paths import Paths
-    from ioconnect.console.terminal import Terminal
     from ioconnect.registration.client import Registration
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line says; `target` is the database."""
+    """What is to be registered: `api` is the API's URL, `target` the database."""
 
     name: str | None
     api: str
@@ -39,22 +36,13 @@ class Request:
     force: bool = False
 
 
-def from_options(*, api: str | None, to: str | None, token_file: Path | None, **options: Any) -> Request:
-    """Return what the options of `register` ask for. Raises UsageFault for those that exclude each other."""
-    if api is None:
-        raise UsageFault("--token-file goes with --api only", hint="Give --api URL, too.")
-    request = Request(options.pop("name"), api, to, token_file, options.pop("proxy"), options.pop("force"))
-    answered = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
-    if answered:
-        raise UsageFault(f"--api excludes {', '.join(answered)}: that is what the API answers", hint="Leave it out.")
-    return request
+def enrol(
+    request: Request, paths: Paths, environ: Mapping[str, str], *, say: Callable[[str], None]
+) -> tuple[Tunnel, bool]:
+    """Register the tunnel, save it, and return it and whether it was saved like this before. Blocks.
 
-
-def enrol(request: Request, paths: Paths, terminal: Terminal, environ: Mapping[str, str]) -> str:
-    """Register and save the tunnel, and return its name; makes the identity if there is none. Blocks.
-
-    Raises UsageFault, ConfigInvalid, TokenUnusable, what `client.register` raises, HostKeyChanged if another host
-    key is pinned, CannotCreate.
+    Makes the identity if there is none. `say` is told of every step. Raises UsageFault, ConfigInvalid, TokenUnusable,
+    what `client.register` raises, HostKeyChanged if another host key is pinned, CannotCreate.
     """
     api = client.checked_url(request.api)
     known = configuration.load(paths.config, or_empty=True)
@@ -63,30 +51,25 @@ def enrol(request: Request, paths: Paths, terminal: Terminal, environ: Mapping[s
     proxy = _proxy(request.proxy)
     _refuse_early(known, name, target, proxy, force=request.force)
     token = api_token.find(api.base, request.token_file, environ)
-    own = known.agent.identity or paths.identity
-    public, made = identity.generate(own)
+    own_key = known.agent.identity or paths.identity
+    public, made = identity.generate(own_key)
     if made:
-        terminal.say(f"Made the identity {own}")
-    terminal.say(f"Registering {name} at {api.base} …")
+        say(f"Made the identity {own_key}")
+    say(f"Registering {name} at {api.base} …")
     answer = client.register(api, token, name, public)
     tunnel = configuration.Tunnel(
         name, answer.endpoint, target, ssh_port=answer.ssh_port, ssh_user=answer.ssh_user, proxy=proxy
     )
-    is_new = tunnel not in known.tunnels
-    changed = configuration.with_tunnel(known, tunnel, replace=request.force) if is_new else known
-    _pin(tunnel.jumphost, answer, paths, terminal, force=request.force)
-    if not is_new:
-        terminal.say(f"The tunnel {name} is registered like this already.")
-        return name
-    configuration.save(paths.config, changed)
-    terminal.say(f"Saved the tunnel {name}: {tunnel.endpoint} leads to {tunnel.target}.")
-    start = "ioconnect up --daemon" if lock.holder(paths.lock) is None else "ioconnect reload"
-    terminal.say(f"Next: {start}.")
-    return name
+    was_saved = tunnel in known.tunnels
+    changed = known if was_saved else configuration.with_tunnel(known, tunnel, replace=request.force)
+    _pin(tunnel.jumphost, answer, paths, say, force=request.force)
+    if not was_saved:
+        configuration.save(paths.config, changed)
+    return tunnel, was_saved
 
 
 def _refuse_early(known: Config, name: str, target: HostPort, proxy: str, *, force: bool) -> None:
-    """Refuse before anything is registered what could not be saved afterwards."""
+    """Raise UsageFault for what could not be saved, before anything is registered."""
     for tunnel in known.tunnels:
         as_wanted = (tunnel.target, tunnel.proxy, tunnel.identity) == (target, proxy, None)
         if tunnel.name == name and not as_wanted and not force:
@@ -107,8 +90,11 @@ def _proxy(text: str | None) -> str:
         raise UsageFault(f"--proxy: {error}") from None
 
 
-def _pin(jumphost: HostPort, answer: Registration, paths: Paths, terminal: Terminal, *, force: bool) -> None:
-    """Pin what the API says. Raises HostKeyChanged if that is revoked, or unless `force` if it contradicts a pin."""
+def _pin(jumphost: HostPort, answer: Registration, paths: Paths, say: Callable[[str], None], *, force: bool) -> None:
+    """Pin the answer's host keys.
+
+    Raises HostKeyChanged if one is revoked, or if none is pinned though others are, unless `force`.
+    """
     pins = known_hosts.load(paths.known_hosts)
     pinned = pins.blobs_for(jumphost.host, jumphost.port)
     told = ", ".join(map(known_hosts.fingerprint, answer.host_keys))
@@ -127,4 +113,4 @@ def _pin(jumphost: HostPort, answer: Registration, paths: Paths, terminal: Termi
             hint="Nothing was saved. Ask Integrate.io which one is right; --force takes the API's.",
         )
     known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, answer.host_keys)
-    terminal.say(f"Pinned {jumphost}, as the API has it: {told}")
+    say(f"Pinned {jumphost}, as the API has it: {told}")

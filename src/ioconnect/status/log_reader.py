@@ -1,4 +1,4 @@
-"""The daemon's log, its last lines and what is added to it."""
+"""Reads the agent's log file: its last lines, and the lines that are appended later."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LONGEST_LINE = 10_000  # characters shown
-LOOK_AGAIN = 0.25  # seconds; a file has no portable way to tell that it has grown
+MAX_LINE = 10_000  # characters shown
+POLL_INTERVAL = 0.25  # seconds; no portable call waits for a file to grow
 
 
-def is_there(path: Path) -> bool:
-    """Whether there is a log, be it one that cannot be read."""
+def exists(path: Path) -> bool:
+    """Whether there is a log, also one that may not be read."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -31,15 +31,8 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def absence(path: Path) -> str:
-    """Return what there is to say about a log that is not there."""
-    from ioconnect.installers.service_manager import machines_log  # noqa: PLC0415  rarely needed
-
-    return f"There is no log yet at {path}.{machines_log()}"
-
-
 def last_lines(path: Path, count: int) -> list[str]:
-    """Return the last `count` lines of the log, also from the file that was rotated away last; none if none is there.
+    """Return the last `count` lines of the log, also those in the last rotated file; none without a log.
 
     Control characters are escaped. Raises SystemRefused.
     """
@@ -51,7 +44,7 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def follow(path: Path, count: int) -> Iterator[str]:
-    """Yield the last `count` lines and then every new one, for ever; goes on in the new file when it is rotated.
+    """Yield the last `count` lines and then every new one, without an end; follows the log when it is rotated.
 
     Waits for a log that is not there yet. Raises SystemRefused.
     """
@@ -67,7 +60,7 @@ def follow(path: Path, count: int) -> Iterator[str]:
                     file.close()
                     file = None
             file = file or _opened(path)
-            time.sleep(LOOK_AGAIN)
+            time.sleep(POLL_INTERVAL)
     finally:
         if file is not None:
             file.close()
@@ -81,14 +74,14 @@ def _last_lines(path: Path, file: BinaryIO, count: int) -> list[str]:
 
 
 def _complete_lines(file: BinaryIO) -> Iterator[str]:
-    """Yield the lines that are there; one whose end is still to come waits for it."""
+    """Yield the complete lines from the current position on; the position stays before an incomplete one."""
     while True:
         start = file.tell()
         line = file.readline()
         if not line.endswith(b"\n"):
             file.seek(start)
             return
-        yield escaped(line[:-1], limit=LONGEST_LINE)
+        yield escaped(line[:-1], limit=MAX_LINE)
 
 
 def _opened(path: Path) -> BinaryIO | None:
@@ -104,4 +97,4 @@ def _was_replaced(file: BinaryIO, path: Path) -> bool:
     try:
         return not os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
-        return False  # between rename and creation: the new one comes soon
+        return False  # between the rotation's rename and the creation of the new file

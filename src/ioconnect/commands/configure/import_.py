@@ -1,21 +1,63 @@
-"""The command line of `ioconnect import`."""
+"""`ioconnect import`: show what is found, make tunnels of it with consent, then offer to disable the old ones.
+
+Nothing is written before the whole plan is valid; what starts the old tunnels is touched only after the new ones are
+saved.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.console.command_group import Subcommand
+from ioconnect.config import configuration, pasted
+from ioconnect.console.command_group import command
+from ioconnect.console.terminal import answer, is_colourful, read_stdin
+from ioconnect.errors import Fault, UsageFault
+from ioconnect.escape import escaped
+from ioconnect.importing import (
+    disable_old,
+    disable_sources,
+    find,
+    inherited_keys,
+    plan,
+    plan_table,
+    save,
+    search_paths,
+)
+from ioconnect.importing.source import ScanResult
+from ioconnect.status import lock
 
 if TYPE_CHECKING:
-    from ioconnect.console.invocation import Call
+    from collections.abc import Mapping, Sequence
+
+    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.paths import Paths
+    from ioconnect.console.invocation import Invocation
+    from ioconnect.console.terminal import Terminal
+    from ioconnect.importing.inherited_keys import HostKeys
+    from ioconnect.importing.plan import Plan
+    from ioconnect.importing.search_paths import SearchPaths
+
+BACKUPS = "before-import"  # beside the configuration
 
 
-@click.command(
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says; without `files` this machine is searched, "-" is standard input."""
+
+    files: tuple[str, ...]
+    dry_run: bool
+    yes: bool
+    disable_old: bool
+
+
+@command(
     "import",
-    cls=Subcommand,
     examples=["ioconnect import --dry-run", "ioconnect import", "ioconnect import ~/tunnel.sh --yes"],
 )
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(allow_dash=True))
@@ -25,14 +67,123 @@ if TYPE_CHECKING:
     "--disable-old", is_flag=True, help="Disable what starts the old tunnels, and stop them, without asking."
 )
 @click.pass_obj
-def import_(call: Call, /, files: tuple[str, ...], **options: bool) -> None:
+def import_(invocation: Invocation, /, files: tuple[str, ...], **flags: bool) -> None:
     """Make tunnels of autossh and ssh lines that exist.
 
     Reads files (- is stdin), or looks in your crontab, the system's crontabs and the systemd units. Takes over their
     keys and host keys, and offers to disable them. Nothing is ever deleted.
     """
-    from ioconnect.commands.configure import import_tunnels  # noqa: PLC0415
-    from ioconnect.importing import search_paths  # noqa: PLC0415
+    search = search_paths.of_this_machine(os.environ)
+    names, faults = _import(Options(files, **flags), search, invocation.paths, invocation.terminal)
+    for name in names:
+        answer(name)
+    for fault in faults[:-1]:
+        invocation.terminal.warn(fault)
+    if faults:
+        raise faults[-1]
 
-    wish = import_tunnels.Wish(files, **options)
-    import_tunnels.run(wish, search_paths.of_this_machine(os.environ), call.paths, call.terminal, os.environ)
+
+def _import(
+    options: Options, search: SearchPaths, paths: Paths, terminal: Terminal
+) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
+    """Import, and return the tunnels' names and the faults that came after they were saved.
+
+    Raises UsageFault (also if nobody can be asked) and ConfigInvalid for conflicts, before anything is written;
+    CannotCreate, before the configuration is written and the old tunnels are touched.
+    """
+    scan = _read(options.files, search, os.environ) if options.files else _search_machine(search, terminal)
+    for fault in scan.faults:
+        terminal.warn(fault)
+    if not scan.found:
+        _say_nothing_found(scan, options, terminal)
+        return (), ()
+    known = configuration.load(paths.config, or_empty=True)
+    own_key = known.agent.identity or paths.identity
+    planned = plan.make_plan(scan.found, known, own_key=own_key, private_key_of=inherited_keys.private_key_of)
+    pins = inherited_keys.host_keys(planned.tunnels, paths.known_hosts)
+    _show(planned, pins, terminal)
+    if not options.dry_run:
+        if planned.config == known and not any(keys.blobs for keys in pins.values()):
+            terminal.say("All of this is imported already.")
+        else:
+            _ask_for_consent(terminal, options)
+            for fault in save.unusable_keys(planned):
+                terminal.warn(fault)
+            save.save(planned, pins, own_key, paths, say=terminal.say)
+    consent = disable_old.Consent(dry_run=options.dry_run, disable=options.disable_old, asks=not options.yes)
+    faults = disable_old.disable(planned.tunnels, search, paths.config.parent / BACKUPS, terminal, consent)
+    if not options.dry_run:
+        _say_next_steps(planned, pins, paths, terminal)
+    return tuple(one.tunnel.name for one in planned.tunnels), faults
+
+
+def _read(files: Sequence[str], search: SearchPaths, environ: Mapping[str, str]) -> ScanResult:
+    """Read the named files. Raises UsageFault if one holds no tunnel, or one that cannot be read."""
+    scan = ScanResult()
+    for file in files:
+        if file == "-":
+            scan += find.in_text(read_stdin(pasted.MAX_BYTES), "standard input", search, environ)
+        else:
+            one = find.in_file(Path(file), search, environ)
+            if not one.found and not one.faults and not one.disabled:
+                raise UsageFault(
+                    f"no reverse tunnel is started in {file}", hint="Name a file that holds an ssh or autossh line."
+                )
+            scan += one
+    if scan.faults:
+        raise scan.faults[0]
+    return scan
+
+
+def _search_machine(search: SearchPaths, terminal: Terminal) -> ScanResult:
+    """Search this machine, and leave out the units that are neither enabled nor running."""
+    scan = find.everywhere(search)
+    inactive = disable_sources.inactive_units(found.source for found in scan.found)
+    for source in inactive:
+        terminal.say(
+            f"{escaped(source.unit)} is neither enabled nor running and stays out; ioconnect import FILE takes it in."
+        )
+    return replace(scan, found=tuple(found for found in scan.found if found.source not in inactive))
+
+
+def _say_nothing_found(scan: ScanResult, options: Options, terminal: Terminal) -> None:
+    if scan.disabled:
+        terminal.say(f"Nothing to import: {scan.disabled} lines were disabled by an earlier import.")
+    elif not options.files:
+        terminal.say(
+            "Found no tunnel of ssh or autossh in your crontab, the system's crontabs and the systemd units.\n"
+            "If a script starts it: ioconnect import FILE."
+        )
+
+
+def _show(planned: Plan, pins: Mapping[HostPort, HostKeys], terminal: Terminal) -> None:
+    known = {one.tunnel.name: pins[inherited_keys.jumphost_of(one.tunnel)].description for one in planned.tunnels}
+    cells = plan_table.rows(planned.tunnels)
+    if is_colourful(sys.stderr, os.environ) and not terminal.quiet:
+        from rich.console import Console  # noqa: PLC0415  heavy, and only a terminal needs it
+
+        Console(file=sys.stderr).print(plan_table.rich_table(cells))
+    else:
+        terminal.say(plan_table.plain(cells))
+    terminal.say("\n".join(plan_table.notes(planned.tunnels, known)))
+
+
+def _ask_for_consent(terminal: Terminal, options: Options) -> None:
+    """Raise UsageFault unless somebody agrees to import."""
+    if options.yes:
+        return
+    if not terminal.is_interactive:
+        raise UsageFault(
+            "nobody can be asked whether to import this: this is not a terminal",
+            hint="Give --yes to import it, or --dry-run to look only.",
+        )
+    if terminal.choose("Import this? (yes or no)").lower() not in ("y", "yes"):
+        raise UsageFault("nothing was imported", hint="ioconnect import FILE… imports a part of it.")
+
+
+def _say_next_steps(planned: Plan, pins: Mapping[HostPort, HostKeys], paths: Paths, terminal: Terminal) -> None:
+    unpinned = [jumphost for jumphost, keys in pins.items() if not (keys.pinned or keys.blobs)]
+    names = {inherited_keys.jumphost_of(one.tunnel): one.tunnel.name for one in planned.tunnels}
+    steps = [f"ioconnect pin {names[jumphost]}" for jumphost in unpinned]
+    steps.append("ioconnect up --daemon" if lock.holder(paths.lock) is None else "ioconnect reload")
+    terminal.say(f"Next: {', then '.join(steps)}.")

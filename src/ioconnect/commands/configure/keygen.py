@@ -1,10 +1,13 @@
-"""`keygen`: make the identity, or show the one that is there."""
+"""`ioconnect keygen`: make the identity, or show the one that is there."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
+
+from ioconnect.config import configuration
+from ioconnect.console.command_group import FILE, command
 from ioconnect.console.terminal import answer
 from ioconnect.errors import UsageFault
 from ioconnect.keys import identity, passphrases
@@ -12,46 +15,44 @@ from ioconnect.keys import identity, passphrases
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ioconnect.console.invocation import Call
+    from ioconnect.console.invocation import Invocation
     from ioconnect.console.terminal import Terminal
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the command line asks for; None is the default."""
+@command(
+    "keygen", examples=["ioconnect keygen", "ioconnect keygen --file ~/.ssh/integrateio_reverse --comment orders-db"]
+)
+@click.option("--file", type=FILE, metavar="FILE", help="Where the private key goes; the public one beside it.")
+@click.option("--comment", metavar="TEXT", default=identity.COMMENT, help="What the public key ends with.")
+@click.option(
+    "--passphrase", "ask_passphrase", is_flag=True, help="Ask for a passphrase and keep it in the OS keyring."
+)
+@click.option("--force", is_flag=True, help="Replace a key that exists; the old one is lost.")
+@click.pass_obj
+def keygen(invocation: Invocation, file: Path | None, comment: str, *, ask_passphrase: bool, force: bool) -> None:
+    """Make the SSH identity and print its public key.
 
-    file: Path | None = None
-    comment: str | None = None
-    passphrase: bool = False
-    force: bool = False
-
-
-def make(call: Call, wish: Wish) -> None:
-    """Make the identity unless there is one, and answer with its public key.
-
-    The passphrase goes to the keyring before the key is made: an encrypted key that the agent cannot open is worth
-    nothing. Raises UsageFault, CannotCreate, IdentityUnreadable, SystemRefused.
+    A key that exists is kept and printed again.
     """
-    path = _place(call) if wish.file is None else wish.file.expanduser().absolute()
-    comment = identity.COMMENT if wish.comment is None else wish.comment
-    is_new = wish.force or not path.exists()
-    passphrase = _new_passphrase(call.terminal) if wish.passphrase and is_new else None
-    if passphrase is not None:
+    path = _configured(invocation) if file is None else file.expanduser().absolute()
+    passphrase = None
+    if ask_passphrase and (force or not path.exists()):
+        passphrase = _new_passphrase(invocation.terminal)
+        # First, because the agent could not open a key whose passphrase the keyring did not take.
         passphrases.store_passphrase(path, passphrase)
-    line, made = identity.generate(path, comment=comment, passphrase=passphrase, force=wish.force)
-    call.terminal.say(f"Made the identity {path}" if made else f"The identity {path} is there already; kept.")
+    line, made = identity.generate(path, comment=comment, passphrase=passphrase, force=force)
+    invocation.terminal.say(f"Made the identity {path}" if made else f"The identity {path} is there already; kept.")
     answer(line)
 
 
-def _place(call: Call) -> Path:
-    """Return where the agent will look for it."""
-    from ioconnect.config.configuration import load  # noqa: PLC0415
-
-    paths = call.paths
-    return load(paths.config, or_empty=True).agent.identity or paths.identity
+def _configured(invocation: Invocation) -> Path:
+    """Return where the agent looks for its identity."""
+    paths = invocation.paths
+    return configuration.load(paths.config, or_empty=True).agent.identity or paths.identity
 
 
 def _new_passphrase(terminal: Terminal) -> str:
+    """Ask for a passphrase twice. Raises UsageFault."""
     if not terminal.is_interactive:
         raise UsageFault("--passphrase asks for it: this is not a terminal", hint="Leave it out, or use a terminal.")
     passphrase = terminal.secret("Passphrase for the new key")

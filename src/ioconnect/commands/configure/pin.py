@@ -1,4 +1,4 @@
-"""Fetch a jumphost's host keys, have somebody vouch for them, store them.
+"""`ioconnect pin`: fetch a jumphost's host keys, have somebody vouch for them, store them.
 
 Trust is never given by default: a fingerprint that was told by other means vouches for one key, a person on the
 terminal or `--yes` for all that are shown. `--yes` does not replace a pin: that needs a fingerprint, or a person.
@@ -11,7 +11,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.session import keyscan
+import click
+
+from ioconnect.console import selection
+from ioconnect.console.command_group import command, name_argument
+from ioconnect.console.terminal import answer
 from ioconnect.errors import HostKeyChanged, HostKeyUnpinned, UsageFault
 from ioconnect.escape import escaped
 from ioconnect.keys import known_hosts
@@ -21,15 +25,38 @@ if TYPE_CHECKING:
 
     from ioconnect.config.configuration import HostPort, Tunnel
     from ioconnect.config.paths import Paths
+    from ioconnect.console.invocation import Invocation
     from ioconnect.console.terminal import Terminal
 
-FETCH_WITHIN = 30.0  # seconds, for all key types together
+FETCH_TIMEOUT = 30.0  # seconds, for all key types together
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+
+
+@command(
+    "pin",
+    examples=[
+        "ioconnect pin",
+        "ioconnect pin orders --fingerprint SHA256:uNiVztksCsDhcc0u9e8BrtYkwPVq2W5hKsYk3WyPbCM",
+    ],
+)
+@name_argument
+@click.option("--fingerprint", metavar="SHA256:…", help="Pin the key that has this fingerprint, and no other.")
+@click.option("--yes", is_flag=True, help="Pin whatever is shown, if nothing is pinned yet.")
+@click.pass_obj
+def pin(invocation: Invocation, name: str | None, fingerprint: str | None, *, yes: bool) -> None:
+    """Fetch the jumphost's host keys and pin them.
+
+    Their fingerprints are shown; compare them with what Integrate.io told you. Nothing is ever sent to a jumphost
+    whose key is not pinned.
+    """
+    tunnel = selection.tunnel(invocation.config, name)
+    fingerprints = pin_host_keys(tunnel, invocation.paths, invocation.terminal, Consent(fingerprint, yes=yes))
+    answer("\n".join(fingerprints))
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What the command line says about whom to trust."""
+    """Whose host keys are trusted: the one with this fingerprint, or whoever answers."""
 
     fingerprint: str | None = None
     yes: bool = False
@@ -46,7 +73,7 @@ class Consent:
 
 
 def checked_fingerprint(text: str) -> str:
-    """Return a fingerprint as we write it, without base64's padding. Raises UsageFault."""
+    """Return a fingerprint without base64's padding, as OpenSSH writes it. Raises UsageFault."""
     fingerprint = text.strip().rstrip("=")
     if not _FINGERPRINT.fullmatch(fingerprint):
         raise UsageFault(
@@ -56,17 +83,19 @@ def checked_fingerprint(text: str) -> str:
     return fingerprint
 
 
-def pin(tunnel: Tunnel, paths: Paths, terminal: Terminal, consent: Consent) -> tuple[str, ...]:
+def pin_host_keys(tunnel: Tunnel, paths: Paths, terminal: Terminal, consent: Consent) -> tuple[str, ...]:
     """Pin the tunnel's jumphost and return the fingerprints of what is pinned now.
 
     Raises UsageFault, HostKeyChanged and HostKeyUnpinned (nothing is stored then), CannotCreate, and what the
     connection to the jumphost raises.
     """
+    from ioconnect.agent.session import keyscan  # noqa: PLC0415  brings paramiko
+
     consent.check(interactive=terminal.is_interactive)
     jumphost = tunnel.jumphost
     terminal.say(f"Fetching the host keys of {jumphost} …")
     with terminal.busy(f"waiting for {jumphost}"):
-        shown = keyscan.fetch(jumphost, proxy=tunnel.proxy, deadline=time.monotonic() + FETCH_WITHIN)
+        shown = keyscan.fetch(jumphost, proxy=tunnel.proxy, deadline=time.monotonic() + FETCH_TIMEOUT)
     pins = known_hosts.load(paths.known_hosts)
     _refuse_revoked(pins, jumphost, shown)
     terminal.say("\n".join(f"  {known_hosts.key_type(blob):20} {known_hosts.fingerprint(blob)}" for blob in shown))
@@ -129,7 +158,7 @@ def _changed(jumphost: HostPort, role: str, fingerprints: str, shown: Sequence[b
 
 def _refuse_revoked(pins: known_hosts.Pins, jumphost: HostPort, shown: Sequence[bytes]) -> None:
     statuses = {blob: pins.check(jumphost.host, jumphost.port, blob) for blob in shown}
-    revoked = [blob for blob, verdict in statuses.items() if verdict is known_hosts.HostKeyStatus.REVOKED]
+    revoked = [blob for blob, status in statuses.items() if status is known_hosts.HostKeyStatus.REVOKED]
     if revoked:
         raise HostKeyChanged(
             f"{jumphost} shows a host key that is marked as revoked: {_fingerprints(revoked)}",

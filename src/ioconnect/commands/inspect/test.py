@@ -1,4 +1,4 @@
-"""`ioconnect test`: runs the checks, shows their results, exits with the first failed check's code."""
+"""`ioconnect test`: try one tunnel's whole path, a line a check; exits with the first failed check's code."""
 
 from __future__ import annotations
 
@@ -6,30 +6,47 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import click
+
 from ioconnect.checks.results import CheckStatus, to_json
-from ioconnect.checks.runner import run_checks
 from ioconnect.checks.show import Progress
+from ioconnect.console.command_group import command, name_argument
 from ioconnect.console.terminal import answer
 
 if TYPE_CHECKING:
     from ioconnect.checks.results import Report
-    from ioconnect.console.invocation import Call
+    from ioconnect.console.invocation import Invocation
     from ioconnect.errors import ExitCode
 
 
-def test(call: Call, name: str | None, *, as_json: bool) -> ExitCode:
-    """Check the tunnel that `name` means. Raises UsageFault if it means none or several."""
+@command("test", examples=["ioconnect test", "ioconnect test orders --json | jq .checks"])
+@name_argument
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON, schema 1.")
+@click.pass_obj
+def test(invocation: Invocation, name: str | None, *, as_json: bool) -> ExitCode:
+    """Try the whole path once, from the database to the port on the jumphost, and say what fails and why.
+
+    Asks the database for its first words only, without credentials. Leaves nothing open. Beside a running agent it
+    reads the agent's state. The exit code is the first failed check's.
+    """
+    return check_tunnel(invocation, name, as_json=as_json)
+
+
+def check_tunnel(invocation: Invocation, name: str | None, *, as_json: bool) -> ExitCode:
+    """Check the tunnel that `name` selects. Raises UsageFault if it selects none or several."""
+    from ioconnect.checks.runner import run_checks  # noqa: PLC0415  brings paramiko
+
     with Progress(silent=as_json) as progress:
-        report = run_checks(name, call.paths, os.environ, progress)
+        report = run_checks(name, invocation.paths, os.environ, progress)
     if as_json:
         answer(json.dumps(to_json(report.checks, ok=report.ok), indent=2))
     else:
-        call.terminal.say(summary(report))
+        invocation.terminal.say(summary(report))
     return report.exit_code
 
 
 def summary(report: Report) -> str:
-    """Return the last line."""
+    """Return the line that follows the checks."""
     failures = [check.id.value for check in report.checks if check.status is CheckStatus.FAIL]
     if failures:
         return f"Failed: {', '.join(failures)}."

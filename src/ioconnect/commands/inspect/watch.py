@@ -1,4 +1,4 @@
-"""`status --watch`: the status as it changes, drawn anew on a terminal, a line a change anywhere else."""
+"""`ioconnect status --watch`: the status redrawn in place on a terminal, a line for each change anywhere else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import tty
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from ioconnect.commands.inspect import status
 from ioconnect.console.interruptions import Interruptions
 from ioconnect.console.terminal import answer, is_colourful
 from ioconnect.escape import escaped
@@ -26,34 +25,35 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.text import Text
 
-    from ioconnect.console.invocation import Call
     from ioconnect.errors import ExitCode
     from ioconnect.status.snapshots import Snapshot, TunnelStatus
 
-LOOK_EVERY = 0.5  # seconds; the status is a file
-LEAVING = b"qQ\x04"  # the last is Ctrl-D
-MOST_SPARKS = 30  # blocks: a quarter of a minute
-BESIDE_SPARKS = 44  # columns: name, arrows and rates
+POLL_INTERVAL = 0.5  # seconds; the status is a file
+QUIT_KEYS = b"qQ\x04"  # the last is Ctrl-D
+MAX_SPARKLINE = 30  # blocks: a quarter of a minute
+BESIDE_SPARKLINES = 44  # columns: name, directions and rates
 
 
-def watch(call: Call) -> ExitCode:
-    """Show the status until q or Ctrl-C, and return the verdict on it then. Raises StatusDamaged, SystemRefused."""
-    tunnels = status.configured(call)
-    snapshot = status.observed(call, tunnels, say=True)
-    shown = _drawn() if is_colourful(sys.stdout, os.environ) else _told()
-    with contextlib.suppress(KeyboardInterrupt), Interruptions(), _keys() as told_to_leave, shown as show:
+def watch(first: Snapshot, observe: Callable[[], Snapshot]) -> ExitCode:
+    """Show the status until q or Ctrl-C, and return the exit code of the last one.
+
+    `observe` is called every `POLL_INTERVAL` seconds; what it raises ends the watch.
+    """
+    snapshot = first
+    view = _redrawn() if is_colourful(sys.stdout, os.environ) else _lines_of_changes()
+    with contextlib.suppress(KeyboardInterrupt), Interruptions(), _keys() as leaves_within, view as show:
         while True:
             show(snapshot)
-            if told_to_leave(LOOK_EVERY):
+            if leaves_within(POLL_INTERVAL):
                 break
-            snapshot = status.observed(call, tunnels, say=False)
+            snapshot = observe()
     return snapshots.exit_code(snapshot)
 
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
-    """Yield what waits for so many seconds and says whether a key was pressed that means to leave."""
-    # With the output in a pipe the keyboard is somebody else's (less); in the background, nobody's.
+    """Yield a function that waits up to so many seconds and returns whether a key to quit was pressed."""
+    # With the output in a pipe, the reader (less) reads the keyboard; a background job may not (SIGTTIN, termios(3)).
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
         yield _no_key
         return
@@ -76,12 +76,12 @@ def _pressed(seconds: float) -> bool:
     if not select.select([keyboard], [], [], seconds)[0]:
         return False
     typed = os.read(keyboard, 64)
-    return not typed or any(key in LEAVING for key in typed)
+    return not typed or any(key in QUIT_KEYS for key in typed)
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[Callable[[Snapshot], None]]:
-    """Yield what prints a line for everything that is not as it was."""
+def _lines_of_changes() -> Iterator[Callable[[Snapshot], None]]:
+    """Yield a function that prints the lines that were not there in the snapshot before."""
     before: set[str] = set()
 
     def show(snapshot: Snapshot) -> None:
@@ -96,7 +96,7 @@ def _told() -> Iterator[Callable[[Snapshot], None]]:
 
 
 def lines(snapshot: Snapshot) -> Iterator[str]:
-    """Yield a line about the agent and one about each tunnel, which stay the same as long as nothing happens."""
+    """Yield a line about the agent and one about each tunnel; the same state gives the same lines."""
     yield f"agent running (pid {snapshot.pid})" if snapshot.running else "agent not running"
     for tunnel in snapshot.tunnels:
         said = f"{tunnel.name} {tunnel.state.value}"
@@ -106,8 +106,8 @@ def lines(snapshot: Snapshot) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _drawn() -> Iterator[Callable[[Snapshot], None]]:
-    """Yield what draws the status in the place of the one before; the last one stays."""
+def _redrawn() -> Iterator[Callable[[Snapshot], None]]:
+    """Yield a function that draws a snapshot in the place of the one before; the last one stays on the screen."""
     from rich.console import Console  # noqa: PLC0415  heavy, and only a terminal needs it
     from rich.live import Live  # noqa: PLC0415
 
@@ -116,7 +116,7 @@ def _drawn() -> Iterator[Callable[[Snapshot], None]]:
     with Live(console=console, auto_refresh=False) as live:
 
         def show(snapshot: Snapshot) -> None:
-            drawing.look(snapshot)
+            drawing.sample(snapshot)
             live.update(drawing.view(snapshot, console.width, hint="q leaves"), refresh=True)
             drawing.last = snapshot
 
@@ -128,14 +128,14 @@ def _drawn() -> Iterator[Callable[[Snapshot], None]]:
 
 
 class _Drawing:
-    """The table, and below it how much every tunnel carries."""
+    """The status table, and below it the throughput of every tunnel."""
 
     def __init__(self) -> None:
         self.last: Snapshot | None = None
         self._meters: dict[str, tuple[Meter, Meter]] = {}
 
-    def look(self, snapshot: Snapshot) -> None:
-        """Take in the counters."""
+    def sample(self, snapshot: Snapshot) -> None:
+        """Record the snapshot's counters."""
         now = time.monotonic()
         for tunnel in snapshot.tunnels:
             meters = self._meters.setdefault(tunnel.name, (Meter(), Meter()))
@@ -143,7 +143,7 @@ class _Drawing:
                 meter.sample(now, count)
 
     def view(self, snapshot: Snapshot, width: int, *, hint: str = "") -> Group:
-        """Return all of it for rich."""
+        """Return the renderable for rich, at most `width` columns wide."""
         from rich.console import Group  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
@@ -159,7 +159,7 @@ class _Drawing:
     def _rates(self, tunnel: TunnelStatus, width: int) -> Iterator[Text]:
         from rich.text import Text  # noqa: PLC0415
 
-        blocks = max(0, min(MOST_SPARKS, (width - BESIDE_SPARKS) // 2))
+        blocks = max(0, min(MAX_SPARKLINE, (width - BESIDE_SPARKLINES) // 2))
         for meter, way in zip(self._meters[tunnel.name], ("from", "to"), strict=True):
             speed = f"{render.size(round(meter.rate))}/s"
             yield Text.assemble(f"{way} ", (sparkline(meter.rates, blocks), "cyan"), f" {speed:10}")

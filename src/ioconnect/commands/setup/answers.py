@@ -1,4 +1,4 @@
-"""What the command line of `setup` says beforehand, and which answers are missing where nobody can be asked.
+"""The answers that the options of `setup` give, and which are missing where nobody can be asked.
 
 Pure.
 """
@@ -17,7 +17,7 @@ EXAMPLE = (
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A tunnel that is not whole yet: all that was said about it, but where its database is."""
+    """What was answered about a tunnel before its database is known."""
 
     endpoint: str | None = None
     paste: str | None = None
@@ -28,15 +28,15 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """None is a question left open; with `start` False nothing is left running that was not.
+    """The answer to each question; None is open. Without `start` no agent is started.
 
-    `resumed` says that the endpoint is from a run that was interrupted.
+    With `resumed` the endpoint is from a run that was interrupted.
     """
 
     name: str | None = None
     endpoint: str | None = None
     paste: str | None = None
-    to: str | None = None
+    target: str | None = None
     ssh_port: int | None = None
     ssh_user: str | None = None
     proxy: str | None = field(default=None, repr=False)
@@ -48,12 +48,12 @@ class Answers:
 
     @property
     def describe_a_tunnel(self) -> bool:
-        """Whether anything is said about the tunnel itself."""
-        said = (self.endpoint, self.paste, self.to, self.ssh_port, self.ssh_user, self.proxy)
+        """Whether one of them is about the tunnel itself."""
+        said = (self.endpoint, self.paste, self.target, self.ssh_port, self.ssh_user, self.proxy)
         return any(each is not None for each in said)
 
     def resuming(self, draft: Draft | None) -> Answers:
-        """Return these with what an interrupted run was told, unless they name an endpoint themselves."""
+        """Return these, completed by an interrupted run's draft unless they name an endpoint themselves."""
         if draft is None or self.endpoint is not None or self.paste is not None:
             return self
         return replace(
@@ -67,21 +67,21 @@ class Answers:
         )
 
     def draft(self, paste: str | None) -> Draft:
-        """Return what an interrupted run is to keep; `paste` is what was typed if the options said nothing."""
+        """Return what to keep in case of an interruption; `paste` is what the options or a person gave."""
         return Draft(self.endpoint, paste, self.ssh_port, self.ssh_user, self.proxy)
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """The questions that what is set up already and the answers leave open."""
+class OpenQuestions:
+    """Which questions neither the answers nor what is set up already answer."""
 
     endpoint: bool
     target: bool
     host_key: bool
     service: bool
 
-    def refuse(self) -> None:
-        """Raise UsageFault with every option that is missing, if there are any."""
+    def check_none(self) -> None:
+        """Raise UsageFault with the option for every open question, if there is one."""
         options = {
             "--endpoint HOST:PORT (or --paste TEXT)": self.endpoint,
             "--to HOST:PORT": self.target,

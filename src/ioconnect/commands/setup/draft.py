@@ -1,4 +1,4 @@
-"""The draft of a tunnel on disk: what an interrupted `setup` goes on from."""
+"""The draft of a tunnel, in a file: an interrupted `setup` resumes from it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
 
 SCHEMA = 1
-LARGEST = 8 << 20  # bytes; what can be pasted, and then some
+MAX_FILE = 8 << 20  # bytes; more than the longest paste
 
 
-def keep(paths: Paths, name: str, draft: Draft) -> None:
-    """Keep the draft of this tunnel (0600), in the place of an older one. Raises CannotCreate."""
+def save(paths: Paths, name: str, draft: Draft) -> None:
+    """Write the draft of this tunnel (0600), in the place of an older one. Raises CannotCreate."""
     make_folder(paths.state)
     content = json.dumps({"schema": SCHEMA, "name": name, **asdict(draft)}).encode()
     write_atomically(paths.setup_draft, content + b"\n")
 
 
-def kept(paths: Paths, name: str) -> Draft | None:
+def load(paths: Paths, name: str) -> Draft | None:
     """Return the draft of this tunnel; None if there is none, or none that can be read."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        fields = Fields(json.loads(read_regular(paths.setup_draft, limit=LARGEST)[0]))
+        fields = Fields(json.loads(read_regular(paths.setup_draft, limit=MAX_FILE)[0]))
         if (fields.required("schema", int), fields.required("name", str)) == (SCHEMA, name):
             return Draft(
                 endpoint=fields.optional("endpoint", str),
@@ -40,7 +40,7 @@ def kept(paths: Paths, name: str) -> Draft | None:
     return None
 
 
-def forget(paths: Paths) -> None:
-    """Remove the draft: the tunnel is saved."""
+def remove(paths: Paths) -> None:
+    """Remove the draft, if there is one."""
     with contextlib.suppress(OSError):
         paths.setup_draft.unlink()

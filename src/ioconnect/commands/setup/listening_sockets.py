@@ -1,4 +1,4 @@
-"""Which TCP ports this machine listens on, as Linux tells in /proc/net/tcp and tcp6 (proc_net(5)).
+"""Parses the listening TCP sockets in /proc/net/tcp and tcp6 (proc_net(5)), and finds the databases among them.
 
 Pure.
 """
@@ -30,14 +30,14 @@ _LISTEN = "0A"  # TCP_LISTEN in include/net/tcp_states.h
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Something that listens where a database usually does."""
+    """A socket that listens on a port that databases use."""
 
     kind: str
     target: HostPort
 
 
 def listeners(table: Iterable[str]) -> Iterator[tuple[Address, int]]:
-    """Yield address and port of every listening socket in a table of the kernel's; what is no row is passed over."""
+    """Yield address and port of every listening socket in the table; lines that are no row are skipped."""
     for row in table:
         fields = row.split()
         if len(fields) > 3 and fields[3] == _LISTEN:  # noqa: PLR2004  sl, local, remote, state
@@ -49,7 +49,7 @@ def listeners(table: Iterable[str]) -> Iterator[tuple[Address, int]]:
 
 
 def databases(listening: Iterable[tuple[Address, int]]) -> list[Database]:
-    """Return the databases among them, in the order of `DATABASES`, each by the nearest name that leads to it."""
+    """Return the databases among them, in the order of `DATABASES`, each with the nearest address it listens on."""
     by_port: dict[int, list[Address]] = {}
     for address, port in listening:
         by_port.setdefault(port, []).append(address)
@@ -59,14 +59,14 @@ def databases(listening: Iterable[tuple[Address, int]]) -> list[Database]:
 
 
 def _nearest(addresses: list[Address]) -> str:
-    """Return `localhost` if that leads to one of them, else the address itself."""
+    """Return `localhost` if one of them accepts connections to it, else the first address, IPv4 before IPv6."""
     if any(address.is_loopback or address.is_unspecified for address in addresses):
         return "localhost"
     return str(min(addresses, key=lambda address: (address.version, address.packed)))
 
 
 def _address(digits: str) -> Address:
-    """Read an address as the kernel prints it: 32-bit words in this machine's byte order. Raises ValueError."""
+    """Parse an address as the kernel prints it: 32-bit words in this machine's byte order. Raises ValueError."""
     raw = bytes.fromhex(digits)
     if sys.byteorder == "little":
         raw = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))

@@ -1,4 +1,4 @@
-"""Looks for databases that listen on this machine. Says nothing to them."""
+"""Finds the databases that listen on this machine, without sending them anything."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 LOOPBACK = ("127.0.0.1", "::1")
-ANSWER_WITHIN = 0.3  # seconds; loopback answers at once or has a firewall
+CONNECT_TIMEOUT = 0.3  # seconds; on loopback only a firewall takes longer
 
 
 def on_this_machine() -> list[Database]:
-    """Return what listens where databases usually do: as the kernel tells or, without /proc, as loopback answers."""
-    told: list[tuple[Address, int]] = []
+    """Return what listens on the ports of databases: from /proc or, without it, by connecting over loopback."""
+    sockets: list[tuple[Address, int]] = []
     for table in TABLES:
         with contextlib.suppress(OSError), table.open() as rows:
-            told += listeners(rows)
-    return databases(told if TABLES[0].exists() else _answering())
+            sockets += listeners(rows)
+    return databases(sockets if TABLES[0].exists() else _accepting())
 
 
-def _answering() -> Iterator[tuple[Address, int]]:
+def _accepting() -> Iterator[tuple[Address, int]]:
     for host in LOOPBACK:
         for port in DATABASES:
-            with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=ANSWER_WITHIN):
+            with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=CONNECT_TIMEOUT):
                 yield ipaddress.ip_address(host), port

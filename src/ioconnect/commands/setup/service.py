@@ -1,4 +1,4 @@
-"""The last step: the service that fits this machine, else the agent in the background."""
+"""The last step: install the service that this machine supports, or start the agent in the background."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.running_agent import tunnel_status
-from ioconnect.commands.run import running
+from ioconnect.commands.run.down import stop_agent
+from ioconnect.commands.run.reload import reload_agent
+from ioconnect.commands.run.up import start_agent
 from ioconnect.errors import Fault, SystemRefused
 from ioconnect.installers import machine
 from ioconnect.installers.install import install, installed
@@ -17,11 +19,11 @@ from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
     from ioconnect.commands.setup.answers import Answers
-    from ioconnect.console.invocation import Call
+    from ioconnect.console.invocation import Invocation
 
-CONNECT_WITHIN = 30.0  # seconds
+CONNECT_TIMEOUT = 30.0  # seconds
 
-_OFFERS = {
+_DESCRIPTIONS = {
     Kind.SYSTEMD: "a systemd service of this machine",
     Kind.SYSTEMD_USER: "a systemd service of your own",
     Kind.CRON: "a block in your crontab",
@@ -31,76 +33,78 @@ _OFFERS = {
 
 
 def is_installed() -> bool:
-    """Whether the service that fits this machine is there; a machine that cannot tell has none."""
+    """Whether the service that this machine supports is installed; False if that cannot be found out."""
     try:
         return installed(machine.default_kind())
     except SystemRefused:
         return False
 
 
-def settle(call: Call, name: str, answers: Answers) -> None:
-    """Have the agent run with this tunnel: as a service if that is wanted, else in the background.
+def install_or_start(invocation: Invocation, name: str, answers: Answers) -> None:
+    """Have the agent run with this tunnel: as a service if the answer says so, else in the background.
 
     Raises what installing and starting raise.
     """
     kind = machine.default_kind()
     if is_installed():
-        call.terminal.done(f"the service is there: {_OFFERS[kind]}")
+        invocation.terminal.done(f"the service is there: {_DESCRIPTIONS[kind]}")
         if (
             answers.start
-            and lock.holder(call.paths.lock) is None
-            and tunnel_status(name, call.paths, os.environ) is None
+            and lock.holder(invocation.paths.lock) is None
+            and tunnel_status(name, invocation.paths, os.environ) is None
         ):
-            _install(call, kind, answers)
-    elif _wants_service(call, kind, answers):
-        _make_way(call)
-        _install(call, kind, answers)
+            _install(invocation, kind, answers)
+    elif _wants_service(invocation, kind, answers):
+        _stop_unmanaged_agent(invocation)
+        _install(invocation, kind, answers)
     elif answers.start:
-        _start(call)
+        _start(invocation)
     if answers.start:
-        _take_up(call, name)
+        _wait_for_tunnel(invocation, name)
 
 
-def _wants_service(call: Call, kind: Kind, answers: Answers) -> bool:
+def _wants_service(invocation: Invocation, kind: Kind, answers: Answers) -> bool:
     if answers.service is not None:
         return answers.service
     able = kind is not Kind.CRON or machine.cron_runs()
     if not able:
-        call.terminal.say("  No service manager and no cron daemon runs on this machine.")
-    return call.terminal.confirm(f"Keep it running from every start on, as {_OFFERS[kind]}?", default=able)
+        invocation.terminal.say("  No service manager and no cron daemon runs on this machine.")
+    return invocation.terminal.confirm(
+        f"Keep it running from every start on, as {_DESCRIPTIONS[kind]}?", default=able
+    )
 
 
-def _make_way(call: Call) -> None:
-    """End an agent that was started by hand: the service's would be the second."""
-    pid = lock.holder(call.paths.lock)
+def _stop_unmanaged_agent(invocation: Invocation) -> None:
+    """Stop an agent that was started by hand: the service's would be a second one."""
+    pid = lock.holder(invocation.paths.lock)
     if pid is not None and supervisor_of(pid) is None:
-        running.stop(call)
+        stop_agent(invocation)
 
 
-def _install(call: Call, kind: Kind, answers: Answers) -> None:
-    with call.terminal.busy("installing the service"):
-        outcome = install(kind, start=answers.start, config=call.config_file)
+def _install(invocation: Invocation, kind: Kind, answers: Answers) -> None:
+    with invocation.terminal.busy("installing the service"):
+        outcome = install(kind, start=answers.start, config=invocation.config_file)
     for message in outcome.messages:
-        call.terminal.done(message)
+        invocation.terminal.done(message)
 
 
-def _start(call: Call) -> None:
-    if lock.holder(call.paths.lock) is not None:
+def _start(invocation: Invocation) -> None:
+    if lock.holder(invocation.paths.lock) is not None:
         return
-    running.start(call, (), CONNECT_WITHIN)
-    call.terminal.say("  It runs until this machine ends; ioconnect install-service makes it start again.")
+    start_agent(invocation, (), CONNECT_TIMEOUT)
+    invocation.terminal.say("  It runs until this machine ends; ioconnect install-service makes it start again.")
 
 
-def _take_up(call: Call, name: str) -> None:
-    """Make sure that the agent has this tunnel, and tell what it does with it."""
-    with call.terminal.busy("waiting for the tunnel"):
-        seen = tunnel_status(name, call.paths, os.environ)
-        if seen is None and lock.holder(call.paths.lock) is not None:
-            running.reload(call)
-            seen = tunnel_status(name, call.paths, os.environ)
+def _wait_for_tunnel(invocation: Invocation, name: str) -> None:
+    """Have the agent reload if it lacks this tunnel, wait for an attempt, and say what came of it."""
+    with invocation.terminal.busy("waiting for the tunnel"):
+        seen = tunnel_status(name, invocation.paths, os.environ)
+        if seen is None and lock.holder(invocation.paths.lock) is not None:
+            reload_agent(invocation)
+            seen = tunnel_status(name, invocation.paths, os.environ)
     if seen is not None and seen[0].state is State.CONNECTED:
-        call.terminal.done(f"the tunnel {name} is connected")
+        invocation.terminal.done(f"the tunnel {name} is connected")
     elif seen is not None and seen[0].reason is not None:
-        call.terminal.warn(Fault(seen[0].reason.message, hint=seen[0].reason.hint))
+        invocation.terminal.warn(Fault(seen[0].reason.message, hint=seen[0].reason.hint))
     else:
-        call.terminal.say("  ioconnect status shows how it goes on.")
+        invocation.terminal.say("  ioconnect status shows how it goes on.")

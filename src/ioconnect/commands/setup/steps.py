@@ -1,4 +1,4 @@
-"""The order of the steps: each is skipped when it is done, and whoever is interrupted goes on from there."""
+"""The order of the steps; a step that is done already is skipped, so an interrupted run can be repeated."""
 
 from __future__ import annotations
 
@@ -8,73 +8,73 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ioconnect.commands.configure import pin, register
-from ioconnect.commands.inspect.test import test
+from ioconnect.commands.configure import pin
+from ioconnect.commands.inspect.test import check_tunnel
 from ioconnect.commands.setup import draft, endpoint, service
-from ioconnect.commands.setup.answers import Open
+from ioconnect.commands.setup.answers import OpenQuestions
 from ioconnect.config import configuration, pasted
 from ioconnect.console import selection
+from ioconnect.console.terminal import read_stdin
 from ioconnect.errors import ExitCode, UsageFault
 from ioconnect.keys import known_hosts
 
 if TYPE_CHECKING:
     from ioconnect.commands.setup.answers import Answers
     from ioconnect.config.configuration import Config, Tunnel
-    from ioconnect.console.invocation import Call
+    from ioconnect.console.invocation import Invocation
 
 
-def walk(call: Call, answers: Answers) -> ExitCode:
-    """Lead to a tunnel that runs; returns the first failed check's code if nobody can be asked to mend it.
+def run(invocation: Invocation, answers: Answers) -> ExitCode:
+    """Do every step that is not done yet; returns the first failed check's code if a check fails to the end.
 
     Raises UsageFault before anything is done if an answer is missing and nobody can be asked for it, and what the
     steps raise. What was done before any exception stays.
     """
     if answers.paste == "-":
-        answers = replace(answers, paste=register.read_paste(sys.stdin))
+        answers = replace(answers, paste=read_stdin(pasted.MAX_BYTES))
     _check(answers)
-    known = configuration.load(call.paths.config, or_empty=True)
+    known = configuration.load(invocation.paths.config, or_empty=True)
     name = _name(known, answers)
     tunnel = next((each for each in known.tunnels if each.name == name), None)
     if tunnel is not None and answers.describe_a_tunnel:
-        endpoint.refuse_change(tunnel, answers, os.environ)
+        endpoint.refuse_change(tunnel, answers)
     if tunnel is None:
-        answers = answers.resuming(draft.kept(call.paths, name))
-    if not call.terminal.is_interactive:
-        _open_questions(call, answers, tunnel).refuse()
+        answers = answers.resuming(draft.load(invocation.paths, name))
+    if not invocation.terminal.is_interactive:
+        _open_questions(invocation, answers, tunnel).check_none()
     try:
-        return _steps(call, answers, known, name, tunnel)
+        return _steps(invocation, answers, known, name, tunnel)
     except (KeyboardInterrupt, EOFError):
-        call.terminal.say(f"\nWhat is done is kept. This goes on from here: ioconnect setup {name}")
+        invocation.terminal.say(f"\nWhat is done is kept. This goes on from here: ioconnect setup {name}")
         raise
 
 
-def _steps(call: Call, answers: Answers, known: Config, name: str, tunnel: Tunnel | None) -> ExitCode:
-    own = known.agent.identity or call.paths.identity
-    terminal = call.terminal
+def _steps(invocation: Invocation, answers: Answers, known: Config, name: str, tunnel: Tunnel | None) -> ExitCode:
+    own_key = known.agent.identity or invocation.paths.identity
+    terminal = invocation.terminal
     terminal.heading("Key")
     if tunnel is None:
-        site = endpoint.Site(name, call.paths, terminal, os.environ)
-        endpoint.hand_over_key(site, own)
-        tunnel = endpoint.make(site, answers)
+        endpoint.hand_over_key(terminal, own_key)
+        tunnel = endpoint.make_tunnel(invocation, name, own_key, answers)
     else:
-        terminal.done(f"the identity is there: {tunnel.identity or own}")
+        terminal.done(f"the identity is there: {tunnel.identity or own_key}")
         terminal.heading("Tunnel")
         terminal.done(f"{name} is set up: {tunnel.endpoint} leads to {tunnel.target}")
     terminal.heading("Host key")
-    _pin(call, answers, tunnel)
+    _pin(invocation, answers, tunnel)
     terminal.heading("Test")
-    code = _test(call, name)
+    code = _test(invocation, name)
     if code is not ExitCode.OK:
         return code
     terminal.heading("Service")
-    service.settle(call, name, answers)
+    service.install_or_start(invocation, name, answers)
     terminal.say("\nioconnect status shows how it is, ioconnect test what is wrong if something is.")
     return ExitCode.OK
 
 
 def _check(answers: Answers) -> None:
-    """Raise UsageFault for an answer that cannot be read, before anything is done."""
-    for option, given in (("--endpoint", answers.endpoint), ("--to", answers.to)):
+    """Raise UsageFault for an answer that cannot be parsed."""
+    for option, given in (("--endpoint", answers.endpoint), ("--to", answers.target)):
         if given is not None:
             configuration.parse_host_port(given, path=option)
     if answers.paste is not None:
@@ -92,40 +92,39 @@ def _name(known: Config, answers: Answers) -> str:
     return configuration.check_name(answers.name or selection.default_name(known))
 
 
-def _open_questions(call: Call, answers: Answers, tunnel: Tunnel | None) -> Open:
-    """Return what would have to be asked."""
+def _open_questions(invocation: Invocation, answers: Answers, tunnel: Tunnel | None) -> OpenQuestions:
     read = None if answers.paste is None else pasted.parse(answers.paste, environ=os.environ)
-    return Open(
+    return OpenQuestions(
         endpoint=tunnel is None and answers.endpoint is None and read is None,
-        target=tunnel is None and answers.to is None and (read is None or read.target is None),
-        host_key=answers.fingerprint is None and not answers.yes and not (tunnel and _pinned(call, tunnel)),
+        target=tunnel is None and answers.target is None and (read is None or read.target is None),
+        host_key=answers.fingerprint is None and not answers.yes and not (tunnel and _pinned(invocation, tunnel)),
         service=answers.service is None and not service.is_installed(),
     )
 
 
-def _pinned(call: Call, tunnel: Tunnel) -> tuple[str, ...]:
+def _pinned(invocation: Invocation, tunnel: Tunnel) -> tuple[str, ...]:
     """Return the fingerprints of the jumphost's pins."""
     jumphost = tunnel.jumphost
-    blobs = known_hosts.load(call.paths.known_hosts).blobs_for(jumphost.host, jumphost.port)
+    blobs = known_hosts.load(invocation.paths.known_hosts).blobs_for(jumphost.host, jumphost.port)
     return tuple(known_hosts.fingerprint(blob) for blob in blobs)
 
 
-def _pin(call: Call, answers: Answers, tunnel: Tunnel) -> None:
-    pinned = _pinned(call, tunnel)
+def _pin(invocation: Invocation, answers: Answers, tunnel: Tunnel) -> None:
+    pinned = _pinned(invocation, tunnel)
     wanted = None if answers.fingerprint is None else pin.checked_fingerprint(answers.fingerprint)
     if pinned and (wanted is None or wanted in pinned):
-        call.terminal.done(f"{tunnel.jumphost} is pinned to {', '.join(pinned)}")
+        invocation.terminal.done(f"{tunnel.jumphost} is pinned to {', '.join(pinned)}")
         return
     consent = pin.Consent(answers.fingerprint, yes=answers.yes)
-    pin.pin(tunnel, call.paths, call.terminal, consent)
+    pin.pin_host_keys(tunnel, invocation.paths, invocation.terminal, consent)
 
 
-def _test(call: Call, name: str) -> ExitCode:
-    """Run the checks, on a terminal until they pass or nobody wants to mend any more."""
+def _test(invocation: Invocation, name: str) -> ExitCode:
+    """Run the checks; on a terminal again and again until they pass or a person gives up."""
     while True:
-        with contextlib.redirect_stdout(sys.stderr):  # setup answers nothing, it talks to a person
-            code = test(call, name, as_json=False)
-        if code is ExitCode.OK or not call.terminal.is_interactive:
+        with contextlib.redirect_stdout(sys.stderr):  # setup's own standard output stays empty
+            code = check_tunnel(invocation, name, as_json=False)
+        if code is ExitCode.OK or not invocation.terminal.is_interactive:
             return code
-        if not call.terminal.confirm("Mend it, then: try again?", default=True):
+        if not invocation.terminal.confirm("Mend it, then: try again?", default=True):
             return code
