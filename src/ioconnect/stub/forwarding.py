@@ -38,38 +38,19 @@ class StrictChannel(Channel):
 
     __slots__ = ()
 
-    @property
-    def is_confirmed(self) -> bool:
-        """Whether the client took the channel."""
-        return self.peer_id != UNCONFIRMED
-
-    def require(self, condition: bool, text: str) -> None:  # noqa: FBT001  reads as an assertion
-        """Raise ProtocolViolation with `text` unless the condition holds."""
-        if not condition:
-            raise ProtocolViolation(f"channel {self.id}: {text}")
-
     def received(self, count: int) -> bool:
         """DATA came; see `Channel.received`."""
-        self.require(self.is_confirmed, "data before confirmation")
-        self.require(not self.eof_received, "data after EOF")
-        self.require(count <= PACKET_SIZE, f"{count} bytes of data, {PACKET_SIZE} is the maximum")
+        if self.eof_received:
+            raise ProtocolViolation(f"channel {self.id}: data after EOF")
+        if count > PACKET_SIZE:
+            raise ProtocolViolation(f"channel {self.id}: {count} bytes of data, {PACKET_SIZE} is the maximum")
         return super().received(count)
-
-    def peer_adjusted(self, count: int) -> None:
-        """WINDOW_ADJUST came; see `Channel.peer_adjusted`."""
-        self.require(self.is_confirmed, "window adjust before confirmation")
-        super().peer_adjusted(count)
 
     def peer_eof(self) -> None:
         """EOF came; see `Channel.peer_eof`."""
-        self.require(self.is_confirmed, "EOF before confirmation")
-        self.require(not self.eof_received, "a second EOF")
+        if self.eof_received:
+            raise ProtocolViolation(f"channel {self.id}: a second EOF")
         super().peer_eof()
-
-    def peer_closed(self) -> None:
-        """CLOSE came; see `Channel.peer_closed`."""
-        self.require(self.is_confirmed, "CLOSE before confirmation")
-        super().peer_closed()
 
     def due(self, *, inbound_done: bool) -> tuple[Due, ...]:
         """Return what must go out; as sshd, a socket that was reset is told by EOF and CLOSE."""
@@ -95,7 +76,7 @@ class Forwarding(Multiplexer):
         self._grant = grant
         self._packetizer = packetizer
         self._listeners: dict[int, socket.socket] = {}
-        self._opening: dict[int, float] = {}  # channel number → deadline of its answer, in order
+        self._opening: dict[int, tuple[Connection, float]] = {}  # with the deadline of the answer, in order
 
     # --- any thread
 
@@ -106,9 +87,12 @@ class Forwarding(Multiplexer):
     def has_channel(self, origin: tuple[str, int]) -> bool:
         """Whether the client took the connection that this TCP peer opened."""
         wanted = (origin[0].encode(), origin[1])
-        return any(
-            each.origin == wanted and each.channel.peer_id != UNCONFIRMED for each in list(self.connections.values())
-        )
+        return any(each.origin == wanted for each in list(self.connections.values()))
+
+    @property
+    def open_channels(self) -> int:
+        """How many channel numbers are in use."""
+        return super().open_channels + len(self._opening)
 
     # --- the packetizer's service
 
@@ -123,7 +107,7 @@ class Forwarding(Multiplexer):
 
     def on_timer(self, now: float) -> float:
         """End the session of a client that does not answer CHANNEL_OPEN; return when to come back."""
-        for number, deadline in self._opening.items():
+        for number, (_, deadline) in self._opening.items():
             if now >= deadline:
                 raise ProtocolViolation(f"channel {number}: no answer to channel open")
             return min(deadline, self.send_window.expire(now))
@@ -206,8 +190,8 @@ class Forwarding(Multiplexer):
     def _open(self, sock: socket.socket, bound: tuple[str, int], origin: ssh.Origin) -> None:
         number = self.allocate_id()
         channel = StrictChannel(number, UNCONFIRMED, 0, 0, self.budget, self.send_window.in_flight)
-        self.connections[number] = Connection(self, channel, sock, origin)
-        self._opening[number] = deadline = self.loop.now + OPEN_DEADLINE
+        deadline = self.loop.now + OPEN_DEADLINE
+        self._opening[number] = (Connection(self, channel, sock, origin), deadline)
         self.loop.next_timer = min(self.loop.next_timer, deadline)
         self.outbound.queue(ssh.channel_open(number, channel.window, PACKET_SIZE, bound, origin))
         self._ledger.note("channels")
@@ -226,6 +210,7 @@ class Forwarding(Multiplexer):
         if not packet:
             raise ProtocolViolation(f"channel {connection.channel.id}: maximum packet size 0")
         connection.channel.confirmed(peer_id, window, packet)
+        self.connections[connection.channel.id] = connection
         connection.window_opened()
 
     def open_refused(self, body: memoryview) -> None:
@@ -234,18 +219,17 @@ class Forwarding(Multiplexer):
         connection = self._answered(reader)
         self._ledger.open_failures.append((reader.u32(), escaped(reader.string())))
         self._ledger.note("channels_refused")
-        self.forget(connection.channel.id)
+        self.free_id(connection.channel.id)
         connection.refuse()
         connection.channel.release()
 
     def _answered(self, reader: Reader) -> Connection:
         number = reader.u32()
-        connection = self.connections.get(number)
-        if connection is None:
-            self.unknown_channel(number)
-        if connection is None or self._opening.pop(number, None) is None:
+        if number in self.connections:
             raise ProtocolViolation(f"channel {number}: a second answer to channel open")
-        return connection
+        if number not in self._opening:
+            self.unknown_channel(number)
+        return self._opening.pop(number)[0]
 
     def channel_answered(self, body: memoryview) -> None:
         """End the session: no channel request was made."""
@@ -269,6 +253,8 @@ class Forwarding(Multiplexer):
             self._close_listener(listener)
         self._listeners.clear()
         super().cut()
+        for connection, _ in self._opening.values():
+            connection.cut()
         self._opening.clear()
         self._ledger.stir()
 

@@ -319,7 +319,11 @@ def test_stop_leaves_nothing(tmp_path: Path, db: database.Database) -> None:
         assert not processes.listens(rig.port)
     processes.wait_until(lambda: len(db.endings) == 5, what="the database's talks end")
 
-    processes.wait_until(lambda: held() == before, what="everything is let go")
+    def let_go() -> bool:
+        now = held()
+        return now[0] <= before[0] and now[1] <= before[1]  # an earlier test's threads may end meanwhile
+
+    processes.wait_until(let_go, what="everything is let go")
 
 
 def held() -> tuple[set[threading.Thread], int]:
