@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.checks.agent_state import is_active, is_settled
 from ioconnect.errors import SystemRefused
-from ioconnect.installers.service_manager import machines_agent
+from ioconnect.installers.service_manager import system_agent
 from ioconnect.status.observe import observe
 from ioconnect.status.snapshots import StatusDamaged
 
@@ -40,8 +40,8 @@ def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[
 
 def system_service_hint(paths: Paths, environ: Mapping[str, str]) -> str:
     """Return a hint for a user without a configuration beside a running system service; "" if none runs."""
-    machines = machines_agent(paths, environ)
-    return f"There is {machines.whose}, with a configuration of its own: sudo ioconnect test." if machines else ""
+    system = system_agent(paths, environ)
+    return f"There is {system.description}, with a configuration of its own: sudo ioconnect test." if system else ""
 
 
 def _snapshot(paths: Paths, environ: Mapping[str, str]) -> Snapshot | None:
@@ -49,5 +49,5 @@ def _snapshot(paths: Paths, environ: Mapping[str, str]) -> Snapshot | None:
         snapshot = observe(paths)
         if snapshot.running:
             return snapshot
-    machines = machines_agent(paths, environ)
-    return machines.snapshot if machines is not None else None
+    system = system_agent(paths, environ)
+    return system.snapshot if system is not None else None

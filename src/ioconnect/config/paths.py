@@ -63,7 +63,9 @@ def discover(environ: Mapping[str, str], *, config: Path | None = None) -> Paths
     """
     home = environ.get("IOCONNECT_HOME")
     paths = (
-        under(_absolute(home)) if home else _with_systemd_folders(site() if os.geteuid() == 0 else _user(), environ)
+        under(_absolute(home))
+        if home
+        else _with_systemd_folders(site_paths() if os.geteuid() == 0 else _user(), environ)
     )
     named = config or environ.get("IOCONNECT_CONFIG")
     if named:
@@ -84,7 +86,7 @@ def under(home: Path) -> Paths:
     return _in_folders(home, home / "state", home / "log")
 
 
-def site() -> Paths:
+def site_paths() -> Paths:
     """Return the paths of root and of the system service."""
     return _in_folders(
         Path("/etc", APPLICATION),

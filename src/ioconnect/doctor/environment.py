@@ -133,7 +133,7 @@ def _is_synchronized() -> bool | None:
     if sys.platform != "linux":
         return None
     with contextlib.suppress(SystemRefused):
-        said = run(("timedatectl", "show", "--property=NTPSynchronized"), deadline=QUICK).out
+        said = run(("timedatectl", "show", "--property=NTPSynchronized"), timeout=QUICK).stdout
         found = re.search(rb"^NTPSynchronized=(yes|no)$", said, re.MULTILINE)
         return None if found is None else found[1] == b"yes"
     return None

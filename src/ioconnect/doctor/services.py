@@ -14,7 +14,7 @@ from ioconnect.installers import machine
 from ioconnect.installers.apply import run
 from ioconnect.installers.install import installed
 from ioconnect.installers.service import LABEL, UNIT_NAME, Kind
-from ioconnect.installers.service_manager import machines_agent
+from ioconnect.installers.service_manager import system_agent
 from ioconnect.status.observe import observe
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ def agent(paths: Paths, environ: Mapping[str, str]) -> Fact:
     try:
         snapshot = observe(paths)
         if snapshot.running:
-            whose = f"pid {snapshot.pid}, version {snapshot.version}"
-            return fine("agent", f"running ({whose}), since {snapshot.started_at}")
+            description = f"pid {snapshot.pid}, version {snapshot.version}"
+            return fine("agent", f"running ({description}), since {snapshot.started_at}")
     except Fault as fault:
         return odd("agent", fault.message, fault.hint)
-    machines = machines_agent(paths, environ)
-    if machines is not None:
-        return fine("agent", f"running: {machines.whose}")
+    system = system_agent(paths, environ)
+    if system is not None:
+        return fine("agent", f"running: {system.description}")
     return odd("agent", "not running", "Start it: ioconnect up --daemon, or ioconnect install-service.")
 
 
@@ -86,7 +86,7 @@ def _is_installed(kind: Kind) -> bool:
 
 def _state(kind: Kind) -> Fact:
     if kind is Kind.CRON:
-        if machine.cron_runs():
+        if machine.is_cron_running():
             return fine("service", "cron: the crontab has ioconnect's block, and a cron daemon runs")
         return odd("service", "cron: the crontab has ioconnect's block, but no cron daemon runs", "Start cron.")
     if kind in (Kind.LAUNCHD_DAEMON, Kind.LAUNCHD_AGENT):
@@ -97,14 +97,14 @@ def _state(kind: Kind) -> Fact:
 def _unit_state(kind: Kind) -> Fact:
     manager = ("--user",) if kind is Kind.SYSTEMD_USER else ()
     try:
-        said = run(("systemctl", *manager, "show", UNIT_NAME, f"--property={','.join(_SHOWN)}"), deadline=QUICK)
+        output = run(("systemctl", *manager, "show", UNIT_NAME, f"--property={','.join(_SHOWN)}"), timeout=QUICK)
     except SystemRefused as fault:
         return odd("service", f"{kind.value}: {UNIT_NAME} is installed, but {fault.message}", fault.hint)
-    told = dict(re.findall(r"^(\w+)=(.*)$", said.out.decode("utf-8", "replace"), re.MULTILINE))
+    told = dict(re.findall(r"^(\w+)=(.*)$", output.stdout.decode("utf-8", "replace"), re.MULTILINE))
     if "ActiveState" not in told:
         return odd(
             "service",
-            f"{kind.value}: {UNIT_NAME} is installed, but systemd does not answer ({said.words})",
+            f"{kind.value}: {UNIT_NAME} is installed, but systemd does not answer ({output.error_text})",
             "Is this machine's systemd running, and for a user service: is the user signed in?",
         )
     state = f"{told['ActiveState']} ({told.get('SubState', '')}), {told.get('UnitFileState') or 'unknown'}"

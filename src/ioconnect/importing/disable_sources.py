@@ -42,14 +42,14 @@ class UnitState:
 def unit_state(source: Source) -> UnitState:
     """Return the unit's state. Raises SystemRefused if systemctl fails."""
     systemctl = _systemctl(source)
-    enabled = run((*systemctl, "is-enabled", source.unit), deadline=20)
-    active = run((*systemctl, "is-active", source.unit), deadline=20)
-    if not enabled.out and not active.out:
+    enabled = run((*systemctl, "is-enabled", source.unit), timeout=20)
+    active = run((*systemctl, "is-active", source.unit), timeout=20)
+    if not enabled.stdout and not active.stdout:
         raise SystemRefused(
-            f"systemd cannot be asked about {source.unit}: {enabled.words or active.words}",
+            f"systemd cannot be asked about {source.unit}: {enabled.error_text or active.error_text}",
             hint=f"If it starts a tunnel that was imported: {manual_steps(source)}.",
         )
-    return UnitState(enabled.out.decode().strip() in ENABLED, active.out.decode().strip() in ACTIVE)
+    return UnitState(enabled.stdout.decode().strip() in ENABLED, active.stdout.decode().strip() in ACTIVE)
 
 
 def is_enabled(source: Source) -> bool:
@@ -133,9 +133,9 @@ def _disable_unit(source: Source) -> str:
         return ""
     systemctl = _systemctl(source)
     result = run((*systemctl, "disable", "--now", source.unit))
-    if result.code != 0:
+    if result.returncode != 0:
         raise SystemRefused(
-            f"{source.unit} cannot be disabled: {result.words or f'code {result.code}'}",
+            f"{source.unit} cannot be disabled: {result.error_text or f'code {result.returncode}'}",
             hint=f"By hand: {manual_steps(source)}.",
         )
     now = " --now" if before.active else ""

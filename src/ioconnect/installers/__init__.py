@@ -1,6 +1,6 @@
-"""A service for every machine: systemd, cron and launchd.
+"""Installs the agent as a service of systemd, cron or launchd.
 
-`service`, `systemd`, `crontab`, `launchd` and `placement` are pure: what to run → the files and commands, as data.
-`machine` looks at this machine, `apply` writes, runs and undoes (the only room that starts programs), `install` is
-the order of things behind `install-service` and `uninstall-service`.
+`service`, `systemd`, `crontab`, `launchd` and `reachability` are pure: a service → its files and commands, as data.
+`machine` inspects this machine, `apply` writes files, runs commands and rolls back (the only module that starts
+programs), `install` has the steps of `install-service` and `uninstall-service`.
 """

@@ -1,6 +1,6 @@
-"""Writes what an installation consists of, runs its commands, and undoes both when one of them fails.
+"""Writes an installation's files, runs its commands, and rolls both back when a step fails.
 
-The only room that starts other programs. Every one of them has a deadline, and speaks English (LC_ALL=C).
+The only module that starts other programs; each runs with a timeout and in English (LC_ALL=C).
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ if TYPE_CHECKING:
 
     from ioconnect.installers.service import Command, File, Installation
 
-DEADLINE = 120.0  # seconds; systemctl waits for READY=1, by default at most 90
-LARGEST_FILE = 1 << 20  # bytes, of a file that is to be replaced or removed
+TIMEOUT = 120.0  # seconds; systemctl waits for READY=1, by default at most 90
+MAX_FILE = 1 << 20  # bytes, of a file that is to be replaced or removed
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """How a program ended and what it said."""
+class Completed:
+    """The exit code and output of a program."""
 
-    code: int
-    out: bytes
-    err: bytes
+    returncode: int
+    stdout: bytes
+    stderr: bytes
 
     @property
-    def words(self) -> str:
-        """What it complained of, safe to print, on one line."""
-        return escaped(b" ".join((self.err or self.out).split()))
+    def error_text(self) -> str:
+        """The error output, else the standard output, escaped, on one line."""
+        return escaped(b" ".join((self.stderr or self.stdout).split()))
 
 
 def run(
-    argv: Sequence[str], *, stdin: bytes = b"", deadline: float = DEADLINE, variables: Mapping[str, str] | None = None
-) -> Ran:
-    """Run a program to its end. Raises SystemRefused if it is not there or does not end in time."""
+    argv: Sequence[str], *, stdin: bytes = b"", timeout: float = TIMEOUT, variables: Mapping[str, str] | None = None
+) -> Completed:
+    """Run a program to its end. Raises SystemRefused if it cannot be started or exceeds `timeout` seconds."""
     environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0", **(variables or {})}
     runtime = f"/run/user/{os.getuid()}"
     if os.path.isdir(runtime):  # noqa: PTH112  su and cron leave it out, and `systemctl --user` finds no bus then
         environment.setdefault("XDG_RUNTIME_DIR", runtime)
     try:
         done = subprocess.run(  # noqa: S603  the commands are ours, no shell reads them
-            list(argv), input=stdin, capture_output=True, timeout=deadline, env=environment, check=False
+            list(argv), input=stdin, capture_output=True, timeout=timeout, env=environment, check=False
         )
     except OSError as error:
-        # A folder of the PATH that one may not look into makes "not found" a refused permission.
+        # With an unreadable folder in PATH, execvp(3) reports EACCES for a program that does not exist.
         if shutil.which(argv[0]) is not None:
             raise SystemRefused(f"cannot run {argv[0]}: {error.strerror}", hint="Check its permissions.") from error
         raise SystemRefused(
@@ -65,120 +65,122 @@ def run(
         ) from error
     except subprocess.TimeoutExpired as error:
         raise SystemRefused(
-            f"`{' '.join(argv)}` was not done after {deadline:g} s", hint="Run it by hand to see what it waits for."
+            f"`{' '.join(argv)}` was not done after {timeout:g} s", hint="Run it by hand to see what it waits for."
         ) from error
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return Completed(done.returncode, done.stdout, done.stderr)
 
 
 def current(file: File) -> bytes | None:
-    """Return what the file holds now; None if there is none. Raises SystemRefused if that cannot be told."""
+    """Return the file's present content, None if there is none. Raises SystemRefused if it cannot be read."""
     return _read(file.path)
 
 
-def put(installation: Installation, *, start: bool, account: str | None = None) -> bool:
-    """Write the files and run the commands; say whether a file changed. Installed already: changes nothing.
+def install_files(installation: Installation, *, start: bool, account: str | None = None) -> bool:
+    """Write the files and run the commands; return whether a file changed. Idempotent.
 
-    `account` is to own the folders that are made. Whatever fails, also Ctrl-C: all that was done is undone, and the
-    fault raised (SystemRefused, CannotCreate).
+    `account` becomes the owner of new folders. A failure, also Ctrl-C, rolls everything back and is raised
+    (SystemRefused, CannotCreate).
     """
     before = {file.path: _read(file.path) for file in installation.files}
     changed = [file for file in installation.files if before[file.path] != file.content]
-    restored = [_restorer(file.path, before[file.path]) for file in changed]
-    made: list[Path] = []
+    restore = [_restorer(file.path, before[file.path]) for file in changed]
+    created: list[Path] = []
     try:
         for folder in installation.folders:
-            made += _make_folder(folder, account)
+            created += _make_folder(folder, account)
         for file in changed:
             make_folder(file.path.parent, mode=0o755)
             write_atomically(file.path, file.content, mode=file.mode)
-        _run_all((*(installation.reread if changed else ()), *installation.enable))
+        _run_all((*(installation.reload if changed else ()), *installation.enable))
         if start:
-            _begin(installation.restart if changed else installation.start, installation.explain)
+            _start(installation.restart if changed else installation.start, installation.log_command)
     except BaseException:
         if not any(before.values()):
-            _undo_new(installation, restored, made)
+            _roll_back_new(installation, restore, created)
         elif changed:
-            _undo_change(installation, restored, start=start)
+            _roll_back_change(installation, restore, start=start)
         raise
     return bool(changed)
 
 
-def take_away(installation: Installation, *, is_ours: Callable[[bytes], bool]) -> bool:
-    """Stop the service and remove its files; say whether there were any.
+def remove(installation: Installation, *, is_ours: Callable[[bytes], bool]) -> bool:
+    """Stop the service and remove its files; return whether there were any.
 
-    Raises SystemRefused, and removes nothing, if a file of that name holds something that `is_ours` denies.
+    Raises SystemRefused, and removes nothing, if `is_ours` is false for a file's content.
     """
-    there = {file.path: content for file in installation.files if (content := _read(file.path)) is not None}
-    if not there:
+    existing = {file.path: content for file in installation.files if (content := _read(file.path)) is not None}
+    if not existing:
         return False
-    for path, content in there.items():
+    for path, content in existing.items():
         if not is_ours(content):
             raise SystemRefused(
                 f"{path} was not written by ioconnect install-service",
                 hint="Remove it yourself, with whatever put it there.",
             )
     _run_all(installation.disable)
-    for path in there:
+    for path in existing:
         _remove(path)
-    _run_all(installation.forget)
+    _run_all(installation.cleanup)
     return True
 
 
-def perform(command: Command) -> None:
-    """Run a command as it says of itself. Raises SystemRefused if it fails in the end."""
-    if command.unless is not None and run(command.unless).code == 0:
+def run_command(command: Command) -> None:
+    """Run a command with its retries. Raises SystemRefused if it fails."""
+    if command.skip_if is not None and run(command.skip_if).returncode == 0:
         return
-    end = time.monotonic() + command.patience
+    end = time.monotonic() + command.retry_seconds
     while True:
-        ran = run(command.argv)
-        if ran.code == 0 or ran.code in command.tolerated:
+        result = run(command.argv)
+        if result.returncode == 0 or result.returncode in command.accepted_codes:
             return
-        if ran.code not in command.retried or time.monotonic() >= end:
+        if result.returncode not in command.retried_codes or time.monotonic() >= end:
             break
         time.sleep(0.25)
     raise SystemRefused(
-        f"`{' '.join(command.argv)}` failed: {ran.words or f'code {ran.code}'}",
+        f"`{' '.join(command.argv)}` failed: {result.error_text or f'code {result.returncode}'}",
         hint="Mend that, then try again.",
     )
 
 
 def _run_all(commands: Iterable[Command]) -> None:
     for command in commands:
-        perform(command)
+        run_command(command)
 
 
-def _begin(commands: Iterable[Command], explain: tuple[str, ...]) -> None:
+def _start(commands: Iterable[Command], log_command: tuple[str, ...]) -> None:
     try:
         _run_all(commands)
     except SystemRefused as refused:
-        raise _explained(refused, explain) from refused
+        raise _with_service_log(refused, log_command) from refused
 
 
-def _explained(refused: SystemRefused, explain: tuple[str, ...]) -> SystemRefused:
-    """Return the fault with what the service itself said last."""
-    if not explain:
+def _with_service_log(refused: SystemRefused, log_command: tuple[str, ...]) -> SystemRefused:
+    """Return the fault with the last lines of the service's log."""
+    if not log_command:
         return refused
     with contextlib.suppress(SystemRefused):
-        said = run(explain, deadline=20).out.splitlines()
+        said = run(log_command, timeout=20).stdout.splitlines()
         shown = "".join(f"\n  {escaped(line)}" for line in said if line.strip())
         return SystemRefused(f"{refused.message}{shown}", hint=refused.hint)
     return refused
 
 
-def _undo_new(installation: Installation, restored: list[Callable[[], None]], made: list[Path]) -> None:
-    """Leave nothing of what was not there before: the same as `take_away`, whatever fails of it."""
-    forget = [partial(perform, command) for command in installation.forget]
-    folders = [folder.rmdir for folder in reversed(made)]
-    _whatever_fails(*(partial(perform, command) for command in installation.disable), *restored, *forget, *folders)
+def _roll_back_new(installation: Installation, restore: list[Callable[[], None]], created: list[Path]) -> None:
+    """Remove everything of a new installation, as `remove` does, ignoring faults."""
+    cleanup = [partial(run_command, command) for command in installation.cleanup]
+    folders = [folder.rmdir for folder in reversed(created)]
+    _run_ignoring_faults(
+        *(partial(run_command, command) for command in installation.disable), *restore, *cleanup, *folders
+    )
 
 
-def _undo_change(installation: Installation, restored: list[Callable[[], None]], *, start: bool) -> None:
-    """Bring back the service as it was, and running if this was to start it."""
-    again = (*installation.reread, *(installation.restart if start else ()))
-    _whatever_fails(*restored, *(partial(perform, command) for command in again))
+def _roll_back_change(installation: Installation, restore: list[Callable[[], None]], *, start: bool) -> None:
+    """Restore the previous service, and restart it if this was to start it."""
+    again = (*installation.reload, *(installation.restart if start else ()))
+    _run_ignoring_faults(*restore, *(partial(run_command, command) for command in again))
 
 
-def _whatever_fails(*steps: Callable[[], object]) -> None:
+def _run_ignoring_faults(*steps: Callable[[], object]) -> None:
     for step in steps:
         with contextlib.suppress(Fault, OSError):
             step()
@@ -205,7 +207,7 @@ def _restorer(path: Path, content: bytes | None) -> Callable[[], None]:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return read_regular(path, limit=LARGEST_FILE)[0]
+        return read_regular(path, limit=MAX_FILE)[0]
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -215,7 +217,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _make_folder(folder: Path, account: str | None) -> list[Path]:
-    """Make the folder if it is not there; return what was made."""
+    """Make the folder if it does not exist; return the folders that were made."""
     if folder.exists():
         return []
     make_folder(folder)

@@ -1,4 +1,4 @@
-"""A marked block in a crontab, every other byte of which stays as it was (crontab(5)).
+"""A marked block in a crontab; every other byte is preserved (crontab(5)).
 
 Pure.
 """
@@ -17,19 +17,18 @@ if TYPE_CHECKING:
 
 BEGIN = "# BEGIN ioconnect"
 END = "# END ioconnect"
-LONGEST_COMMAND = 998  # Debian's and BSD's cron read a command into 1000 bytes; cronie takes more
+MAX_COMMAND = 998  # Debian's and BSD's cron read a command into 1000 bytes; cronie takes more
 
 _BLOCK = re.compile(rb"^# BEGIN ioconnect[ \t]*\r?\n.*?^# END ioconnect[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _MARK = re.compile(rb"^# (?:BEGIN|END) ioconnect[ \t]*\r?$", re.MULTILINE)
 
 
 def block(service: Service) -> bytes:
-    """Return the block: the agent at boot, and every five minutes in case it is gone (`up --daemon` is idempotent).
+    """Return the block: starts the agent at boot, and every five minutes (`up --daemon` is idempotent).
 
-    Nothing is taken from the crontab's own variables, whatever it sets. Raises SystemRefused for what
-    cron cannot run.
+    The crontab's own variables have no effect on it. Raises SystemRefused for a command that cron cannot run.
     """
-    command = _command(service)
+    command = _shell_command(service)
     lines = [
         BEGIN,
         "# Written by `ioconnect install-service`. The agent logs for itself; `ioconnect status` says how it is.",
@@ -41,22 +40,22 @@ def block(service: Service) -> bytes:
 
 
 def with_block(table: bytes, new: bytes) -> bytes:
-    """Return the crontab with `new` in place of the block that is there, else at its end."""
+    """Return the crontab with `new` in place of its block, else at its end."""
     found = _find(table)
     if found is not None:
         return table[: found.start()] + new + table[found.end() :]
-    # A last line without its newline is one that cron refuses or ignores; ours must not become part of it.
+    # cron refuses or ignores a last line without a newline; the block must not become part of it.
     return table + (b"\n" if table and not table.endswith(b"\n") else b"") + new
 
 
 def without_block(table: bytes) -> bytes:
-    """Return the crontab without the block; the same bytes if there is none."""
+    """Return the crontab without the block; unchanged if there is none."""
     found = _find(table)
     return table if found is None else table[: found.start()] + table[found.end() :]
 
 
 def block_in(table: bytes) -> bytes | None:
-    """Return the block as it stands there, or None. Raises SystemRefused if its marks do not pair up."""
+    """Return the crontab's block, or None. Raises SystemRefused if its marks are not a pair."""
     found = _find(table)
     return None if found is None else found.group()
 
@@ -73,36 +72,36 @@ def _find(table: bytes) -> re.Match[bytes] | None:
 
 
 def start(service: Service) -> Command:
-    """Return what cron would run, to be run now; that it is not connected yet (75) is no fault."""
-    whose = ("runuser", "-u", service.run_as, "--") if service.run_as else ()
-    return Command((*whose, *_words(service)), tolerated=(ExitCode.TEMP_FAIL,))
+    """Return the command that cron would run, to start the agent now; exit code 75 (not connected) is accepted."""
+    prefix = ("runuser", "-u", service.run_as, "--") if service.run_as else ()
+    return Command((*prefix, *_argv(service)), accepted_codes=(ExitCode.TEMP_FAIL,))
 
 
-def _words(service: Service) -> tuple[str, ...]:
+def _argv(service: Service) -> tuple[str, ...]:
     environment = {"HOME": str(service.home), "PATH": "/usr/local/bin:/usr/bin:/bin", **dict(service.environment)}
     variables = (f"{name}={value}" for name, value in environment.items())
     return ("/usr/bin/env", "-i", *variables, *service.command, "up", "--daemon")
 
 
-def _command(service: Service) -> str:
-    words = _words(service)
+def _shell_command(service: Service) -> str:
+    words = _argv(service)
     if any("\\" in word for word in words):
-        # Whether a backslash is cron's own or the shell's differs between crons.
+        # Cron implementations differ in whether cron or the shell interprets a backslash.
         raise SystemRefused(
             "a path with a backslash cannot be written into a crontab safely",
             hint="Move ioconnect or its configuration to a path without one.",
         )
     command = " ".join(_quoted(word) for word in words).replace("%", r"\%") + " >/dev/null 2>&1"
-    if len(command.encode()) > LONGEST_COMMAND:
+    if len(command.encode()) > MAX_COMMAND:
         raise SystemRefused(
-            f"the command is {len(command.encode())} bytes long, cron takes {LONGEST_COMMAND}",
+            f"the command is {len(command.encode())} bytes long, cron takes {MAX_COMMAND}",
             hint="Move ioconnect or its configuration to a shorter path.",
         )
     return command
 
 
 def _quoted(word: str) -> str:
-    """Quote for sh, csh and fish alike: the crontab may name any of them as its SHELL."""
+    """Quote for sh, csh and fish: the crontab's SHELL may be any of them."""
     name, equals, value = word.partition("=")
     if equals and name.isidentifier():
         return f"{name}={shlex.quote(value)}"

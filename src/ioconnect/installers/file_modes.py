@@ -1,4 +1,4 @@
-"""Lets the service's account read what holds no secret: the configuration and the pins."""
+"""Makes the configuration and the pins, which hold no secrets, readable for the service's account."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from ioconnect.installers.machine import Account
 
 FILE_MODE = 0o044
-FOLDER_MODE = 0o011  # to be passed through, not to be listed
+FOLDER_MODE = 0o011  # search permission, no read permission
 
 
 @contextlib.contextmanager
 def make_readable(paths: Iterable[Path], reader: Account | None) -> Iterator[list[str]]:
-    """Open the files, and the folder that each is in, to everybody; yield a line about each that was closed.
+    """Make the files and their folders accessible to all accounts; yield a message for each mode that changed.
 
-    A file that is not there is made, empty: whoever fills it keeps its mode. If the block under `with` raises, all
-    of it is undone. Raises SystemRefused for what is closed further up: those folders are not ours to open.
+    A missing file is created, empty; a later write preserves its mode. If the block under `with` raises, all changes
+    are undone. Raises SystemRefused for folders further up, which are not changed.
     """
     undo: list[Callable[[], object]] = []
-    said: list[str] = []
+    output: list[str] = []
     try:
         for path in paths:
-            _open(path, reader, undo, said)
-        yield said
+            _open(path, reader, undo, output)
+        yield output
     except BaseException:
         for step in reversed(undo):
             with contextlib.suppress(OSError):
@@ -40,7 +40,7 @@ def make_readable(paths: Iterable[Path], reader: Account | None) -> Iterator[lis
         raise
 
 
-def _open(path: Path, reader: Account | None, undo: list[Callable[[], object]], said: list[str]) -> None:
+def _open(path: Path, reader: Account | None, undo: list[Callable[[], object]], output: list[str]) -> None:
     if not path.exists() and write_new(path, b""):
         undo.append(path.unlink)
     for part, bits in ((path.parent, FOLDER_MODE), (path, FILE_MODE)):
@@ -49,7 +49,7 @@ def _open(path: Path, reader: Account | None, undo: list[Callable[[], object]], 
         mode = part.stat().st_mode & 0o7777
         os.chmod(part, mode | bits)  # noqa: PTH101  the same call as its undoing
         undo.append(lambda part=part, mode=mode: os.chmod(part, mode))  # type: ignore[misc]  # noqa: PTH101
-        said.append(f"{part} is open to the accounts of this machine now (it was {mode:04o}); it holds no secret.")
+        output.append(f"{part} is open to the accounts of this machine now (it was {mode:04o}); it holds no secret.")
     closed = unreadable_for(path, reader)
     if closed is not None:
         raise SystemRefused(

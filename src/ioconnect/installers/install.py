@@ -1,4 +1,4 @@
-"""The order of things behind `install-service` and `uninstall-service`: look, decide, refuse, then write and run."""
+"""The steps of `install-service` and `uninstall-service`: describe the service, check it, then write and run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.config import paths as places
+from ioconnect.config.paths import site_paths
 from ioconnect.errors import CannotCreate, SystemRefused, UsageFault
 from ioconnect.escape import escaped
 from ioconnect.installers import apply, crontab, launchd, machine, systemd, user_crontab
@@ -22,14 +22,16 @@ from ioconnect.status.snapshots import StatusDamaged
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Consent = Callable[[bytes | None, bytes, str], None]  # what is there, what is to be, and its name
+    from ioconnect.config.paths import Paths
+
+    ConfirmReplace = Callable[[bytes | None, bytes, str], None]  # present content, new content, name
 
 USER_UNITS = Path(".config/systemd/user")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it: `text` is the file's, for `--print`; `messages` are for a person, one line each."""
+class InstallResult:
+    """The result: `text` is the file's content for `--print`, `messages` are lines for the user."""
 
     kind: Kind
     changed: bool
@@ -37,12 +39,12 @@ class Outcome:
     messages: tuple[str, ...] = ()
 
 
-class Differs(CannotCreate):
-    """What is installed is not what would be written; `difference` is a unified diff of the two."""
+class ServiceDiffers(CannotCreate):
+    """Another service is installed than the one to be written; `diff` is a unified diff of the two."""
 
-    def __init__(self, message: str, *, hint: str, difference: str) -> None:
+    def __init__(self, message: str, *, hint: str, diff: str) -> None:
         super().__init__(message, hint=hint)
-        self.difference = difference
+        self.diff = diff
 
 
 def install(
@@ -55,64 +57,63 @@ def install(
     encrypted: bool = False,
     config: Path | None = None,
     confirm: Callable[[str], bool] | None = None,
-) -> Outcome:
-    """Install the agent as a service and start it; with `print_only` only say what would be written.
+) -> InstallResult:
+    """Install the agent as a service and start it; with `print_only` only return the file's text.
 
-    `config` is what `--config` said; IOCONNECT_HOME is taken from the environment. `confirm` is shown the
-    difference and asked when something else is installed already; without it (or its consent) `Differs` is raised,
-    unless `force`. Raises also SystemRefused, CannotCreate, UsageFault and, before anything is written,
-    ConfigInvalid.
+    `config` is the value of `--config`; IOCONNECT_HOME is read from the environment. If another service is installed,
+    `confirm` is called with the diff; without it, or if it returns False, `ServiceDiffers` is raised, unless `force`.
+    Raises also SystemRefused, CannotCreate, UsageFault and, before anything is written, ConfigInvalid.
     """
     kind = kind or machine.default_kind()
     if not print_only:
         _refuse_wrong_user(kind, run_as)
-    described = describe(kind, run_as=run_as, encrypted=encrypted, config=config, print_only=print_only)
-    service = described.service
+    description = describe(kind, run_as=run_as, encrypted=encrypted, config=config, print_only=print_only)
+    service = description.service
     if print_only:
-        return Outcome(kind, changed=False, text=_text(kind, service), messages=described.notes)
-    consent = _consent(force=force, confirm=confirm)
+        return InstallResult(kind, changed=False, text=_text(kind, service), messages=description.notes)
+    confirm_replace = _confirmation(force=force, confirm=confirm)
     installation = None if kind is Kind.CRON else _installation(kind, service)
     if installation is None:
-        consent(crontab.block_in(user_crontab.read(run_as)), crontab.block(service), "the crontab")
+        confirm_replace(crontab.block_in(user_crontab.read(run_as)), crontab.block(service), "the crontab")
     else:
-        _prepare(installation, consent, described.paths if start else None)
-    with make_readable(described.to_be_readable, described.reader) as opened:
+        _prepare(installation, confirm_replace, description.paths if start else None)
+    with make_readable(description.shared_files, description.reader) as mode_messages:
         if installation is None:
             changed = _install_crontab(service, start=start)
         else:
-            changed = apply.put(installation, start=start, account=service.run_as)
-    said = _said(installation, kind, changed=changed, start=start)
-    return Outcome(kind, changed, messages=(*said, *opened, *described.notes))
+            changed = apply.install_files(installation, start=start, account=service.run_as)
+    messages = _messages(installation, kind, changed=changed, start=start)
+    return InstallResult(kind, changed, messages=(*messages, *mode_messages, *description.notes))
 
 
-def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Outcome:
-    """Stop the service and remove what `install` wrote; nothing installed: says so. Raises SystemRefused."""
+def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> InstallResult:
+    """Stop the service and remove what `install` wrote; a message if nothing is installed. Raises SystemRefused."""
     kind = kind or machine.default_kind()
     _refuse_wrong_user(kind, run_as)
     if kind is Kind.CRON:
         removed = user_crontab.edit(crontab.without_block, run_as)
     else:
-        removed = apply.take_away(_installation(kind, _any_service()), is_ours=_is_ours)
+        removed = apply.remove(_installation(kind, _any_service()), is_ours=_is_ours)
     messages = [f"{_name(kind)} is {'removed' if removed else 'not installed'}."]
     if removed and kind is Kind.CRON:
         messages.append("An agent that it started goes on: ioconnect down ends it.")
-    return Outcome(kind, removed, messages=tuple(messages))
+    return InstallResult(kind, removed, messages=tuple(messages))
 
 
 def installed(kind: Kind) -> bool:
-    """Say whether a service of that kind is installed for this machine or this user. Raises SystemRefused."""
+    """Say whether a service of this kind is installed for this machine or this user. Raises SystemRefused."""
     if kind is Kind.CRON:
         return crontab.block_in(user_crontab.read()) is not None
     return any(apply.current(file) is not None for file in _installation(kind, _any_service()).files)
 
 
 def _any_service() -> Service:
-    """Return a service that names the same files and commands as the installed one, whatever that runs."""
+    """Return a service with the file names and commands of any installed one."""
     return Service(
         program=("/ioconnect",),
         config=Path("/config.toml"),
         home=Path.home(),
-        log=places.site().log,
+        log=site_paths().log,
         systemd_version=machine.systemd_version(),
     )
 
@@ -142,12 +143,12 @@ def _text(kind: Kind, service: Service) -> str:
     return launchd.plist(service, kind).decode()
 
 
-def _prepare(installation: Installation, consent: Consent, starting: places.Paths | None) -> None:
-    """Raise `Differs` for a file that nobody agreed to lose, SystemRefused for an agent that runs already."""
-    there = [apply.current(file) for file in installation.files]
-    for file, content in zip(installation.files, there, strict=True):
-        consent(content, file.content, str(file.path))
-    if starting is not None and not any(there):
+def _prepare(installation: Installation, confirm_replace: ConfirmReplace, starting: Paths | None) -> None:
+    """Raise ServiceDiffers for a file that may not be replaced, SystemRefused for an agent that runs already."""
+    existing = [apply.current(file) for file in installation.files]
+    for file, content in zip(installation.files, existing, strict=True):
+        confirm_replace(content, file.content, str(file.path))
+    if starting is not None and not any(existing):
         _refuse_second_agent(starting)
 
 
@@ -157,7 +158,7 @@ def _install_crontab(service: Service, *, start: bool) -> bool:
     changed = user_crontab.edit(lambda table: crontab.with_block(table, new), service.run_as)
     if start:
         try:
-            apply.perform(crontab.start(service))
+            apply.run_command(crontab.start(service))
         except BaseException:
             undo = crontab.without_block if old is None else partial(crontab.with_block, new=old)
             user_crontab.edit(undo, service.run_as)
@@ -165,27 +166,27 @@ def _install_crontab(service: Service, *, start: bool) -> bool:
     return changed
 
 
-def _consent(*, force: bool, confirm: Callable[[str], bool] | None) -> Consent:
-    """Return what raises `Differs` unless there is nothing to lose or somebody agreed to lose it."""
+def _confirmation(*, force: bool, confirm: Callable[[str], bool] | None) -> ConfirmReplace:
+    """Return a function that raises ServiceDiffers unless replacing the content is confirmed or changes nothing."""
 
-    def ask(there: bytes | None, new: bytes, name: str) -> None:
-        if there is None or there == new or force:
+    def ask(existing: bytes | None, new: bytes, name: str) -> None:
+        if existing is None or existing == new or force:
             return
-        before, after = (text.decode(errors="backslashreplace").splitlines() for text in (there, new))
+        before, after = (text.decode(errors="backslashreplace").splitlines() for text in (existing, new))
         lines = difflib.unified_diff(before, after, f"{name}, as it is", "as it would be", lineterm="")
-        difference = "\n".join(escaped(line, limit=2000) for line in lines)
-        if confirm is None or not confirm(difference):
-            raise Differs(
+        diff = "\n".join(escaped(line, limit=2000) for line in lines)
+        if confirm is None or not confirm(diff):
+            raise ServiceDiffers(
                 f"{name} holds another ioconnect service already",
                 hint="Use --force to replace it.",
-                difference=difference,
+                diff=diff,
             )
 
     return ask
 
 
-def _refuse_second_agent(paths: places.Paths) -> None:
-    """Keep the service from being started beside an agent that somebody started by hand."""
+def _refuse_second_agent(paths: Paths) -> None:
+    """Raise SystemRefused if an agent runs that was started by hand."""
     try:
         snapshot = observe(paths)
     except StatusDamaged:
@@ -214,12 +215,12 @@ def _refuse_wrong_user(kind: Kind, run_as: str | None) -> None:
         )
 
 
-def _said(installation: Installation | None, kind: Kind, *, changed: bool, start: bool) -> list[str]:
+def _messages(installation: Installation | None, kind: Kind, *, changed: bool, start: bool) -> list[str]:
     state = "installed" if changed else "installed already, nothing changed"
     later = "within five minutes" if kind is Kind.CRON else "at the next boot or sign-in"
     runs = "and runs" if start else f"and starts {later}"
-    inspect = installation.inspect if installation else "crontab -l"
-    return [f"{_name(kind)} is {state}, {runs}.", f"Look at it: {inspect}; ioconnect status"]
+    status_command = installation.status_command if installation else "crontab -l"
+    return [f"{_name(kind)} is {state}, {runs}.", f"Look at it: {status_command}; ioconnect status"]
 
 
 def _name(kind: Kind) -> str:

@@ -1,4 +1,4 @@
-"""Looks at this machine: what can run a service here, and how this ioconnect is started. Changes nothing."""
+"""Inspects this machine: its service managers, accounts, and the command that starts ioconnect. Changes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CRON_DAEMONS = {"cron", "crond", "fcron", "dcron", "anacron", "bcron-sched"}
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who runs the agent."""
+    """An account that runs the agent."""
 
     name: str
     uid: int
@@ -33,7 +33,7 @@ class Account:
 
 
 def account(name: str | None = None) -> Account:
-    """Return the named account, or the one of this process. Raises UsageFault if there is none of that name."""
+    """Return the named account, or this process's. Raises UsageFault if it does not exist."""
     try:
         entry = pwd.getpwuid(os.geteuid()) if name is None else pwd.getpwnam(name)
     except KeyError as error:
@@ -47,7 +47,7 @@ def account(name: str | None = None) -> Account:
 
 
 def default_kind() -> Kind:
-    """Return the kind of service that fits this machine and this user."""
+    """Return the default kind of service for this machine and this user."""
     root = os.geteuid() == 0
     if sys.platform == "darwin":
         return Kind.LAUNCHD_DAEMON if root else Kind.LAUNCHD_AGENT
@@ -57,87 +57,87 @@ def default_kind() -> Kind:
 
 
 def systemd_version() -> int | None:
-    """Return the version of this machine's systemd; None if it has none, or one that does not say."""
+    """Return the version of this machine's systemd, None if it has none or the version is unknown."""
     try:
-        said = run(("systemctl", "--version"), deadline=20).out
+        output = run(("systemctl", "--version"), timeout=20).stdout
     except SystemRefused:
         return None
-    found = re.match(rb"systemd (\d+)", said)
+    found = re.match(rb"systemd (\d+)", output)
     return int(found.group(1)) if found else None
 
 
 def program() -> tuple[str, ...]:
-    """Return the command that starts this ioconnect, by paths that outlive an update of the interpreter.
+    """Return the command that starts this ioconnect, with paths that stay valid when the interpreter is updated.
 
     The console script, else the interpreter as it was called: in a virtual environment a symlink, which is not
-    followed.
+    resolved.
     """
     folders = [Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))]
     for folder in folders:
         script = folder / "ioconnect"
         if script.is_file() and os.access(script, os.X_OK):
             return (str(script.absolute()),)
-    safe_path = ("-P",) if sys.version_info >= (3, 11) else ()  # an ioconnect.py in the working folder is not meant
+    safe_path = ("-P",) if sys.version_info >= (3, 11) else ()  # never import ioconnect.py from the working folder
     return (sys.executable, *safe_path, "-m", "ioconnect")
 
 
 def program_files(command: tuple[str, ...]) -> list[Path]:
-    """Return what must be reachable for the command to run: itself, its interpreter, libraries, and this package."""
-    found = [*_links(Path(command[0])), *_links(Path(sys.executable))]
+    """Return the paths that the command needs: itself, its interpreter, the libraries, and this package."""
+    found = [*_symlink_chain(Path(command[0])), *_symlink_chain(Path(sys.executable))]
     found += [Path(sys.prefix), Path(sys.base_prefix), Path(ioconnect.__file__).parent]
     return list(dict.fromkeys(found))
 
 
 def unreadable_for(path: Path, who: Account | None) -> Path | None:
-    """Return the first part of the path that the account (None: one with no rights of its own) may not enter or read.
+    """Return the first part of the path that the account may not enter or read; None if it can.
 
-    A path that does not exist counts as readable: whoever makes it decides.
+    `who` None is an account without rights of its own. A path that does not exist counts as readable.
     """
-    whole = Path(os.path.realpath(path))
-    for part in (*reversed(whole.parents), whole):
+    target = Path(os.path.realpath(path))
+    for part in (*reversed(target.parents), target):
         try:
-            facts = part.stat()
+            status = part.stat()
         except OSError:
             return None
-        needed = 0o1 if part != whole else (0o5 if part.is_dir() else 0o4)
+        needed = 0o1 if part != target else (0o5 if part.is_dir() else 0o4)
         if who is not None and who.uid == 0:
             continue
-        shift = 6 if who and facts.st_uid == who.uid else 3 if who and facts.st_gid in who.groups else 0
-        if (facts.st_mode >> shift) & needed != needed:
+        shift = 6 if who and status.st_uid == who.uid else 3 if who and status.st_gid in who.groups else 0
+        if (status.st_mode >> shift) & needed != needed:
             return part
     return None
 
 
 def lingers(name: str) -> bool:
-    """Say whether the user's services run while the user is not signed in (loginctl(1), enable-linger)."""
+    """Say whether the user's services run while the user is not logged in (loginctl(1), enable-linger)."""
     return (LINGER / name).exists()
 
 
-def cron_runs() -> bool:
-    """Say whether a cron daemon runs, as far as /proc tells; without /proc it is taken for granted."""
+def is_cron_running() -> bool:
+    """Say whether a cron daemon runs according to /proc; True without /proc."""
     commands = list(Path("/proc").glob("[0-9]*/comm"))
     return not commands or any(_first_line(command) in CRON_DAEMONS for command in commands)
 
 
 def proxy_in_environment() -> str | None:
-    """Return the name of the variable that names a proxy for this shell, which a service will not see."""
+    """Return the name of the set proxy variable, which a service does not inherit; None without one."""
     return next((name for name in PROXY_VARIABLES if os.environ.get(name)), None)
 
 
 def folder_variables() -> tuple[tuple[str, str], ...]:
-    """Return the variables that decide where this user's files are, as far as they are set."""
+    """Return the set variables that determine this user's folders."""
     return tuple((name, os.environ[name]) for name in FOLDER_VARIABLES if os.environ.get(name))
 
 
 def _first_line(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except OSError:  # the process ended meanwhile
+    except OSError:  # the process has exited
         return ""
 
 
-def _links(path: Path) -> list[Path]:
-    """Return the path and, if it is a symlink, everything it leads through."""
+def _symlink_chain(path: Path) -> list[Path]:
+    """Return the path and every target of its symlinks."""
     found = [path]
     for _ in range(40):  # as many as Linux follows (path_resolution(7))
         if not path.is_symlink():

@@ -1,4 +1,4 @@
-"""What a service could not reach, said before it is installed.
+"""Checks whether a service can reach its program and configuration.
 
 Pure.
 """
@@ -19,17 +19,17 @@ REINSTALL = "sudo python3 -m venv /opt/ioconnect && sudo /opt/ioconnect/bin/pip 
 
 
 def in_homes(paths: Iterable[Path]) -> list[Path]:
-    """Return those of the paths that a service with ProtectHome=yes does not see."""
+    """Return the paths that are hidden by ProtectHome=yes."""
     return [path for path in paths if _inside(path, HOMES)]
 
 
 def in_temporary(paths: Iterable[Path]) -> list[Path]:
-    """Return those of the paths that a service with PrivateTmp=yes does not see."""
+    """Return the paths that are hidden by PrivateTmp=yes."""
     return [path for path in paths if _inside(path, TEMPORARY)]
 
 
 def refuse_hidden_program(paths: Iterable[Path], *, sees_home: bool) -> None:
-    """Raise SystemRefused if the system's service would not find the program, naming the place and the way out."""
+    """Raise SystemRefused if the program is hidden from the system service."""
     needed = list(paths)
     hidden = in_temporary(needed) + ([] if sees_home else in_homes(needed))
     if hidden:
@@ -41,7 +41,7 @@ def refuse_hidden_program(paths: Iterable[Path], *, sees_home: bool) -> None:
 
 
 def refuse_hidden_configuration(config: Path, *, sees_home: bool) -> None:
-    """Raise SystemRefused if the system's service would not find its configuration."""
+    """Raise SystemRefused if the configuration is hidden from the system service."""
     if in_temporary([config]) or (not sees_home and in_homes([config])):
         raise SystemRefused(
             f"the system's service does not see {config}: it has no access to home and temporary folders",
@@ -50,10 +50,10 @@ def refuse_hidden_configuration(config: Path, *, sees_home: bool) -> None:
         )
 
 
-def check_words(words: Iterable[str]) -> None:
-    """Raise SystemRefused for a word that no unit, crontab or property list can hold: unprintable, not UTF-8."""
+def check_printable(words: Iterable[str]) -> None:
+    """Raise SystemRefused for a word that a unit, crontab or property list cannot hold: unprintable, not UTF-8."""
     for word in words:
-        if not word.isprintable():  # surrogates, which stand for bytes that are not UTF-8, are not printable either
+        if not word.isprintable():  # surrogates, which represent bytes that are not UTF-8, are not printable either
             raise SystemRefused(
                 f"{word!a} has characters that a service's file cannot hold",
                 hint="Move ioconnect or its configuration to a path without them.",

@@ -1,4 +1,4 @@
-"""What is to be installed, and what installing it means: the records that the installers' rooms exchange.
+"""The records of an installation: the service, its files and its commands.
 
 Pure.
 """
@@ -16,7 +16,7 @@ MARK = "Written by `ioconnect install-service`; remove it with `ioconnect uninst
 
 
 class Kind(str, Enum):
-    """What keeps the agent running, as `--kind` names it."""
+    """The kind of service, as `--kind` names it."""
 
     SYSTEMD = "systemd"
     SYSTEMD_USER = "systemd-user"
@@ -26,19 +26,18 @@ class Kind(str, Enum):
 
     @property
     def is_system(self) -> bool:
-        """Whether it belongs to the machine and starts at boot, whoever is signed in."""
+        """Whether it is the machine's service, which starts at boot without a login."""
         return self in (Kind.SYSTEMD, Kind.LAUNCHD_DAEMON)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The agent as a service: everything an installer needs to know, nothing left to look up.
+    """The agent as a service, with everything that an installer needs.
 
     `program` is the command up to its first option; its first word is an absolute path that stays valid when the
-    interpreter behind it is updated. `run_as` None means: an account that systemd makes up for each start (system
-    unit), or the one that installs (all other kinds). `credentials` are names and private keys that systemd reads
-    for the account that runs the agent; with `encrypted` from `KEY.cred`. `sees_home` leaves /home and /root
-    readable. `systemd_version` None means unknown, and is taken for the newest.
+    interpreter is updated. `run_as` None is a dynamic user (systemd system unit), or the account that installs (all
+    other kinds). `credentials` are names and private keys that systemd passes to the agent, with `encrypted` from
+    `KEY.cred`. `sees_home` leaves /home and /root readable. `systemd_version` None is unknown, taken for the newest.
     """
 
     program: tuple[str, ...]
@@ -54,13 +53,13 @@ class Service:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The program, told which configuration to use; the subcommand follows."""
+        """The program with its `--config` option; the subcommand follows."""
         return (*self.program, "--config", str(self.config))
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file to be written, and the mode it gets from its first byte."""
+    """A file to be written, with its mode."""
 
     path: Path
     content: bytes
@@ -69,36 +68,35 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to run. An exit code in `tolerated` counts as success.
+    """A command to run; an exit code in `accepted_codes` counts as success.
 
-    One in `retried` is met by running it again, for `patience` seconds at most. With `unless` it is left out if
-    that command succeeds.
+    After one in `retried_codes` it is repeated for `retry_seconds`. It is skipped if the command `skip_if` succeeds.
     """
 
     argv: tuple[str, ...]
-    tolerated: tuple[int, ...] = ()
-    retried: tuple[int, ...] = ()
-    patience: float = 0.0
-    unless: tuple[str, ...] | None = None
+    accepted_codes: tuple[int, ...] = ()
+    retried_codes: tuple[int, ...] = ()
+    retry_seconds: float = 0.0
+    skip_if: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Files and the commands around them, in their order.
+    """The files of a service and the commands around them, in their order.
 
-    `reread` follows a file that was written; `enable` comes in any case and is idempotent; if the service is to run
-    now, `restart` when a file was written, else `start`. `disable` comes before the files are removed, `forget`
-    after. `explain` shows why a start failed, `inspect` is what an administrator types to look at the service.
+    `reload` follows a changed file; `enable` always runs and is idempotent; to start the service now, `restart` runs
+    if a file changed, else `start`. `disable` runs before the files are removed, `cleanup` after. `log_command` shows
+    why a start failed, `status_command` is shown to the user.
     """
 
     kind: Kind
     files: tuple[File, ...]
-    folders: tuple[Path, ...] = ()  # made if they are not there, 0700, for the account that runs it
-    reread: tuple[Command, ...] = ()
+    folders: tuple[Path, ...] = ()  # created with 0700 if missing, owned by the account that runs the service
+    reload: tuple[Command, ...] = ()
     enable: tuple[Command, ...] = ()
     start: tuple[Command, ...] = ()
     restart: tuple[Command, ...] = ()
     disable: tuple[Command, ...] = ()
-    forget: tuple[Command, ...] = ()
-    explain: tuple[str, ...] = ()
-    inspect: str = ""
+    cleanup: tuple[Command, ...] = ()
+    log_command: tuple[str, ...] = ()
+    status_command: str = ""

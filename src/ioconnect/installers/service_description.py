@@ -1,4 +1,4 @@
-"""From this machine, its files and what was asked for to the service that is to be installed, or why it cannot be."""
+"""Builds the service to be installed from this machine, its files and the options, or finds why it cannot work."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config import configuration
-from ioconnect.config import paths as places
 from ioconnect.config.addresses import has_password
+from ioconnect.config.paths import CREDENTIAL, Paths, discover, site_paths
 from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused
 from ioconnect.installers import machine, reachability
 from ioconnect.installers.service import Kind, Service
@@ -18,59 +18,62 @@ from ioconnect.installers.systemd import CREDENTIALS_SINCE
 
 if TYPE_CHECKING:
     from ioconnect.config.configuration import Config
-    from ioconnect.config.paths import Paths
     from ioconnect.installers.machine import Account
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """A service, what a person should know about it, and which files `reader` must be able to read.
+class ServiceDescription:
+    """A service, notes for the user, and the `shared_files` that `reader` must be able to read.
 
-    `reader` None is an account that exists only while the service runs, and so has no rights of its own.
+    `reader` None is a dynamic user, which has no rights of its own.
     """
 
     service: Service
     paths: Paths
     reader: Account | None
-    to_be_readable: tuple[Path, ...] = ()
+    shared_files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def describe(kind: Kind, *, run_as: str | None, encrypted: bool, config: Path | None, print_only: bool) -> Described:
-    """Return the service. Raises ConfigInvalid, IdentityMissing, SystemRefused or UsageFault for what cannot work.
+def describe(
+    kind: Kind, *, run_as: str | None, encrypted: bool, config: Path | None, print_only: bool
+) -> ServiceDescription:
+    """Return the service. Raises ConfigInvalid, IdentityMissing, SystemRefused or UsageFault if it cannot work.
 
-    With `print_only` what cannot work *here* becomes a note: the file may be meant for another machine.
+    With `print_only`, a fault of this machine becomes a note: the file may be meant for another machine.
     """
     paths = _paths(kind, config, print_only=print_only)
     settings = _settings(paths, print_only=print_only)
     reader = None if kind is Kind.SYSTEMD and run_as is None else machine.account(run_as if not print_only else None)
     service = _service(kind, paths, settings, run_as=run_as, encrypted=encrypted, home=_home(reader))
     words = [*service.command, *(value for _, value in service.environment), str(service.log)]
-    reachability.check_words([*words, *(str(path) for _, path in service.credentials)])
-    described = Described(
+    reachability.check_printable([*words, *(str(path) for _, path in service.credentials)])
+    description = ServiceDescription(
         service,
         paths,
         reader,
-        to_be_readable=(paths.config, paths.known_hosts) if kind is Kind.SYSTEMD or run_as else (),
+        shared_files=(paths.config, paths.known_hosts) if kind is Kind.SYSTEMD or run_as else (),
         notes=tuple(_notes(kind, settings, reader)),
     )
     try:
-        _refuse_unreachable(kind, described, paths)
+        _refuse_unreachable(kind, description, paths)
     except SystemRefused as refused:
         if not print_only:
             raise
-        return Described(service, paths, reader, notes=(*described.notes, f"On this machine: {refused.message}."))
+        return ServiceDescription(
+            service, paths, reader, notes=(*description.notes, f"On this machine: {refused.message}.")
+        )
     if not print_only:
-        _refuse_unreadable_identities(kind, described, settings, paths)
-        _refuse_open_secrets(described, settings)
-    return described
+        _refuse_unreadable_identities(kind, description, settings, paths)
+        _refuse_open_secrets(description, settings)
+    return description
 
 
 def _paths(kind: Kind, config: Path | None, *, print_only: bool) -> Paths:
     named = config or os.environ.get("IOCONNECT_HOME") or os.environ.get("IOCONNECT_CONFIG")
     if print_only and kind.is_system and not named and os.geteuid() != 0:
-        return places.site()  # what it will be for root, who alone can install it
-    paths = places.discover(os.environ, config=config)
+        return site_paths()  # only root can install it
+    paths = discover(os.environ, config=config)
     if kind is Kind.SYSTEMD and paths.known_hosts.parent != paths.config.parent:
         raise SystemRefused(
             f"the pins are in {paths.known_hosts.parent}, the configuration is {paths.config}",
@@ -94,15 +97,15 @@ def _service(
     program = machine.program()
     version = machine.systemd_version() if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else None
     needed = [*machine.program_files(program), paths.config]
-    # An older systemd hands over no credentials: there the account must own its keys.
-    hands_over = kind is Kind.SYSTEMD and not (run_as and version is not None and version < CREDENTIALS_SINCE)
+    # An older systemd has no LoadCredential=: there the account must own its identities.
+    uses_credentials = kind is Kind.SYSTEMD and not (run_as and version is not None and version < CREDENTIALS_SINCE)
     return Service(
         program=program,
         config=paths.config,
         home=home,
         log=paths.log,
         environment=() if kind is Kind.SYSTEMD else _environment(run_as),
-        credentials=tuple(_identities(settings, paths)) if hands_over else (),
+        credentials=tuple(_identities(settings, paths)) if uses_credentials else (),
         encrypted=encrypted,
         run_as=run_as,
         sees_home=kind is Kind.SYSTEMD and run_as is not None and bool(reachability.in_homes(needed)),
@@ -121,20 +124,20 @@ def _environment(run_as: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def _identities(settings: Config, paths: Paths) -> list[tuple[str, Path]]:
-    """Return the credentials' names and the keys: the agent's, and that of each tunnel with one of its own."""
+    """Return the credential names and private keys of the agent and of each tunnel with its own identity."""
     agents = settings.agent.identity or paths.identity
-    others = [(f"{places.CREDENTIAL}.{t.name}", t.identity) for t in settings.tunnels if t.identity is not None]
+    others = [(f"{CREDENTIAL}.{t.name}", t.identity) for t in settings.tunnels if t.identity is not None]
     needs_agents = not settings.tunnels or any(tunnel.identity is None for tunnel in settings.tunnels)
-    return [*([(places.CREDENTIAL, agents)] if needs_agents else []), *others]
+    return [*([(CREDENTIAL, agents)] if needs_agents else []), *others]
 
 
-def _refuse_unreachable(kind: Kind, described: Described, paths: Paths) -> None:
-    service, reader = described.service, described.reader
+def _refuse_unreachable(kind: Kind, description: ServiceDescription, paths: Paths) -> None:
+    service, reader = description.service, description.reader
     files = machine.program_files(service.program)
     if kind is Kind.SYSTEMD:
         reachability.refuse_hidden_program(files, sees_home=service.sees_home)
         reachability.refuse_hidden_configuration(paths.config, sees_home=service.sees_home)
-    for file in files if described.to_be_readable else ():
+    for file in files if description.shared_files else ():
         closed = machine.unreadable_for(file, reader)
         if closed is not None:
             raise SystemRefused(
@@ -143,8 +146,10 @@ def _refuse_unreachable(kind: Kind, described: Described, paths: Paths) -> None:
             )
 
 
-def _refuse_unreadable_identities(kind: Kind, described: Described, settings: Config, paths: Paths) -> None:
-    service, reader = described.service, described.reader
+def _refuse_unreadable_identities(
+    kind: Kind, description: ServiceDescription, settings: Config, paths: Paths
+) -> None:
+    service, reader = description.service, description.reader
     for _, identity in service.credentials or _identities(settings, paths):
         file = identity.with_name(identity.name + ".cred") if service.encrypted else identity
         if service.encrypted and not file.exists():
@@ -155,19 +160,19 @@ def _refuse_unreadable_identities(kind: Kind, described: Described, settings: Co
             )
         if not file.exists():
             raise IdentityMissing(f"there is no identity at {file}", hint="Make one with `ioconnect keygen`.")
-        by_itself = not service.credentials and reader is not None and service.run_as is not None
-        if by_itself and (closed := machine.unreadable_for(file, reader)) is not None:
+        reads_directly = not service.credentials and reader is not None and service.run_as is not None
+        if reads_directly and (closed := machine.unreadable_for(file, reader)) is not None:
             raise SystemRefused(
                 f"{_who(reader)} may not read {closed}, and the {kind.value} service signs in with {file}",
                 hint=f"Give it the key: sudo chown {service.run_as} {file}",
             )
 
 
-def _refuse_open_secrets(described: Described, settings: Config) -> None:
-    """Keep a proxy's password from becoming readable for everybody."""
-    config, reader = described.service.config, described.reader
+def _refuse_open_secrets(description: ServiceDescription, settings: Config) -> None:
+    """Raise SystemRefused if a proxy's password would become readable for all accounts."""
+    config, reader = description.service.config, description.reader
     if (
-        described.to_be_readable
+        description.shared_files
         and any(has_password(tunnel.proxy) for tunnel in settings.tunnels)
         and machine.unreadable_for(config, reader) is not None
     ):
@@ -188,7 +193,7 @@ def _notes(kind: Kind, settings: Config, reader: Account | None) -> list[str]:
             f"It runs only while {reader.name} is signed in. To have it start at boot and stay: "
             f"sudo loginctl enable-linger {reader.name}"
         )
-    if kind is Kind.CRON and sys.platform == "linux" and not machine.cron_runs():
+    if kind is Kind.CRON and sys.platform == "linux" and not machine.is_cron_running():
         notes.append("No cron daemon seems to run here: start it, or nothing will read the crontab.")
     if kind is Kind.LAUNCHD_AGENT:
         notes.append("It runs only while you are signed in; the kind launchd-daemon runs from boot on.")

@@ -1,6 +1,6 @@
-"""The systemd unit: a service that says the truth about itself and may do almost nothing (systemd.exec(5)).
+"""The systemd unit: Type=notify with a watchdog, in a sandbox (systemd.exec(5)).
 
-Pure. Directives that the target's systemd does not know yet are left out: it would warn about each at every reload.
+Pure. Directives that the target's systemd does not know are left out: it would warn about each at every reload.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ioconnect.installers.service import MARK, UNIT_NAME, Command, File, Install
 if TYPE_CHECKING:
     from pathlib import Path
 
-OLDEST = 235  # StateDirectory= with DynamicUser=; older ones are no match for the Python that we need anyway
+OLDEST = 235  # StateDirectory= with DynamicUser=; systems with an older one have no Python 3.10 either
 CREDENTIALS_SINCE = 247
 ENCRYPTED_SINCE = 250
 CLEAN_SINCE = 243
 WATCHDOG_SECONDS = 30
 NO_RESTART_ON = "64 66 78"
 
-_SUPERVISION = """\
+_RESTART_POLICY = """\
 ExecReload=/bin/kill -HUP $MAINPID
 WorkingDirectory=/
 Restart=always
@@ -32,7 +32,7 @@ WatchdogSec={watchdog}
 TimeoutStopSec=20
 """
 
-# (since which version, directive). `man systemd.exec` tells what each does; the tests hold the score.
+# (first version, directive), see systemd.exec(5). The tests check the score of `systemd-analyze security`.
 _SANDBOX: tuple[tuple[int, str], ...] = (
     (187, "NoNewPrivileges=yes"),
     (0, "CapabilityBoundingSet="),
@@ -56,7 +56,7 @@ _SANDBOX: tuple[tuple[int, str], ...] = (
     (239, "SystemCallFilter=~@privileged @resources"),
     (209, "SystemCallErrorNumber=EPERM"),
 )
-# What needs no right that a user's own manager lacks; all of it holds for the system's unit too.
+# Directives that need no privileges which a user manager lacks; used in system units too.
 _SANDBOX_EVERYWHERE: tuple[tuple[int, str], ...] = (
     (235, "LockPersonality=yes"),
     (231, "MemoryDenyWriteExecute=yes"),
@@ -68,7 +68,7 @@ _SANDBOX_EVERYWHERE: tuple[tuple[int, str], ...] = (
 
 
 def unit(service: Service, *, user: bool = False) -> str:
-    """Return the unit's text; `user` for the user's own manager. Raises SystemRefused when it cannot work there."""
+    """Return the unit's text; `user` for a user unit. Raises SystemRefused if it cannot work with this systemd."""
     version = service.systemd_version
     if version is not None and version < OLDEST:
         raise SystemRefused(
@@ -87,18 +87,18 @@ def unit(service: Service, *, user: bool = False) -> str:
     sections = [
         f"# {MARK}\n",
         "[Unit]\nDescription=Integrate.io tunnel agent\n",
-        # Not network-online.target: the agent waits for the network itself, and says so meanwhile. After= makes
-        # the shutdown orderly: the tunnel is closed while there still is a network.
+        # Not network-online.target: the agent waits for the network itself and shows that in its status. After=
+        # orders the shutdown: the tunnels are closed before the network goes down.
         "" if user else "After=network.target nss-lookup.target\n" + _mounts(service),
         "StartLimitIntervalSec=0\n",
         "\n[Service]\n# Ready once the configuration is good; `systemctl status` shows what the tunnels do.\n",
         "Type=notify\nNotifyAccess=main\n",
-        # In the program's own path a variable is none (systemd.service(5), "Command lines").
+        # Variables are not expanded in the program's path (systemd.service(5), "Command lines").
         f"ExecStart={' '.join([quoted(service.command[0]), *map(quoted_argument, service.command[1:])])} up\n",
-        _supervision(version),
+        _restart_policy(version),
         *(f"Environment={quoted(f'{name}={value}')}\n" for name, value in service.environment),
         "SyslogIdentifier=ioconnect\nUMask=0077\nLimitCORE=0\n",
-        # The hard limit of a user's manager may be lower than what we would like to have.
+        # The hard limits of a user manager may be lower.
         "" if user else "LimitNOFILE=65536\nTasksMax=4096\n",
         "" if user else _account(service, version),
         "# What is left of its rights; `systemd-analyze security ioconnect` judges.\n",
@@ -110,38 +110,38 @@ def unit(service: Service, *, user: bool = False) -> str:
 
 
 def installation(service: Service, folder: Path, *, user: bool = False) -> Installation:
-    """Return the unit in `folder` and the commands that make systemd use it."""
+    """Return the unit in `folder` and the commands that install and remove it."""
     systemctl = ("systemctl", "--user") if user else ("systemctl",)
-    reread = Command((*systemctl, "daemon-reload"))
+    reload = Command((*systemctl, "daemon-reload"))
     disable: tuple[Command, ...] = (Command((*systemctl, "disable", "--now", UNIT_NAME)),)
     version = service.systemd_version
     if not user and (version is None or version >= CLEAN_SINCE):
-        # Only what is at rest can be cleaned, and one that failed is not (1, 5: it is not loaded).
-        disable += (Command((*systemctl, "reset-failed", UNIT_NAME), tolerated=(1, 5)),)
+        # clean requires an inactive unit, which a failed one is not (exit codes 1, 5: not loaded).
+        disable += (Command((*systemctl, "reset-failed", UNIT_NAME), accepted_codes=(1, 5)),)
         disable += (Command((*systemctl, "clean", "--what=state", UNIT_NAME)),)
     journal = ("journalctl", *(("--user",) if user else ()), "--unit", UNIT_NAME)
     return Installation(
         kind=Kind.SYSTEMD_USER if user else Kind.SYSTEMD,
         files=(File(folder / UNIT_NAME, unit(service, user=user).encode()),),
-        reread=(reread,),
+        reload=(reload,),
         enable=(Command((*systemctl, "enable", UNIT_NAME)),),
         start=(Command((*systemctl, "start", UNIT_NAME)),),
         restart=(Command((*systemctl, "restart", UNIT_NAME)),),
         disable=disable,
-        forget=(reread, Command((*systemctl, "reset-failed", UNIT_NAME), tolerated=(1, 5))),
-        explain=(*journal, "--identifier=ioconnect", "--lines=5", "--output=cat", "--no-pager"),
-        inspect=f"{' '.join(systemctl)} status ioconnect",
+        cleanup=(reload, Command((*systemctl, "reset-failed", UNIT_NAME), accepted_codes=(1, 5))),
+        log_command=(*journal, "--identifier=ioconnect", "--lines=5", "--output=cat", "--no-pager"),
+        status_command=f"{' '.join(systemctl)} status ioconnect",
     )
 
 
 def quoted(text: str) -> str:
-    """Return one word for a unit file (systemd.syntax(7)): quoted, with `%` kept from being a specifier."""
+    """Return one word for a unit file (systemd.syntax(7)): quoted, with `%` escaped from specifiers."""
     inner = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{inner}"' if inner != text or any(c in " '\t;" for c in text) or not text else text
 
 
 def quoted_argument(text: str) -> str:
-    """Return one word of a command line: as `quoted`, and `$` kept from being a variable."""
+    """Return one word of a command line: as `quoted`, with `$` escaped from variables."""
     return quoted(text).replace("$", "$$")
 
 
@@ -149,23 +149,23 @@ def _mounts(service: Service) -> str:
     return f"RequiresMountsFor={quoted(str(service.config.parent))}\n"
 
 
-def _supervision(version: int | None) -> str:
+def _restart_policy(version: int | None) -> str:
     steps = "RestartSec=1\nRestartSteps=8\nRestartMaxDelaySec=60"
     restart = steps if version is None or version >= 254 else "RestartSec=3"  # noqa: PLR2004  RestartSteps= came in 254
-    return _SUPERVISION.format(restart=restart, no_restart_on=NO_RESTART_ON, watchdog=WATCHDOG_SECONDS)
+    return _RESTART_POLICY.format(restart=restart, no_restart_on=NO_RESTART_ON, watchdog=WATCHDOG_SECONDS)
 
 
 def _account(service: Service, version: int | None) -> str:
     lines = [f"User={service.run_as}" if service.run_as else "DynamicUser=yes"]
     lines += ["StateDirectory=ioconnect", "StateDirectoryMode=0700"]
-    lines += ["RuntimeDirectory=ioconnect", "RuntimeDirectoryMode=0755"]  # the status, for everybody
+    lines += ["RuntimeDirectory=ioconnect", "RuntimeDirectoryMode=0755"]  # the world-readable snapshot
     lines += _credentials(service, version)
     lines += [f"ProtectHome={'read-only' if service.sees_home else 'yes'}"]
     return "".join(f"{line}\n" for line in lines)
 
 
 def _credentials(service: Service, version: int | None) -> list[str]:
-    """Let the manager hand over the identities: files that only root can read, to an account that is not root."""
+    """Return the LoadCredential= lines: systemd reads the identities as root for an account that cannot."""
     if not service.credentials:
         return []
     needed = ENCRYPTED_SINCE if service.encrypted else CREDENTIALS_SINCE
@@ -175,7 +175,7 @@ def _credentials(service: Service, version: int | None) -> list[str]:
             hint="Make an account for it, give it the identity (chown), and use `--run-as ACCOUNT`.",
         )
     directive, suffix = ("LoadCredentialEncrypted", ".cred") if service.encrypted else ("LoadCredential", "")
-    # All after the colon is the path as it stands: no quoting, only specifiers (systemd.exec(5)).
+    # The text after the colon is the path, unquoted, with specifiers (systemd.exec(5)).
     why = "# Read by systemd and handed over: the account that runs the agent need not read the file."
     return [
         why,

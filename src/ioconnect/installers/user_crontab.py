@@ -1,4 +1,4 @@
-"""Reads and writes a crontab by `crontab` itself; never over one that could not be read or that changed meanwhile."""
+"""Reads and writes a crontab with `crontab`; never replaces one that is unreadable or changed meanwhile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.errors import SystemRefused
-from ioconnect.installers.apply import Ran, run
+from ioconnect.installers.apply import Completed, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,42 +17,42 @@ NO_CRON = "Install cron (Debian: apt install cron; Red Hat: dnf install cronie),
 
 
 def read(account: str | None = None) -> bytes:
-    """Return the crontab of the account (None: one's own), empty if there is none. Raises SystemRefused."""
-    ran = _crontab(account, "-l")
-    if ran.code == 0:
-        return _exactly(account) if b"\\" in ran.out else ran.out
-    said = ran.err.lower()
-    # Vixie's, Debian's and cronie's words; then BusyBox's.
-    if b"no crontab for" in said or (b"can't open" in said and b"no such file" in said):
+    """Return the crontab of the account (None: this user's), empty if there is none. Raises SystemRefused."""
+    result = _crontab(account, "-l")
+    if result.returncode == 0:
+        return _read_by_editor(account) if b"\\" in result.stdout else result.stdout
+    message = result.stderr.lower()
+    # The messages of Vixie cron, Debian and cronie; then BusyBox's.
+    if b"no crontab for" in message or (b"can't open" in message and b"no such file" in message):
         return b""
     raise SystemRefused(
-        f"the crontab cannot be read: {ran.words or f'code {ran.code}'}", hint="Nothing was changed. " + NO_CRON
+        f"the crontab cannot be read: {result.error_text or f'code {result.returncode}'}",
+        hint="Nothing was changed. " + NO_CRON,
     )
 
 
-def _exactly(account: str | None) -> bytes:
-    """Return the crontab as `crontab -e` hands it to an editor: Debian's `crontab -l` shows a CR as backslash and r.
+def _read_by_editor(account: str | None) -> bytes:
+    """Return the crontab as `crontab -e` passes it to an editor: Debian's `crontab -l` shows a CR as backslash and r.
 
-    Our editor copies what it is given and changes nothing, so cron changes nothing either.
+    The editor copies the file without a change, so that cron keeps its crontab.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "crontab")
         copying = f"""sh -c 'cat "$1" >"$0"' {shlex.quote(str(copy))}"""
-        ran = _crontab(account, "-e", variables={"VISUAL": copying, "EDITOR": copying})
+        result = _crontab(account, "-e", variables={"VISUAL": copying, "EDITOR": copying})
         try:
             return copy.read_bytes()
         except FileNotFoundError as error:
             raise SystemRefused(
-                f"the crontab cannot be read exactly: {ran.words or f'code {ran.code}'}",
+                f"the crontab cannot be read exactly: {result.error_text or f'code {result.returncode}'}",
                 hint="Nothing was changed. Add what `ioconnect install-service --kind cron --print` shows yourself.",
             ) from error
 
 
 def edit(change: Callable[[bytes], bytes], account: str | None = None) -> bool:
-    """Put `change(table)` in the crontab's place; say whether it differs. Raises SystemRefused.
+    """Replace the crontab by `change(table)`; return whether it differs. Raises SystemRefused.
 
-    A crontab that somebody else changed in between is left as it is; so is one that nothing changes. One that
-    becomes empty is removed.
+    One that changes meanwhile, or that `change` leaves as it is, is not written; an empty result removes it.
     """
     before = read(account)
     after = change(before)
@@ -60,10 +60,11 @@ def edit(change: Callable[[bytes], bytes], account: str | None = None) -> bool:
         return False
     if read(account) != before:
         raise SystemRefused("somebody else is changing the crontab", hint="Nothing was changed; try again.")
-    ran = _crontab(account, "-", stdin=after) if after else _crontab(account, "-r")
-    if ran.code != 0:
+    result = _crontab(account, "-", stdin=after) if after else _crontab(account, "-r")
+    if result.returncode != 0:
         raise SystemRefused(
-            f"the crontab cannot be changed: {ran.words or f'code {ran.code}'}", hint="It is as it was."
+            f"the crontab cannot be changed: {result.error_text or f'code {result.returncode}'}",
+            hint="It is as it was.",
         )
     if read(account) != after:
         raise SystemRefused(
@@ -74,10 +75,10 @@ def edit(change: Callable[[bytes], bytes], account: str | None = None) -> bool:
 
 def _crontab(
     account: str | None, option: str, *, stdin: bytes = b"", variables: Mapping[str, str] | None = None
-) -> Ran:
+) -> Completed:
     whose = ("-u", account) if account else ()
     try:
-        return run(("crontab", *whose, option), stdin=stdin, deadline=30, variables=variables)
+        return run(("crontab", *whose, option), stdin=stdin, timeout=30, variables=variables)
     except SystemRefused as refused:
         if "there is no crontab" in refused.message:
             raise SystemRefused("there is no cron on this machine (no `crontab`)", hint=NO_CRON) from refused

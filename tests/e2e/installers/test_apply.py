@@ -1,4 +1,4 @@
-"""Writing, running and undoing, with programs that fail on request in the place of systemctl and crontab."""
+"""Files written, commands run and rolled back, by programs that fail on request instead of systemctl and crontab."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def installation(tmp_path: Path, journal: Path, *, start_code: int = 0, content:
         kind=Kind.SYSTEMD,
         files=(File(tmp_path / "etc" / "unit", content),),
         folders=(tmp_path / "log",),
-        reread=(Command(note(journal, "reread")),),
+        reload=(Command(note(journal, "reread")),),
         enable=(Command(note(journal, "enable")),),
         start=(Command(note(journal, "start", code=start_code)),),
         restart=(Command(note(journal, "restart", code=start_code)),),
         disable=(Command(note(journal, "disable")),),
-        forget=(Command(note(journal, "forget")),),
-        explain=("sh", "-c", "printf 'because\\033[31m of this\\n'"),
+        cleanup=(Command(note(journal, "forget")),),
+        log_command=("sh", "-c", "printf 'because\\033[31m of this\\n'"),
     )
 
 
 def test_a_new_service_is_written_enabled_and_started(tmp_path: Path, journal: Path) -> None:
-    assert apply.put(installation(tmp_path, journal), start=True) is True
+    assert apply.install_files(installation(tmp_path, journal), start=True) is True
 
     assert (tmp_path / "etc" / "unit").read_bytes() == b"new"
     assert (tmp_path / "etc" / "unit").stat().st_mode & 0o777 == 0o644
@@ -63,16 +63,16 @@ def test_a_new_service_is_written_enabled_and_started(tmp_path: Path, journal: P
 
 
 def test_the_same_again_changes_nothing(tmp_path: Path, journal: Path) -> None:
-    apply.put(installation(tmp_path, journal), start=True)
+    apply.install_files(installation(tmp_path, journal), start=True)
     journal.write_text("")
 
-    assert apply.put(installation(tmp_path, journal), start=True) is False
+    assert apply.install_files(installation(tmp_path, journal), start=True) is False
     assert journal.read_text().split() == ["enable", "start"]
 
 
 def test_a_new_service_that_does_not_start_leaves_nothing(tmp_path: Path, journal: Path) -> None:
     with pytest.raises(SystemRefused) as refused:
-        apply.put(installation(tmp_path, journal, start_code=1), start=True)
+        apply.install_files(installation(tmp_path, journal, start_code=1), start=True)
 
     assert "no restart today" in refused.value.message
     assert "because\\x1b[31m of this" in refused.value.message  # escaped: it goes to a terminal
@@ -88,7 +88,7 @@ def test_a_changed_service_that_does_not_start_is_what_it_was(tmp_path: Path, jo
     unit.chmod(0o600)
 
     with pytest.raises(SystemRefused):
-        apply.put(installation(tmp_path, journal, start_code=1), start=True)
+        apply.install_files(installation(tmp_path, journal, start_code=1), start=True)
 
     assert unit.read_bytes() == b"old"
     assert unit.stat().st_mode & 0o777 == 0o600
@@ -101,34 +101,34 @@ def test_what_somebody_else_wrote_is_not_taken_away(tmp_path: Path, journal: Pat
     unit.write_bytes(b"theirs")
 
     with pytest.raises(SystemRefused, match="was not written by"):
-        apply.take_away(installation(tmp_path, journal), is_ours=lambda content: b"ours" in content)
+        apply.remove(installation(tmp_path, journal), is_ours=lambda content: b"ours" in content)
 
     assert (unit.read_bytes(), journal.read_text()) == (b"theirs", "")
 
 
 def test_a_race_is_met_by_trying_again(journal: Path) -> None:
-    apply.perform(Command(succeed_at(journal, 3, code=5), retried=(5, 37), patience=20))
+    apply.run_command(Command(succeed_at(journal, 3, code=5), retried_codes=(5, 37), retry_seconds=20))
 
     assert journal.read_text().count("x") == 3
 
 
 def test_only_a_known_race_is_tried_again(journal: Path) -> None:
     with pytest.raises(SystemRefused, match="code 6"):
-        apply.perform(Command(succeed_at(journal, 2, code=6), retried=(5, 37), patience=20))
+        apply.run_command(Command(succeed_at(journal, 2, code=6), retried_codes=(5, 37), retry_seconds=20))
 
     assert journal.read_text().count("x") == 1
 
 
 def test_patience_ends(journal: Path) -> None:
     with pytest.raises(SystemRefused, match="code 5"):
-        apply.perform(Command(succeed_at(journal, 1000, code=5), retried=(5,), patience=0.5))
+        apply.run_command(Command(succeed_at(journal, 1000, code=5), retried_codes=(5,), retry_seconds=0.5))
 
     assert journal.read_text().count("x") > 1
 
 
 def test_a_tolerated_code_is_success_and_what_is_there_already_is_not_made(journal: Path) -> None:
-    apply.perform(Command(note(journal, "gone", code=3), tolerated=(3, 113)))
-    apply.perform(Command(note(journal, "never"), unless=("true",)))
+    apply.run_command(Command(note(journal, "gone", code=3), accepted_codes=(3, 113)))
+    apply.run_command(Command(note(journal, "never"), skip_if=("true",)))
 
     assert journal.read_text().split() == ["gone"]
 
@@ -137,7 +137,7 @@ def test_a_program_that_is_not_there_or_does_not_end_is_a_fault() -> None:
     with pytest.raises(SystemRefused, match="no ioconnect-no-such-program"):
         apply.run(("ioconnect-no-such-program",))
     with pytest.raises(SystemRefused, match=r"not done after 0\.2 s"):
-        apply.run(("sleep", "60"), deadline=0.2)
+        apply.run(("sleep", "60"), timeout=0.2)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Who may read what on this machine, what is opened for a service's account, and how this program is started."""
+"""Readability for accounts, modes opened for a service's account, and the command that starts this program."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_the_first_closed_part_of_a_path_is_named(etc: Path, who: Account | None
 
 
 def test_ones_own_and_ones_groups_rights_count(etc: Path) -> None:
-    facts = etc.stat()
-    owner = replace(STRANGER, uid=facts.st_uid)
-    member = replace(STRANGER, groups=frozenset({facts.st_gid}))
+    status = etc.stat()
+    owner = replace(STRANGER, uid=status.st_uid)
+    member = replace(STRANGER, groups=frozenset({status.st_gid}))
     (etc / "config.toml").chmod(0o640)
     etc.chmod(0o750)
 
@@ -70,12 +70,12 @@ def test_ones_own_and_ones_groups_rights_count(etc: Path) -> None:
 def test_what_holds_no_secret_is_opened_and_nothing_else(etc: Path) -> None:
     config, pins = etc / "config.toml", etc / "known_hosts"
 
-    with make_readable((config, pins), None) as said:
+    with make_readable((config, pins), None) as output:
         pass
 
     assert (mode(etc), mode(config), mode(pins), mode(etc / "id_ed25519")) == (0o711, 0o644, 0o644, 0o600)
     assert pins.read_bytes() == b""
-    assert len(said) == 3
+    assert len(output) == 3
     with make_readable((config, pins), None) as said_again:
         pass
     assert said_again == []

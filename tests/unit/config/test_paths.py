@@ -99,14 +99,14 @@ def test_a_credential_is_the_identity_if_it_is_there(tmp_path: Path, home: dict[
 
 
 def test_roots_folders_are_the_sites() -> None:
-    assert paths.site() == Paths(
+    assert paths.site_paths() == Paths(
         config=Path("/etc/ioconnect/config.toml"),
         identity=Path("/etc/ioconnect/id_ed25519"),
         known_hosts=Path("/etc/ioconnect/known_hosts"),
         state=Path("/var/lib/ioconnect"),
         log=Path("/var/log/ioconnect/ioconnect.log"),
     )
-    assert (discover({}) == paths.site()) is (os.geteuid() == 0)
+    assert (discover({}) == paths.site_paths()) is (os.geteuid() == 0)
 
 
 def test_an_ordinary_user_has_folders_of_his_own() -> None:

@@ -110,4 +110,4 @@ def test_started_now_it_need_not_be_connected_yet() -> None:
 
     assert command.argv[:4] == ("runuser", "-u", "alice", "--")
     assert command.argv[-2:] == ("up", "--daemon")
-    assert command.tolerated == (ExitCode.TEMP_FAIL,)
+    assert command.accepted_codes == (ExitCode.TEMP_FAIL,)

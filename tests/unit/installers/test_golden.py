@@ -1,4 +1,4 @@
-"""What the installers write, held against files that people have read: for plain, spaced, % and & paths."""
+"""The installers' files, compared with reviewed ones: for plain, spaced, % and & paths."""
 
 from __future__ import annotations
 

@@ -96,14 +96,14 @@ def test_its_known_races_are_met() -> None:
     found = launchd.installation(PLAIN, Kind.LAUNCHD_DAEMON, 0)
     bootout, bootstrap = found.restart
 
-    assert bootstrap.retried == (5, 37)
-    assert bootstrap.patience >= written(Kind.LAUNCHD_DAEMON)["ExitTimeOut"]
-    assert bootout.tolerated == (3, 113)
-    assert bootout.retried == (36,)
+    assert bootstrap.retried_codes == (5, 37)
+    assert bootstrap.retry_seconds >= written(Kind.LAUNCHD_DAEMON)["ExitTimeOut"]
+    assert bootout.accepted_codes == (3, 113)
+    assert bootout.retried_codes == (36,)
 
 
 def test_a_job_that_is_there_is_not_bootstrapped_again() -> None:
     """Code 5 is also what bootstrap says of one that runs already."""
     (start,) = launchd.installation(PLAIN, Kind.LAUNCHD_DAEMON, 0).start
 
-    assert start.unless == ("launchctl", "print", "system/com.ioconnect.agent")
+    assert start.skip_if == ("launchctl", "print", "system/com.ioconnect.agent")

@@ -1,4 +1,4 @@
-"""The unit's text: what a version of systemd does not know is not in it, and what cannot work is refused."""
+"""The unit: directives that a systemd version does not know are left out, and what cannot work is refused."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import click
 
 from ioconnect.console.command_group import command
 from ioconnect.console.terminal import answer
-from ioconnect.installers.service_manager import machines_log
+from ioconnect.installers.service_manager import system_log_hint
 from ioconnect.status import log_reader
 
 if TYPE_CHECKING:
@@ -23,6 +23,6 @@ def logs(invocation: Invocation, lines: int, *, follow: bool) -> None:
     """Show the daemon's log."""
     path = invocation.paths.log
     if not log_reader.exists(path):
-        invocation.terminal.say(f"There is no log yet at {path}.{machines_log()}")
+        invocation.terminal.say(f"There is no log yet at {path}.{system_log_hint()}")
     for line in log_reader.follow(path, lines) if follow else log_reader.last_lines(path, lines):
         answer(line)

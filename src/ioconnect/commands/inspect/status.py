@@ -72,13 +72,13 @@ def _observed(invocation: Invocation, tunnels: tuple[Tunnel, ...], *, say: bool)
     snapshot = observe(invocation.paths, tunnels)
     if snapshot.running or not SITE_STATUS.exists():
         return snapshot
-    from ioconnect.installers.service_manager import machines_agent  # noqa: PLC0415  asks systemd
+    from ioconnect.installers.service_manager import system_agent  # noqa: PLC0415  asks systemd
 
-    other = machines_agent(invocation.paths, os.environ)
+    other = system_agent(invocation.paths, os.environ)
     if other is None:
         return snapshot
     if say:
-        invocation.terminal.say(f"This is {other.whose}.")
+        invocation.terminal.say(f"This is {other.description}.")
     return other.snapshot
 
 

@@ -29,15 +29,15 @@ def stop_agent(invocation: Invocation) -> None:
     """Stop the agent and wait until it has ended; says so if none runs. Raises SystemRefused."""
     terminal = invocation.terminal
     running = lock.holder(invocation.paths.lock)
-    supervisor = service_manager.supervisor_of(running) if running else None
+    manager = service_manager.manager_of(running) if running else None
     with terminal.busy("stopping the agent"):
         pid = launch.stop(invocation.paths, deadline=STOP_TIMEOUT)
     if pid is not None:
         terminal.say(f"Stopped the agent (pid {pid}).")
-        if supervisor is not None:
-            terminal.say(f"{supervisor.name} starts it again {supervisor.again}. To stop it: {supervisor.stop}")
+        if manager is not None:
+            terminal.say(f"{manager.name} starts it again {manager.restart_delay}. To stop it: {manager.stop}")
         return
     terminal.say("No agent is running.")
-    other = service_manager.machines_agent(invocation.paths, os.environ)
+    other = service_manager.system_agent(invocation.paths, os.environ)
     if other is not None:
-        terminal.say(f"But {other.whose} is; to stop it: {other.supervisor.stop}")
+        terminal.say(f"But {other.description} is; to stop it: {other.manager.stop}")

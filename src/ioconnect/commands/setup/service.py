@@ -13,7 +13,7 @@ from ioconnect.errors import Fault, SystemRefused
 from ioconnect.installers import machine
 from ioconnect.installers.install import install, installed
 from ioconnect.installers.service import Kind
-from ioconnect.installers.service_manager import supervisor_of
+from ioconnect.installers.service_manager import manager_of
 from ioconnect.status import lock
 from ioconnect.status.snapshots import State
 
@@ -66,7 +66,7 @@ def install_or_start(invocation: Invocation, name: str, answers: Answers) -> Non
 def _wants_service(invocation: Invocation, kind: Kind, answers: Answers) -> bool:
     if answers.service is not None:
         return answers.service
-    able = kind is not Kind.CRON or machine.cron_runs()
+    able = kind is not Kind.CRON or machine.is_cron_running()
     if not able:
         invocation.terminal.say("  No service manager and no cron daemon runs on this machine.")
     return invocation.terminal.confirm(
@@ -77,7 +77,7 @@ def _wants_service(invocation: Invocation, kind: Kind, answers: Answers) -> bool
 def _stop_unmanaged_agent(invocation: Invocation) -> None:
     """Stop an agent that was started by hand: the service's would be a second one."""
     pid = lock.holder(invocation.paths.lock)
-    if pid is not None and supervisor_of(pid) is None:
+    if pid is not None and manager_of(pid) is None:
         stop_agent(invocation)
 
 

@@ -1,4 +1,4 @@
-"""What a service would not reach is refused before anything is written, with the way out."""
+"""A program or configuration that is hidden from the service is refused before anything is written."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_configuration_in_a_home_folder_is_refused() -> None:
 @pytest.mark.parametrize("word", ["a\nb", "a\x1bb", "a\udcffb", "a\x00b"])
 def test_a_word_that_no_file_can_hold_is_refused(word: str) -> None:
     with pytest.raises(SystemRefused):
-        reachability.check_words(["/fine", word])
+        reachability.check_printable(["/fine", word])
 
 
 @pytest.mark.parametrize(
