@@ -98,7 +98,7 @@ MAY_IMPORT = {
         "agent/process/launch.py": "starts the command again as the daemon",
         "installers/apply.py": "systemctl, crontab, launchctl",
         "keys/passphrases.py": "the keyring may hang, so it is asked in a process of its own",
-        "demo/stage.py": "runs the command as a customer does",
+        "demo/environment.py": "runs the command as a customer does",
         "console/clipboard.py": "pbcopy, wl-copy, xclip, xsel",
     },
     "ioconnect.stub": {
@@ -167,7 +167,6 @@ KNOWN_NAMES = {
     "agent/supervisor/mailbox.py Inbox": "agent/",
     "agent/supervisor/mailbox.py SignalInbox": "agent/",
     "agent/supervisor/tunnel_runner.py Keeper": "agent/",
-    "demo/database.py _Conversation": "the floors above",
 }
 
 ROOMS = [room for _, room, _ in FLOORS]

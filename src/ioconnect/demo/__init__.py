@@ -1,11 +1,11 @@
-"""`demo`: a tunnel's whole life on this machine, with nothing set up.
+"""The demo: sets up, uses and interrupts a tunnel on this machine, without any configuration.
 
-`story` is what is shown, `stage` what it is played on, `database` the service at its far end. Importing this loads
+`scenario` has the steps, `environment` the servers and files, `database` the tunnel's target. Importing this loads
 paramiko.
 """
 
 from __future__ import annotations
 
-from ioconnect.demo.story import run
+from ioconnect.demo.scenario import run
 
 __all__ = ["run"]

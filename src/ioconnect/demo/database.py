@@ -1,6 +1,6 @@
-"""A tiny service as the demo's database, and the pipeline that asks it.
+"""A small TCP service as the demo's database, and its client.
 
-A question is one line. `ping` is answered with `pong`, `rows N` with N bytes.
+A request is one line: `ping` is answered with `pong`, `rows N` with N bytes.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-PATIENCE = 10.0  # seconds for a question, or for the next bytes of an answer
-LONGEST_QUESTION = 100  # bytes
-PIECE = bytes(range(256)) * 256
+TIMEOUT = 10.0  # seconds for a request, or for the next bytes of a reply
+MAX_REQUEST = 100  # bytes
+CHUNK = bytes(range(256)) * 256
 
 
-class _Conversation(socketserver.StreamRequestHandler):
-    """One connection: a question, its answer, the end."""
+class _Request(socketserver.StreamRequestHandler):
+    """One connection with one request."""
 
-    timeout = PATIENCE
+    timeout = TIMEOUT
 
     def handle(self) -> None:
-        word, _, count = self.rfile.readline(LONGEST_QUESTION).decode("ascii", "replace").strip().partition(" ")
+        word, _, count = self.rfile.readline(MAX_REQUEST).decode("ascii", "replace").strip().partition(" ")
         if word == "ping":
             self.wfile.write(b"pong\n")
         elif word == "rows" and count.isdecimal():
-            for start in range(0, int(count), len(PIECE)):
-                self.wfile.write(PIECE[: int(count) - start])
+            for start in range(0, int(count), len(CHUNK)):
+                self.wfile.write(CHUNK[: int(count) - start])
 
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = False  # so that server_close waits for them
 
     def handle_error(self, _request: object, _client: object) -> None:
-        """Say nothing: the demo cuts the link, and a cut connection is an error to the service at its end."""
+        """Print nothing: the demo drops connections, which raises errors here."""
 
 
 class Database:
-    """The service on a free port of 127.0.0.1, while the context lasts; afterwards no thread of it is left."""
+    """The service on a free port of 127.0.0.1, as a context manager; on exit its threads have ended."""
 
     def __init__(self) -> None:
-        self._server = _Server(("127.0.0.1", 0), _Conversation)
+        self._server = _Server(("127.0.0.1", 0), _Request)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="demo-database"
         )
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         return int(self._server.server_address[1])
 
     def __enter__(self) -> Self:
@@ -70,31 +70,31 @@ class Database:
 
 
 def ping(port: int) -> float:
-    """Ask once through 127.0.0.1:`port` and return the seconds until the answer. Raises OSError if there is none."""
-    begun = time.monotonic()
-    answer, _ = _ask(port, b"ping\n")
-    if answer != b"pong\n":
+    """Send one request to 127.0.0.1:`port` and return its duration in seconds. Raises OSError if it fails."""
+    started = time.monotonic()
+    reply, _ = _request(port, b"ping\n")
+    if reply != b"pong\n":
         raise ConnectionError("the connection ended without an answer")
-    return time.monotonic() - begun
+    return time.monotonic() - started
 
 
 def fetch(port: int, size: int) -> float:
-    """Fetch `size` bytes and return the seconds that it took. Raises OSError unless all arrive as they were sent."""
-    begun = time.monotonic()
-    _, digest = _ask(port, b"rows %d\n" % size)
-    seconds = time.monotonic() - begun
-    expected = hashlib.sha256(PIECE * (size // len(PIECE)) + PIECE[: size % len(PIECE)]).digest()
+    """Fetch `size` bytes and return the duration in seconds. Raises OSError unless they arrive unchanged."""
+    started = time.monotonic()
+    _, digest = _request(port, b"rows %d\n" % size)
+    seconds = time.monotonic() - started
+    expected = hashlib.sha256(CHUNK * (size // len(CHUNK)) + CHUNK[: size % len(CHUNK)]).digest()
     if digest != expected:
         raise ConnectionError("what arrived is not what was sent")
     return seconds
 
 
-def _ask(port: int, question: bytes) -> tuple[bytes, bytes]:
-    """Return the first bytes of the answer, and the SHA-256 of all of it."""
+def _request(port: int, request: bytes) -> tuple[bytes, bytes]:
+    """Return the first bytes of the reply, and its SHA-256."""
     first, digest = b"", hashlib.sha256()
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
-        connection.sendall(question)
-        while piece := connection.recv(1 << 18):
-            first = first or piece
-            digest.update(piece)
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection:
+        connection.sendall(request)
+        while chunk := connection.recv(1 << 18):
+            first = first or chunk
+            digest.update(chunk)
     return first, digest.digest()

@@ -1,4 +1,4 @@
-"""What the demo shows, step by step; each line is said when it has happened."""
+"""The steps of the demo; each line is printed after its step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.console.interruptions import Interruptions
 from ioconnect.demo import database
-from ioconnect.demo.stage import DemoFailed, Stage, stage
+from ioconnect.demo.environment import DemoFailed, Environment, running_environment
 from ioconnect.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 NAME = "orders"
-PIECE_SIZE = 16 << 20  # bytes fetched through the tunnel
-BACK_WITHIN = 10.0  # seconds; it takes less than one
+FETCH_SIZE = 16 << 20  # bytes fetched through the tunnel
+RECONNECT_TIMEOUT = 10.0  # seconds; it takes less than one
 DONE = "  \N{CHECK MARK} "
 GAP = " " * len(DONE)
 
 
-def _at_once(_doing: str) -> AbstractContextManager[None]:
+def _not_busy(_doing: str) -> AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
-def run(say: Callable[[str], None], *, busy: Callable[[str], AbstractContextManager[None]] = _at_once) -> ExitCode:
-    """Play the whole demo and return OK; afterwards no process, thread or file of it is left, whatever happened.
+def run(say: Callable[[str], None], *, busy: Callable[[str], AbstractContextManager[None]] = _not_busy) -> ExitCode:
+    """Run the demo and return OK; afterwards none of its processes, threads and files are left, also after a fault.
 
-    `say` gets every line as it happens; `busy` is entered with what is being done while that takes time. Raises
-    DemoFailed, KeyboardInterrupt (also for TERM and HUP), and what a machine without room or loopback makes of it.
+    `say` is called with every line; `busy` is entered with a description while a step takes time. Raises DemoFailed,
+    KeyboardInterrupt (also for TERM and HUP), and OSError for a machine without disk space or loopback.
     """
-    with stage(Interruptions()) as played:
-        _Story(played, say, busy).play()
+    with running_environment(Interruptions()) as environment:
+        _Scenario(environment, say, busy).run_steps()
     say(
         f"{DONE}cleaned up: nothing is left of it\n\n"
         "That was all of it. The same with a database of yours: ioconnect setup"
@@ -40,60 +40,60 @@ def run(say: Callable[[str], None], *, busy: Callable[[str], AbstractContextMana
     return ExitCode.OK
 
 
-class _Story:
-    """The steps, in their order; `port` is the one that the jumphost allocates."""
+class _Scenario:
+    """The steps in their order; `_port` is the one that the jumphost allocates."""
 
     def __init__(
         self,
-        played: Stage,
+        environment: Environment,
         say: Callable[[str], None],
         busy: Callable[[str], AbstractContextManager[None]],
     ) -> None:
-        self._stage, self._say, self._busy = played, say, busy
+        self._environment, self._say, self._busy = environment, say, busy
         self._port = 0
 
-    def play(self) -> None:
+    def run_steps(self) -> None:
         self._say("A tunnel's whole life, on this machine only:\n")
-        self._done(f"a stand-in for Integrate.io's jumphost listens on {self._stage.jumphost}")
-        self._done(f"a tiny service as your database listens on 127.0.0.1:{self._stage.database.port}")
+        self._done(f"a stand-in for Integrate.io's jumphost listens on {self._environment.jumphost}")
+        self._done(f"a tiny service as your database listens on 127.0.0.1:{self._environment.database.port}")
         self._set_up()
         self._connect()
-        self._carry()
-        self._survive()
+        self._transfer()
+        self._reconnect()
         self._stop()
 
     def _set_up(self) -> None:
         public_key = self._command("keygen").strip()
         self._done(f"made the identity: {public_key[:40]}…")
-        endpoint = self._stage.sign_up(NAME, public_key)
+        endpoint = self._environment.register_key(NAME, public_key)
         self._done(f"the jumphost's side took the public key and gave back the Tunnel Endpoint {endpoint}")
         self._port = endpoint.port
-        target = f"localhost:{self._stage.database.port}"
-        ssh_port = str(self._stage.jumphost.port)
+        target = f"localhost:{self._environment.database.port}"
+        ssh_port = str(self._environment.jumphost.port)
         self._command("register", NAME, "--endpoint", str(endpoint), "--to", target, "--ssh-port", ssh_port)
         self._done(f"saved the tunnel {NAME}: {endpoint} leads to {target}")
-        self._command("pin", NAME, "--fingerprint", self._stage.fingerprint)
+        self._command("pin", NAME, "--fingerprint", self._environment.fingerprint)
         self._done("pinned the jumphost's host key: it is the one that was told")
 
     def _connect(self) -> None:
         self._command("up", "--daemon", "--wait", "15")
-        if not self._stage.is_open(self._port):
+        if not self._environment.is_open(self._port):
             raise DemoFailed("the agent says that it is connected, but its port on the jumphost is not open")
         self._done("the agent runs in the background; the tunnel is up")
 
-    def _carry(self) -> None:
-        with self._asking("asking the database through the tunnel"):
+    def _transfer(self) -> None:
+        with self._requesting("asking the database through the tunnel"):
             answered = database.ping(self._port)
         self._done(f"asked the database through the tunnel: answered in {answered * 1000:.1f} ms")
-        with self._asking("fetching through the tunnel"):
-            took = database.fetch(self._port, PIECE_SIZE)
-        size = PIECE_SIZE >> 20
-        self._done(f"fetched {size} MiB, every byte as it was sent: {size / took:.0f} MiB/s")
+        with self._requesting("fetching through the tunnel"):
+            seconds = database.fetch(self._port, FETCH_SIZE)
+        size = FETCH_SIZE >> 20
+        self._done(f"fetched {size} MiB, every byte as it was sent: {size / seconds:.0f} MiB/s")
 
-    def _survive(self) -> None:
+    def _reconnect(self) -> None:
         with self._busy("cut the link; waiting for the tunnel"):
-            back = self._stage.cut_link(self._port, within=BACK_WITHIN)
-        with self._asking("asking again"):
+            back = self._environment.cut_link(self._port, timeout=RECONNECT_TIMEOUT)
+        with self._requesting("asking again"):
             database.ping(self._port)
         self._done(f"cut the link: the tunnel was back after {back:.2f} s, and the database answers again")
         shown = self._command("status")
@@ -101,7 +101,7 @@ class _Story:
 
     def _stop(self) -> None:
         self._command("down")
-        if self._stage.is_open(self._port):
+        if self._environment.is_open(self._port):
             raise DemoFailed("the agent has stopped, but its port on the jumphost is still open")
         self._done("stopped the agent: its port on the jumphost is free again at once")
 
@@ -109,11 +109,11 @@ class _Story:
         shown = f"ioconnect {' '.join(arguments)}"
         self._say(f"{GAP}$ {shown}")
         with self._busy(shown):
-            return self._stage.ioconnect(*arguments)
+            return self._environment.ioconnect(*arguments)
 
     @contextlib.contextmanager
-    def _asking(self, doing: str) -> Iterator[None]:
-        """Show that this takes time; a connection that fails fails the demo."""
+    def _requesting(self, doing: str) -> Iterator[None]:
+        """Show that this takes time; a failed connection raises DemoFailed."""
         try:
             with self._busy(doing):
                 yield
