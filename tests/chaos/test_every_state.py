@@ -119,7 +119,7 @@ def test_every_signal_in_every_state(scene: Scene, figure: Figure, situation: st
     agent = scene.up()
     scene.customer.wait_for(state, "orders")
 
-    for what, trace in ((signal.SIGHUP, "reload: nothing changed"), (signal.SIGUSR1, "reconnect asked for")):
+    for what, trace in ((signal.SIGHUP, "reload: nothing changed"), (signal.SIGUSR1, "reconnect requested")):
         agent.send_signal(what)
         processes.wait_until(lambda trace=trace: scene.lines(trace), what=trace)
     scene.customer.wait_for(state, "orders")
@@ -151,7 +151,7 @@ def test_a_second_term_ends_it_at_once(scene: Scene, figure: Figure) -> None:
         scene.rig.faults.freeze()
         scene.relay.black_hole()
         agent.send_signal(signal.SIGTERM)
-        processes.wait_until(lambda: scene.lines("asked to leave"))
+        processes.wait_until(lambda: scene.lines("stopping"))
         asked = time.monotonic()
         assert processes.end(agent, by=signal.SIGTERM) == 0
         took = time.monotonic() - asked

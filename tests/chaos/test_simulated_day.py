@@ -1,6 +1,6 @@
-"""A day of random faults, in seconds: the real supervisor and machine, a jumphost that has every kind of bad hour.
+"""A day of random faults, in seconds: the real supervisor and machine, a jumphost with every kind of fault.
 
-What is promised: the tunnel is never stuck, comes back when the weather does, and never dials more often than the
+What is promised: the tunnel is never stuck, comes back when the jumphost does, and never dials more often than the
 class of the last failure allows.
 """
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAY = 24 * 3600.0
-FAIR = "fair"
+HEALTHY = "healthy"
 
-# How a dial ends in each kind of weather, and after how many seconds.
+# How a dial ends with each kind of fault, and after how many seconds.
 FAULTS: dict[str, tuple[type[Fault], float]] = {
     "refused": (Unreachable, 0.02),
     "black hole": (Unreachable, 10.0),
@@ -51,7 +51,7 @@ FAULTS: dict[str, tuple[type[Fault], float]] = {
     "key refused": (AuthRefused, 0.3),
     "host key changed": (HostKeyChanged, 0.2),
 }
-# The longest that a tunnel may take to come back when the weather is fair again, by the last kind of failure.
+# The longest that a tunnel may take to come back when the jumphost is healthy again, by the last kind of failure.
 BACK_WITHIN = {
     Disposition.RETRY: 15 + 31,
     Disposition.MAX_STARTUPS: 21,
@@ -62,16 +62,16 @@ BACK_WITHIN = {
 
 
 @dataclass
-class Weather:
-    """What the jumphost does when, and what the agent did about it."""
+class FaultyJumphost:
+    """The fault that the jumphost has now, and what the agent did."""
 
     chance: random.Random
-    now: str = FAIR
+    now: str = HEALTHY
     port_busy: bool = False
     dials: list[tuple[float, Disposition | None]] = field(
         default_factory=list
     )  # when, and after what kind of failure
-    asks: list[float] = field(default_factory=list)
+    requests: list[float] = field(default_factory=list)
     connected_at: list[float] = field(default_factory=list)
     last_failure: Disposition | None = None
     live: ScriptedSession | None = None
@@ -79,18 +79,18 @@ class Weather:
     def on_dial(self, session: ScriptedSession) -> None:
         self.dials.append((session.world.now(), self.last_failure))
         self.live = None
-        session.on_close = lambda: session.says(Closed(), after=0.05)
+        session.on_close = lambda: session.emit(Closed(), after=0.05)
         if self.now in FAULTS:
             kind, seconds = FAULTS[self.now]
             self._lose(session, kind(f"{self.now}", hint="wait"), after=seconds)
             return
         self.live = session
-        session.says(SignedIn(), after=0.2)
-        session.request_forward = lambda: self.asked(session)  # type: ignore[method-assign]
+        session.emit(SignedIn(), after=0.2)
+        session.request_forward = lambda: self.requested(session)  # type: ignore[method-assign]
         session.world.after(0.25, lambda: self.answer(session))
 
-    def asked(self, session: ScriptedSession) -> None:
-        self.asks.append(session.world.now())
+    def requested(self, session: ScriptedSession) -> None:
+        self.requests.append(session.world.now())
         session.world.after(0.05, lambda: self.answer(session))
 
     def answer(self, session: ScriptedSession) -> None:
@@ -104,7 +104,7 @@ class Weather:
             session.report(Granted(58115))
 
     def cut(self) -> None:
-        """End the session that lives, if one does, as this weather does it."""
+        """End the running session, if there is one, as this fault does it."""
         if self.live is not None:
             session, self.live = self.live, None
             unclean = self.chance.random() < 0.5
@@ -119,50 +119,50 @@ class Weather:
         session.world.after(after, lose)
 
 
-def forecast(simulation: Simulation, weather: Weather) -> list[tuple[float, float]]:
-    """Fill a day with faults of seconds to an hour, some minutes apart; return the fair spells."""
-    chance, moment, spells = weather.chance, 60.0, []
+def schedule_faults(simulation: Simulation, jumphost: FaultyJumphost) -> list[tuple[float, float]]:
+    """Fill a day with faults of seconds to an hour, some minutes apart; return the healthy periods."""
+    chance, moment, periods = jumphost.chance, 60.0, []
 
     def turn(kind: str, *, busy: bool) -> None:
-        weather.now, weather.port_busy = kind, busy
-        if kind != FAIR or busy:
-            weather.cut()
+        jumphost.now, jumphost.port_busy = kind, busy
+        if kind != HEALTHY or busy:
+            jumphost.cut()
 
     while moment < DAY:
-        kind = chance.choice([*FAULTS, FAIR])
+        kind = chance.choice([*FAULTS, HEALTHY])
         length = chance.choice([1, 10, 60, 600, 3600]) * chance.random()
-        simulation.world.after(moment, lambda kind=kind: turn(kind, busy=kind == FAIR))
+        simulation.world.after(moment, lambda kind=kind: turn(kind, busy=kind == HEALTHY))
         moment += length
-        simulation.world.after(moment, lambda: turn(FAIR, busy=False))
+        simulation.world.after(moment, lambda: turn(HEALTHY, busy=False))
         pause = 1000 * chance.random() + 950
-        spells.append((moment, moment + pause))
+        periods.append((moment, moment + pause))
         moment += pause
     simulation.world.post(moment, Stop())
-    return spells
+    return periods
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_day_of_random_faults(tmp_path: Path, seed: int) -> None:
-    weather = Weather(random.Random(seed))
-    simulation = Simulation(weather.on_dial, folder=tmp_path, seed=seed)
-    spells = forecast(simulation, weather)
+    jumphost = FaultyJumphost(random.Random(seed))
+    simulation = Simulation(jumphost.on_dial, folder=tmp_path, seed=seed)
+    periods = schedule_faults(simulation, jumphost)
     seen: list[tuple[float, State]] = []
-    for begin, end in spells:
-        simulation.world.after(end - 1, lambda: seen.append(("at the end of a fair spell", state_of(simulation))))
+    for begin, end in periods:
+        simulation.world.after(end - 1, lambda: seen.append(("at the end of a healthy period", state_of(simulation))))
         assert begin < end
     if seed % 2:
-        flap(simulation, weather.chance)
+        flap(simulation, jumphost.chance)
 
     simulation.run()
 
-    assert [state for _, state in seen] == [State.CONNECTED] * len(spells)
-    assert simulation.supervisor.keepers["orders"].state.phase is Phase.STOPPED
-    assert len(weather.dials) > 100
-    assert_patient(weather)
+    assert [state for _, state in seen] == [State.CONNECTED] * len(periods)
+    assert simulation.supervisor.runners["orders"].state.phase is Phase.STOPPED
+    assert len(jumphost.dials) > 100
+    assert_patient(jumphost)
 
 
 def state_of(simulation: Simulation) -> State:
-    return simulation.supervisor.keepers["orders"].state.shown
+    return simulation.supervisor.runners["orders"].state.shown
 
 
 def flap(simulation: Simulation, chance: random.Random) -> None:
@@ -173,19 +173,19 @@ def flap(simulation: Simulation, chance: random.Random) -> None:
             simulation.world.post(moment + burst * 0.2, RetryRequested("the address changed", by_user=False))
 
 
-def assert_patient(weather: Weather) -> None:
+def assert_patient(jumphost: FaultyJumphost) -> None:
     """Hold every dial against what the class of the failure before it allows."""
     previous = None
-    for moment, after in weather.dials:
+    for moment, after in jumphost.dials:
         if previous is not None and after in {Disposition.HOLD, Disposition.PENALIZED, Disposition.MAX_STARTUPS}:
             assert moment - previous >= minimum_interval(after) - 0.001, (
                 f"{after} dialled again after {moment - previous} s"
             )
         previous = moment
-    moments = [moment for moment, _ in weather.dials]
+    moments = [moment for moment, _ in jumphost.dials]
     assert max(within(moments, 20.0)) <= 40
     assert max(within(moments, 3600.0)) <= 1200
-    assert max(within(weather.asks, 60.0), default=0) <= 61
+    assert max(within(jumphost.requests, 60.0), default=0) <= 61
 
 
 def within(moments: list[float], seconds: float) -> list[int]:
@@ -200,21 +200,21 @@ def within(moments: list[float], seconds: float) -> list[int]:
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_kind_of_outage_is_over_soon_after_it_is_over(tmp_path: Path, kind: str) -> None:
-    """An hour of one fault, then fair weather."""
-    weather = Weather(random.Random(kind))
-    simulation = Simulation(weather.on_dial, folder=tmp_path)
+    """An hour of one fault, then none."""
+    jumphost = FaultyJumphost(random.Random(kind))
+    simulation = Simulation(jumphost.on_dial, folder=tmp_path)
 
     def begin() -> None:
-        weather.now = kind
-        weather.cut()
+        jumphost.now = kind
+        jumphost.cut()
 
     def end() -> None:
-        weather.now = FAIR
+        jumphost.now = HEALTHY
 
     simulation.world.after(100, begin)
     simulation.world.after(3700, end)
     simulation.run_until_idle()
 
-    back = next(moment for moment in weather.connected_at if moment >= 3700) - 3700
+    back = next(moment for moment in jumphost.connected_at if moment >= 3700) - 3700
     assert back <= BACK_WITHIN[FAULTS[kind][0].disposition]
-    assert_patient(weather)
+    assert_patient(jumphost)

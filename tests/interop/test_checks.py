@@ -83,7 +83,7 @@ def test_it_dials_from_the_port_that_an_agent_left_behind(
     source = processes.free_port()
     (customer.home / "state").mkdir(exist_ok=True)
     tunnel = load(customer.home / "config.toml").tunnels[0]
-    SourcePorts(customer.home / "state" / "sources.json").remember(tunnel, SourcePort("127.0.0.1", source, None))
+    SourcePorts(customer.home / "state" / "sources.json").store(tunnel, SourcePort("127.0.0.1", source, None))
 
     assert checks_of(customer)["forward"]["status"] == "pass"
     assert f"Connection from 127.0.0.1 port {source} " in sshd.log_text()

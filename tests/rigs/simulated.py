@@ -1,6 +1,6 @@
-"""A simulated world for the real supervisor: a clock that jumps to the next event, and scripted sessions.
+"""A simulation of everything around the real supervisor: a clock that jumps to the next event, and scripted sessions.
 
-One thread, no sockets, no sleeps: a day passes in as long as its events take to compute.
+One thread, no sockets, no sleeps: a day takes as long as its events take to compute.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.agent.supervisor.supervisor import Supervisor
-from ioconnect.agent.supervisor.tunnel_runner import Surroundings
+from ioconnect.agent.supervisor.tunnel_runner import AgentContext
 from ioconnect.config.configuration import AgentSettings, Config, HostPort, Tunnel
 from ioconnect.config.paths import under
 from ioconnect.status.snapshots import Snapshot
@@ -22,33 +22,33 @@ from ioconnect.status.snapshots import Snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ioconnect.agent.supervisor.mailbox import Letter
+    from ioconnect.agent.supervisor.mailbox import Message
     from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.agent.tunnel.events import SessionEvent
     from ioconnect.config.paths import Paths
     from ioconnect.errors import ExitCode
 
-Script = Callable[["ScriptedSession"], None]  # what the world does when a session begins to dial
+Script = Callable[["ScriptedSession"], None]  # called when a session starts to dial
 
 EPOCH = 1_790_000_000.0
 
 
 class NothingWillHappen(AssertionError):
-    """The supervisor waits for ever: fine for an idle agent, the end of a test."""
+    """The supervisor waits without a deadline: right for an idle agent, the end of a test."""
 
 
 class World:
-    """Clock, inbox and session factory in one."""
+    """Clock, mailbox and session factory in one."""
 
     def __init__(self, on_dial: Script, *, seed: int = 1) -> None:
         self.on_dial = on_dial
         self.sessions: list[ScriptedSession] = []
-        self.wakes = 0  # times that the supervisor was woken
+        self.wakeups = 0  # how often the supervisor was woken
         self._now = 0.0
         self._random = random.Random(seed)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._letters: list[Letter] = []
+        self._messages: list[Message] = []
 
     # Clock
 
@@ -58,18 +58,18 @@ class World:
     def wall(self) -> float:
         return EPOCH + self._now
 
-    def roll(self) -> float:
+    def random(self) -> float:
         return self._random.random()
 
-    # Inbox
+    # Mailbox
 
-    def put(self, letter: Letter) -> None:
-        self._letters.append(letter)
+    def put(self, message: Message) -> None:
+        self._messages.append(message)
 
-    def get(self, deadline: float | None) -> Letter | None:
-        """Jump to the next thing that happens, at most to the deadline."""
-        self.wakes += 1
-        while not self._letters:
+    def get(self, deadline: float | None) -> Message | None:
+        """Jump to the next event, at most to the deadline."""
+        self.wakeups += 1
+        while not self._messages:
             due = self._agenda[0][0] if self._agenda else None
             if deadline is not None and (due is None or deadline < due):
                 self._now = max(self._now, deadline)
@@ -79,17 +79,17 @@ class World:
             moment, _, happen = heapq.heappop(self._agenda)
             self._now = max(self._now, moment)
             happen()
-        return self._letters.pop(0)
+        return self._messages.pop(0)
 
     # the world
 
     def after(self, seconds: float, happen: Callable[[], None]) -> None:
-        """Let something happen so many seconds from now."""
+        """Call `happen` so many seconds from now."""
         heapq.heappush(self._agenda, (self._now + seconds, next(self._order), happen))
 
-    def post(self, seconds: float, letter: Letter) -> None:
-        """Put a letter into the inbox so many seconds from now."""
-        self.after(seconds, lambda: self.put(letter))
+    def post(self, seconds: float, message: Message) -> None:
+        """Put a message into the mailbox so many seconds from now."""
+        self.after(seconds, lambda: self.put(message))
 
     def __call__(
         self,
@@ -101,12 +101,12 @@ class World:
         *,
         source: SourcePort | None,
     ) -> ScriptedSession:
-        """Make a session, as `agent.sessions.SessionFactory`."""
+        """Make a session, as a SessionFactory."""
         return ScriptedSession(self, tunnel, settings, counters, report, source=source)
 
 
 class ScriptedSession:
-    """A session that does what the world's script says; `said` is what the supervisor told it."""
+    """A session that does what the script of the world says; `calls` are the supervisor's calls, in order."""
 
     def __init__(
         self,
@@ -130,87 +130,89 @@ class ScriptedSession:
         self.peer_address: str | None = end.peer
         self.host_key: str | None = "SHA256:simulated"
         self.began = world.now()
-        self.said: list[str] = []
-        self.stuck_since: float | None = None
+        self.calls: list[str] = []
+        self.hung_since: float | None = None
         self.on_close: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         self.world.sessions.append(self)
         self.world.on_dial(self)
 
-    def says(self, *events: SessionEvent, after: float = 0.0) -> None:
+    def emit(self, *events: SessionEvent, after: float = 0.0) -> None:
         """Report the events so many seconds from now, one after another."""
         for event in events:
             self.world.after(after, lambda event=event: self.report(event))
 
     def request_forward(self) -> None:
-        self.said.append("request_forward")
+        self.calls.append("request_forward")
 
     def probe(self) -> None:
-        self.said.append("probe")
+        self.calls.append("probe")
 
     def close(self) -> None:
-        self.said.append("close")
+        self.calls.append("close")
         self.on_close()
 
     def abort(self) -> None:
-        self.said.append("abort")
+        self.calls.append("abort")
 
     def alive_at(self) -> float:
-        return self.world.now() if self.stuck_since is None else self.stuck_since
+        return self.world.now() if self.hung_since is None else self.hung_since
 
 
-class Witness:
-    """Takes the place of the publisher and of the daemon around the supervisor; nothing is written."""
+class Recorder:
+    """Records the calls that the supervisor makes to its publisher and its callbacks; writes nothing."""
 
     def __init__(self, world: World, config: Config) -> None:
         self.world = world
         self.config = config
-        self.beat_every: float | None = None
-        self.wanted: tuple[str, ...] = ()
-        self.heard: list[str] = []
+        self.watchdog_interval: float | None = None
+        self.requested_names: tuple[str, ...] = ()
+        self.calls: list[str] = []
         self.published_at: list[float] = []
-        self.load: Callable[[], Config] = lambda: self.config
+        self.load_config: Callable[[], Config] = lambda: self.config
 
-    def publish(self, keepers: object) -> Snapshot:
-        for keeper in keepers:  # type: ignore[attr-defined]
-            keeper.counters.changed = False
+    def publish(self, runners: object) -> Snapshot:
+        for runner in runners:  # type: ignore[attr-defined]
+            runner.counters.changed = False
         self.published_at.append(self.world.now())
         return Snapshot(running=True, pid=1, version="0", started_at=None, tunnels=())
 
-    def requested(self) -> tuple[str, ...]:
-        return self.wanted
+    def reconnect_requests(self) -> tuple[str, ...]:
+        return self.requested_names
 
     def published(self, _snapshot: Snapshot) -> None:
-        self.heard.append("published")
+        self.calls.append("published")
 
     def stopping(self) -> None:
-        self.heard.append("stopping")
+        self.calls.append("stopping")
 
     def reloading(self) -> None:
-        self.heard.append("reloading")
+        self.calls.append("reloading")
 
     def reloaded(self) -> None:
-        self.heard.append("reloaded")
+        self.calls.append("reloaded")
 
-    def beat(self) -> None:
-        self.heard.append("beat")
+    def watchdog(self) -> None:
+        self.calls.append("watchdog")
 
 
 def tunnel(name: str = "orders", port: int = 58115) -> Tunnel:
-    """Return a tunnel that is complete but leads nowhere."""
+    """Return a tunnel whose hosts do not exist."""
     return Tunnel(name, HostPort("jumphost.test", port), HostPort("localhost", 3306))
 
 
 class Simulation:
-    """A supervisor in a world of its own."""
+    """A supervisor in a simulated world."""
 
     def __init__(self, on_dial: Script, *tunnels: Tunnel, folder: Path, seed: int = 1) -> None:
         self.world = World(on_dial, seed=seed)
         self.config = Config(AgentSettings(), tunnels or (tunnel(),))
-        self.witness = Witness(self.world, self.config)
-        around = Surroundings(under(folder), self.world, self.world, self.world, SourcePorts(folder / "sources.json"))
-        self.supervisor = Supervisor(self.config, around, self.witness, self.witness)  # type: ignore[arg-type]
+        self.recorder = Recorder(self.world, self.config)
+        context = AgentContext(
+            under(folder), self.world, self.world, self.world, SourcePorts(folder / "sources.json")
+        )
+        self.supervisor = Supervisor(self.config, context, self.recorder, self.recorder)  # type: ignore[arg-type]
 
     def run(self) -> ExitCode:
         """Run until the supervisor is told to stop."""

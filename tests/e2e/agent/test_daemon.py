@@ -209,7 +209,7 @@ def test_reconnect_drops_the_wait_of_the_tunnel_that_is_named(scene: Scene) -> N
 
     scene.rig.faults.restore(scene_key(scene))
     launch.reconnect(scene.paths, "nobody")
-    processes.wait_until(lambda: scene.log("reconnect asked for: nobody"))
+    processes.wait_until(lambda: scene.log("reconnect requested: nobody"))
     assert scene.customer.tunnel("orders")["state"] == "held"
 
     launch.reconnect(scene.paths, "orders")

@@ -63,15 +63,15 @@ def test_the_file_is_private_and_turns_over(file: Path, setup: LogSetup) -> None
     assert setup
     mask = os.umask(0)
     try:
-        for _ in range(3 * log_setup.LARGEST_FILE // log_setup.LONGEST_LINE):
-            ours.info("%s", "x" * log_setup.LONGEST_LINE)
+        for _ in range(3 * log_setup.MAX_FILE_SIZE // log_setup.MAX_LINE):
+            ours.info("%s", "x" * log_setup.MAX_LINE)
     finally:
         os.umask(mask)
 
     files = sorted(file.parent.iterdir())
     assert [each.name for each in files] == ["ioconnect.log", *(f"ioconnect.log.{n}" for n in (1, 2, 3))]
     assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
-    assert all(each.stat().st_size <= log_setup.LARGEST_FILE for each in files)
+    assert all(each.stat().st_size <= log_setup.MAX_FILE_SIZE for each in files)
 
 
 def test_the_journal_gets_priorities_instead_of_times(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
-"""The agent as a process, always in the foreground: lock, log, signals, service manager; `agent.launch` detaches it.
+"""The agent's process, in the foreground: lock, log, signals, service manager; `launch` starts it detached.
 
-The lock comes first, so nothing is touched while another agent runs; then everything local is checked; only then
-does anything start.
+The lock is taken first, so nothing is touched while another agent runs; then all that is local is checked; then the
+tunnels are started.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ioconnect.agent.process.log_setup import LogSetup
 from ioconnect.agent.process.readiness import Readiness
 from ioconnect.agent.process.sd_notify import Notifier
 from ioconnect.agent.supervisor import reconnect_requests
-from ioconnect.agent.supervisor.mailbox import SignalInbox, Stop, SystemClock
-from ioconnect.agent.supervisor.network_monitor import watching
+from ioconnect.agent.supervisor.mailbox import SignalMailbox, Stop, SystemClock
+from ioconnect.agent.supervisor.network_monitor import monitoring
 from ioconnect.agent.supervisor.publish import Publisher, summary
 from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.agent.supervisor.supervisor import Supervisor
-from ioconnect.agent.supervisor.tunnel_runner import Surroundings
+from ioconnect.agent.supervisor.tunnel_runner import AgentContext
 from ioconnect.config import configuration
 from ioconnect.config.paths import public_status
 from ioconnect.errors import ConfigInvalid, ExitCode, Fault
@@ -38,7 +38,7 @@ from ioconnect.status.snapshots import exit_code, timestamp
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ioconnect.agent.supervisor.mailbox import Inbox
+    from ioconnect.agent.supervisor.mailbox import Mailbox
     from ioconnect.agent.supervisor.session_factory import SessionFactory
     from ioconnect.config.configuration import Config
     from ioconnect.config.paths import Paths
@@ -56,11 +56,11 @@ def run(
     to_file: bool = False,
     verbose: int = 0,
 ) -> ExitCode:
-    """Keep the named tunnels (none named: all, also those that a reload brings) up until a signal says otherwise.
+    """Run the named tunnels (none named: all, also those that a reload adds) until a signal stops them.
 
-    Call in the main thread. Blocks; returns OK after SIGTERM, or if an agent runs already (and says so),
-    INTERRUPTED after SIGINT, SOFTWARE if one of our threads died. Raises the Fault of a local error, nothing
-    running.
+    Main thread only. Blocks; returns OK after SIGTERM, or if another agent is running (with a message on standard
+    error), INTERRUPTED after SIGINT, SOFTWARE if an exception ended one of our threads. Raises the Fault of a local
+    error, before anything is started.
     """
     readiness = Readiness(ready_fd)
     try:
@@ -79,34 +79,34 @@ def run(
 def _locked(
     config: Config, paths: Paths, names: tuple[str, ...], readiness: Readiness, *, to_file: bool, verbose: int
 ) -> ExitCode:
-    """Hold the lock, check everything local, run; the lock is kept to the very end of the process."""
+    """Take the lock, check all that is local, and run. The lock is held until the process exits."""
     started_at = timestamp(time.time())
     lock = AgentLock.acquire(paths.lock, version=__version__, started_at=started_at)
     try:
         selected = select(config, names)
         preflight.check(selected, paths)
-        with contextlib.ExitStack() as ending:
+        with contextlib.ExitStack() as closing:
             logs = LogSetup(file=paths.log if to_file else None, verbose=verbose, environ=os.environ)
-            ending.callback(logs.close)
-            inbox, clock = SignalInbox(), SystemClock()
-            ending.enter_context(inbox.receiving_signals())
-            ending.enter_context(_dying_threads_end(inbox))
-            ending.enter_context(_tracebacks_of_crashes())
-            ending.enter_context(watching(inbox.put))
-            reconnect_requests.clear(paths)
+            closing.callback(logs.close)
+            mailbox, clock = SignalMailbox(), SystemClock()
+            closing.enter_context(mailbox.receiving_signals())
+            closing.enter_context(_stopping_on_thread_exception(mailbox))
+            closing.enter_context(_fault_handler())
+            closing.enter_context(monitoring(mailbox.put))
+            reconnect_requests.remove(paths)
             source_ports = SourcePorts(paths.state / "sources.json")
-            around = Surroundings(paths, _session_factory(), inbox, clock, source_ports)
+            context = AgentContext(paths, _session_factory(), mailbox, clock, source_ports)
             publisher = Publisher(paths, clock, started_at=started_at, public=public_status(os.environ))
-            supervisor = Supervisor(selected, around, publisher, _Outside(paths, names, readiness))
-            return _supervised(supervisor)
+            supervisor = Supervisor(selected, context, publisher, _DaemonCallbacks(paths, names, readiness))
+            return _run_supervisor(supervisor)
     except BaseException:
         lock.release()
         raise
 
 
-def _supervised(supervisor: Supervisor) -> ExitCode:
-    """Run the supervisor; what ends it against its will is in the log, wherever else it is shown."""
-    log.info("ioconnect %s, pid %d: %s", __version__, os.getpid(), ", ".join(supervisor.keepers))
+def _run_supervisor(supervisor: Supervisor) -> ExitCode:
+    """Run the supervisor, and log an exception that ends it."""
+    log.info("ioconnect %s, pid %d: %s", __version__, os.getpid(), ", ".join(supervisor.runners))
     try:
         code = supervisor.run()
     except Exception:
@@ -119,7 +119,7 @@ def _supervised(supervisor: Supervisor) -> ExitCode:
 def select(config: Config, names: tuple[str, ...]) -> Config:
     """Return the configuration with the named tunnels only; all if none is named.
 
-    Raises ConfigInvalid if nothing is left. A name that is not there any more is no fault: it was removed.
+    Raises ConfigInvalid if none is left. An unknown name among others is no fault: a reload may have removed it.
     """
     tunnels = tuple(tunnel for tunnel in config.tunnels if not names or tunnel.name in names)
     if not tunnels:
@@ -129,71 +129,71 @@ def select(config: Config, names: tuple[str, ...]) -> Config:
 
 
 def _session_factory() -> SessionFactory:
-    from ioconnect.agent.session.session import Session  # noqa: PLC0415  brings paramiko, which only a running agent needs
+    from ioconnect.agent.session.session import Session  # noqa: PLC0415  paramiko, only for a running agent
 
     return Session
 
 
-class _Outside:
-    """The world around the supervisor (`supervisor.Outside`): configuration file, service manager, starter."""
+class _DaemonCallbacks:
+    """The supervisor's callbacks: to the configuration file, the service manager and the readiness pipe."""
 
     def __init__(self, paths: Paths, names: tuple[str, ...], readiness: Readiness) -> None:
         self._paths = paths
         self._names = names
         self._readiness = readiness
         self._notifier = Notifier(os.environ)
-        self._told = ""
-        self.beat_every = self._notifier.watchdog_seconds
-        # Ready means that the agent runs with a valid configuration. Were it to mean connected, a machine that boots
-        # without a network would have its agent killed by the start timeout, over and over.
+        self._status = ""
+        self.watchdog_interval = self._notifier.watchdog_interval
+        # READY=1 means: runs, with a valid configuration. If it meant connected, systemd's start timeout would kill
+        # the agent of a machine that boots without a network, over and over.
         self._notifier.send("READY=1")
 
-    def load(self) -> Config:
-        """Read and check the configuration again."""
+    def load_config(self) -> Config:
+        """Load and check the configuration. Raises Fault."""
         config = select(configuration.load(self._paths.config), self._names)
         preflight.check(config, self._paths)
         return config
 
-    def requested(self) -> tuple[str, ...]:
-        """Return the tunnels that a person wants reconnected."""
-        return reconnect_requests.take(self._paths)
+    def reconnect_requests(self) -> tuple[str, ...]:
+        """Return the names of the tunnels to reconnect; none means all."""
+        return reconnect_requests.read(self._paths)
 
     def published(self, snapshot: Snapshot) -> None:
-        """Tell the service manager the truth in one line, and the starter when all are connected."""
-        told, self._told = self._told, escaped(summary(snapshot))
-        if self._told != told:
-            self._notifier.send(f"STATUS={self._told}")
+        """Send STATUS= if it changed; tell the starting process once all tunnels are connected."""
+        before, self._status = self._status, escaped(summary(snapshot))
+        if self._status != before:
+            self._notifier.send(f"STATUS={self._status}")
         if exit_code(snapshot) is ExitCode.OK:
             self._readiness.connected()
 
     def stopping(self) -> None:
-        """Tell the service manager."""
+        """Send STOPPING=1."""
         self._notifier.send("STOPPING=1")
 
     def reloading(self) -> None:
-        """Tell the service manager."""
+        """Send RELOADING=1."""
         self._notifier.reloading()
 
     def reloaded(self) -> None:
-        """Tell the service manager."""
+        """Send READY=1, which ends the reload."""
         self._notifier.send("READY=1")
 
-    def beat(self) -> None:
-        """Tell the service manager."""
+    def watchdog(self) -> None:
+        """Send WATCHDOG=1."""
         self._notifier.send("WATCHDOG=1")
 
 
 @contextlib.contextmanager
-def _dying_threads_end(inbox: Inbox) -> Iterator[None]:
-    """Let a thread that dies of a bug take the agent with it, for the service manager to start a sound one."""
+def _stopping_on_thread_exception(mailbox: Mailbox) -> Iterator[None]:
+    """Stop the agent when an exception ends one of its threads, so that the service manager restarts it."""
     before = threading.excepthook
 
-    def ended(death: threading.ExceptHookArgs) -> None:
-        if death.exc_value is not None:
-            log.critical("a thread died: %s", death.exc_value, exc_info=death.exc_value)
-        inbox.put(Stop(ExitCode.SOFTWARE))
+    def log_and_stop(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None:
+            log.critical("a thread died: %s", arguments.exc_value, exc_info=arguments.exc_value)
+        mailbox.put(Stop(ExitCode.SOFTWARE))
 
-    threading.excepthook = ended
+    threading.excepthook = log_and_stop
     try:
         yield
     finally:
@@ -201,8 +201,8 @@ def _dying_threads_end(inbox: Inbox) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _tracebacks_of_crashes() -> Iterator[None]:
-    """Have the interpreter write a traceback to standard error when it crashes, where that is a real file."""
+def _fault_handler() -> Iterator[None]:
+    """Enable faulthandler (a traceback on SIGSEGV and the like) if standard error has a descriptor."""
     enabled = faulthandler.is_enabled()
     with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):
         faulthandler.enable(sys.stderr)

@@ -1,7 +1,8 @@
-"""From the outside: start the agent as a daemon, stop it, send it a signal.
+"""Start the agent as a daemon, stop it, send it a signal: what commands do from another process.
 
-The daemon is this program, run again (never a fork of a process that may have threads): a session of its own, in
-`/`, with no descriptor of ours but the readiness pipe, so that a shell or cron that waits for our pipes is let go.
+The daemon is this program, executed again; a fork of a process with threads would not be safe. It has a session of
+its own (setsid(2)), `/` as working directory, and inherits the readiness pipe only: a shell or cron that waits for
+EOF on the command's pipes is not blocked.
 """
 
 from __future__ import annotations
@@ -32,61 +33,62 @@ if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
     from ioconnect.status.snapshots import Snapshot
 
-KILL_PATIENCE = 3.0  # seconds from SIGKILL to the end of a process
-END_PATIENCE = 3.0  # seconds from the daemon's last word to its end
-LOOK_EVERY = 0.5  # seconds between two looks at the status, to say how it goes
-LARGEST_ANSWER = 65536  # bytes that the daemon may say over the pipe
-LARGEST_CRASH_LOG = 1 << 20  # bytes; a larger one is begun anew
+KILL_TIMEOUT = 3.0  # seconds for a process to end after SIGKILL
+EXIT_TIMEOUT = 3.0  # seconds for the daemon to exit after it closed the readiness pipe
+STATUS_INTERVAL = 0.5  # seconds between reads of the status, to show progress
+MAX_READY_LINE = 65536  # bytes
+MAX_CRASH_LOG = 1 << 20  # bytes; a larger one is truncated
 NOT_RUNNING = "ioconnect up --daemon starts it."
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a start ended: `code` is what the command leaves with."""
+class StartResult:
+    """The result of a start: exit code and message of the command."""
 
     code: ExitCode
     message: str
     hint: str = ""
 
 
-def start(paths: Paths, arguments: Sequence[str], *, wait: float, progress: Callable[[str], None]) -> Outcome:
+def start(paths: Paths, arguments: Sequence[str], *, wait: float, progress: Callable[[str], None]) -> StartResult:
     """Start the daemon and wait until it is connected, for at most `wait` seconds.
 
-    `arguments` are those of the command, global options and `up` and names included (`-v up orders`); the daemon
-    runs with the same and the hidden `--ready-fd N` behind them, in `/`: file names in them must be absolute.
-    `progress` hears how it goes. Returns OK once all are connected (or if an agent runs already), TEMP_FAIL if the
-    agent runs and one is not, or the code of what kept it from running. Raises CannotCreate, SystemRefused.
+    `arguments` are those of the command, with global options, `up` and names (`-v up orders`); the daemon gets the
+    same and the hidden `--ready-fd N`. It runs in `/`, so file names must be absolute. `progress` is called with a
+    status summary whenever it changes. Returns OK once all tunnels are connected (or if an agent runs already),
+    TEMP_FAIL if the agent runs and a tunnel is not connected, or the exit code of the fault that kept it from
+    running. Raises CannotCreate, SystemRefused.
     """
     pid = lock.holder(paths.lock)
     if pid is not None:
-        return _already(pid)
+        return _already_running(pid)
     crash_log = paths.log.with_name("crash.log")
     reading, writing = os.pipe()
     try:
         try:
-            said_before, child = _spawn(crash_log, arguments, writing)
+            log_size, child = _spawn(crash_log, arguments, writing)
         finally:
             os.close(writing)
-        answer = _await(reading, paths, child.pid, wait, progress)
+        line = _read_ready_line(reading, paths, child.pid, wait, progress)
     finally:
         os.close(reading)
-    if answer == b"":
-        return _ended(child, crash_log, said_before)
-    child.returncode = 0  # it is on its own now: keeps Popen from complaining that nobody waited for it
-    return _understood(answer, paths, child.pid, wait)
+    if line == b"":
+        return _exited(child, crash_log, log_size)
+    child.returncode = 0  # it runs on: keeps Popen from warning that nobody waited for it
+    return _result(line, paths, child.pid, wait)
 
 
 def stop(paths: Paths, *, deadline: float) -> int | None:
-    """End the agent and wait until it is gone; kill it if that takes longer than `deadline` seconds.
+    """Send SIGTERM to the agent and wait until it exited; send SIGKILL after `deadline` seconds.
 
-    Returns its pid, None if none ran. Raises SystemRefused if it may not be ended, or does not end.
+    Returns its pid, None if none ran. Raises SystemRefused if signals are not permitted, or it does not exit.
     """
     pid = _signal(paths, signal.SIGTERM)
     if pid is None:
         return None
     if not lock.wait_until_free(paths.lock, deadline) and lock.holder(paths.lock) == pid:
         _send(pid, signal.SIGKILL)
-        if not lock.wait_until_free(paths.lock, KILL_PATIENCE):
+        if not lock.wait_until_free(paths.lock, KILL_TIMEOUT):
             raise SystemRefused(f"the agent (pid {pid}) does not end, not even killed", hint="Is its disk hanging?")
     return pid
 
@@ -103,16 +105,16 @@ def signal_agent(paths: Paths, what: signal.Signals) -> int:
 
 
 def reconnect(paths: Paths, name: str | None) -> int:
-    """Have the agent try this tunnel now, all if None, and return its pid. Raises AgentNotRunning, SystemRefused."""
+    """Request a reconnect of this tunnel (None: all) and return the pid. Raises AgentNotRunning, SystemRefused."""
     if lock.holder(paths.lock) is None:
         raise AgentNotRunning("the agent is not running", hint=NOT_RUNNING)
     if name is not None:
-        reconnect_requests.leave(paths, name)
+        reconnect_requests.write(paths, name)
     return signal_agent(paths, signal.SIGUSR1)
 
 
 def _spawn(crash_log: Path, arguments: Sequence[str], writing: int) -> tuple[int, subprocess.Popen[bytes]]:
-    """Start the child; return where its output begins in the crash log, and the child."""
+    """Start the child; return the size of the crash log before, and the child."""
     make_folder(crash_log.parent)
     options = ["--ready-fd", str(writing)]
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -122,9 +124,9 @@ def _spawn(crash_log: Path, arguments: Sequence[str], writing: int) -> tuple[int
     except OSError as error:
         raise CannotCreate(f"cannot write {crash_log}: {error.strerror}", hint="Check its permissions.") from error
     with os.fdopen(output, "wb") as file:
-        if os.fstat(output).st_size > LARGEST_CRASH_LOG:
+        if os.fstat(output).st_size > MAX_CRASH_LOG:
             os.ftruncate(output, 0)
-        said_before = os.fstat(output).st_size
+        log_size = os.fstat(output).st_size
         try:
             child = subprocess.Popen(  # noqa: S603  our own interpreter and program
                 command,
@@ -137,42 +139,44 @@ def _spawn(crash_log: Path, arguments: Sequence[str], writing: int) -> tuple[int
             )
         except OSError as error:
             raise SystemRefused(f"cannot start {sys.executable}: {error.strerror}") from error
-    return said_before, child
+    return log_size, child
 
 
-def _await(reading: int, paths: Paths, pid: int, wait: float, progress: Callable[[str], None]) -> bytes | None:
-    """Return the line that the daemon said, what there is of it if it ended, None if it has said nothing in time."""
-    end, answer, told = time.monotonic() + wait, b"", ""
-    while not answer.endswith(b"\n") and len(answer) < LARGEST_ANSWER:
+def _read_ready_line(
+    reading: int, paths: Paths, pid: int, wait: float, progress: Callable[[str], None]
+) -> bytes | None:
+    """Return the line from the readiness pipe, what there is of it at EOF, None if there is none in time."""
+    end, line, shown = time.monotonic() + wait, b"", ""
+    while not line.endswith(b"\n") and len(line) < MAX_READY_LINE:
         remaining = end - time.monotonic()
         if remaining <= 0:
             return None
-        if select.select([reading], [], [], min(remaining, LOOK_EVERY))[0]:
-            heard = os.read(reading, 4096)
-            if not heard:
+        if select.select([reading], [], [], min(remaining, STATUS_INTERVAL))[0]:
+            data = os.read(reading, 4096)
+            if not data:
                 break
-            answer += heard
+            line += data
         snapshot = _snapshot(paths, pid)
-        if snapshot is not None and told != (told := summary(snapshot)):
-            progress(told)
-    return answer
+        if snapshot is not None and shown != (shown := summary(snapshot)):
+            progress(shown)
+    return line
 
 
-def _understood(answer: bytes | None, paths: Paths, pid: int, wait: float) -> Outcome:
-    if answer is None:
+def _result(line: bytes | None, paths: Paths, pid: int, wait: float) -> StartResult:
+    if line is None:
         snapshot = _snapshot(paths, pid)
-        return Outcome(
+        return StartResult(
             ExitCode.TEMP_FAIL,
             f"the agent runs (pid {pid}) and keeps trying, but after {wait:g} s "
             + (summary(snapshot) if snapshot else "it has not begun to connect"),
             _hint(snapshot),
         )
-    line: Any = json.loads(answer)
-    if "code" in line:
-        return Outcome(ExitCode(line["code"]), line["message"], line["hint"])
-    if line["state"] == CONNECTED:
-        return Outcome(ExitCode.OK, f"the agent runs (pid {pid}), every tunnel is connected")
-    return _already(line["pid"])
+    report: Any = json.loads(line)
+    if "code" in report:
+        return StartResult(ExitCode(report["code"]), report["message"], report["hint"])
+    if report["state"] == CONNECTED:
+        return StartResult(ExitCode.OK, f"the agent runs (pid {pid}), every tunnel is connected")
+    return _already_running(report["pid"])
 
 
 def _hint(snapshot: Snapshot | None) -> str:
@@ -180,32 +184,32 @@ def _hint(snapshot: Snapshot | None) -> str:
     return with_guide_link(reasons[0].hint, reasons[0].code) if reasons else "ioconnect status shows how it goes on."
 
 
-def _already(pid: int | None) -> Outcome:
+def _already_running(pid: int | None) -> StartResult:
     running = lock.AlreadyRunning(pid)
-    return Outcome(ExitCode.OK, running.message, running.hint)
+    return StartResult(ExitCode.OK, running.message, running.hint)
 
 
-def _ended(child: subprocess.Popen[bytes], crash_log: Path, said_before: int) -> Outcome:
-    """Return the code of a daemon that ended without a word over the pipe, and what it left in its crash log."""
+def _exited(child: subprocess.Popen[bytes], crash_log: Path, log_size: int) -> StartResult:
+    """Return the exit code of a daemon that wrote no line to the pipe, and its error message in the crash log."""
     try:
-        code = child.wait(END_PATIENCE)
+        code = child.wait(EXIT_TIMEOUT)
     except subprocess.TimeoutExpired:
         child.kill()
         code = child.wait()
     with crash_log.open("rb") as file:
-        file.seek(said_before)
-        last_words = file.read(LARGEST_ANSWER).decode("utf-8", "backslashreplace").splitlines()
-    said = [line.removeprefix("error: ") for line in last_words if line.startswith("error: ")] or last_words
+        file.seek(log_size)
+        output = file.read(MAX_READY_LINE).decode("utf-8", "backslashreplace").splitlines()
+    errors = [line.removeprefix("error: ") for line in output if line.startswith("error: ")] or output
     known = {int(each): each for each in ExitCode if each is not ExitCode.OK}
-    return Outcome(
+    return StartResult(
         known.get(code, ExitCode.SOFTWARE),
-        f"the agent ended at once with code {code}" + (f": {said[-1]}" if said else ""),
+        f"the agent ended at once with code {code}" + (f": {errors[-1]}" if errors else ""),
         f"Look at {crash_log}.",
     )
 
 
 def _snapshot(paths: Paths, pid: int) -> Snapshot | None:
-    """Return what this agent has published, None if nothing yet."""
+    """Return the status that this agent published, None before the first."""
     with contextlib.suppress(snapshots.StatusDamaged):
         snapshot = snapshots.read(paths.status)
         if snapshot is not None and snapshot.pid == pid:
@@ -214,7 +218,7 @@ def _snapshot(paths: Paths, pid: int) -> Snapshot | None:
 
 
 def _signal(paths: Paths, what: signal.Signals) -> int | None:
-    """Send the signal to the lock's holder and return its pid, None if there is none."""
+    """Send the signal to the lock's holder and return its pid, None if no process holds it."""
     pid = lock.holder(paths.lock)
     if pid == 0:
         raise SystemRefused(f"the agent has not written its pid into {paths.lock}", hint="Try again in a moment.")
@@ -222,7 +226,7 @@ def _signal(paths: Paths, what: signal.Signals) -> int | None:
 
 
 def _send(pid: int, what: signal.Signals) -> bool:
-    """Send the signal; False if the process is gone."""
+    """Send the signal; return False if the process does not exist."""
     try:
         os.kill(pid, what)
     except ProcessLookupError:

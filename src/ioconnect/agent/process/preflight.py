@@ -1,4 +1,4 @@
-"""Local faults are errors: what must hold on this machine before anything of a configuration runs."""
+"""Checks identities and pins before any tunnel of a configuration is started: local faults are not retried."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check(config: Config, paths: Paths) -> None:
-    """Raise the fault of the first tunnel whose identity cannot be used or whose jumphost nobody vouched for.
+    """Raise the fault of the first tunnel with an identity that cannot be used, or no host key pinned.
 
     Raises IdentityMissing, IdentityUnreadable or HostKeyUnpinned.
     """

@@ -1,4 +1,4 @@
-"""What the daemon tells the command that started it: one line of JSON over an inherited pipe."""
+"""The readiness pipe: one line of JSON from the daemon to the command that started it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from ioconnect.errors import Fault
 
 CONNECTED = "connected"
-RUNNING = "running"  # another agent does
+RUNNING = "running"  # another agent is
 
 
 class Readiness:
-    """The writing end; speaks once, then lets go of the pipe. Without a descriptor it keeps quiet."""
+    """The write end of the pipe; writes one line, then closes it. Without a descriptor it does nothing."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
@@ -25,27 +25,27 @@ class Readiness:
             os.set_inheritable(descriptor, False)
 
     def connected(self) -> None:
-        """Say that every tunnel is connected."""
-        self._say({"state": CONNECTED})
+        """Report that every tunnel is connected."""
+        self._write({"state": CONNECTED})
 
     def running(self, pid: int | None) -> None:
-        """Say that another agent runs already."""
-        self._say({"state": RUNNING, "pid": pid})
+        """Report that another agent is running."""
+        self._write({"state": RUNNING, "pid": pid})
 
     def fault(self, fault: Fault) -> None:
-        """Say why nothing runs."""
-        self._say(
+        """Report the fault for which the daemon exits."""
+        self._write(
             {"code": int(fault.exit_code), "message": fault.message, "hint": with_guide_link(fault.hint, fault.code)}
         )
 
     def close(self) -> None:
-        """Let go of the pipe; calling it again does nothing."""
+        """Close the pipe; calling it again does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
-    def _say(self, line: dict[str, object]) -> None:
+    def _write(self, line: dict[str, object]) -> None:
         if self._descriptor is not None:
-            with contextlib.suppress(OSError):  # nobody waits any more
+            with contextlib.suppress(OSError):  # EPIPE: the command does not wait any more
                 os.write(self._descriptor, json.dumps(line).encode() + b"\n")
             self.close()

@@ -1,6 +1,6 @@
-"""Where everything that happens reaches the supervisor, and the clock that it lives by.
+"""The supervisor's mailbox, through which other threads and signal handlers reach it, and its clock.
 
-The queue is a SimpleQueue: its put is reentrant, so a signal handler may call it (queue.Queue's may deadlock there).
+The queue is a SimpleQueue: its put is reentrant, so a signal handler may call it (queue.Queue's could deadlock).
 """
 
 from __future__ import annotations
@@ -23,47 +23,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Leave with `code`: cleanly the first time, at once the second."""
+    """Stop all tunnels and exit with `code`: cleanly the first time, at once the second."""
 
     code: ExitCode = ExitCode.OK
 
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """Read the configuration again."""
+    """Reload the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """A person wants it tried now; which tunnels is in the request file, all if there is none."""
+    """A user requests a reconnect: of the tunnels in the request file, of all if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the session `generation` of a tunnel says; an older generation's word does not count."""
+    """An event of a tunnel's session; it is ignored unless `generation` is that of the current session."""
 
     tunnel: str
     generation: int
     event: SessionEvent
 
 
-Letter: TypeAlias = "Stop | Reload | Reconnect | Report | RetryRequested"  # RetryRequested: for every tunnel
+Message: TypeAlias = "Stop | Reload | Reconnect | Report | RetryRequested"  # RetryRequested: for every tunnel
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
-class Inbox(Protocol):
-    """One reader, the supervisor; any thread and any signal handler may put."""
+class Mailbox(Protocol):
+    """A queue of messages: read by the supervisor, written by any thread and any signal handler."""
 
-    def put(self, letter: Letter) -> None:
-        """Put a letter; returns at once."""
+    def put(self, message: Message) -> None:
+        """Queue a message; returns at once."""
 
-    def get(self, deadline: float | None) -> Letter | None:
-        """Wait for a letter; None when the deadline (of the Clock) has come, without one for ever."""
+    def get(self, deadline: float | None) -> Message | None:
+        """Wait for a message; return None at the deadline (of the Clock). Without a deadline wait for ever."""
 
 
 class Clock(Protocol):
-    """Time and chance."""
+    """Time and random numbers."""
 
     def now(self) -> float:
         """Return monotonic seconds."""
@@ -71,12 +71,12 @@ class Clock(Protocol):
     def wall(self) -> float:
         """Return seconds since the epoch, for display only."""
 
-    def roll(self) -> float:
+    def random(self) -> float:
         """Return a random number in [0, 1)."""
 
 
 class SystemClock:
-    """The real one."""
+    """The system's clocks."""
 
     def now(self) -> float:
         """Return time.monotonic()."""
@@ -86,27 +86,27 @@ class SystemClock:
         """Return time.time()."""
         return time.time()
 
-    def roll(self) -> float:
+    def random(self) -> float:
         """Return random.random()."""
-        return random.random()  # noqa: S311  spreads retries, guards nothing
+        return random.random()  # noqa: S311  jitter, not cryptography
 
 
-class SignalInbox:
-    """The real one: signals arrive only while it waits.
+class SignalMailbox:
+    """A mailbox that also receives signals, only while `get` waits.
 
-    While `receiving_signals` (the whole life of the agent) they are blocked outside `get`. So every thread that the
-    agent starts inherits the block and the kernel always picks the main one, and no handler runs amid other code.
+    Within `receiving_signals` (the whole life of the agent) they are blocked outside `get`. Threads started there
+    inherit the mask, so the kernel delivers signals to the main thread only, and no handler interrupts other code.
     """
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Letter] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
 
-    def put(self, letter: Letter) -> None:
-        """Put a letter."""
-        self._queue.put(letter)
+    def put(self, message: Message) -> None:
+        """Queue a message. Any thread."""
+        self._queue.put(message)
 
-    def get(self, deadline: float | None) -> Letter | None:
-        """Wait for a letter; only in the main thread."""
+    def get(self, deadline: float | None) -> Message | None:
+        """Wait for a message; return None at the deadline. Main thread only."""
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
@@ -118,11 +118,11 @@ class SignalInbox:
 
     @contextlib.contextmanager
     def receiving_signals(self) -> Iterator[None]:
-        """Turn TERM and INT into Stop, HUP into Reload, USR1 into Reconnect; only in the main thread.
+        """Turn SIGTERM and SIGINT into Stop, SIGHUP into Reload, SIGUSR1 into Reconnect. Main thread only.
 
-        Afterwards they are ignored: the process is on its way out, and a second TERM must not change its code.
+        Afterwards they are ignored: the process exits, and a second SIGTERM must not change its exit code.
         """
-        letters: dict[int, Letter] = {
+        messages: dict[int, Message] = {
             signal.SIGTERM: Stop(ExitCode.OK),
             signal.SIGINT: Stop(ExitCode.INTERRUPTED),
             signal.SIGHUP: Reload(),
@@ -130,7 +130,7 @@ class SignalInbox:
         }
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number in SIGNALS:
-            signal.signal(number, lambda got, _frame: self.put(letters[got]))
+            signal.signal(number, lambda received, _frame: self.put(messages[received]))
         try:
             yield
         finally:

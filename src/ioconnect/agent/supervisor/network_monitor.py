@@ -1,9 +1,9 @@
-"""Tells the supervisor when waiting has become pointless: this machine's network changed, or it woke from sleep.
+"""Reports to the supervisor that the network changed, or that the machine was suspended: reasons to retry at once.
 
-Theory of operation. One daemon thread blocks on bells, descriptors that the kernel makes readable: a socket that
-tells of links, addresses and routes, and the wake bell. So an idle machine wakes nobody; only where the kernel has no
-wake bell (macOS) the clocks are looked at once a second. A change of the network comes as a burst of messages, so it
-is passed on when the burst is over. What cannot be had (a sandbox that forbids the socket) is done without.
+Theory of operation. One daemon thread polls two descriptors: a socket on which the kernel reports changes of links,
+addresses and routes, and a timer that becomes readable on resume. An idle machine causes no wake-ups; only where
+there is no such timer (macOS) the clocks are compared once a second. Network changes come in bursts and are
+debounced. If the system does not permit the socket (a sandbox), the monitor works without it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.supervisor.netlink import Picture, native_facts
-from ioconnect.agent.supervisor.suspend_monitor import SleepMeter, has_rung, open_wake_bell, sleep_clocks
+from ioconnect.agent.supervisor.netlink import NetworkState, native_parser
+from ioconnect.agent.supervisor.suspend_monitor import (
+    SuspendDetector,
+    open_resume_timer,
+    read_resume_timer,
+    suspend_clocks,
+)
 from ioconnect.agent.tunnel.events import RetryRequested
 
 if TYPE_CHECKING:
@@ -28,130 +33,133 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-QUIET = 0.2  # seconds without news after which a burst is over
-LONGEST_BURST = 1.0  # seconds after which it is passed on all the same
-LOOK_EVERY = 1.0  # seconds between looks at the clocks, where no bell tells of a sleep
-LARGEST = 1 << 16  # bytes of a datagram
-JOIN_PATIENCE = 2.0  # seconds for the thread's end
+DEBOUNCE = 0.2  # seconds without a change after which a burst has ended
+MAX_DEBOUNCE = 1.0  # seconds after which a burst that goes on is reported
+CLOCK_POLL = 1.0  # seconds between comparisons of the clocks, where there is no resume timer
+MAX_DATAGRAM = 1 << 16  # bytes
+JOIN_TIMEOUT = 2.0  # seconds for the thread to end
 
 # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE: linux/rtnetlink.h
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 
 
 @contextlib.contextmanager
-def watching(put: Callable[[RetryRequested], None]) -> Iterator[None]:
-    """Call `put`, on a thread of its own, at every change of the network and after every sleep, within the block."""
+def monitoring(put: Callable[[RetryRequested], None]) -> Iterator[None]:
+    """Within the block, call `put` after every network change and every suspend, from another thread."""
     with contextlib.ExitStack() as closing:
-        news = open_network_bell()
-        if news is not None:
-            closing.enter_context(news)
-        wake_bell = open_wake_bell()
-        if wake_bell is not None:
-            closing.callback(os.close, wake_bell)
-        over, end = socket.socketpair()
-        closing.enter_context(over)
-        watch = Watch(put, over, news=news, wake_bell=wake_bell, meter=SleepMeter(sleep_clocks()))
-        thread = threading.Thread(target=watch.run, name="network watch", daemon=True)
+        event_socket = open_event_socket()
+        if event_socket is not None:
+            closing.enter_context(event_socket)
+        resume_timer = open_resume_timer()
+        if resume_timer is not None:
+            closing.callback(os.close, resume_timer)
+        stopped, stop = socket.socketpair()
+        closing.enter_context(stopped)
+        detector = SuspendDetector(suspend_clocks())
+        monitor = NetworkMonitor(
+            put, stopped, event_socket=event_socket, resume_timer=resume_timer, detector=detector
+        )
+        thread = threading.Thread(target=monitor.run, name="network monitor", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            end.close()
-            thread.join(JOIN_PATIENCE)
+            stop.close()
+            thread.join(JOIN_TIMEOUT)
 
 
-def open_network_bell() -> socket.socket | None:
-    """Return a non-blocking socket on which the kernel tells of the network; None if there is none to be had."""
+def open_event_socket() -> socket.socket | None:
+    """Return a non-blocking socket on which the kernel reports network changes; None if that is not permitted."""
     try:
         if sys.platform == "linux":
-            bell = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)  # NETLINK_ROUTE
+            event_socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)  # NETLINK_ROUTE
             with contextlib.ExitStack() as undo:
-                undo.callback(bell.close)
-                bell.bind((0, _GROUPS))
+                undo.callback(event_socket.close)
+                event_socket.bind((0, _GROUPS))
                 undo.pop_all()
         else:
-            bell = socket.socket(getattr(socket, "AF_ROUTE", 17), socket.SOCK_RAW, 0)  # PF_ROUTE
+            event_socket = socket.socket(getattr(socket, "AF_ROUTE", 17), socket.SOCK_RAW, 0)  # PF_ROUTE
     except OSError as error:
-        log.info("changes of the network go unnoticed: %s", error)
+        log.info("network changes are not monitored: %s", error)
         return None
-    bell.setblocking(False)
-    return bell
+    event_socket.setblocking(False)
+    return event_socket
 
 
-class Watch:
-    """What the thread does; `over` becomes readable when it is to end."""
+class NetworkMonitor:
+    """The monitor's loop, for a thread of its own; it ends when `stopped` becomes readable."""
 
     def __init__(
         self,
         put: Callable[[RetryRequested], None],
-        over: socket.socket,
+        stopped: socket.socket,
         *,
-        news: socket.socket | None,
-        wake_bell: int | None,
-        meter: SleepMeter,
+        event_socket: socket.socket | None,
+        resume_timer: int | None,
+        detector: SuspendDetector,
     ) -> None:
         self._put = put
-        self._over = over
-        self._news = news
-        self._wake_bell = wake_bell
-        self._meter = meter
-        self._picture = Picture(native_facts())
+        self._stopped = stopped
+        self._event_socket = event_socket
+        self._resume_timer = resume_timer
+        self._detector = detector
+        self._network = NetworkState(native_parser())
         self._poll = select.poll()
-        for bell in (over, news, wake_bell):
-            if bell is not None:
-                self._poll.register(bell, select.POLLIN)
+        for descriptor in (stopped, event_socket, resume_timer):
+            if descriptor is not None:
+                self._poll.register(descriptor, select.POLLIN)
 
     def run(self) -> None:
-        """Watch until the end."""
-        burst_began = last_news = None
+        """Monitor until stopped."""
+        first_change = last_change = None
         while True:
-            rung = self._wait(burst_began, last_news)
-            if self._over.fileno() in rung:
+            ready = self._wait(first_change, last_change)
+            if self._stopped.fileno() in ready:
                 return
             now = time.monotonic()
-            if self._wake_bell in rung and self._wake_bell is not None:
-                has_rung(self._wake_bell)
-            if (slept := self._meter.slept()) > 0:
-                self._put(RetryRequested(f"the machine slept for {slept:.0f} s", by_user=False))
-            if self._news is not None and self._news.fileno() in rung and self._hear():
-                last_news = now
-                burst_began = burst_began or now
-            if burst_began and last_news and (now >= last_news + QUIET or now >= burst_began + LONGEST_BURST):
+            if self._resume_timer in ready and self._resume_timer is not None:
+                read_resume_timer(self._resume_timer)
+            if (seconds := self._detector.suspended_for()) > 0:
+                self._put(RetryRequested(f"the machine was suspended for {seconds:.0f} s", by_user=False))
+            if self._event_socket is not None and self._event_socket.fileno() in ready and self._read_events():
+                last_change = now
+                first_change = first_change or now
+            if first_change and last_change and now >= min(last_change + DEBOUNCE, first_change + MAX_DEBOUNCE):
                 self._put(RetryRequested("the network changed", by_user=False))
-                burst_began = last_news = None
+                first_change = last_change = None
 
-    def _wait(self, burst_began: float | None, last_news: float | None) -> set[int]:
-        """Return the descriptors that have rung; none when it is time to look."""
+    def _wait(self, first_change: float | None, last_change: float | None) -> set[int]:
+        """Return the readable descriptors; none when a burst is to be reported or the clocks are to be compared."""
         deadline = None
-        if burst_began is not None and last_news is not None:
-            deadline = min(last_news + QUIET, burst_began + LONGEST_BURST)
-        elif self._wake_bell is None:
-            deadline = time.monotonic() + LOOK_EVERY
-        # Rounded up: never a fraction of a millisecond early, again and again.
-        patience = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000) + 1)
-        return {descriptor for descriptor, _ in self._poll.poll(patience)}
+        if first_change is not None and last_change is not None:
+            deadline = min(last_change + DEBOUNCE, first_change + MAX_DEBOUNCE)
+        elif self._resume_timer is None:
+            deadline = time.monotonic() + CLOCK_POLL
+        # Rounded up: a timeout a fraction of a millisecond early would repeat.
+        timeout = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000) + 1)
+        return {descriptor for descriptor, _ in self._poll.poll(timeout)}
 
-    def _hear(self) -> bool:
-        """Read all that the kernel has said; say whether any of it was new."""
-        assert self._news is not None
-        news = False
+    def _read_events(self) -> bool:
+        """Read all datagrams; say whether the network changed."""
+        assert self._event_socket is not None
+        changed = False
         while True:
             try:
-                datagram, sender = self._news.recvfrom(LARGEST)
+                datagram, sender = self._event_socket.recvfrom(MAX_DATAGRAM)
             except BlockingIOError:
-                return news
+                return changed
             except OSError as error:
-                if error.errno == errno.ENOBUFS:  # so much happened that some of it was lost
-                    news = True
+                if error.errno == errno.ENOBUFS:  # the socket's buffer overflowed: messages were lost
+                    changed = True
                     continue
-                log.warning("changes of the network go unnoticed from here on: %s", error)
-                self._poll.unregister(self._news)
-                self._news = None
-                return news
+                log.warning("network changes are not monitored any more: %s", error)
+                self._poll.unregister(self._event_socket)
+                self._event_socket = None
+                return changed
             if _is_kernel(sender):
-                news |= self._picture.is_news(datagram)
+                changed |= self._network.update(datagram)
 
 
 def _is_kernel(sender: object) -> bool:
-    """Say whether a netlink datagram is the kernel's own (address (0, groups)); a PF_ROUTE socket has no others."""
+    """Say whether a netlink datagram comes from the kernel (address (0, groups)); PF_ROUTE has no other senders."""
     return not isinstance(sender, tuple) or sender[0] == 0

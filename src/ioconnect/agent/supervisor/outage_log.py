@@ -1,6 +1,6 @@
-"""What the log says about a tunnel: one line when an outage begins, when its reason changes, and when it ends.
+"""The log lines of a tunnel: one when an outage begins, one when its reason changes, one when it ends.
 
-Pure. Going to and fro between waiting and dialling is no change, so a retry adds no line.
+Pure. A change between waiting and dialing is not logged, so a retry adds no line.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
     from ioconnect.errors import Reason
 
 
-def narrate(before: TunnelState, after: TunnelState, now: float) -> tuple[int, str] | None:
-    """Return the log level and the line for a step of the machine; None if it is no news."""
+def log_line(before: TunnelState, after: TunnelState, now: float) -> tuple[int, str] | None:
+    """Return the log level and text for a step of the state machine; None if it is not logged."""
     if after.phase is Phase.CONNECTED and before.phase is not Phase.CONNECTED:
         return logging.INFO, _connected(before, now)
     if after.shown is State.STOPPED:
-        return None if before.shown is State.STOPPED else (logging.INFO, "leaving")
+        return None if before.shown is State.STOPPED else (logging.INFO, "stopping")
     if before.phase is Phase.STOPPED:
         source = " from the source port of the last session" if after.reuse_source else ""
         return logging.INFO, f"connecting{source}"
     if before.connected_at is not None and after.connected_at is None:
-        up = f"lost after {elapsed(now - before.connected_at)}"
+        up = f"lost after {format_duration(now - before.connected_at)}"
         return logging.WARNING, f"{after.shown.value}, {up}: {_reason(after.reason)}"
-    if after.reason is not None and _kind(before) != _kind(after):
-        down = f"not connected for {elapsed(now - after.down_since)}" if after.down_since is not None else ""
+    if after.reason is not None and _code(before) != _code(after):
+        down = f"not connected for {format_duration(now - after.down_since)}" if after.down_since is not None else ""
         return logging.WARNING, f"{after.shown.value}, {down}: {_reason(after.reason)}"
     return None
 
 
 def _connected(before: TunnelState, now: float) -> str:
-    took = elapsed(now - before.down_since) if before.down_since is not None else "no time"
+    took = format_duration(now - before.down_since) if before.down_since is not None else "no time"
     return f"connected {'again ' if before.was_connected else ''}after {took}, dial number {before.attempts}"
 
 
-def _kind(state: TunnelState) -> object:
+def _code(state: TunnelState) -> object:
     return state.reason and state.reason.code
 
 
@@ -49,8 +49,8 @@ def _reason(reason: Reason | None) -> str:
     return f"{reason.message} [{reason.code.value}]" + (f" ({reason.hint})" if reason.hint else "")
 
 
-def elapsed(seconds: float) -> str:
-    """Return a duration as people say it: `0.4 s`, `12 s`, `3 min 4 s`, `5 h 2 min`, `3 d 4 h`."""
+def format_duration(seconds: float) -> str:
+    """Return a duration in its two largest units: `0.4 s`, `12 s`, `3 min 4 s`, `5 h 2 min`, `3 d 4 h`."""
     if seconds < 10:  # noqa: PLR2004  below that tenths matter
         return f"{max(seconds, 0.0):.1f} s"
     whole = int(seconds)

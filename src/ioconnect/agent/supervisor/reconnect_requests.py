@@ -1,4 +1,4 @@
-"""Which tunnels a person wants reconnected: a signal carries no names, so a file beside it does."""
+"""The names of the tunnels to reconnect, in a file, because the signal SIGUSR1 carries none."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
     from ioconnect.config.paths import Paths
 
-LARGEST = 65536  # bytes
+MAX_SIZE = 65536  # bytes
 
 
 def _file(paths: Paths) -> Path:
     return paths.state / "reconnect.json"
 
 
-def leave(paths: Paths, name: str) -> None:
-    """Leave the wish for SIGUSR1, which must follow. Raises CannotCreate."""
+def write(paths: Paths, name: str) -> None:
+    """Write the request; SIGUSR1 must follow. Raises CannotCreate."""
     write_atomically(_file(paths), json.dumps([name]).encode())
 
 
-def clear(paths: Paths) -> None:
-    """Drop a wish that was left for an agent that is gone."""
+def remove(paths: Paths) -> None:
+    """Remove a request that an earlier agent did not read."""
     with contextlib.suppress(OSError):
         _file(paths).unlink()
 
 
-def take(paths: Paths) -> tuple[str, ...]:
-    """Return the names that were left, each wish once; none means all."""
+def read(paths: Paths) -> tuple[str, ...]:
+    """Read and remove the request, and return the names in it; none means all tunnels."""
     names: object = None
     with contextlib.suppress(OSError, ValueError, RecursionError), _file(paths).open("rb") as file:
-        names = json.loads(file.read(LARGEST))
-    clear(paths)
+        names = json.loads(file.read(MAX_SIZE))
+    remove(paths)
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()

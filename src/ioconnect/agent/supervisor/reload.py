@@ -1,4 +1,4 @@
-"""What a new configuration means for the tunnels that run: which come, go, start anew, and which are left alone.
+"""The difference between two configurations: which tunnels are added, changed, removed and unchanged.
 
 Pure.
 """
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Successor:
-    """What a tunnel is to become."""
+class TunnelConfig:
+    """The new configuration of a tunnel."""
 
     tunnel: Tunnel
     settings: AgentSettings
@@ -22,37 +22,37 @@ class Successor:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The way from one configuration to the next; printed, it is what the log says."""
+    """The difference between two configurations; its str is the log line of a reload."""
 
-    added: tuple[Successor, ...]
-    changed: tuple[Successor, ...]
+    added: tuple[TunnelConfig, ...]
+    changed: tuple[TunnelConfig, ...]
     removed: tuple[str, ...]
     unchanged: tuple[str, ...]
 
     def __str__(self) -> str:
         groups = (
-            ("added", [successor.tunnel.name for successor in self.added]),
-            ("changed", [successor.tunnel.name for successor in self.changed]),
+            ("added", [new.tunnel.name for new in self.added]),
+            ("changed", [new.tunnel.name for new in self.changed]),
             ("removed", list(self.removed)),
         )
         return "; ".join(f"{what} {', '.join(names)}" for what, names in groups if names) or "nothing changed"
 
 
 def compare(old: Config, new: Config) -> Changes:
-    """Return the changes; an agent setting that a tunnel overrides does not concern it."""
-    before = {tunnel.name: _concerns(tunnel, old.agent) for tunnel in old.tunnels}
-    after = {tunnel.name: _concerns(tunnel, new.agent) for tunnel in new.tunnels}
-    successors = {tunnel.name: Successor(tunnel, new.agent) for tunnel in new.tunnels}
+    """Return the changes; a changed agent setting that a tunnel overrides does not change that tunnel."""
+    before = {tunnel.name: _effective(tunnel, old.agent) for tunnel in old.tunnels}
+    after = {tunnel.name: _effective(tunnel, new.agent) for tunnel in new.tunnels}
+    configs = {tunnel.name: TunnelConfig(tunnel, new.agent) for tunnel in new.tunnels}
     return Changes(
-        added=tuple(successors[name] for name in after if name not in before),
-        changed=tuple(successors[name] for name in after if name in before and after[name] != before[name]),
+        added=tuple(configs[name] for name in after if name not in before),
+        changed=tuple(configs[name] for name in after if name in before and after[name] != before[name]),
         removed=tuple(name for name in before if name not in after),
         unchanged=tuple(name for name in after if after[name] == before.get(name)),
     )
 
 
-def _concerns(tunnel: Tunnel, settings: AgentSettings) -> object:
-    """Return everything that a session of this tunnel is made of."""
+def _effective(tunnel: Tunnel, settings: AgentSettings) -> object:
+    """Return all settings that a session of this tunnel uses."""
     return (
         tunnel,
         tunnel.identity or settings.identity,

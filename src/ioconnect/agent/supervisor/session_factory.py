@@ -1,4 +1,4 @@
-"""What the supervisor needs of a session: the seam behind which sockets and threads live, and tests put a fake."""
+"""What the supervisor needs of a session: protocols of which tests have their own implementation."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ if TYPE_CHECKING:
 
 
 class RunningSession(Protocol):
-    """One attempt at one tunnel, from dial to end; every method may be called from any thread and returns at once."""
+    """One attempt at a tunnel, from the dial to its end; any thread may call any method, and each returns at once."""
 
     @property
     def local_address(self) -> tuple[str, int] | None:
-        """Our end of the connection to the jumphost (or to the proxy); None before there was one."""
+        """Local address and port of the connection to the jumphost (or proxy); None before it was connected."""
 
     @property
     def peer_address(self) -> str | None:
-        """The address at which the jumphost (or the proxy) was reached; None before it was."""
+        """The address of the jumphost (or proxy) that was connected; None before it was."""
 
     @property
     def host_key(self) -> str | None:
-        """The jumphost's verified host key as SHA256:…; None before it was verified."""
+        """The fingerprint (SHA256:…) of the jumphost's verified host key; None before it was verified."""
 
     def start(self) -> None:
-        """Begin to dial on a thread of its own."""
+        """Start to dial, on a new thread."""
 
     def request_forward(self) -> None:
-        """Ask again for the forward; answered by Granted, PortRefused or Lost."""
+        """Repeat tcpip-forward; leads to Granted, PortRefused or Lost."""
 
     def probe(self) -> None:
-        """Ask for a sign of life now, with less patience than the keepalive."""
+        """Send a keepalive now, with a short timeout."""
 
     def close(self) -> None:
-        """Leave cleanly; answered by Closed, or Lost if the link dies first. Also legal while dialling."""
+        """Cancel the forward and disconnect; leads to Closed, or Lost if the connection fails first."""
 
     def abort(self) -> None:
-        """Drop the socket at once (RST); what is reported afterwards does not count."""
+        """Reset the connection at once; later events do not count."""
 
     def alive_at(self) -> float:
-        """When the session's thread last turned its loop (time.monotonic), for the watchdog."""
+        """Return when the session's loop was last seen running (time.monotonic), for the watchdog."""
 
 
 class SessionFactory(Protocol):
-    """Makes a session that is not started yet; `report` may be called from any thread.
+    """Makes a session that is not started; `report` may be called from any thread.
 
-    `source` is the source port to dial from, which frees the port that a dead session of ours holds (RFC 5961); the
-    session falls back on an ephemeral port if it cannot be bound.
+    `source` is the source port to dial from, which resets a dead session of ours; the session uses an ephemeral port
+    if it cannot be bound.
     """
 
     def __call__(

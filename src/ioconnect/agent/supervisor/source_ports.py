@@ -1,6 +1,7 @@
-"""The source port of every connected tunnel, on disk: after a power cut the agent frees its own port (rule 11).
+"""The source port of every connected tunnel, stored on disk.
 
-Only a help: a file that is missing, damaged or cannot be written costs nothing but the quick way back.
+After a power cut the agent dials from it and so resets its own dead session, which holds the tunnel's port on the
+jumphost (see `tunnel.machine`). A file that is missing, damaged or cannot be written only costs that shortcut.
 """
 
 from __future__ import annotations
@@ -21,60 +22,60 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LARGEST = 1 << 20  # bytes
-_HIGHEST_PORT = 65535
+MAX_SIZE = 1 << 20  # bytes
+_MAX_PORT = 65535
 
 
 class SourcePorts:
-    """What the file says; one thread, the supervisor's."""
+    """The stored source ports; belongs to the supervisor's thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._complained = False
-        self._known = _read(path)
+        self._write_failed = False
+        self._stored = _read(path)
 
     def get(self, tunnel: Tunnel) -> SourcePort | None:
-        """Return our end of the tunnel's last connection, if that was not closed properly."""
-        return self._known.get(_key(tunnel))
+        """Return the source port of the tunnel's last session, if that was not closed cleanly."""
+        return self._stored.get(_key(tunnel))
 
-    def remember(self, tunnel: Tunnel, source: SourcePort) -> None:
-        """Keep our end of the tunnel's connection: it holds the port now."""
+    def store(self, tunnel: Tunnel, source: SourcePort) -> None:
+        """Store the source port of a session that holds the tunnel's port."""
         if self.get(tunnel) != source:
-            self._known[_key(tunnel)] = source
+            self._stored[_key(tunnel)] = source
             self._write()
 
-    def forget(self, tunnel: Tunnel) -> None:
-        """Drop the memory: the jumphost knows that the connection is over."""
-        if self._known.pop(_key(tunnel), None) is not None:
+    def remove(self, tunnel: Tunnel) -> None:
+        """Remove the stored source port, as the jumphost knows that the session ended."""
+        if self._stored.pop(_key(tunnel), None) is not None:
             self._write()
 
     def _write(self) -> None:
-        document = {key: [source.address, source.port, source.peer] for key, source in self._known.items()}
+        document = {key: [source.address, source.port, source.peer] for key, source in self._stored.items()}
         try:
             write_atomically(self._path, json.dumps(document).encode() + b"\n")
-            self._complained = False
+            self._write_failed = False
         except CannotCreate as fault:
-            if not self._complained:
-                log.warning("%s; a power cut now would cost the quick way back", fault.message)
-            self._complained = True
+            if not self._write_failed:
+                log.warning("%s; after a power cut the port may stay in use for a while", fault.message)
+            self._write_failed = True
 
 
 def _key(tunnel: Tunnel) -> str:
-    """Return what the memory belongs to: a renamed tunnel keeps it, one with another jumphost or port does not."""
+    """Return the key of a tunnel's entry: jumphost and ports, not the name, which may change."""
     return f"{tunnel.endpoint} {tunnel.ssh_port}"
 
 
 def _read(path: Path) -> dict[str, SourcePort]:
     document: object = None
     with contextlib.suppress(OSError, ValueError, RecursionError), path.open("rb") as file:
-        document = json.loads(file.read(LARGEST))
+        document = json.loads(file.read(MAX_SIZE))
     if not isinstance(document, dict):
         return {}
-    return {key: SourcePort(*value) for key, value in document.items() if _is_source(value)}
+    return {key: SourcePort(*value) for key, value in document.items() if _is_source_port(value)}
 
 
-def _is_source(value: object) -> bool:
+def _is_source_port(value: object) -> bool:
     match value:
         case [str(), int(port), str() | None]:
-            return 0 < port <= _HIGHEST_PORT
+            return 0 < port <= _MAX_PORT
     return False

@@ -1,7 +1,7 @@
-"""The agent's main loop: letters and deadlines in, machines and sessions moved, a snapshot out.
+"""The agent's main loop: handles messages and deadlines, runs the tunnels, publishes a snapshot.
 
-One thread. Between letters it sleeps until the earliest deadline, without one for ever: an idle agent wakes nobody.
-What happens in a session (any thread) or in a signal handler comes as a letter (`agent.inbox`).
+One thread. It blocks until the next message or deadline; without a deadline for ever, so an idle agent causes no
+wake-ups. Sessions (other threads) and signal handlers reach it by a message (`mailbox`).
 """
 
 from __future__ import annotations
@@ -11,204 +11,206 @@ from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.agent.supervisor import reload
 from ioconnect.agent.supervisor.mailbox import Reconnect, Reload, Report, Stop
-from ioconnect.agent.supervisor.tunnel_runner import Keeper, Surroundings
+from ioconnect.agent.supervisor.tunnel_runner import AgentContext, TunnelRunner
 from ioconnect.agent.tunnel.events import CountersChanged, DeadlinePassed, RetryRequested, StopRequested
 from ioconnect.errors import ExitCode, Fault
 
 if TYPE_CHECKING:
-    from ioconnect.agent.supervisor.mailbox import Letter
+    from ioconnect.agent.supervisor.mailbox import Message
     from ioconnect.agent.supervisor.publish import Publisher
     from ioconnect.config.configuration import Config
     from ioconnect.status.snapshots import Snapshot
 
 log = logging.getLogger(__name__)
 
-PUBLISH_EVERY = 1.0  # seconds, while only counters change; status is never more than 2 s old
-LOOP_PATIENCE = 30.0  # seconds without a turn of a session's loop before it counts as stuck
+PUBLISH_INTERVAL = 1.0  # seconds between snapshots while only counters change; status is at most 2 s old
+LOOP_TIMEOUT = 30.0  # seconds without an iteration of a session's loop after which it counts as hung
 
 
-class Outside(Protocol):
-    """What the daemon adds: where the configuration comes from, and who is told what."""
+class Callbacks(Protocol):
+    """What the supervisor needs of the process around it."""
 
-    beat_every: float | None  # seconds between calls of `beat`; None: never
+    watchdog_interval: float | None  # seconds between calls of `watchdog`; None: never
 
-    def load(self) -> Config:
-        """Read and check the configuration again. Raises Fault."""
+    def load_config(self) -> Config:
+        """Load and check the configuration. Raises Fault."""
 
-    def requested(self) -> tuple[str, ...]:
-        """Return the tunnels that a person wants reconnected; none named means all."""
+    def reconnect_requests(self) -> tuple[str, ...]:
+        """Return the names of the tunnels to reconnect; none means all."""
 
     def published(self, snapshot: Snapshot) -> None:
-        """Take note of a change of state."""
+        """Take note of a snapshot in which a tunnel's state changed."""
 
     def stopping(self) -> None:
-        """Take note that the agent leaves."""
+        """Take note that the agent stops."""
 
     def reloading(self) -> None:
-        """Take note that the configuration is read again; `reloaded` follows."""
+        """Take note that a reload begins; `reloaded` follows."""
 
     def reloaded(self) -> None:
-        """Take note that this is done, well or not."""
+        """Take note that the reload ended, successful or not."""
 
-    def beat(self) -> None:
-        """Say that the agent lives; called only while every session's loop turns."""
+    def watchdog(self) -> None:
+        """Reset the service manager's watchdog; called only while the loops of all sessions run."""
 
 
 class Supervisor:
-    """Keeps every tunnel of a configuration until it is told to stop."""
+    """Runs the tunnels of a configuration until a Stop."""
 
-    def __init__(self, config: Config, around: Surroundings, publisher: Publisher, outside: Outside) -> None:
-        self.keepers = {tunnel.name: Keeper(tunnel, config.agent, around) for tunnel in config.tunnels}
+    def __init__(self, config: Config, context: AgentContext, publisher: Publisher, callbacks: Callbacks) -> None:
+        self.runners = {tunnel.name: TunnelRunner(tunnel, config.agent, context) for tunnel in config.tunnels}
         self._config = config
-        self._around = around
+        self._context = context
         self._publisher = publisher
-        self._outside = outside
-        self._leaving: dict[str, reload.Successor | None] = {}  # what follows when it has stopped
+        self._callbacks = callbacks
+        self._stopping: dict[str, reload.TunnelConfig | None] = {}  # what to start once it has stopped; None: nothing
         self._code: ExitCode | None = None
-        self._changed = True
-        self._stirred = False
+        self._state_changed = True
+        self._counters_changed = False
         self._published_at = 0.0
-        self._beat_at = around.clock.now()
+        self._watchdog_at = context.clock.now()
 
     def run(self) -> ExitCode:
-        """Start every tunnel and return, with the code of the first Stop, when all have stopped."""
-        for keeper in self.keepers.values():
-            keeper.start()
+        """Start all tunnels, and return the exit code of the first Stop once all have stopped."""
+        for runner in self.runners.values():
+            runner.start()
         self._publish()
-        while self._code is None or any(not keeper.is_stopped for keeper in self.keepers.values()):
-            letter = self._around.inbox.get(self._next_deadline())
-            if letter is not None:
-                self._take(letter)
-            self._pass_deadlines()
-            self._succeed()
+        while self._code is None or any(not runner.is_stopped for runner in self.runners.values()):
+            message = self._context.mailbox.get(self._next_deadline())
+            if message is not None:
+                self._handle(message)
+            self._handle_deadlines()
+            self._replace_stopped()
             self._publish()
-            self._beat()
+            self._notify_watchdog()
         return self._code
 
     def _next_deadline(self) -> float | None:
-        deadlines = [keeper.state.deadline for keeper in self.keepers.values()]
-        if self._stirred:
-            deadlines.append(self._published_at + PUBLISH_EVERY)
-        if self._outside.beat_every is not None:
-            deadlines.append(self._beat_at)
+        deadlines = [runner.state.deadline for runner in self.runners.values()]
+        if self._counters_changed:
+            deadlines.append(self._published_at + PUBLISH_INTERVAL)
+        if self._callbacks.watchdog_interval is not None:
+            deadlines.append(self._watchdog_at)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
-    def _take(self, letter: Letter) -> None:
-        if isinstance(letter, Report):
-            self._hear(letter)
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, Report):
+            self._handle_report(message)
             return
-        self._changed = True
-        if isinstance(letter, Stop):
-            self._stop(letter.code)
-        elif isinstance(letter, Reload):
+        self._state_changed = True
+        if isinstance(message, Stop):
+            self._stop(message.code)
+        elif isinstance(message, Reload):
             self._reload()
-        elif isinstance(letter, Reconnect):
-            self._reconnect(self._outside.requested())
+        elif isinstance(message, Reconnect):
+            self._reconnect(self._callbacks.reconnect_requests())
         else:
-            log.debug("%s: trying now", letter.cause)  # a flapping link must not fill the log
-            for keeper in self.keepers.values():
-                keeper.handle(letter)
+            log.debug("%s: trying now", message.cause)  # debug, as a flapping link would fill the log
+            for runner in self.runners.values():
+                runner.handle_event(message)
 
-    def _hear(self, report: Report) -> None:
-        keeper = self.keepers.get(report.tunnel)
+    def _handle_report(self, report: Report) -> None:
+        runner = self.runners.get(report.tunnel)
         if isinstance(report.event, CountersChanged):
-            self._stirred = True
-        elif keeper is not None:
-            before = keeper.state
-            keeper.hear(report)
-            self._changed |= keeper.state is not before
+            self._counters_changed = True
+        elif runner is not None:
+            before = runner.state
+            runner.handle_report(report)
+            self._state_changed |= runner.state is not before
 
-    def _pass_deadlines(self) -> None:
-        now = self._around.clock.now()
-        for keeper in self.keepers.values():
-            if keeper.state.deadline is not None and keeper.state.deadline <= now:
-                keeper.handle(DeadlinePassed())
-                self._changed = True
+    def _handle_deadlines(self) -> None:
+        now = self._context.clock.now()
+        for runner in self.runners.values():
+            if runner.state.deadline is not None and runner.state.deadline <= now:
+                runner.handle_event(DeadlinePassed())
+                self._state_changed = True
 
     def _stop(self, code: ExitCode) -> None:
-        log.info("asked to leave" if self._code is None else "asked to leave at once")
-        self._outside.stopping()
+        log.info("stopping" if self._code is None else "stopping at once")
+        self._callbacks.stopping()
         self._code = code if self._code is None else self._code
-        for keeper in self.keepers.values():
-            self._leaving[keeper.tunnel.name] = None
-            keeper.handle(StopRequested())
+        for runner in self.runners.values():
+            self._stopping[runner.tunnel.name] = None
+            runner.handle_event(StopRequested())
 
     def _reconnect(self, names: tuple[str, ...]) -> None:
-        log.info("reconnect asked for: %s", ", ".join(names) or "all tunnels")
-        for name in names or tuple(self.keepers):
-            if name in self.keepers:
-                self.keepers[name].handle(RetryRequested("reconnect"))
+        log.info("reconnect requested: %s", ", ".join(names) or "all tunnels")
+        for name in names or tuple(self.runners):
+            if name in self.runners:
+                self.runners[name].handle_event(RetryRequested("reconnect"))
 
     def _reload(self) -> None:
         if self._code is not None:
             return
-        self._outside.reloading()
+        self._callbacks.reloading()
         try:
-            config = self._outside.load()
+            config = self._callbacks.load_config()
         except Fault as fault:
             faults = [f"{each.path}: {each.message}" for each in getattr(fault, "faults", ())]
             log.error("reload refused, going on as before: %s", "; ".join(faults) or fault.message)  # noqa: TRY400
         else:
             self._apply(config)
-        self._outside.reloaded()
+        self._callbacks.reloaded()
 
     def _apply(self, config: Config) -> None:
         changes = reload.compare(self._config, config)
         log.info("reload: %s", changes)
-        asked_already = set(self._leaving)
+        already_stopping = set(self._stopping)
         for name in changes.removed:
-            self._leaving[name] = None
-        for successor in changes.changed + changes.added:
-            if successor.tunnel.name in self.keepers:  # also one that was removed and has not left yet
-                self._leaving[successor.tunnel.name] = successor
+            self._stopping[name] = None
+        for new in changes.changed + changes.added:
+            if new.tunnel.name in self.runners:  # also one that was removed and has not stopped yet
+                self._stopping[new.tunnel.name] = new
             else:
-                self._begin(successor)
-        for name in (*changes.removed, *(successor.tunnel.name for successor in changes.changed)):
-            if name not in asked_already:  # a second request would cut the leaving short
-                self.keepers[name].handle(StopRequested())
+                self._start(new)
+        for name in (*changes.removed, *(new.tunnel.name for new in changes.changed)):
+            if name not in already_stopping:  # a second StopRequested would abort the session
+                self.runners[name].handle_event(StopRequested())
         for name in changes.unchanged:
-            if self.keepers[name].is_waiting:
-                self.keepers[name].handle(RetryRequested("reload"))
+            if self.runners[name].is_waiting:
+                self.runners[name].handle_event(RetryRequested("reload"))
         self._config = config
 
-    def _begin(self, successor: reload.Successor) -> None:
-        keeper = Keeper(successor.tunnel, successor.settings, self._around)
-        self.keepers[successor.tunnel.name] = keeper
-        keeper.start()
+    def _start(self, new: reload.TunnelConfig) -> None:
+        runner = TunnelRunner(new.tunnel, new.settings, self._context)
+        self.runners[new.tunnel.name] = runner
+        runner.start()
 
-    def _succeed(self) -> None:
-        """Let those who have stopped go, or begin again as what the configuration says now."""
+    def _replace_stopped(self) -> None:
+        """Remove the tunnels that a reload stopped, or start them with their new configuration."""
         if self._code is not None:
             return
-        for name in [name for name in self._leaving if self.keepers[name].is_stopped]:
-            successor = self._leaving.pop(name)
-            if successor is None:
-                del self.keepers[name]
+        for name in [name for name in self._stopping if self.runners[name].is_stopped]:
+            new = self._stopping.pop(name)
+            if new is None:
+                del self.runners[name]
             else:
-                self.keepers[name].become(successor.tunnel, successor.settings)
-                self.keepers[name].start()
-            self._changed = True
+                self.runners[name].reconfigure(new.tunnel, new.settings)
+                self.runners[name].start()
+            self._state_changed = True
 
     def _publish(self) -> None:
-        now = self._around.clock.now()
-        if not self._changed and not (self._stirred and now >= self._published_at + PUBLISH_EVERY):
+        now = self._context.clock.now()
+        counters_due = self._counters_changed and now >= self._published_at + PUBLISH_INTERVAL
+        if not self._state_changed and not counters_due:
             return
-        changed, self._changed, self._stirred, self._published_at = self._changed, False, False, now
-        snapshot = self._publisher.publish(self.keepers.values())
-        if changed:
-            self._outside.published(snapshot)
+        state_changed = self._state_changed
+        self._state_changed, self._counters_changed, self._published_at = False, False, now
+        snapshot = self._publisher.publish(self.runners.values())
+        if state_changed:
+            self._callbacks.published(snapshot)
 
-    def _beat(self) -> None:
-        every, now = self._outside.beat_every, self._around.clock.now()
-        if every is None or now < self._beat_at:
+    def _notify_watchdog(self) -> None:
+        interval, now = self._callbacks.watchdog_interval, self._context.clock.now()
+        if interval is None or now < self._watchdog_at:
             return
-        self._beat_at = now + every
-        stuck = [
-            keeper.tunnel.name
-            for keeper in self.keepers.values()
-            if keeper.session is not None and now - keeper.session.alive_at() > LOOP_PATIENCE
+        self._watchdog_at = now + interval
+        hung = [
+            runner.tunnel.name
+            for runner in self.runners.values()
+            if runner.session is not None and now - runner.session.alive_at() > LOOP_TIMEOUT
         ]
-        if stuck:
-            log.error("no sign of life from the loop of %s", ", ".join(stuck))
+        if hung:
+            log.error("the loop of %s hangs: no watchdog notification", ", ".join(hung))
         else:
-            self._outside.beat()
+            self._callbacks.watchdog()

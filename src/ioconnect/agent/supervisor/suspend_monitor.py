@@ -1,9 +1,9 @@
-"""Did the machine sleep? Told as soon as it wakes, without looking every now and then where the kernel can tell.
+"""Detects that the machine was suspended, as soon as it resumes; without polling where the kernel reports it.
 
-While a machine sleeps, CLOCK_MONOTONIC (by which every wait of the agent lives) stands still, and the clocks that
-count the sleep run ahead of it. Linux says so when it wakes: a timer on the wall clock with TFD_TIMER_CANCEL_ON_SET
-(timerfd_create(2)) becomes readable at every jump of that clock. It also does when a virtual machine was paused and
-its clock is set right afterwards, which no other clock shows.
+While the machine is suspended CLOCK_MONOTONIC, which every timeout of the agent uses, stands still, and the clocks
+that count suspended time run ahead of it. On Linux a timer with TFD_TIMER_CANCEL_ON_SET (timerfd_create(2)) becomes
+readable at every discontinuous change of CLOCK_REALTIME, so also on resume. That covers a virtual machine that was
+paused as well, once its clock is set; none of its other clocks shows the pause.
 """
 
 from __future__ import annotations
@@ -20,46 +20,46 @@ if TYPE_CHECKING:
 
     Clock = Callable[[], float]
 
-SHORTEST = 1.0  # seconds of sleep that matter: less costs no connection, and a clock that is set makes small jumps
+MIN_SUSPEND = 1.0  # seconds; less breaks no connection, and small steps of CLOCK_REALTIME are time synchronisation
 
 _CANCEL_ON_SET = 3  # TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, linux/timerfd.h
-# Seconds since the epoch: the year 2242, or as late as a 32-bit time_t goes.
+# Seconds since the epoch: the year 2242, or the largest 32-bit time_t.
 _NEVER = 2**33 if struct.calcsize("l") > 4 else 2**31 - 1  # noqa: PLR2004  bytes of a long
 
 
-def sleep_clocks() -> tuple[Clock, ...]:
-    """Return this system's clocks: first one that stands still while the machine sleeps, then those that go on."""
-    if sys.platform == "darwin":  # there CLOCK_MONOTONIC goes on, see clock_gettime(3)
+def suspend_clocks() -> tuple[Clock, ...]:
+    """Return the system's clocks: first one that stops while the machine is suspended, then those that do not."""
+    if sys.platform == "darwin":  # CLOCK_MONOTONIC does not stop there, see clock_gettime(3)
         numbers = (time.CLOCK_UPTIME_RAW, time.CLOCK_MONOTONIC, time.CLOCK_REALTIME)
     else:
-        going_on = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-        numbers = (time.CLOCK_MONOTONIC, going_on, time.CLOCK_REALTIME)
+        boottime = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+        numbers = (time.CLOCK_MONOTONIC, boottime, time.CLOCK_REALTIME)
     return tuple(lambda number=number: time.clock_gettime(number) for number in numbers)
 
 
-class SleepMeter:
-    """How long the machine has slept since the last look; one thread."""
+class SuspendDetector:
+    """Compares clocks to find out how long the machine was suspended; one thread."""
 
     def __init__(self, clocks: Sequence[Clock]) -> None:
-        """Take the clocks as `sleep_clocks` returns them."""
-        self._standing, *self._going_on = clocks
-        self._ahead = self._look()
+        """Take the clocks in the order of `suspend_clocks`."""
+        self._stopping, *self._running = clocks
+        self._offsets = self._read_offsets()
 
-    def slept(self) -> float:
-        """Return the seconds that a clock which goes on has jumped ahead; 0 if that is too little to matter."""
-        before, self._ahead = self._ahead, self._look()
-        longest = max(now - then for now, then in zip(self._ahead, before, strict=True))
-        return longest if longest >= SHORTEST else 0.0
+    def suspended_for(self) -> float:
+        """Return the seconds that the machine was suspended since the last call; 0 if below MIN_SUSPEND."""
+        before, self._offsets = self._offsets, self._read_offsets()
+        longest = max(now - then for now, then in zip(self._offsets, before, strict=True))
+        return longest if longest >= MIN_SUSPEND else 0.0
 
-    def _look(self) -> list[float]:
-        now = self._standing()
-        return [clock() - now for clock in self._going_on]
+    def _read_offsets(self) -> list[float]:
+        now = self._stopping()
+        return [clock() - now for clock in self._running]
 
 
-def open_wake_bell() -> int | None:
-    """Return a descriptor that becomes readable when the machine wakes up; None if this system has none.
+def open_resume_timer() -> int | None:
+    """Return a descriptor that becomes readable when the machine resumes; None where there is none.
 
-    It also rings when somebody sets the clock: ask a SleepMeter. The caller closes it.
+    It also becomes readable when the clock is set: ask a SuspendDetector. The caller closes it.
     """
     if sys.platform != "linux":
         return None
@@ -71,20 +71,20 @@ def open_wake_bell() -> int | None:
         return None
     if not hasattr(libc, "timerfd_create"):
         return None
-    bell: int = libc.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
-    if bell < 0:
+    timer: int = libc.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
+    if timer < 0:
         return None
     never = (ctypes.c_long * 4)(0, 0, _NEVER, 0)  # struct itimerspec: no interval, then once
-    if libc.timerfd_settime(bell, _CANCEL_ON_SET, never, None) != 0:
-        os.close(bell)
+    if libc.timerfd_settime(timer, _CANCEL_ON_SET, never, None) != 0:
+        os.close(timer)
         return None
-    return bell
+    return timer
 
 
-def has_rung(bell: int) -> bool:
-    """Take the bell's news off it; False if there was none."""
+def read_resume_timer(timer: int) -> bool:
+    """Read the descriptor, so that it is not readable any more; return False if it was not."""
     try:
-        os.read(bell, 8)
+        os.read(timer, 8)
     except OSError as error:
         return error.errno == errno.ECANCELED
     return True

@@ -1,6 +1,6 @@
-"""One tunnel under supervision: its machine's state, its session, and what outlives the session.
+"""Runs one tunnel: the state of its state machine, its current session, and what is kept across sessions.
 
-Only the supervisor's thread comes here. The machine decides; this room carries its commands out.
+Belongs to the supervisor's thread. The state machine decides; the runner carries its commands out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.agent.supervisor.mailbox import Report
-from ioconnect.agent.supervisor.outage_log import narrate
+from ioconnect.agent.supervisor.outage_log import log_line
 from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.agent.tunnel.events import (
     AbortSession,
@@ -35,7 +35,7 @@ from ioconnect.agent.tunnel.state import Phase, TunnelState
 from ioconnect.errors import ConnectionLost, Fault
 
 if TYPE_CHECKING:
-    from ioconnect.agent.supervisor.mailbox import Clock, Inbox
+    from ioconnect.agent.supervisor.mailbox import Clock, Mailbox
     from ioconnect.agent.supervisor.session_factory import RunningSession, SessionFactory
     from ioconnect.agent.supervisor.source_ports import SourcePorts
     from ioconnect.config.configuration import AgentSettings, Tunnel
@@ -45,54 +45,54 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class AgentContext:
     """What all tunnels of an agent share."""
 
     paths: Paths
-    factory: SessionFactory
-    inbox: Inbox
+    session_factory: SessionFactory
+    mailbox: Mailbox
     clock: Clock
     source_ports: SourcePorts
 
 
-class Keeper:
-    """Keeps one tunnel."""
+class TunnelRunner:
+    """Runs one tunnel."""
 
-    def __init__(self, tunnel: Tunnel, settings: AgentSettings, around: Surroundings) -> None:
+    def __init__(self, tunnel: Tunnel, settings: AgentSettings, context: AgentContext) -> None:
         self.tunnel = tunnel
         self.settings = settings
         self.counters = Counters()
-        self.state = TunnelState(since=around.clock.now())
-        self.since_wall = around.clock.wall()
+        self.state = TunnelState(since=context.clock.now())
+        self.since_wall = context.clock.wall()
         self.host_key: str | None = None
         self.session: RunningSession | None = None
-        self._around = around
+        self._context = context
         self._generation = 0
 
     @property
     def is_stopped(self) -> bool:
-        """Whether nothing runs and nothing will."""
+        """Whether the tunnel has stopped, or was not started."""
         return self.state.phase is Phase.STOPPED
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there is a wait that a person's wish would cut short."""
+        """Whether the tunnel waits to retry, which a RetryRequested would end."""
         return self.state.retry_class is not None
 
     def start(self) -> None:
-        """Begin to connect; from the source port of a session that was never closed, if one is known."""
-        self.handle(Started(reuse_source=self._around.source_ports.get(self.tunnel) is not None))
+        """Start the tunnel, from the source port of a session that was never closed if one is stored."""
+        self.handle_event(Started(reuse_source=self._context.source_ports.get(self.tunnel) is not None))
 
-    def become(self, tunnel: Tunnel, settings: AgentSettings) -> None:
-        """Take another configuration; only while stopped. Counters go on, they count since the agent started."""
+    def reconfigure(self, tunnel: Tunnel, settings: AgentSettings) -> None:
+        """Take a new configuration; only while stopped. Counters go on, as they count since the agent started."""
         assert self.is_stopped
         self.tunnel, self.settings = tunnel, settings
-        old, now = self.state, self._around.clock.now()
+        old, now = self.state, self._context.clock.now()
         self.state = TunnelState(now, attempts=old.attempts, reconnects=old.reconnects)
-        self.since_wall = self._around.clock.wall()
+        self.since_wall = self._context.clock.wall()
 
-    def hear(self, report: Report) -> None:
-        """Take what a session says, if it is the present one and it concerns the machine."""
+    def handle_report(self, report: Report) -> None:
+        """Handle an event of the current session; those of earlier sessions are ignored."""
         if report.generation != self._generation:
             return
         event = report.event
@@ -100,43 +100,44 @@ class Keeper:
             return
         if isinstance(event, (SignedIn, Granted)) and self.session is not None:
             self.host_key = self.session.host_key
-        self._mind_source(event)
+        self._update_source_port(event)
         if isinstance(event, (Lost, Closed)):
             self.session = None
             self._generation += 1
-        self.handle(event)
+        self.handle_event(event)
 
-    def handle(self, event: MachineEvent) -> None:
-        """Let the machine decide, carry out what it says, and log what is news."""
-        clock = self._around.clock
+    def handle_event(self, event: MachineEvent) -> None:
+        """Step the state machine, log a change, and carry out the commands."""
+        clock = self._context.clock
         now, before = clock.now(), self.state
         try:
-            self.state, commands = step(before, event, now, clock.roll())
+            self.state, commands = step(before, event, now, clock.random())
         except IllegalEvent as bug:
             self._recover(bug)
             return
         if self.state.shown is not before.shown:
             self.since_wall = clock.wall()
-        news = narrate(before, self.state, now)
-        if news is not None:
-            log.log(news[0], "%s: %s", self.tunnel.name, news[1])
+        line = log_line(before, self.state, now)
+        if line is not None:
+            log.log(line[0], "%s: %s", self.tunnel.name, line[1])
         for command in commands:
-            self._obey(command)
+            self._execute(command)
 
     def _recover(self, bug: IllegalEvent) -> None:
-        """Start afresh after an event that cannot be: a bug must not leave a tunnel without a future."""
+        """Abort the session and retry after an illegal event: a bug must not stop the tunnel for good."""
         log.error("%s: a bug: %s", self.tunnel.name, bug, exc_info=bug)
         if Lost in TABLE[self.state.phase]:
-            self._drop()
-            self.handle(Lost(ConnectionLost(f"a bug: {bug}", hint="Please report it, with the log."), unclean=True))
+            self._abort()
+            lost = ConnectionLost(f"a bug: {bug}", hint="Please report it, with the log.")
+            self.handle_event(Lost(lost, unclean=True))
 
-    def _obey(self, command: Command) -> None:
+    def _execute(self, command: Command) -> None:
         if isinstance(command, Dial):
             self._dial(reuse_source=command.reuse_source)
         elif isinstance(command, AbortSession):
-            self._drop()
+            self._abort()
         elif self.session is None:
-            log.debug("%s: no session to obey %s", self.tunnel.name, command)
+            log.debug("%s: no session for %s", self.tunnel.name, command)
         elif isinstance(command, RequestForward):
             self.session.request_forward()
         elif isinstance(command, Probe):
@@ -145,42 +146,42 @@ class Keeper:
             self.session.close()
 
     def _dial(self, *, reuse_source: bool) -> None:
-        self._drop()
-        around = self._around
+        self._abort()
+        context = self._context
         report = partial(self._report, self._generation)
-        source = around.source_ports.get(self.tunnel) if reuse_source else None
         try:
-            self.session = around.factory(
+            self.session = context.session_factory(
                 self.tunnel,
                 self.settings,
-                around.paths,
+                context.paths,
                 self.counters,
                 report,
-                source=source,
+                source=context.source_ports.get(self.tunnel) if reuse_source else None,
             )
             self.session.start()
-        except (Fault, OSError, RuntimeError) as error:  # no descriptor or no thread left: that passes
+        except (Fault, OSError, RuntimeError) as error:  # EMFILE or "can't start new thread": transient
             fault = error if isinstance(error, Fault) else ConnectionLost(f"cannot start a session: {error}")
             report(Lost(fault, unclean=False))
 
     def _report(self, generation: int, event: SessionEvent) -> None:
-        """Take a session's word from any thread."""
-        self._around.inbox.put(Report(self.tunnel.name, generation, event))
+        """Queue a session's event for the supervisor. Any thread."""
+        self._context.mailbox.put(Report(self.tunnel.name, generation, event))
 
-    def _drop(self) -> None:
-        """Drop the session, if there is one; whatever it still says is an older generation's word."""
+    def _abort(self) -> None:
+        """Abort the session, if there is one; its later events belong to an earlier generation and are ignored."""
         self._generation += 1
         session, self.session = self.session, None
         if session is not None:
             session.abort()
 
-    def _mind_source(self, event: SessionEvent) -> None:
-        """Remember our end of a connection that holds the port, for as long as the jumphost may think it alive."""
-        source_ports = self._around.source_ports
+    def _update_source_port(self, event: SessionEvent) -> None:
+        """Store the source port of a granted session until the jumphost knows that the session ended."""
+        source_ports = self._context.source_ports
         if isinstance(event, Granted):
             if self.session is not None and self.session.local_address is not None:
-                source_ports.remember(self.tunnel, SourcePort(*self.session.local_address, self.session.peer_address))
+                source = SourcePort(*self.session.local_address, self.session.peer_address)
+                source_ports.store(self.tunnel, source)
             return
-        over = isinstance(event, Closed) or (isinstance(event, Lost) and not event.unclean)
-        if over and self.state.connected_at is not None:  # else another, dead session may be the one with the port
-            source_ports.forget(self.tunnel)
+        closed = isinstance(event, Closed) or (isinstance(event, Lost) and not event.unclean)
+        if closed and self.state.connected_at is not None:  # otherwise the stored port is of an earlier, dead session
+            source_ports.remove(self.tunnel)

@@ -1,4 +1,4 @@
-"""What the supervisor shows: the snapshot, its one-line truth, and durations as people say them."""
+"""What the supervisor publishes: the snapshot, its summary, and durations in the log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from tests.rigs.simulated import EPOCH, ScriptedSession, Simulation, tunnel
 
 from ioconnect.agent.supervisor.mailbox import Stop
-from ioconnect.agent.supervisor.outage_log import elapsed
+from ioconnect.agent.supervisor.outage_log import format_duration
 from ioconnect.agent.supervisor.publish import Publisher, summary
 from ioconnect.agent.tunnel.events import Granted, Lost, SignedIn
 from ioconnect.config.paths import under
@@ -27,7 +27,7 @@ def simulation(tmp_path: Path) -> Simulation:
     """One tunnel that is connected and has carried something, one whose key is refused."""
 
     def script(session: ScriptedSession) -> None:
-        session.says(*((SignedIn(), Granted(1)) if session.tunnel.name == "good" else (REFUSED,)))
+        session.emit(*((SignedIn(), Granted(1)) if session.tunnel.name == "good" else (REFUSED,)))
         session.counters.rtt = 0.01234
         session.counters.from_target = 7
 
@@ -36,11 +36,11 @@ def simulation(tmp_path: Path) -> Simulation:
     return simulation
 
 
-def test_the_snapshot_is_what_the_machines_and_the_traffic_say(simulation: Simulation, tmp_path: Path) -> None:
+def test_the_snapshot_has_the_states_and_the_counters(simulation: Simulation, tmp_path: Path) -> None:
     seen: list[snapshots.Snapshot] = []
     publisher = Publisher(under(tmp_path), simulation.world, started_at="2026-11-22T10:00:00Z")
     under(tmp_path).state.mkdir()
-    simulation.world.after(5, lambda: seen.append(publisher.publish(simulation.supervisor.keepers.values())))
+    simulation.world.after(5, lambda: seen.append(publisher.publish(simulation.supervisor.runners.values())))
     simulation.run()
 
     good, bad = seen[0].tunnels
@@ -54,7 +54,7 @@ def test_the_snapshot_is_what_the_machines_and_the_traffic_say(simulation: Simul
     assert summary(seen[0]) == "1 of 2 connected; bad held: jumphost.test does not accept the key"
 
 
-def test_a_disk_that_takes_nothing_is_mentioned_once(
+def test_a_failure_to_write_is_logged_once(
     simulation: Simulation, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     publisher = Publisher(under(tmp_path / "missing"), simulation.world, started_at="then")
@@ -71,7 +71,7 @@ def test_a_disk_that_takes_nothing_is_mentioned_once(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (0.04, "0.0 s"),
         (9.94, "9.9 s"),
@@ -83,5 +83,5 @@ def test_a_disk_that_takes_nothing_is_mentioned_once(
         (90000, "1 d 1 h"),
     ],
 )
-def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
-    assert elapsed(seconds) == said
+def test_durations_have_their_two_largest_units(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

@@ -1,4 +1,4 @@
-"""The main loop with scripted sessions: commands carried out, the past ignored, nobody woken for nothing."""
+"""The main loop with scripted sessions: commands carried out, earlier sessions ignored, no needless wake-ups."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ DEAD = Lost(KeepaliveTimeout("jumphost.test has not answered for 20 s", hint="wa
 
 def connects(session: ScriptedSession) -> None:
     """Let every dial succeed, and leave politely."""
-    session.says(*UP, after=0.1)
-    session.on_close = lambda: session.says(Closed(), after=0.05)
+    session.emit(*UP, after=0.1)
+    session.on_close = lambda: session.emit(Closed(), after=0.05)
 
 
 def state(simulation: Simulation, name: str = "orders") -> State:
-    return simulation.supervisor.keepers[name].state.shown
+    return simulation.supervisor.runners[name].state.shown
 
 
-def test_a_connected_agent_wakes_nobody(tmp_path: Path) -> None:
+def test_a_connected_agent_causes_no_wakeups(tmp_path: Path) -> None:
     """Neither a timer nor a poll: after the connection is up, nothing happens for ever."""
     simulation = Simulation(connects, folder=tmp_path)
     simulation.run_until_idle()
 
     assert state(simulation) is State.CONNECTED
-    assert simulation.world.wakes == 3  # signed in, granted, and the one that waits for ever
+    assert simulation.world.wakeups == 3  # signed in, granted, and the one that waits for ever
     assert simulation.world.now() == pytest.approx(0.1)
 
 
@@ -65,7 +65,7 @@ def test_a_loss_is_followed_by_a_new_session_within_a_second(tmp_path: Path) -> 
     def script(session: ScriptedSession) -> None:
         connects(session)
         if len(session.world.sessions) == 1:
-            session.says(GONE, after=100)
+            session.emit(GONE, after=100)
 
     simulation = Simulation(script, folder=tmp_path)
     simulation.run_until_idle()
@@ -74,12 +74,12 @@ def test_a_loss_is_followed_by_a_new_session_within_a_second(tmp_path: Path) -> 
     assert state(simulation) is State.CONNECTED
 
 
-def test_what_an_old_session_still_says_does_not_count(tmp_path: Path) -> None:
+def test_events_of_an_earlier_session_are_ignored(tmp_path: Path) -> None:
     def script(session: ScriptedSession) -> None:
         connects(session)
         if len(session.world.sessions) == 1:
-            session.says(DEAD, after=10)
-            session.says(*UP, GONE, after=50)
+            session.emit(DEAD, after=10)
+            session.emit(*UP, GONE, after=50)
 
     simulation = Simulation(script, folder=tmp_path)
     simulation.run_until_idle()
@@ -93,22 +93,22 @@ def test_stop_closes_every_session_and_waits_for_them(tmp_path: Path) -> None:
     simulation.world.post(5, Stop(ExitCode.INTERRUPTED))
 
     assert simulation.run() is ExitCode.INTERRUPTED
-    assert [session.said for session in simulation.world.sessions] == [["close"], ["close"]]
+    assert [session.calls for session in simulation.world.sessions] == [["close"], ["close"]]
     assert simulation.world.now() == pytest.approx(5.05)
-    assert "stopping" in simulation.witness.heard
+    assert "stopping" in simulation.recorder.calls
 
 
-def test_a_session_that_does_not_leave_is_dropped_after_the_patience(tmp_path: Path) -> None:
-    simulation = Simulation(lambda session: session.says(*UP), folder=tmp_path)
+def test_a_session_that_does_not_close_is_aborted_after_the_timeout(tmp_path: Path) -> None:
+    simulation = Simulation(lambda session: session.emit(*UP), folder=tmp_path)
     simulation.world.post(10, Stop())
 
     assert simulation.run() is ExitCode.OK
-    assert simulation.world.sessions[0].said == ["close", "abort"]
+    assert simulation.world.sessions[0].calls == ["close", "abort"]
     assert simulation.world.now() == 10 + STOP_TIMEOUT
 
 
-def test_a_second_stop_drops_at_once(tmp_path: Path) -> None:
-    simulation = Simulation(lambda session: session.says(*UP), folder=tmp_path)
+def test_a_second_stop_aborts_at_once(tmp_path: Path) -> None:
+    simulation = Simulation(lambda session: session.emit(*UP), folder=tmp_path)
     simulation.world.post(10, Stop(ExitCode.OK))
     simulation.world.post(11, Stop(ExitCode.INTERRUPTED))
 
@@ -118,7 +118,7 @@ def test_a_second_stop_drops_at_once(tmp_path: Path) -> None:
 
 def test_stop_while_waiting_to_dial_is_immediate(tmp_path: Path) -> None:
     refused = Lost(AuthRefused("the key is not accepted", hint="register it"), unclean=False)
-    simulation = Simulation(lambda session: session.says(refused), folder=tmp_path)
+    simulation = Simulation(lambda session: session.emit(refused), folder=tmp_path)
     simulation.world.post(10, Stop())
     simulation.run()
 
@@ -127,8 +127,8 @@ def test_stop_while_waiting_to_dial_is_immediate(tmp_path: Path) -> None:
 
 def test_reconnect_tries_the_named_tunnel_now_and_leaves_the_others(tmp_path: Path) -> None:
     refused = Lost(AuthRefused("the key is not accepted", hint="register it"), unclean=False)
-    simulation = Simulation(lambda session: session.says(refused), tunnel("a", 1), tunnel("b", 2), folder=tmp_path)
-    simulation.witness.wanted = ("b",)
+    simulation = Simulation(lambda session: session.emit(refused), tunnel("a", 1), tunnel("b", 2), folder=tmp_path)
+    simulation.recorder.requested_names = ("b",)
     simulation.world.post(5, Reconnect())
     simulation.world.post(6, Stop())
     simulation.run()
@@ -141,28 +141,28 @@ def test_a_network_change_probes_what_is_connected(tmp_path: Path) -> None:
     simulation.world.post(5, RetryRequested("the address changed", by_user=False))
     simulation.run_until_idle()
 
-    assert simulation.world.sessions[0].said == ["probe"]
+    assert simulation.world.sessions[0].calls == ["probe"]
 
 
-def test_standby_asks_on_the_same_session(tmp_path: Path) -> None:
+def test_standby_repeats_the_request_on_the_same_session(tmp_path: Path) -> None:
     busy = PortRefused(PortBusy("held", hint="wait"))
 
     def script(session: ScriptedSession) -> None:
-        session.says(SignedIn(), busy)
-        session.says(Granted(58115), after=30)
-        session.request_forward = lambda: asked(session)  # type: ignore[method-assign]
+        session.emit(SignedIn(), busy)
+        session.emit(Granted(58115), after=30)
+        session.request_forward = lambda: requested(session)  # type: ignore[method-assign]
 
-    def asked(session: ScriptedSession) -> None:
-        session.said.append("request_forward")
+    def requested(session: ScriptedSession) -> None:
+        session.calls.append("request_forward")
         if session.world.now() < 25:
-            session.says(busy, after=0.1)
+            session.emit(busy, after=0.1)
 
     simulation = Simulation(script, folder=tmp_path)
     simulation.run_until_idle()
 
     session = simulation.world.sessions[0]
     assert len(simulation.world.sessions) == 1
-    assert 5 <= session.said.count("request_forward") <= 25
+    assert 5 <= session.calls.count("request_forward") <= 25
     assert state(simulation) is State.CONNECTED
 
 
@@ -178,7 +178,7 @@ def test_an_unclean_loss_dials_from_the_port_that_had_the_forward(tmp_path: Path
     def script(session: ScriptedSession) -> None:
         connects(session)
         if len(session.world.sessions) < 3:
-            session.says(DEAD if len(session.world.sessions) == 1 else GONE, after=60)
+            session.emit(DEAD if len(session.world.sessions) == 1 else GONE, after=60)
 
     simulation = Simulation(script, folder=tmp_path)
     simulation.run_until_idle()
@@ -187,9 +187,9 @@ def test_an_unclean_loss_dials_from_the_port_that_had_the_forward(tmp_path: Path
     assert sources_of(simulation) == [None, first, None]  # the second loss was a clean one
 
 
-def test_the_port_is_remembered_over_a_power_cut_and_forgotten_by_a_clean_stop(tmp_path: Path) -> None:
+def test_the_source_port_is_stored_over_a_power_cut_and_removed_by_a_clean_stop(tmp_path: Path) -> None:
     before = Simulation(connects, folder=tmp_path)
-    before.run_until_idle()  # and is never heard of again
+    before.run_until_idle()  # and is never calls of again
 
     after = Simulation(connects, folder=tmp_path)
     after.world.post(10, Stop())
@@ -202,7 +202,7 @@ def test_the_port_is_remembered_over_a_power_cut_and_forgotten_by_a_clean_stop(t
     assert sources_of(third) == [None]
 
 
-def test_a_damaged_memory_of_ports_is_no_memory(tmp_path: Path) -> None:
+def test_a_damaged_file_of_source_ports_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "sources.json").write_text('{"jumphost.test:58115 50683": ["x", 99999]}')
     simulation = Simulation(connects, folder=tmp_path)
     simulation.run_until_idle()
@@ -216,7 +216,7 @@ def test_a_damaged_memory_of_ports_is_no_memory(tmp_path: Path) -> None:
 def reloaded(simulation: Simulation, *tunnels: object, at: float = 10.0, **settings: object) -> Simulation:
     agent = replace(simulation.config.agent, **settings)  # type: ignore[arg-type]
     config = replace(simulation.config, agent=agent, tunnels=tunnels)  # type: ignore[arg-type]
-    simulation.witness.config = config
+    simulation.recorder.config = config
     simulation.world.post(at, Reload())
     return simulation
 
@@ -229,13 +229,13 @@ def test_reload_adds_removes_and_changes_without_touching_the_rest(
     simulation = Simulation(connects, kept, gone, old, folder=tmp_path)
     reloaded(simulation, kept, replace(old, max_connections=1), tunnel("added", 4)).run_until_idle()
 
-    story = [(s.tunnel.name, s.began, s.said) for s in simulation.world.sessions]
+    story = [(s.tunnel.name, s.began, s.calls) for s in simulation.world.sessions]
     assert story[:3] == [("kept", 0, []), ("gone", 0, ["close"]), ("changed", 0, ["close"])]
     assert story[3:] == [("added", 10, []), ("changed", pytest.approx(10.05), [])]
-    assert set(simulation.supervisor.keepers) == {"kept", "changed", "added"}
-    assert simulation.supervisor.keepers["changed"].state.attempts == 2
+    assert set(simulation.supervisor.runners) == {"kept", "changed", "added"}
+    assert simulation.supervisor.runners["changed"].state.attempts == 2
     assert "reload: added added; changed changed; removed gone" in caplog.messages
-    assert simulation.witness.heard.count("reloaded") == 1
+    assert simulation.recorder.calls.count("reloaded") == 1
 
 
 def test_a_changed_agent_setting_restarts_only_whom_it_concerns(tmp_path: Path) -> None:
@@ -251,30 +251,30 @@ def test_a_faulty_configuration_changes_nothing_and_says_so(tmp_path: Path, capl
         raise ConfigInvalid("config.toml is faulty", faults=(ConfigFault("tunnels.orders.ssh_prot", "unknown key"),))
 
     simulation = Simulation(connects, folder=tmp_path)
-    simulation.witness.load = broken  # type: ignore[assignment]
+    simulation.recorder.load_config = broken  # type: ignore[assignment]
     simulation.world.post(10, Reload())
     simulation.run_until_idle()
 
-    assert simulation.world.sessions[0].said == []
-    assert simulation.witness.heard.count("reloaded") == 1
+    assert simulation.world.sessions[0].calls == []
+    assert simulation.recorder.calls.count("reloaded") == 1
     assert "reload refused, going on as before: tunnels.orders.ssh_prot: unknown key" in caplog.messages
 
 
-def test_a_second_reload_while_a_tunnel_leaves_lets_it_leave_cleanly(tmp_path: Path) -> None:
+def test_a_second_reload_while_a_tunnel_stops_lets_it_close_cleanly(tmp_path: Path) -> None:
     simulation = Simulation(connects, folder=tmp_path)
     reloaded(simulation, replace(tunnel(), max_connections=1))
     simulation.world.post(10.01, Reload())
     simulation.world.after(10.005, lambda: reloaded(simulation, replace(tunnel(), max_connections=2), at=0.005))
     simulation.run_until_idle()
 
-    assert [s.said for s in simulation.world.sessions] == [["close"], []]
+    assert [s.calls for s in simulation.world.sessions] == [["close"], []]
     assert simulation.world.sessions[-1].tunnel.max_connections == 2
 
 
 def test_reload_tries_a_held_tunnel_at_once(tmp_path: Path) -> None:
     """Whoever reloads has just changed something: perhaps the key."""
     refused = Lost(AuthRefused("the key is not accepted", hint="register it"), unclean=False)
-    simulation = Simulation(lambda session: session.says(refused), folder=tmp_path)
+    simulation = Simulation(lambda session: session.emit(refused), folder=tmp_path)
     reloaded(simulation, tunnel(), at=5)
     simulation.world.post(6, Stop())
     simulation.run()
@@ -285,31 +285,31 @@ def test_reload_tries_a_held_tunnel_at_once(tmp_path: Path) -> None:
 # --- publishing and the watchdog
 
 
-def test_traffic_is_published_at_most_once_a_second_and_at_the_latest_a_second_later(tmp_path: Path) -> None:
+def test_counters_are_published_at_most_once_a_second_and_at_the_latest_a_second_later(tmp_path: Path) -> None:
     simulation = Simulation(connects, folder=tmp_path)
     for tenth in range(10, 60):
         simulation.world.after(tenth / 10, lambda: simulation.world.sessions[0].report(CountersChanged()))
     simulation.run_until_idle()
 
-    moments = [moment for moment in simulation.witness.published_at if moment >= 1]
+    moments = [moment for moment in simulation.recorder.published_at if moment >= 1]
     assert len(moments) <= 7
     assert all(0.999 <= later - earlier <= 1.2 for earlier, later in itertools.pairwise(moments))
     assert 5.9 <= moments[-1] <= 7
 
 
-def test_the_watchdog_is_fed_while_every_loop_turns_and_only_then(tmp_path: Path) -> None:
+def test_the_watchdog_is_notified_while_every_loop_runs_and_only_then(tmp_path: Path) -> None:
     simulation = Simulation(connects, folder=tmp_path)
-    simulation.witness.beat_every = 10.0
+    simulation.recorder.watchdog_interval = 10.0
     simulation.world.post(100, Stop())
 
     def freeze() -> None:
-        simulation.world.sessions[0].stuck_since = simulation.world.now()
+        simulation.world.sessions[0].hung_since = simulation.world.now()
 
     simulation.world.after(45, freeze)
     simulation.run()
 
-    # 0, 10 … 70: at 80 the loop has stood still for 35 s
-    assert simulation.witness.heard.count("beat") == 8
+    # 0, 10 … 70: at 80 the loop has hung for 35 s
+    assert simulation.recorder.calls.count("watchdog") == 8
 
 
 # --- what must never happen
@@ -331,7 +331,7 @@ def test_an_impossible_report_costs_the_session_never_the_tunnel(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def script(session: ScriptedSession) -> None:
-        session.says(*((Closed(),) if len(session.world.sessions) == 1 else UP))
+        session.emit(*((Closed(),) if len(session.world.sessions) == 1 else UP))
 
     simulation = Simulation(script, folder=tmp_path)
     simulation.run_until_idle()
@@ -345,7 +345,7 @@ def test_a_report_about_a_tunnel_that_was_removed_is_ignored(tmp_path: Path) -> 
     simulation.world.post(1, Report("nobody", 1, GONE))
     simulation.run_until_idle()
 
-    assert simulation.supervisor.keepers["orders"].state.phase is Phase.CONNECTED
+    assert simulation.supervisor.runners["orders"].state.phase is Phase.CONNECTED
 
 
 # --- the log
@@ -360,14 +360,14 @@ def test_an_outage_is_a_line_at_its_beginning_at_each_new_reason_and_at_its_end(
     def script(session: ScriptedSession) -> None:
         number, now = len(session.world.sessions), session.world.now()
         if number == 1:
-            session.says(*UP)
-            session.says(DEAD, after=3600)
+            session.emit(*UP)
+            session.emit(DEAD, after=3600)
         elif now < 3900:
-            session.says(GONE, after=0.2)
+            session.emit(GONE, after=0.2)
         elif now < 4000:
-            session.says(refused, after=0.2)
+            session.emit(refused, after=0.2)
         else:
-            session.says(*UP, after=0.2)
+            session.emit(*UP, after=0.2)
 
     simulation = Simulation(script, folder=tmp_path)
     simulation.run_until_idle()
