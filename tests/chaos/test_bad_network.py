@@ -106,6 +106,7 @@ def test_a_way_that_refuses_for_five_seconds(scene: Scene, figure: Figure) -> No
     assert back <= 5.0
 
 
+@pytest.mark.alone
 def test_a_black_hole_is_noticed_by_the_keepalive(scene: Scene, figure: Figure) -> None:
     """With an interval of one second and one probe: two seconds."""
     scene.up(keepalive_interval=1)

@@ -328,6 +328,7 @@ def works(port: int) -> bool:
     return False
 
 
+@pytest.mark.alone
 def test_the_status_is_at_most_two_seconds_old(scene: Scene, figure: Figure) -> None:
     """Also the bytes of a connection that goes on and on."""
     scene.up()

@@ -205,6 +205,7 @@ def test_another_address_waits_signed_in_until_the_jumphost_lets_go(
     assert customer.tunnel()["attempts"] == waiting["attempts"]
 
 
+@pytest.mark.alone
 def test_a_change_of_route_or_address_is_a_probe_at_once(make_jumphost: MakeJumphost, figure: Figure) -> None:
     """A keepalive of a minute: only the kernel's news can be what made the agent ask."""
     jumphost = make_jumphost()
@@ -229,6 +230,7 @@ def test_a_change_of_route_or_address_is_a_probe_at_once(make_jumphost: MakeJump
     assert answered > 0
 
 
+@pytest.mark.alone
 def test_a_hot_standby_takes_over_when_the_first_loses_its_power(make_jumphost: MakeJumphost, figure: Figure) -> None:
     """Two agents for one tunnel on two machines; sshd set to notice the dead one after two seconds."""
     jumphost = make_jumphost("ClientAliveInterval 1", "ClientAliveCountMax 2")

@@ -78,6 +78,7 @@ def machine(**how: Any) -> Iterator[Machine]:
         made.close()
 
 
+@pytest.mark.alone
 def test_a_suspend_is_reported_at_once_when_the_timer_is_readable() -> None:
     with machine() as machine_:
         machine_.suspended = 600.0
@@ -90,6 +91,7 @@ def test_a_suspend_is_reported_at_once_when_the_timer_is_readable() -> None:
     assert not request.by_user
 
 
+@pytest.mark.alone
 def test_without_a_timer_the_clocks_are_compared() -> None:
     """As on macOS: within a second, and what a busy machine adds."""
     with machine(with_resume_timer=False) as machine_:

@@ -376,6 +376,7 @@ def test_light_commands_do_not_load_what_they_do_not_need(configured: Customer) 
         assert done.stderr.endswith("[]\n"), (command, done.stderr)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("command", [("--version",), ("status",)])
 def test_it_starts_within_three_times_click(configured: Customer, command: tuple[str, ...]) -> None:
     """Medians of turns taken in alternation, so that a busy machine slows both."""
