@@ -193,7 +193,7 @@ def test_a_refused_key_is_tried_slowly_and_at_once_when_asked(sshd: Sshd, tmp_pa
         customer.run("up", "--daemon")
         sshd.revoke_all()
         sshd.kill_sessions()
-        assert customer.wait_for("undelivered")["reason"]["code"] == "auth_refused"
+        assert customer.wait_for("held")["reason"]["code"] == "auth_refused"
 
         sshd.authorized_keys.write_text(permits)
         asked = time.monotonic()
@@ -229,7 +229,7 @@ def test_a_port_that_stays_held_in_numbers(tmp_path: Path, figure: Figure) -> No
     asked: list[float] = []
 
     def sign_in(session: ScriptedSession) -> None:
-        refused = PortRefused(PortBusy("undelivered", hint="wait"))
+        refused = PortRefused(PortBusy("held", hint="wait"))
 
         def ask() -> None:
             asked.append(session.world.now())

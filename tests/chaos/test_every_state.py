@@ -108,7 +108,7 @@ SITUATIONS: dict[str, tuple[Callable[[Scene], None], str]] = {
     "connected": (untroubled, "connected"),
     "backoff": (refused, "backoff"),
     "standby": (busy, "standby"),
-    "undelivered": (revoked, "undelivered"),
+    "held": (revoked, "held"),
 }
 
 

@@ -68,11 +68,11 @@ def test_nothing_grows_with_the_connections(tmp_path: Path, sshd: Sshd, target: 
                 assert connection.recv(1000)
                 storms.reset(connection)
             processes.wait_until(idle, what="all are over")
-            refused = agent.traffic.refused + 4
+            refused = agent.counters.refused + 4
             with contextlib.ExitStack() as too_many:
                 for _ in range(12):
                     too_many.enter_context(socket.create_connection(("127.0.0.1", agent.port)))
-                processes.wait_until(lambda: agent.traffic.refused == refused, what="four are refused")
+                processes.wait_until(lambda: agent.counters.refused == refused, what="four are refused")
             return processes.wait_until(idle, what="all are over")
 
         before = a_few_of_each()
@@ -137,13 +137,13 @@ def test_two_tunnels_in_one_process(tmp_path: Path, sshd: Sshd, target: Database
             pulled = pool.submit(drained, transfer)
             took = []
             for number in range(300):
-                before, begin = bulk.traffic.from_target, time.monotonic()
+                before, begin = bulk.counters.from_target, time.monotonic()
                 pings.sendall(number.to_bytes(8, "big"))
                 assert database.exactly(pings, 8) == number.to_bytes(8, "big")
                 took.append(time.monotonic() - begin)
                 if number % 100 == 0:
                     processes.wait_until(
-                        lambda before=before: bulk.traffic.from_target > before + MIB,  # type: ignore[misc]
+                        lambda before=before: bulk.counters.from_target > before + MIB,  # type: ignore[misc]
                         what="the transfer goes on",
                     )
             assert sorted(took)[len(took) // 2] < 0.1
