@@ -129,10 +129,10 @@ def test_two_tunnels_in_one_process(tmp_path: Path, sshd: Sshd, target: Database
     """A bulk transfer on one does not stop the other, and neither does its sudden end."""
     with AgentSession(tmp_path / "quick", sshd, HostPort("127.0.0.1", target.port)) as quick:
         with (
+            ThreadPoolExecutor(1) as pool,
             AgentSession(tmp_path / "bulk", sshd, HostPort("127.0.0.1", target.port)) as bulk,
             database.call(bulk.port, b"S", 1 << 40) as transfer,
             database.call(quick.port, b"E") as pings,
-            ThreadPoolExecutor(1) as pool,
         ):
             pulled = pool.submit(drained, transfer)
             took = []
@@ -147,7 +147,7 @@ def test_two_tunnels_in_one_process(tmp_path: Path, sshd: Sshd, target: Database
                         what="the transfer goes on",
                     )
             assert sorted(took)[len(took) // 2] < 0.1
-            bulk.session.kill()
+            bulk.session.abort()
             bulk.reports.take(Lost)
             assert pulled.result(30) > 3 * MIB
             bulk.over = True
