@@ -1,4 +1,4 @@
-"""The archive for support: what doctor found, configuration, status and the end of the log, all of it redacted."""
+"""Writes the support archive: the report, configuration, status, pins and log, redacted."""
 
 from __future__ import annotations
 
@@ -26,61 +26,61 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ioconnect.config.paths import Paths
-    from ioconnect.doctor.facts import Examination
+    from ioconnect.doctor.facts import DoctorReport
 
 FOLDER = "ioconnect-doctor"
 LOG_LINES = 5000
-LARGEST = 4 << 20  # bytes of one file that are read
-LONGEST = 10_000  # characters of one line; the rest is cut
-_TOP = 64 << 10  # bytes of a crash log or a key
-_END = 2 << 20  # characters of a log
+MAX_FILE = 4 << 20  # bytes of one file that are read
+MAX_LINE = 10_000  # characters of one line
+_MAX_CRASH_LOG = 64 << 10  # bytes of a crash log or a key
+_MAX_LOG = 2 << 20  # characters of a log
 
 
-def write(path: Path, examination: Examination, paths: Paths, environ: Mapping[str, str]) -> None:
+def write(path: Path, report: DoctorReport, paths: Paths, environ: Mapping[str, str]) -> None:
     """Write the archive (.tar.gz, 0600). Raises CannotCreate."""
     secrets = set(_secrets(paths, environ))
-    held = io.BytesIO()
-    with tarfile.open(fileobj=held, mode="w:gz") as archive:
-        for name, text in _members(examination, paths):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, text in _members(report, paths):
             content = redact(_with_short_lines(text), secrets).encode("utf-8", "backslashreplace")
             member = tarfile.TarInfo(f"{FOLDER}/{name}")
             member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())
             archive.addfile(member, io.BytesIO(content))
-    write_atomically(path, held.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
-def as_text(examination: Examination) -> str:
-    """Return the examination as `doctor` shows it where there is no terminal."""
-    lines = [plain(Line(fact.name, fact.status, fact.detail, None, fact.hint)) for fact in examination.machine]
-    for name, outcome in examination.tunnels:
-        lines += ["", f"tunnel {name}" if name else "no tunnel", *(plain(Line.of(check)) for check in outcome.checks)]
+def as_text(report: DoctorReport) -> str:
+    """Return the report as `doctor` prints it without a terminal."""
+    lines = [plain(Line(fact.name, fact.status, fact.detail, None, fact.hint)) for fact in report.machine]
+    for name, checks in report.tunnels:
+        lines += ["", f"tunnel {name}" if name else "no tunnel", *(plain(Line.of(check)) for check in checks.checks)]
     return "\n".join(lines) + "\n"
 
 
-def _members(examination: Examination, paths: Paths) -> Iterator[tuple[str, str]]:
-    yield "doctor.txt", as_text(examination)
-    yield "doctor.json", json.dumps(examination.to_json(), indent=2) + "\n"
+def _members(report: DoctorReport, paths: Paths) -> Iterator[tuple[str, str]]:
+    yield "doctor.txt", as_text(report)
+    yield "doctor.json", json.dumps(report.to_json(), indent=2) + "\n"
     yield "versions.json", json.dumps(version_table(), indent=2) + "\n"
     yield "config.toml", _text(paths.config)
     yield "status.json", _indented(_text(paths.status))
     yield "pins.txt", _pins(paths)
     yield "log/ioconnect.log", _log(paths.log)
-    yield "log/crash.log", _text(paths.log.with_name("crash.log"))[-_TOP:]
+    yield "log/crash.log", _text(paths.log.with_name("crash.log"))[-_MAX_CRASH_LOG:]
 
 
 def _text(path: Path) -> str:
     try:
-        return read_regular(path, limit=LARGEST)[0].decode("utf-8", "backslashreplace")
+        return read_regular(path, limit=MAX_FILE)[0].decode("utf-8", "backslashreplace")
     except OSError as error:
         return f"# {path}: {error.strerror}\n"
 
 
 def _with_short_lines(text: str) -> str:
-    return "\n".join(line if len(line) <= LONGEST else f"{line[:LONGEST]} (cut)" for line in text.split("\n"))
+    return "\n".join(line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} (cut)" for line in text.split("\n"))
 
 
 def _indented(text: str) -> str:
-    """Return JSON on many lines; what is none, as it is."""
+    """Return JSON indented; other text unchanged."""
     with contextlib.suppress(ValueError, RecursionError):
         return json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
     return text
@@ -88,13 +88,13 @@ def _indented(text: str) -> str:
 
 def _log(path: Path) -> str:
     try:
-        return "\n".join([*last_lines(path, LOG_LINES), ""])[-_END:]
+        return "\n".join([*last_lines(path, LOG_LINES), ""])[-_MAX_LOG:]
     except SystemRefused as fault:
         return f"# {fault.message}\n"
 
 
 def _pins(paths: Paths) -> str:
-    """Return whose host keys are pinned, by their fingerprints."""
+    """Return the fingerprints of the pinned host keys, by jumphost."""
     try:
         config, pins = load_config(paths.config), known_hosts.load(paths.known_hosts)
     except Fault as fault:
@@ -107,7 +107,7 @@ def _pins(paths: Paths) -> str:
 
 
 def _secrets(paths: Paths, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield what is known to be secret: the proxies' passwords, and every line of every identity."""
+    """Yield the known secrets: the proxies' passwords, and the lines of every identity."""
     config = Config()
     with contextlib.suppress(Fault):
         config = load_config(paths.config)
@@ -115,4 +115,4 @@ def _secrets(paths: Paths, environ: Mapping[str, str]) -> Iterator[str]:
         yield from secrets_of_url(url)
     for path in {paths.identity, *(identity_path(tunnel, config.agent, paths) for tunnel in config.tunnels)}:
         with contextlib.suppress(OSError):
-            yield from secrets_of_key(read_regular(path, limit=_TOP)[0].decode("ascii", "replace"))
+            yield from secrets_of_key(read_regular(path, limit=_MAX_CRASH_LOG)[0].decode("ascii", "replace"))

@@ -1,6 +1,6 @@
-"""Facts of this machine that a tunnel depends on: who may touch its files, FIPS, the clock, proxies, the keyring.
+"""Facts about this machine: file permissions, FIPS mode, clock, proxies, keyring, versions.
 
-Looks, and changes nothing but a value of no worth in the keyring, which is removed again.
+Changes nothing, but for a random value in the keyring, which is removed again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import ioconnect
 from ioconnect import __version__
 from ioconnect.agent.dial.proxy import VARIABLES, redacted
 from ioconnect.config.addresses import has_password
-from ioconnect.doctor.facts import Fact, fine, moot, odd
+from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
 from ioconnect.installers.apply import run
@@ -36,33 +36,35 @@ if TYPE_CHECKING:
 
 FIPS = Path("/proc/sys/crypto/fips_enabled")
 KEYRING_TIMEOUT = 8.0  # seconds
-QUICK = 5.0  # seconds for a question to systemd
-AHEAD = 120.0  # seconds that a file may lie in the future
+QUERY_TIMEOUT = 5.0  # seconds for a query to systemd
+MAX_AHEAD = 120.0  # seconds that a modification time may be in the future
 LIBRARIES = ("paramiko", "cryptography", "click", "rich", "platformdirs", "keyring", "tomli-w")
 
 
 def permissions(config: Config, paths: Paths) -> Fact:
-    """Say who else may read our secrets or write what we obey."""
+    """Check that others can neither read the secrets nor write the files that the agent trusts."""
     identities = {identity_path(tunnel, config.agent, paths) for tunnel in config.tunnels} or {paths.identity}
     secret = [*identities, *([paths.config] if any(has_password(one.proxy) for one in config.tunnels) else [])]
-    obeyed = [*identities, paths.config, paths.known_hosts]
-    obeyed += [path.parent for path in obeyed]
+    trusted = [*identities, paths.config, paths.known_hosts]
+    trusted += [path.parent for path in trusted]
     problems = [f"others may read {path}: chmod 600 {path}" for path in secret if _mode(path) & 0o044]
-    problems += [f"others may write {path}: chmod go-w {path}" for path in _once(obeyed) if _is_open(path)]
+    problems += [
+        f"others may write {path}: chmod go-w {path}" for path in _distinct(trusted) if _is_writable_by_others(path)
+    ]
     if problems and not paths.credential:
-        return odd("key_permissions", "\n".join(problems), "What others may read or write is theirs too.")
-    return fine("key_permissions", f"only their owner may read or write the {_count(identities)}")
+        return warning("key_permissions", "\n".join(problems), "What others may read or write is theirs too.")
+    return passed("key_permissions", f"only their owner may read or write the {_count(identities)}")
 
 
 def fips() -> Fact:
-    """Say whether the kernel asks for FIPS 140 algorithms only."""
+    """Check whether the kernel is in FIPS mode (FIPS 140)."""
     try:
         enabled = FIPS.read_text().strip() == "1"
     except OSError:
-        return moot("fips", "cannot be told on this machine")
+        return skipped("fips", "cannot be told on this machine")
     if not enabled:
-        return fine("fips", "off")
-    return odd(
+        return passed("fips", "off")
+    return warning(
         "fips",
         "on: this machine asks for approved algorithms only",
         "ioconnect signs in with ssh-ed25519 (FIPS 186-5); an older OpenSSL in FIPS mode may refuse it.",
@@ -70,53 +72,53 @@ def fips() -> Fact:
 
 
 def clock(paths: Paths) -> Fact:
-    """Say what can be known of the clock: whether it is synchronized, and whether it lags behind our own files."""
+    """Check that the clock is synchronized and not behind the modification times of ioconnect's files."""
     now = time.time()
     known = (Path(ioconnect.__file__), paths.config, paths.identity, paths.known_hosts, paths.status)
-    later = [path for path in known if _modified(path) > now + AHEAD]
+    later = [path for path in known if _mtime(path) > now + MAX_AHEAD]
     shown = timestamp(now)
     if later:
-        return odd(
+        return warning(
             "clock",
-            f"{shown}, which is before {later[0]} was written ({timestamp(_modified(later[0]))})",
+            f"{shown}, which is before {later[0]} was written ({timestamp(_mtime(later[0]))})",
             "Set the clock: certificates of a proxy or the API look invalid, and the log's times mislead.",
         )
     synchronized = _is_synchronized()
     if synchronized is False:
         hint = "Nothing here needs it to the minute, but turn on NTP (timedatectl set-ntp true)."
-        return odd("clock", f"{shown}, not synchronized", hint)
-    return fine("clock", f"{shown}, {'synchronized' if synchronized else 'synchronized or not cannot be told'}")
+        return warning("clock", f"{shown}, not synchronized", hint)
+    return passed("clock", f"{shown}, {'synchronized' if synchronized else 'synchronized or not cannot be told'}")
 
 
 def proxies(config: Config, environ: Mapping[str, str]) -> Fact:
-    """Say which proxies are set, where, without their credentials."""
+    """List the configured proxies without their credentials."""
     named = [(name, environ[name]) for name in VARIABLES if environ.get(name)]
     found = [f"{name}={escaped(redacted(value))} in the environment" for name, value in named]
     found += [f"{name}={escaped(environ[name])}" for name in ("no_proxy", "NO_PROXY") if environ.get(name)]
     found += [f"proxy = {escaped(redacted(one.proxy))} for {one.name}" for one in config.tunnels if one.proxy]
     if not found:
-        return fine("proxies", "none")
+        return passed("proxies", "none")
     if named and any(tunnel.proxy == "" for tunnel in config.tunnels):
         hint = "A service does not see this shell's variables: write proxy = … for the tunnel if it needs one."
-        return odd("proxies", "\n".join(found), hint)
-    return fine("proxies", "\n".join(found))
+        return warning("proxies", "\n".join(found), hint)
+    return passed("proxies", "\n".join(found))
 
 
 def keyring() -> Fact:
-    """Say whether the keyring is usable; only a key with a passphrase needs it."""
+    """Check whether the keyring is usable; only an identity with a passphrase needs it."""
     try:
-        return fine("keyring", f"usable: {escaped(keyring_backend(timeout=KEYRING_TIMEOUT))}")
+        return passed("keyring", f"usable: {escaped(keyring_backend(timeout=KEYRING_TIMEOUT))}")
     except SystemRefused as fault:
-        return moot("keyring", f"{fault.message}; only keygen --passphrase needs it")
+        return skipped("keyring", f"{fault.message}; only keygen --passphrase needs it")
 
 
 def versions() -> Fact:
-    """Say what this ioconnect is made of."""
-    return fine("versions", ", ".join(f"{name} {version}" for name, version in version_table().items()))
+    """Return the versions as a fact."""
+    return passed("versions", ", ".join(f"{name} {version}" for name, version in version_table().items()))
 
 
 def version_table() -> dict[str, str]:
-    """Return the versions of everything that matters."""
+    """Return the versions of ioconnect, Python, OpenSSL, the platform and the libraries."""
     table = {
         "ioconnect": __version__,
         "python": platform.python_version(),
@@ -133,8 +135,8 @@ def _is_synchronized() -> bool | None:
     if sys.platform != "linux":
         return None
     with contextlib.suppress(SystemRefused):
-        said = run(("timedatectl", "show", "--property=NTPSynchronized"), timeout=QUICK).stdout
-        found = re.search(rb"^NTPSynchronized=(yes|no)$", said, re.MULTILINE)
+        output = run(("timedatectl", "show", "--property=NTPSynchronized"), timeout=QUERY_TIMEOUT).stdout
+        found = re.search(rb"^NTPSynchronized=(yes|no)$", output, re.MULTILINE)
         return None if found is None else found[1] == b"yes"
     return None
 
@@ -146,19 +148,19 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def _is_open(path: Path) -> bool:
+def _is_writable_by_others(path: Path) -> bool:
     mode = _mode(path)
-    return bool(mode & 0o022) and not mode & stat.S_ISVTX  # nobody renames others' files in a sticky folder
+    return bool(mode & 0o022) and not mode & stat.S_ISVTX  # in a sticky folder only the owner renames a file
 
 
-def _modified(path: Path) -> float:
+def _mtime(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:
         return 0.0
 
 
-def _once(paths: Iterable[Path]) -> list[Path]:
+def _distinct(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 

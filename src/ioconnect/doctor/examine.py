@@ -1,4 +1,4 @@
-"""Doctor's round: this machine's facts, then every tunnel's ladder."""
+"""Collects the facts about this machine, then runs the checks of every tunnel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from ioconnect.checks.runner import CheckListener, run_checks
 from ioconnect.config import configuration
 from ioconnect.doctor import environment, services
-from ioconnect.doctor.facts import Examination
+from ioconnect.doctor.facts import DoctorReport
 from ioconnect.errors import ConfigInvalid
 
 if TYPE_CHECKING:
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
     from ioconnect.doctor.facts import Fact
 
 
-class Audience(CheckListener, Protocol):
-    """Hears of everything as it happens."""
+class DoctorListener(CheckListener, Protocol):
+    """Is called for every fact and check, in the thread that collects them."""
 
-    def looking_at(self, what: str) -> None:
-        """A fact is being found out."""
+    def fact_began(self, name: str) -> None:
+        """A fact is being collected."""
 
-    def learned(self, fact: Fact) -> None:
-        """A fact is known."""
+    def fact_done(self, fact: Fact) -> None:
+        """A fact has its result."""
 
-    def turning_to(self, tunnel: str) -> None:
-        """A tunnel's checks begin; "" if there is none to name."""
+    def tunnel_began(self, tunnel: str) -> None:
+        """The checks of a tunnel start; "" without a configured tunnel."""
 
 
-def examine(paths: Paths, environ: Mapping[str, str], audience: Audience) -> Examination:
-    """Look at everything. Blocks for some seconds, and for up to half a minute for each tunnel in trouble."""
+def examine(paths: Paths, environ: Mapping[str, str], listener: DoctorListener) -> DoctorReport:
+    """Return the report. Blocks for some seconds, and for up to 30 s for each tunnel with a fault."""
     try:
         config = configuration.load(paths.config)
     except ConfigInvalid:
-        config = configuration.Config()  # the ladder says so
+        config = configuration.Config()  # reported by the check config
     machine: list[Fact] = []
-    for what, looks in _machine(config, paths, environ):
-        audience.looking_at(what)
-        for fact in looks():
+    for name, collect in _fact_collectors(config, paths, environ):
+        listener.fact_began(name)
+        for fact in collect():
             machine.append(fact)
-            audience.learned(fact)
+            listener.fact_done(fact)
     tunnels: list[tuple[str, Report]] = []
     for name in [tunnel.name for tunnel in config.tunnels] or [""]:
-        audience.turning_to(name)
-        tunnels.append((name, run_checks(name or None, paths, environ, audience)))
-    return Examination(tuple(machine), tuple(tunnels))
+        listener.tunnel_began(name)
+        tunnels.append((name, run_checks(name or None, paths, environ, listener)))
+    return DoctorReport(tuple(machine), tuple(tunnels))
 
 
-def _machine(
+def _fact_collectors(
     config: Config, paths: Paths, environ: Mapping[str, str]
 ) -> Iterator[tuple[str, Callable[[], list[Fact]]]]:
     yield "versions", lambda: [environment.versions()]

@@ -1,4 +1,4 @@
-"""What doctor looks at beside the tunnels, and how it is written down.
+"""The records of doctor's report, and its JSON.
 
 Pure.
 """
@@ -19,7 +19,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing about this machine; a warning never makes the command fail."""
+    """A fact about this machine; a warning does not change the exit code."""
 
     name: str
     status: CheckStatus
@@ -27,36 +27,36 @@ class Fact:
     hint: str = ""
 
 
-def fine(name: str, detail: str) -> Fact:
-    """Return a fact that needs nobody's attention."""
+def passed(name: str, detail: str) -> Fact:
+    """Return a fact that needs no attention."""
     return Fact(name, CheckStatus.PASS, detail)
 
 
-def odd(name: str, detail: str, hint: str) -> Fact:
-    """Return a fact that somebody should look at."""
+def warning(name: str, detail: str, hint: str) -> Fact:
+    """Return a fact that needs attention."""
     return Fact(name, CheckStatus.WARN, detail, hint)
 
 
-def moot(name: str, detail: str) -> Fact:
-    """Return a fact that does not apply here, or cannot be told."""
+def skipped(name: str, detail: str) -> Fact:
+    """Return a fact that does not apply here or is unknown."""
     return Fact(name, CheckStatus.SKIP, detail)
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
-    """The whole: this machine, and each tunnel by name ("" if there is none to name)."""
+class DoctorReport:
+    """The facts about this machine, and the checks of each tunnel by name ("" without one)."""
 
     machine: tuple[Fact, ...]
     tunnels: tuple[tuple[str, Report], ...]
 
     @property
     def exit_code(self) -> ExitCode:
-        """The first failed check's."""
+        """The exit code of the first failed check."""
         codes = (outcome.exit_code for _, outcome in self.tunnels)
         return next((code for code in codes if code is not ExitCode.OK), ExitCode.OK)
 
     def to_json(self) -> dict[str, Any]:
-        """Return schema 1 of `doctor --json`; a tunnel's part is what `test --json` shows, and its name."""
+        """Return the JSON document of `doctor --json`, schema 1; a tunnel's part is its name and `test --json`."""
         machine = [
             {"id": fact.name, "status": fact.status.value, "detail": fact.detail, "hint": fact.hint or None}
             for fact in self.machine

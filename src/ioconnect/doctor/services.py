@@ -1,20 +1,18 @@
-"""What keeps the agent running on this machine, and whether it does."""
+"""Facts about the agent and its services on this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from typing import TYPE_CHECKING
 
-from ioconnect.doctor.facts import Fact, fine, moot, odd
+from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import Fault, SystemRefused
 from ioconnect.installers import machine
-from ioconnect.installers.apply import run
 from ioconnect.installers.install import installed
 from ioconnect.installers.service import LABEL, UNIT_NAME, Kind
-from ioconnect.installers.service_manager import system_agent
+from ioconnect.installers.service_manager import system_agent, unit_properties
 from ioconnect.status.observe import observe
 
 if TYPE_CHECKING:
@@ -22,50 +20,50 @@ if TYPE_CHECKING:
 
     from ioconnect.config.paths import Paths
 
-QUICK = 5.0  # seconds for a question to systemd
-_SHOWN = ("ActiveState", "SubState", "UnitFileState", "NRestarts")
+QUERY_TIMEOUT = 5.0  # seconds for a query to systemd
+_PROPERTIES = ("ActiveState", "SubState", "UnitFileState", "NRestarts")
 
 
 def agent(paths: Paths, environ: Mapping[str, str]) -> Fact:
-    """Say whether an agent runs."""
+    """Check whether an agent runs."""
     try:
         snapshot = observe(paths)
         if snapshot.running:
             description = f"pid {snapshot.pid}, version {snapshot.version}"
-            return fine("agent", f"running ({description}), since {snapshot.started_at}")
+            return passed("agent", f"running ({description}), since {snapshot.started_at}")
     except Fault as fault:
-        return odd("agent", fault.message, fault.hint)
+        return warning("agent", fault.message, fault.hint)
     system = system_agent(paths, environ)
     if system is not None:
-        return fine("agent", f"running: {system.description}")
-    return odd("agent", "not running", "Start it: ioconnect up --daemon, or ioconnect install-service.")
+        return passed("agent", f"running: {system.description}")
+    return warning("agent", "not running", "Start it: ioconnect up --daemon, or ioconnect install-service.")
 
 
 def services() -> list[Fact]:
-    """Return a fact for each kind of service that is installed; one that says that there is none."""
-    there = [kind for kind in _kinds() if _is_installed(kind)]
-    if not there:
+    """Return a fact for each installed kind of service, or one that none is installed."""
+    installed_kinds = [kind for kind in _kinds() if _is_installed(kind)]
+    if not installed_kinds:
         hint = "ioconnect install-service starts the agent with the machine and watches over it."
-        return [odd("service", "none is installed: after a restart of the machine the tunnels stay down", hint)]
-    found = [_state(kind) for kind in there]
-    if len(there) > 1:
-        names = ", ".join(kind.value for kind in there)
+        return [warning("service", "none is installed: after a restart of the machine the tunnels stay down", hint)]
+    found = [_state(kind) for kind in installed_kinds]
+    if len(installed_kinds) > 1:
+        names = ", ".join(kind.value for kind in installed_kinds)
         hint = "Two services start two agents: remove one (ioconnect uninstall-service --kind …)."
-        found.append(odd("service", f"several are installed: {names}", hint))
+        found.append(warning("service", f"several are installed: {names}", hint))
     return found
 
 
 def lingering() -> Fact:
-    """Say whether this user's services run while the user is not signed in, if that matters."""
+    """Check whether this user's services run while the user is not logged in, if a user service is installed."""
     if not _is_installed(Kind.SYSTEMD_USER):
-        return moot("lingering", "matters to a systemd user service only, and none is installed")
+        return skipped("lingering", "matters to a systemd user service only, and none is installed")
     try:
         name = machine.account().name
     except Fault as fault:
-        return moot("lingering", f"cannot be told: {fault.message}")
+        return skipped("lingering", f"cannot be told: {fault.message}")
     if machine.lingers(name):
-        return fine("lingering", f"on for {name}: the user service runs from boot on")
-    return odd(
+        return passed("lingering", f"on for {name}: the user service runs from boot on")
+    return warning(
         "lingering",
         f"off for {name}: the user service ends when {name} signs out",
         f"sudo loginctl enable-linger {name}",
@@ -79,7 +77,7 @@ def _kinds() -> tuple[Kind, ...]:
 
 
 def _is_installed(kind: Kind) -> bool:
-    with contextlib.suppress(SystemRefused):  # no crontab command here, say: then nothing is in it
+    with contextlib.suppress(SystemRefused):  # such as no crontab command
         return installed(kind)
     return False
 
@@ -87,31 +85,26 @@ def _is_installed(kind: Kind) -> bool:
 def _state(kind: Kind) -> Fact:
     if kind is Kind.CRON:
         if machine.is_cron_running():
-            return fine("service", "cron: the crontab has ioconnect's block, and a cron daemon runs")
-        return odd("service", "cron: the crontab has ioconnect's block, but no cron daemon runs", "Start cron.")
+            return passed("service", "cron: the crontab has ioconnect's block, and a cron daemon runs")
+        return warning("service", "cron: the crontab has ioconnect's block, but no cron daemon runs", "Start cron.")
     if kind in (Kind.LAUNCHD_DAEMON, Kind.LAUNCHD_AGENT):
-        return fine("service", f"{kind.value} {LABEL} is installed")
+        return passed("service", f"{kind.value} {LABEL} is installed")
     return _unit_state(kind)
 
 
 def _unit_state(kind: Kind) -> Fact:
-    manager = ("--user",) if kind is Kind.SYSTEMD_USER else ()
     try:
-        output = run(("systemctl", *manager, "show", UNIT_NAME, f"--property={','.join(_SHOWN)}"), timeout=QUICK)
+        shown = unit_properties(UNIT_NAME, kind, *_PROPERTIES, timeout=QUERY_TIMEOUT)
     except SystemRefused as fault:
-        return odd("service", f"{kind.value}: {UNIT_NAME} is installed, but {fault.message}", fault.hint)
-    told = dict(re.findall(r"^(\w+)=(.*)$", output.stdout.decode("utf-8", "replace"), re.MULTILINE))
-    if "ActiveState" not in told:
-        return odd(
-            "service",
-            f"{kind.value}: {UNIT_NAME} is installed, but systemd does not answer ({output.error_text})",
-            "Is this machine's systemd running, and for a user service: is the user signed in?",
-        )
-    state = f"{told['ActiveState']} ({told.get('SubState', '')}), {told.get('UnitFileState') or 'unknown'}"
-    detail = f"{kind.value}: {UNIT_NAME} is {state}, restarted {told.get('NRestarts', '0')} times"
-    if told["ActiveState"] in ("active", "activating", "reloading") and told.get("UnitFileState") != "disabled":
-        return fine("service", detail)
-    sudo = "" if manager or os.geteuid() == 0 else "sudo "
-    look = " ".join(("journalctl", *manager, "-n", "20", "-u", UNIT_NAME))
-    begin = " ".join(("systemctl", *manager, "enable", "--now", UNIT_NAME))
-    return odd("service", detail, f"{sudo}{look} shows why; {sudo}{begin} starts it.")
+        return warning("service", f"{kind.value}: {UNIT_NAME} is installed, but {fault.message}", fault.hint)
+    active, enabled = shown["ActiveState"], shown.get("UnitFileState") or "unknown"
+    state = f"{active} ({shown.get('SubState', '')}), {enabled}"
+    detail = f"{kind.value}: {UNIT_NAME} is {state}, restarted {shown.get('NRestarts', '0')} times"
+    if active in ("active", "activating", "reloading") and enabled != "disabled":
+        return passed("service", detail)
+    sudo = "" if kind is Kind.SYSTEMD_USER or os.geteuid() == 0 else "sudo "
+    scope = " --user" if kind is Kind.SYSTEMD_USER else ""
+    log_command = f"{sudo}journalctl{scope} -n 20 -u {UNIT_NAME}"
+    return warning(
+        "service", detail, f"{log_command} shows why; {sudo}systemctl{scope} enable --now {UNIT_NAME} starts it."
+    )

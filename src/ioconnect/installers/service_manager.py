@@ -66,9 +66,9 @@ def unit_of(cgroup: str) -> tuple[str, Kind] | None:
 
 def manager_of(pid: int) -> ServiceManager | None:
     """Return the service manager of the agent with this pid; None if it was started by hand."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, SystemRefused):
         found = unit_of(Path(f"/proc/{pid}/cgroup").read_text())
-        if found is not None and _main_pid(*found) == pid:
+        if found is not None and unit_properties(*found, "MainPID")["MainPID"] == str(pid):
             return _systemd_manager(*found)
     with contextlib.suppress(SystemRefused):
         for kind, domain in ((Kind.LAUNCHD_DAEMON, "system"), (Kind.LAUNCHD_AGENT, f"gui/{os.getuid()}")):
@@ -92,7 +92,7 @@ def system_agent(paths: Paths, environ: Mapping[str, str]) -> SystemAgent | None
     if own or not SITE_STATUS.exists():
         return None
     with contextlib.suppress(SystemRefused, snapshots.StatusDamaged):
-        pid = _main_pid(UNIT_NAME, Kind.SYSTEMD)
+        pid = int(unit_properties(UNIT_NAME, Kind.SYSTEMD, "MainPID")["MainPID"])
         snapshot = snapshots.read(SITE_STATUS)
         if pid and snapshot is not None and snapshot.pid == pid:
             manager = _systemd_manager(UNIT_NAME, Kind.SYSTEMD)
@@ -112,12 +112,17 @@ def _systemd_manager(unit: str, kind: Kind) -> ServiceManager:
     return ServiceManager(f"{owner} service {unit}", stop, "in a few seconds")
 
 
-def _main_pid(unit: str, kind: Kind) -> int:
-    """Return the unit's MainPID, 0 if it has none; needs no privileges."""
-    manager = ("--user",) if kind is Kind.SYSTEMD_USER else ()
-    said = run(("systemctl", *manager, "show", unit, "--property=MainPID"), timeout=QUERY_TIMEOUT).stdout
-    found = re.search(rb"^MainPID=(\d+)$", said, re.MULTILINE)
-    return int(found.group(1)) if found else 0
+def unit_properties(unit: str, kind: Kind, *names: str, timeout: float = QUERY_TIMEOUT) -> dict[str, str]:
+    """Return properties of the unit (systemctl(1), show); needs no privileges. Raises SystemRefused."""
+    scope = ("--user",) if kind is Kind.SYSTEMD_USER else ()
+    result = run(("systemctl", *scope, "show", unit, f"--property={','.join(names)}"), timeout=timeout)
+    found = dict(re.findall(r"^(\w+)=(.*)$", result.stdout.decode("utf-8", "replace"), re.MULTILINE))
+    if names[0] not in found:
+        raise SystemRefused(
+            f"systemd does not answer ({result.error_text})",
+            hint="Is this machine's systemd running, and for a user service: is the user signed in?",
+        )
+    return found
 
 
 def _launchd_pid(domain: str) -> int:

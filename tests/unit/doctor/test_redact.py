@@ -1,4 +1,4 @@
-"""What must not leave the machine is taken out of any text; what support needs to read stays."""
+"""Redaction: no secret is left in whatever encoding, and other text is kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.doctor.redact import GONE, redact, secrets_of_key, secrets_of_url
+from ioconnect.doctor.redact import REDACTED, redact, secrets_of_key, secrets_of_url
 from ioconnect.keys.private_keys import generate
 
 PEM = generate(None)[0].decode()
@@ -43,7 +43,7 @@ def test_what_looks_like_a_secret_goes(text: str) -> None:
 
     assert "hunter2" not in shown
     assert "aHVudGVy" not in shown
-    assert GONE in shown or "***@" in shown
+    assert REDACTED in shown or "***@" in shown
 
 
 @pytest.mark.parametrize("text", [TOKEN, f"got {TOKEN}.", f'{{"x": "{TOKEN}"}}', "0123456789abcdef" * 2, "A1b2" * 12])
@@ -51,7 +51,7 @@ def test_long_random_strings_go(text: str) -> None:
     shown = redact(text)
 
     assert TOKEN not in shown
-    assert GONE in shown
+    assert REDACTED in shown
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,10 @@ def test_what_support_needs_stays(text: str) -> None:
 
 @given(st.text(st.characters(codec="utf-8"), min_size=4))
 def test_a_known_secret_goes_in_whatever_spelling(secret: str) -> None:
-    assert secret not in redact(f"before {secret} after", [secret]).replace(GONE, "").removeprefix("before ")[:-6]
-    assert json.dumps(secret)[1:-1] not in redact(f"[{json.dumps(secret)}]", [secret]).replace(GONE, "").strip("[]")
+    assert secret not in redact(f"before {secret} after", [secret]).replace(REDACTED, "").removeprefix("before ")[:-6]
+    assert json.dumps(secret)[1:-1] not in redact(f"[{json.dumps(secret)}]", [secret]).replace(REDACTED, "").strip(
+        "[]"
+    )
 
 
 def test_the_secrets_of_a_proxys_url() -> None:

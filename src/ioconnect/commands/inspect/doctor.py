@@ -40,31 +40,31 @@ def doctor(invocation: Invocation, archive: Path | None, *, as_json: bool) -> Ex
 
     paths = invocation.paths
     with _DoctorProgress(silent=as_json) as progress:
-        examination = examine(paths, os.environ, progress)
+        report = examine(paths, os.environ, progress)
     if as_json:
-        answer(json.dumps(examination.to_json(), indent=2))
+        answer(json.dumps(report.to_json(), indent=2))
     if archive is not None:
-        bundle.write(archive, examination, paths, os.environ)
+        bundle.write(archive, report, paths, os.environ)
         invocation.terminal.say(
             f"Wrote {archive}: without keys, tokens and passwords, but look into it before you send it."
         )
-    return examination.exit_code
+    return report.exit_code
 
 
 class _DoctorProgress(Progress):
     """Prints the machine's facts and the tunnels' checks as they come."""
 
-    def looking_at(self, what: str) -> None:
+    def fact_began(self, what: str) -> None:
         """Show the spinner for this part of the machine."""
         self.spin(what)
 
-    def learned(self, fact: Fact) -> None:
+    def fact_done(self, fact: Fact) -> None:
         """Print the fact."""
         self.stop()
         if not self.silent:
             show(Line(fact.name, fact.status, fact.detail, None, fact.hint))
 
-    def turning_to(self, tunnel: str) -> None:
+    def tunnel_began(self, tunnel: str) -> None:
         """Print whose checks follow."""
         self.stop()
         if not self.silent:
