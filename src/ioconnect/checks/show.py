@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.results import CheckStatus
-from ioconnect.console.terminal import LONGEST_LINE, answer, is_colourful
+from ioconnect.console.terminal import MAX_LINE, answer, is_colourful
 from ioconnect.errors import with_guide_link
 from ioconnect.escape import escaped
 
@@ -47,7 +47,7 @@ class Line:
     @property
     def detail_lines(self) -> list[str]:
         """The detail's lines, escaped, with reason code and duration at the end."""
-        lines = [escaped(line, limit=LONGEST_LINE) for line in self.detail.splitlines() or [""]]
+        lines = [escaped(line, limit=MAX_LINE) for line in self.detail.splitlines() or [""]]
         lines[-1] += f" ({self.reason.value})" if self.reason is not None else ""
         lines[-1] += f", {self.ms / 1000:.1f} s" if self.ms >= _SLOW else ""
         return lines
@@ -55,7 +55,7 @@ class Line:
     @property
     def linked_hint(self) -> str:
         """The hint, escaped, with a link to the guide; "" if there is none."""
-        return with_guide_link(escaped(self.hint, limit=LONGEST_LINE), self.reason)
+        return with_guide_link(escaped(self.hint, limit=MAX_LINE), self.reason)
 
 
 def plain(line: Line) -> str:

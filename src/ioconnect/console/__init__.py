@@ -1,1 +1,1 @@
-"""The terminal: what is printed and asked there, exit codes, interruptions, completion, the command group."""
+"""The terminal and the command line: output, questions, exit codes, signals, completion, the command group."""

@@ -1,4 +1,4 @@
-"""Puts a text on the clipboard of the person at the terminal, where there is one."""
+"""Copies a text to the clipboard of whoever sits at the terminal: by a program of the desktop, over ssh by OSC 52."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TextIO
 
-COPY_WITHIN = 2.0  # seconds; a display that is gone may hang its client
+COPY_TIMEOUT = 2.0  # seconds; a client hangs if its display is gone
 
 
 def copy(text: str, screen: TextIO, environ: Mapping[str, str]) -> str | None:
-    """Copy `text` and return how, for people; None if there is no clipboard.
+    """Copy `text` and return how, as a message; None if there is no clipboard.
 
-    `screen` must be a terminal that takes control characters: over ssh the clipboard is on its side, and xterm's
-    OSC 52 is the way there (nobody tells whether the terminal obeys).
+    `screen` must be a terminal that takes control characters. In a session of ssh the clipboard is at the other end,
+    and the terminal there is asked with OSC 52 (xterm's ctlseqs); no terminal says whether it did so.
     """
     for argv in programs(environ, sys.platform):
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            # xclip and wl-copy stay, to serve the clipboard, and would keep our pipes open.
+            # xclip and wl-copy stay in the background to serve the clipboard, and would keep our pipes open.
             subprocess.run(  # noqa: S603  the commands are ours, no shell reads them
                 argv,
                 input=text.encode(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=COPY_WITHIN,
+                timeout=COPY_TIMEOUT,
                 check=True,
             )
             return "copied to the clipboard"
@@ -41,7 +41,7 @@ def copy(text: str, screen: TextIO, environ: Mapping[str, str]) -> str | None:
 
 
 def programs(environ: Mapping[str, str], platform: str) -> list[Sequence[str]]:
-    """Return the commands that may reach the person's clipboard, best first."""
+    """Return the commands that may reach the clipboard, the best first."""
     found: list[Sequence[str]] = []
     if environ.get("WAYLAND_DISPLAY"):
         found.append(("wl-copy",))
@@ -53,7 +53,7 @@ def programs(environ: Mapping[str, str], platform: str) -> list[Sequence[str]]:
 
 
 def osc52(text: str) -> str:
-    """Return what tells a terminal to put `text` on its clipboard (xterm's ctlseqs, Operating System Commands)."""
+    """Return the sequence that puts `text` on a terminal's clipboard (xterm's ctlseqs, Operating System Commands)."""
     return f"\x1b]52;c;{base64.b64encode(text.encode()).decode()}\a"
 
 

@@ -1,9 +1,9 @@
-"""Completion for bash, zsh and fish: the scripts, and what they are told when they ask.
+"""Completion for bash, zsh and fish: the scripts, and the answers to their requests.
 
-A script asks by calling `ioconnect` with `_IOCONNECT_COMPLETE=SHELL_complete`, `_IOCONNECT_WORDS` (one a line) and
-`_IOCONNECT_CURSOR` (the index of the word under the cursor). Each candidate is answered as a line
-`kind<TAB>word<TAB>help`, kind being plain, file or dir. Both halves are ours: the scripts that are installed do not
-depend on the version of click that answers them.
+A script runs `ioconnect` with `_IOCONNECT_COMPLETE=SHELL_complete`, `_IOCONNECT_WORDS` (one a line) and
+`_IOCONNECT_CURSOR` (the index of the word under the cursor). Each candidate is printed as a line
+`kind<TAB>word<TAB>help`, kind being plain, file or dir. click's own scripts are not used: an installed script would
+depend on the version of click that answers it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 class _Lines(ShellComplete):
-    """Reads the question and writes the answers as the module's docstring says."""
+    """Reads the request and formats the candidates as the module's docstring says."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         words = os.environ.get("_IOCONNECT_WORDS", "").split("\n")
@@ -101,7 +101,7 @@ class _Lines(ShellComplete):
 
 
 def respond(command: click.Command, instruction: str, invocation: Invocation) -> int:
-    """Answer a completion script; `instruction` is what it put in `VARIABLE`."""
+    """Print the candidates and return the exit code; `instruction` is the value of `VARIABLE`."""
     shell, _, verb = instruction.partition("_")
     if shell not in SCRIPTS or verb != "complete":
         return 1

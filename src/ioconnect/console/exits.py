@@ -1,6 +1,6 @@
-"""From what a command raises to the code that it leaves with, and the lines that say why.
+"""Runs a command, and turns whatever it raises into an error message and an exit code.
 
-The one place that knows both click's exceptions and ours.
+No other file knows both click's exceptions and ours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.console.terminal import complain
+from ioconnect.console.terminal import print_error
 from ioconnect.errors import ExitCode, Fault, SystemRefused, UsageFault
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ def run(command: click.Command, arguments: Sequence[str], invocation: Invocation
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
         _end_line()
-    except Exception as error:  # noqa: BLE001  the last one to see it: nobody shall meet a traceback
-        code = _explained(error, invocation)
-    _let_go_of_streams()
+    except Exception as error:  # noqa: BLE001  a bug is shown as one, without a traceback
+        code = _report(error, invocation)
+    _flush_streams()
     return code
 
 
 def _invoke(command: click.Command, arguments: Sequence[str], invocation: Invocation) -> int:
-    # Not command.main(): its standalone half prints and exits with codes of its own.
+    # Not command.main(): its standalone mode prints errors in its own way and exits with its own codes.
     try:
         with command.make_context("ioconnect", list(arguments), obj=invocation) as context:
             outcome = command.invoke(context)
@@ -48,10 +48,10 @@ def _invoke(command: click.Command, arguments: Sequence[str], invocation: Invoca
     return int(outcome) if isinstance(outcome, int) else ExitCode.OK
 
 
-def _explained(error: Exception, invocation: Invocation) -> int:
-    """Say what happened, if anybody still listens, and return the code for it."""
+def _report(error: Exception, invocation: Invocation) -> int:
+    """Print the error to standard error, if that is still open, and return its exit code."""
     if isinstance(error, BrokenPipeError):
-        return ExitCode.OK  # whoever read our output has had all that they wanted
+        return ExitCode.OK  # the reader of a pipe, like head(1), has read enough
     if isinstance(error, (EOFError, click.Abort)):
         _end_line()
         return ExitCode.INTERRUPTED
@@ -59,15 +59,15 @@ def _explained(error: Exception, invocation: Invocation) -> int:
     with contextlib.suppress(OSError):
         if invocation.verbose and not isinstance(error, click.ClickException):
             traceback.print_exception(type(error), error, error.__traceback__)
-        if fault.exit_code is ExitCode.OK:  # what was asked for is so already
+        if fault.exit_code is ExitCode.OK:  # nothing was to do
             invocation.terminal.say(f"{fault.message}. {fault.hint}".rstrip())
         else:
-            complain(fault)
+            print_error(fault)
     return fault.exit_code
 
 
 def as_fault(error: Exception) -> Fault:
-    """Return the fault that stands for any exception; one that nobody foresaw is a bug of ours."""
+    """Return the fault for any exception; for one that is not expected, a fault that calls it a bug."""
     if isinstance(error, Fault):
         return error
     if isinstance(error, click.UsageError):
@@ -85,27 +85,27 @@ def as_fault(error: Exception) -> Fault:
 
 
 def _prepare_streams() -> None:
-    """Open the standard streams that our parent closed, on nothing; let no locale make a character a failure."""
+    """Open standard streams that are closed on /dev/null; escape characters that the locale cannot encode."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123  lives as long as we
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123  open until the process ends
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _end_line() -> None:
-    """End the line on which ^C or a question stands."""
+    """End the line that ^C or a question is on."""
     with contextlib.suppress(OSError):
         if sys.stderr.isatty():
             sys.stderr.write("\n")
 
 
-def _let_go_of_streams() -> None:
-    """Flush; a stream that cannot be is pointed at nothing, so that the interpreter's last flush cannot fail."""
+def _flush_streams() -> None:
+    """Flush; a stream that fails becomes /dev/null, so that the interpreter's flush at exit cannot fail."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # noqa: PERF203  two turns
+        except OSError:  # noqa: PERF203  two streams
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, stream.fileno())
             os.close(nothing)

@@ -1,4 +1,4 @@
-"""Ctrl-C, TERM and a closed terminal, all as KeyboardInterrupt, and none of them at a bad moment."""
+"""SIGINT, SIGTERM and SIGHUP as one KeyboardInterrupt, which a block of code can defer."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruptions:
-    """A context manager in which the first of these signals raises KeyboardInterrupt; those after it do nothing.
+    """A context manager in which the first of these signals raises KeyboardInterrupt; later ones do nothing.
 
-    So whoever presses Ctrl-C twice interrupts the work, and not the tidying up. A signal that was ignored before
-    (nohup) stays so. Outside the main thread, where no signal arrives, all this does nothing.
+    So a second Ctrl-C does not interrupt the cleanup. A signal that was ignored before (nohup) stays ignored. Outside
+    the main thread, which no signal reaches, it does nothing.
     """
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, object] = {}
-        self._shields = 0
+        self._deferring = 0
         self._pending = False
         self._raised = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: set by somebody outside Python
-                    self._before[number] = signal.signal(number, self._arrived)
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not set from Python
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -43,29 +43,29 @@ class Interruptions:
             signal.signal(number, action)  # type: ignore[arg-type]  # what signal.signal returned
 
     @contextlib.contextmanager
-    def held_back(self) -> Iterator[None]:
-        """Let a signal that arrives in this block raise only after it, unless another exception leaves it."""
-        self._shields += 1
+    def deferred(self) -> Iterator[None]:
+        """Defer a signal in this block to its end, unless another exception leaves the block."""
+        self._deferring += 1
         try:
             yield
         finally:
-            self._shields -= 1
-        if self._pending and not self._shields:
+            self._deferring -= 1
+        if self._pending and not self._deferring:
             self._interrupt()
 
     @contextlib.contextmanager
-    def let_in(self) -> Iterator[None]:
-        """Let signals in again for this block, inside `held_back`; one that waited raises at once."""
-        shields, self._shields = self._shields, 0
+    def delivered(self) -> Iterator[None]:
+        """Deliver signals in this block, inside `deferred`; one that was deferred raises at once."""
+        deferring, self._deferring = self._deferring, 0
         try:
             if self._pending:
                 self._interrupt()
             yield
         finally:
-            self._shields = shields
+            self._deferring = deferring
 
-    def _arrived(self, _number: int, _frame: FrameType | None) -> None:
-        if self._shields:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self._deferring:
             self._pending = True
         else:
             self._interrupt()

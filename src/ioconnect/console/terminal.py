@@ -1,4 +1,4 @@
-"""What is said to a person (standard error), what is answered (standard output), and what is asked on a terminal."""
+"""Output: the answer of a command on standard output, messages on standard error; and questions on a terminal."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 TICK = "\N{CHECK MARK}"
-PASTE_GAP = 0.05  # seconds between two lines of one paste
-LONGEST_LINE = 2000  # characters of one line of a message of ours
+PASTE_GAP = 0.05  # seconds, at most, between two lines of one paste
+MAX_LINE = 2000  # characters of a line of a message
 
 
 def is_colourful(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether control characters may go there: a terminal that is not dumb, without NO_COLOR (no-color.org)."""
+    """Whether to write control characters: to a terminal that is not dumb, without NO_COLOR (no-color.org)."""
     return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def answer(text: str) -> None:
-    """Print what the command was asked for; it has left this process when this returns."""
+    """Print a line of the command's answer on standard output, and flush it."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -37,42 +37,42 @@ def read_stdin(limit: int) -> str:
     return sys.stdin.buffer.read(limit).decode("utf-8", "backslashreplace")
 
 
-def complain(fault: Fault) -> None:
-    """Print what failed and what to do about it."""
-    _print_to_person(_explained(_label("error:", "31"), fault))
+def print_error(fault: Fault) -> None:
+    """Print the fault and its hint on standard error."""
+    _print_message(_formatted(_label("error:", "31"), fault))
 
 
 @dataclass(slots=True)
 class Terminal:
-    """The person in front of it, if there is one; `quiet` silences what is neither a fault nor a question."""
+    """Messages and questions; `quiet` suppresses all messages but errors."""
 
     quiet: bool = False
 
     @property
     def is_interactive(self) -> bool:
-        """Whether somebody can be asked: standard output may be captured, the question goes beside it."""
+        """Whether somebody can be asked. Standard output may be captured: questions go to standard error."""
         return sys.stdin.isatty() and sys.stderr.isatty()
 
     def say(self, text: str) -> None:
-        """Tell a person something that no script waits for."""
+        """Print a message."""
         if not self.quiet:
-            _print_to_person(text)
+            _print_message(text)
 
     def warn(self, fault: Fault) -> None:
-        """Tell about a fault that does not stop the command."""
-        self.say(_explained(_label("warning:", "33"), fault))
+        """Print a fault that does not stop the command."""
+        self.say(_formatted(_label("warning:", "33"), fault))
 
     def done(self, text: str) -> None:
-        """Tell that a step is done."""
+        """Print that a step is done."""
         self.say(f"  {_label(TICK, '32')} {text}")
 
     def heading(self, text: str) -> None:
-        """Tell that another step begins."""
+        """Print the heading of the next step."""
         self.say(f"\n{_label(text, '36')}")
 
     @contextlib.contextmanager
     def busy(self, doing: str) -> Iterator[None]:
-        """Show on a terminal that something takes time; what is said meanwhile appears above it."""
+        """Show a spinner on a terminal during this block; messages appear above it."""
         if self.quiet or not is_colourful(sys.stderr, os.environ):
             yield
             return
@@ -83,37 +83,37 @@ class Terminal:
             yield
 
     def ask(self, question: str, parse: Callable[[str], _T]) -> _T:
-        """Ask until `parse` accepts the answer; it refuses with a Fault. End of input raises EOFError."""
+        """Ask until `parse` raises no Fault, and return what it returns. Raises EOFError at the end of input."""
         while True:
             try:
                 return parse(self._line(f"{question}: "))
             except Fault as fault:  # noqa: PERF203  people are slower
-                complain(fault)
+                print_error(fault)
 
     def choose(self, question: str) -> str:
-        """Ask once and return what was typed. End of input raises EOFError."""
+        """Ask once and return what was typed. Raises EOFError at the end of input."""
         return self._line(f"{question} ")
 
     def confirm(self, question: str, *, default: bool) -> bool:
-        """Ask until the answer is yes or no, or empty for `default`. End of input raises EOFError."""
+        """Ask until the answer is yes or no, or empty for `default`. Raises EOFError at the end of input."""
         while True:
             typed = self.choose(f"{question} [{'Y/n' if default else 'y/N'}]").lower()
             if typed in ("y", "yes", "n", "no", ""):
                 return typed in ("y", "yes") if typed else default
 
     def ask_pasted(self, question: str, parse: Callable[[str], _T]) -> _T:
-        """Do as `ask` does, but take several lines that were pasted together for one answer."""
+        """Ask like `ask`; several lines that are pasted together are one answer."""
         return self.ask(question, lambda first: parse("\n".join(_whole_paste(first))))
 
     def secret(self, question: str) -> str:
-        """Ask without showing what is typed. End of input raises EOFError."""
+        """Ask without echoing what is typed. Raises EOFError at the end of input."""
         import getpass  # noqa: PLC0415  only keygen --passphrase needs it
 
         return getpass.getpass(f"{question}: ")
 
     @staticmethod
     def _line(prompt: str) -> str:
-        # Not input(): with standard output captured it would write the prompt there.
+        # Not input(): if standard output is captured, it writes the prompt there.
         sys.stderr.write(prompt)
         sys.stderr.flush()
         line = sys.stdin.readline()
@@ -123,9 +123,9 @@ class Terminal:
 
 
 def _whole_paste(first: str) -> list[str]:
-    """Return the first line and those of the same paste: a shell would read on, or no person can type that fast."""
+    """Return the lines of one paste: those after a backslash, and those that come faster than anybody types."""
     lines = [first]
-    # A terminal hands out one line a read (termios(3), canonical mode), so none is hidden in a buffer of ours.
+    # A read from a terminal returns one line (termios(3), canonical mode), so select sees every other one.
     while lines[-1].endswith("\\") or select.select([sys.stdin], [], [], PASTE_GAP)[0]:
         line = sys.stdin.readline()
         if not line:
@@ -134,16 +134,16 @@ def _whole_paste(first: str) -> list[str]:
     return lines
 
 
-def _print_to_person(text: str) -> None:
+def _print_message(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
-def _explained(label: str, fault: Fault) -> str:
-    first, *others = [escaped(line, limit=LONGEST_LINE) for line in fault.message.splitlines()] or [""]
+def _formatted(label: str, fault: Fault) -> str:
+    first, *others = [escaped(line, limit=MAX_LINE) for line in fault.message.splitlines()] or [""]
     lines = [f"{label} {first}", *(f"  {line}" for line in others)]
     hint = with_guide_link(fault.hint, fault.code)
-    lines += [f"{_label('hint:', '36')} {escaped(line, limit=LONGEST_LINE)}" for line in hint.splitlines()]
+    lines += [f"{_label('hint:', '36')} {escaped(line, limit=MAX_LINE)}" for line in hint.splitlines()]
     return "\n".join(lines)
 
 

@@ -77,7 +77,7 @@ class Environment:
             env=_environment(os.environ, self.home),
             start_new_session=True,  # so that it does not get the terminal's Ctrl-C
         )
-        with self._interruptions.held_back(), process:
+        with self._interruptions.deferred(), process:
             try:
                 stdout, stderr = process.communicate(timeout=COMMAND_TIMEOUT)
             except subprocess.TimeoutExpired:
@@ -120,11 +120,11 @@ class Environment:
 def running_environment(interruptions: Interruptions) -> Iterator[Environment]:
     """Yield a running environment; afterwards none of its processes, threads and files are left."""
     with interruptions, contextlib.ExitStack() as stack:
-        stack.enter_context(interruptions.held_back())  # the last to exit: no signal interrupts the clean-up
+        stack.enter_context(interruptions.deferred())  # the last to exit: no signal interrupts the clean-up
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ioconnect-demo-")))
         stub, database = stack.enter_context(Stub()), stack.enter_context(Database())
         stack.callback(launch.stop, paths.under(home), deadline=STOP_TIMEOUT)
-        with interruptions.let_in():
+        with interruptions.delivered():
             yield Environment(home, stub, database, interruptions)
 
 

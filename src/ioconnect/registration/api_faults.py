@@ -1,4 +1,4 @@
-"""What can go wrong with a registration over HTTP, as faults with words: refusals, answers without sense, no way.
+"""The faults of a registration over HTTP: refusals, malformed answers, connection failures.
 
 Pure, but for the exceptions of the standard library that it knows by name.
 """
@@ -20,7 +20,7 @@ _COPY_PASTE = "`ioconnect register NAME` without --api does it by copy and paste
 
 
 class RegistrationRefused(Fault):
-    """The API does not want this token or this key."""
+    """The API refuses this token or this key."""
 
     exit_code = ExitCode.NO_PERMISSION
 
@@ -31,8 +31,8 @@ class RegistrationUnavailable(Fault):
     exit_code = ExitCode.UNAVAILABLE
 
 
-class NotVouchedFor(Fault):
-    """The API's certificate does not prove that it is who it should be; the token was not sent."""
+class CertificateInvalid(Fault):
+    """The API's certificate cannot be verified; the token was not sent."""
 
     exit_code = ExitCode.PROTOCOL
 
@@ -53,7 +53,7 @@ _REDIRECT = (
     "The token goes to no other place by itself: give the URL of the API itself.",
 )
 _OTHERWISE = (RegistrationUnavailable, "{host} cannot register the tunnel now", TRY_LATER)
-# The message is completed by the status and what the API says about it.
+# The message is completed by the status and the error in the body.
 _REFUSALS: dict[int, tuple[type[Fault], str, str]] = {
     HTTPStatus.UNAUTHORIZED: _TOKEN,
     HTTPStatus.FORBIDDEN: _TOKEN,
@@ -79,7 +79,7 @@ _REFUSALS: dict[int, tuple[type[Fault], str, str]] = {
 
 
 class AnswerMalformed(Fault):
-    """The API said yes in words that cannot be used: `message` says what is wrong with them."""
+    """The API accepted the request, and its answer cannot be used."""
 
     exit_code = ExitCode.UNAVAILABLE
 
@@ -89,18 +89,18 @@ class AnswerMalformed(Fault):
 
 
 def refused(status: int, content: bytes, *, host: str, name: str) -> Fault:
-    """Return the fault for an answer that is no success; `content` is its body."""
+    """Return the fault for an answer with this status and body."""
     kind, message, hint = _REFUSALS.get(status) or (_REDIRECT if 300 <= status < 400 else _OTHERWISE)  # noqa: PLR2004  RFC 9110 §15.4
-    return kind(f"{message.format(host=host, name=name)}: {_said(status, content)}", hint=hint)
+    return kind(f"{message.format(host=host, name=name)}: {_status_line(status, content)}", hint=hint)
 
 
 def unreachable(error: Exception, *, host: str) -> Fault:
-    """Return the fault for an exchange that came to no answer."""
+    """Return the fault for an exchange that ended without an answer."""
     cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
     said = escaped(str(getattr(cause, "strerror", None) or cause) or type(cause).__name__)
     if isinstance(cause, ssl.SSLCertVerificationError):
         reason = escaped(cause.verify_message or str(cause))
-        return NotVouchedFor(
+        return CertificateInvalid(
             f"the certificate of {host} cannot be trusted: {reason}",
             hint="The token was not sent. If a company's own authority signed it: SSL_CERT_FILE=its-file.pem. "
             "Check this machine's clock, too.",
@@ -112,15 +112,15 @@ def unreachable(error: Exception, *, host: str) -> Fault:
         return NameNotResolved(f"the name {host} does not resolve: {said}", hint=hint)
     if isinstance(cause, http.client.HTTPException):
         return AnswerMalformed(f"it is not HTTP ({type(cause).__name__}: {said})")
-    if "Tunnel connection failed" in said:  # http.client's words, the only sign of it
+    if "Tunnel connection failed" in said:  # http.client raises a plain OSError with this text
         return ProxyRefused(f"the proxy refuses the way to {host}: {said}", hint="Check https_proxy and no_proxy.")
     if isinstance(cause, TimeoutError):
         said = "no answer in time"
     return Unreachable(f"{host} cannot be reached: {said}", hint="Check the URL, the network and https_proxy.")
 
 
-def _said(status: int, content: bytes) -> str:
-    """Return the status and what the API's body says about it, safe to print."""
+def _status_line(status: int, content: bytes) -> str:
+    """Return the status and the `error` of a JSON body, safe to print."""
     try:
         phrase = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

@@ -1,6 +1,6 @@
 """The bearer token for the registration API: from a file that nobody else can read, or from the keyring.
 
-Never from the command line or a variable's value, which other processes can see.
+Never from the command line or the environment, which other processes can see.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_FILE = 16 << 10  # bytes
 
 
 class TokenUnusable(Fault):
-    """There is no token, or it cannot be used."""
+    """There is no token, or none that can be used."""
 
     exit_code = ExitCode.NO_INPUT
 
@@ -31,8 +31,8 @@ class TokenUnusable(Fault):
 def find(base: str, file: Path | None, environ: Mapping[str, str]) -> str:
     """Return the token for the API at `base`.
 
-    That is what `file` holds, else the file that IOCONNECT_TOKEN_FILE names, else the keyring for the user `base`.
-    Raises TokenUnusable. Blocks while the keyring is asked.
+    It is read from `file`, else from the file that IOCONNECT_TOKEN_FILE names, else from the keyring (user `base`).
+    Blocks while the keyring is asked. Raises TokenUnusable.
     """
     named = file or (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None)
     if named is not None:
@@ -48,7 +48,7 @@ def find(base: str, file: Path | None, environ: Mapping[str, str]) -> str:
 
 
 def from_file(path: Path) -> str:
-    """Return the token in the file, which others must not be able to read. Raises TokenUnusable."""
+    """Return the token in the file. Raises TokenUnusable, also if others can read the file."""
     try:
         content, facts = read_regular(path, limit=_MAX_FILE)
     except OSError as error:
@@ -64,11 +64,11 @@ def from_file(path: Path) -> str:
     return _checked(content.decode("utf-8", "replace"), str(path))
 
 
-def _checked(text: str, called: str) -> str:
+def _checked(text: str, origin: str) -> str:
     token = text.strip()
     if not _TOKEN.fullmatch(token):
         raise TokenUnusable(
-            f"{called} holds no token" if not token else f"what {called} holds is not one bearer token",
+            f"{origin} holds no token" if not token else f"what {origin} holds is not one bearer token",
             hint="It must hold the token alone, on one line.",
         )
     return token

@@ -1,7 +1,7 @@
-"""A client of the registration API: hands a public key over by HTTP and reads what comes back, all of it checked.
+"""A client of the registration API: posts a public key and parses the answer, every field of it checked.
 
-Certificates are verified; plain http is for this machine only; no redirect is followed and no more is read than an
-answer needs. Proxies are those of the environment (https_proxy, no_proxy), as in urllib.request.
+Certificates are verified; http without TLS is for this machine only; no redirect is followed; an answer has a maximum
+size. Proxies are those of the environment (https_proxy, no_proxy), as in urllib.request.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from ioconnect.config.addresses import HostPort
 
-DEADLINE = 30.0  # seconds for the whole exchange, names and proxies included
-LARGEST_ANSWER = 64 << 10  # bytes
-MOST_HOST_KEYS = 32
+TIMEOUT = 30.0  # seconds for the whole exchange, DNS and proxies included
+MAX_ANSWER = 64 << 10  # bytes
+MAX_HOST_KEYS = 32
 PATH = "/v1/tunnels"
 _LOCAL_NAMES = ("localhost", "ip6-localhost")
 
@@ -51,7 +51,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Where an API is: `base` has no slash at its end; `local` says that it is on this machine."""
+    """The address of an API: `base` is its URL without a slash at the end; `local` if it is on this machine."""
 
     base: str
     host: str
@@ -59,7 +59,7 @@ class Api:
 
 
 def checked_url(text: str) -> Api:
-    """Read the API's URL. Raises UsageFault; its message does not repeat the text, in which a password may be."""
+    """Parse the API's URL. Raises UsageFault without the text in its message: there may be a password in it."""
     expected = "--api must be a URL like https://api.example.com"
     hint = "Take it from Integrate.io; for a rehearsal it is the one that `ioconnect stub` prints."
     try:
@@ -82,11 +82,11 @@ def checked_url(text: str) -> Api:
     return Api(f"{url.scheme}://{url.netloc}{path}", host, local)
 
 
-def register(api: Api, token: str, name: str, public_key: str, *, deadline: float = DEADLINE) -> Registration:
-    """Hand over the key under this name; the same again gives the same answer.
+def register(api: Api, token: str, name: str, public_key: str, *, timeout: float = TIMEOUT) -> Registration:
+    """Post the key under this name and return the answer; the same request again gets the same answer.
 
-    `deadline` is in seconds. Raises what `apifaults` has for each refusal, AnswerMalformed, NameNotResolved,
-    Unreachable or ProxyRefused.
+    `timeout` is in seconds. Raises the fault that `api_faults` has for the status, AnswerMalformed,
+    NameNotResolved, Unreachable or ProxyRefused.
     """
     request = urllib.request.Request(  # noqa: S310  the scheme was checked
         api.base + PATH,
@@ -99,10 +99,10 @@ def register(api: Api, token: str, name: str, public_key: str, *, deadline: floa
             "User-Agent": f"ioconnect/{__version__}",
         },
     )
-    status, content = _within(deadline, lambda: _exchange(api, request, deadline), api)
+    status, content = _within(timeout, lambda: _exchange(api, request, timeout), api)
     if status not in (HTTPStatus.OK, HTTPStatus.CREATED):
         raise api_faults.refused(status, content, host=api.host, name=name)
-    return _read(content, name)
+    return _parse(content, name)
 
 
 def _exchange(api: Api, request: urllib.request.Request, timeout: float) -> tuple[int, bytes]:
@@ -113,19 +113,19 @@ def _exchange(api: Api, request: urllib.request.Request, timeout: float) -> tupl
     except urllib.error.HTTPError as refusal:
         with refusal:
             return refusal.code, _body(refusal)
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a proxy's URL that is none
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid proxy URL
         raise api_faults.unreachable(error, host=api.host) from error
 
 
 def _body(answer: Any) -> bytes:
-    content: bytes = answer.read(LARGEST_ANSWER + 1)
-    if len(content) > LARGEST_ANSWER:
-        raise AnswerMalformed(f"it is longer than {LARGEST_ANSWER} bytes")
+    content: bytes = answer.read(MAX_ANSWER + 1)
+    if len(content) > MAX_ANSWER:
+        raise AnswerMalformed(f"it is longer than {MAX_ANSWER} bytes")
     return content
 
 
 def _opener(api: Api) -> urllib.request.OpenerDirector:
-    """Return one that follows no redirect and knows no other scheme; what is on this machine needs no proxy."""
+    """Return an opener for http and https that follows no redirect; it uses no proxy for an API on this machine."""
     opener = urllib.request.OpenerDirector()
     proxies = urllib.request.ProxyHandler({} if api.local else None)
     https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
@@ -141,9 +141,10 @@ def _opener(api: Api) -> urllib.request.OpenerDirector:
 
 
 def _within(seconds: float, exchange: Callable[[], tuple[int, bytes]], api: Api) -> tuple[int, bytes]:
-    """Return what `exchange` returns or raise what it raises, within a deadline that no timeout of a socket gives.
+    """Return what `exchange` returns or raise what it raises, or Unreachable after that many seconds.
 
-    One that is not done by then is left alone; it ends with this process.
+    It runs in a thread: a socket's timeout is for one call, and a look-up of a name has none. After the timeout the
+    thread is left running and ends with the process.
     """
     outcome: list[tuple[int, bytes] | Exception] = []
 
@@ -163,8 +164,8 @@ def _within(seconds: float, exchange: Callable[[], tuple[int, bytes]], api: Api)
     return outcome[0]
 
 
-def _read(content: bytes, name: str) -> Registration:
-    """Check every field of the answer. Raises AnswerMalformed."""
+def _parse(content: bytes, name: str) -> Registration:
+    """Parse and check the answer. Raises AnswerMalformed."""
     try:
         answer = Fields(json.loads(content))
         registration = Registration(
@@ -182,13 +183,13 @@ def _read(content: bytes, name: str) -> Registration:
         raise AnswerMalformed(str(error)) from None
     if registration.name != name:
         raise AnswerMalformed(f"it is about the tunnel {addresses.quoted(registration.name)}, not {name}")
-    if not 1 <= len(registration.host_keys) <= MOST_HOST_KEYS:
+    if not 1 <= len(registration.host_keys) <= MAX_HOST_KEYS:
         raise AnswerMalformed(f"host_keys holds {len(registration.host_keys)} keys")
     return registration
 
 
 def _host_key(line: object) -> bytes:
-    """Read `TYPE BASE64 [COMMENT]`. Raises ValueError."""
+    """Parse `TYPE BASE64 [COMMENT]`. Raises ValueError."""
     words = line.split() if isinstance(line, str) else []
     if len(words) < 2:  # noqa: PLR2004  type and key
         raise ValueError("host_keys has an element that is not TYPE KEY")

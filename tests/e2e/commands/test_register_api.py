@@ -438,7 +438,7 @@ def test_a_server_that_never_ends_its_answer_has_a_deadline(dribble: bool) -> No
     api = client.checked_url(f"http://127.0.0.1:{server.port}")
     try:
         with pytest.raises(Unreachable, match=r"within 0\.3 s|no answer in time"):
-            client.register(api, TOKEN, "orders", "ssh-ed25519 AAAA", deadline=0.3)
+            client.register(api, TOKEN, "orders", "ssh-ed25519 AAAA", timeout=0.3)
     finally:
         server.stop()
 

@@ -93,10 +93,10 @@ def _name(known: Config, answers: Answers) -> str:
 
 
 def _open_questions(invocation: Invocation, answers: Answers, tunnel: Tunnel | None) -> OpenQuestions:
-    read = None if answers.paste is None else pasted.parse(answers.paste, environ=os.environ)
+    line = None if answers.paste is None else pasted.parse(answers.paste, environ=os.environ)
     return OpenQuestions(
-        endpoint=tunnel is None and answers.endpoint is None and read is None,
-        target=tunnel is None and answers.target is None and (read is None or read.target is None),
+        endpoint=tunnel is None and answers.endpoint is None and line is None,
+        target=tunnel is None and answers.target is None and (line is None or line.target is None),
         host_key=answers.fingerprint is None and not answers.yes and not (tunnel and _pinned(invocation, tunnel)),
         service=answers.service is None and not service.is_installed(),
     )
