@@ -95,11 +95,11 @@ def wanted_event(want: Exception) -> int:
 
 def bridge(tls: ssl.SSLSocket) -> socket.socket:
     """Return a plain non-blocking socket (AF_UNIX); a new thread copies between it and `tls`, and owns `tls`."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    threading.Thread(target=_Pump(tls, ours).run, name="proxy-tls", daemon=True).start()
-    return theirs
+    pump_end, session_end = socket.socketpair()
+    pump_end.setblocking(False)
+    session_end.setblocking(False)
+    threading.Thread(target=_Pump(tls, pump_end).run, name="proxy-tls", daemon=True).start()
+    return session_end
 
 
 class _Pump:

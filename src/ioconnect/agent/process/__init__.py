@@ -1,1 +1,1 @@
-"""The agent as a process: the daemon, how it is launched, its log and what it tells the service manager."""
+"""The agent as a process: the daemon, how it is launched, its log and its notifications to the service manager."""

@@ -70,7 +70,7 @@ _EXPECTED = (Fault, ProtocolViolation, SSHException, EOFError, OSError)
 
 
 class Session:
-    """See the module; satisfies `sessions.RunningSession`."""
+    """See the module; implements `session_factory.RunningSession`."""
 
     def __init__(
         self,

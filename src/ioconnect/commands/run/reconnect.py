@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def reconnect(invocation: Invocation, name: str | None) -> None:
     """Drop every wait and try now.
 
-    A connected tunnel is not dropped, only asked for a sign of life.
+    A connected tunnel stays connected: only a keepalive is sent.
     """
     known = None if name is None else selection.tunnel(invocation.config, name).name
     launch.reconnect(invocation.paths, known)
