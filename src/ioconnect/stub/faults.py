@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ioconnect.stub.session import Session
 
 REFUSALS: dict[str, Refusal] = {"busy": "busy", "not_permitted": "not_permitted"}
+LINE_LIMIT = 255  # bytes before the banner, RFC 4253 §4.2
 JOIN_DEADLINE = 10.0  # seconds for a session to end
 
 
@@ -78,11 +79,14 @@ class Faults:
 
     # forwards
 
-    def refuse_forward(self, why: Refusal) -> None:
-        """Refuse every tcpip-forward: "busy" without a word, "not_permitted" after MSG_DEBUG, as sshd does."""
+    def refuse_forward(self, why: str) -> None:
+        """Refuse every tcpip-forward: "busy" without a word, "not_permitted" after MSG_DEBUG, as sshd does.
+
+        Raises ValueError for anything else.
+        """
         if why not in REFUSALS:
-            raise ValueError(f"refuse_forward: {why!r} is neither 'busy' nor 'not_permitted'")
-        self._policy.forwards_refused = why
+            raise ValueError(f"{why!r} is neither 'busy' nor 'not_permitted'")
+        self._policy.forwards_refused = REFUSALS[why]
 
     def allow_forward(self) -> None:
         """End `refuse_forward`."""
@@ -134,7 +138,12 @@ class Faults:
         self._silence, self._line = True, None
 
     def turn_away(self, line: bytes) -> None:
-        r"""Say `line` (b"Exceeded MaxStartups\r\n", b"Not allowed at this time\r\n") to new connections and close."""
+        r"""Say `line` (b"Exceeded MaxStartups\r\n", b"Not allowed at this time\r\n") to new connections and close.
+
+        Raises ValueError if it is longer than RFC 4253 §4.2 allows.
+        """
+        if len(line) > LINE_LIMIT:
+            raise ValueError(f"line has more than {LINE_LIMIT} bytes")
         self._silence, self._line = False, line
 
     def welcome(self) -> None:

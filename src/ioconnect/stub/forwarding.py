@@ -30,7 +30,6 @@ WINDOW_BUDGET = 512 << 20  # bytes
 OPEN_DEADLINE = 60.0  # seconds for the answer to CHANNEL_OPEN, else the session is over
 ACCEPT_AT_ONCE = 64  # connections taken from one listener before other sockets get their turn
 LISTEN_HOST = "127.0.0.1"  # as sshd without GatewayPorts
-FOREVER = float("inf")
 
 
 class StrictChannel(Channel):

@@ -71,8 +71,7 @@ class Jumphost(Policy, Server):
             self._acceptor = Acceptor(self._listen.host, self._listen.port, self._accepted)
         except OSError as error:
             raise SystemRefused(
-                f"cannot listen on {self._listen}: {error.strerror or error}",
-                hint="Choose a free port (0: any).",
+                f"cannot listen on {self._listen}: {error.strerror or error}", hint="Choose a free port (0: any)."
             ) from error
         self._acceptor.start()
 

@@ -66,22 +66,19 @@ class Acceptor(threading.Thread):
         self._accepted = accepted
         self._loop = Loop()
         self._loop.watch(self._sock.fileno(), READ, self._accept)
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def stop(self) -> None:
         """Stop listening: the port is free when this returns. Not from this thread."""
-        self._loop.post(self._stop)
+        self._loop.post(self._stopping.set)
         self.join()
 
     def run(self) -> None:
         """Accept until it is stopped."""
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._loop.run_once()
         self._sock.close()
         self._loop.close()
-
-    def _stop(self) -> None:
-        self._stopping = True
 
     def _accept(self, _mask: int) -> None:
         try:

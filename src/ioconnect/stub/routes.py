@@ -18,22 +18,19 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.config.addresses import HostPort
+from ioconnect.config.addresses import HostPort, port
 from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.keys.authorized_keys import NotEd25519, PublicKey, parse_public_key
 from ioconnect.stub import probe
-from ioconnect.stub.faults import REFUSALS
 from ioconnect.stub.registry import BadName, NameTaken, NoPortLeft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ioconnect.stub.jumphost import Jumphost
-    from ioconnect.stub.policy import Refusal
     from ioconnect.stub.registry import Registered, Registry
 
 UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104  compared with, not bound to
-LINE_LIMIT = 255  # bytes before the banner, RFC 4253 §4.2
 
 
 Answer = tuple[HTTPStatus, dict[str, Any]]
@@ -116,22 +113,24 @@ class Routes:
             "drop": faults.drop,
             "disconnect": lambda: faults.disconnect(body.required("reason", str)),
             "rekey": faults.rekey,
-            "refuse-forward": lambda: faults.refuse_forward(_refusal(body)),
+            "refuse-forward": lambda: faults.refuse_forward(body.required("why", str)),
             "allow-forward": faults.allow_forward,
-            "hold-port": lambda: faults.hold_port(_port(body)),
-            "free-port": lambda: faults.free_port(_port(body)),
+            "hold-port": lambda: faults.hold_port(port(str(body.required("port", int)))),
+            "free-port": lambda: faults.free_port(port(str(body.required("port", int)))),
             "revoke": lambda: faults.revoke(self._key(body)),
             "restore": lambda: faults.restore(self._key(body)),
             "swap-host-key": faults.swap_host_key,
             "restore-host-key": faults.restore_host_key,
             "banner-silence": faults.banner_silence,
-            "turn-away": lambda: faults.turn_away(_line(body)),
+            "turn-away": lambda: faults.turn_away(body.required("line", str).encode()),
             "welcome": faults.welcome,
         }
         if name not in acts:
             raise Refused(HTTPStatus.NOT_FOUND, f"no such fault; there are {', '.join(acts)}")
         try:
             acts[name]()
+        except ValueError as error:
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         except TimeoutError as slow:
             raise Refused(HTTPStatus.GATEWAY_TIMEOUT, str(slow)) from None
         return self._counters(body, reached_at)
@@ -154,24 +153,3 @@ class Routes:
     def _endpoint(self, tunnel: Registered, reached_at: str) -> str:
         host = self._jumphost.address.host
         return str(HostPort(reached_at if host in UNSPECIFIED else host, tunnel.port))
-
-
-def _refusal(body: Fields) -> Refusal:
-    why = body.required("why", str)
-    if why not in REFUSALS:
-        raise Malformed(f"why is not one of {', '.join(REFUSALS)}")
-    return REFUSALS[why]
-
-
-def _port(body: Fields) -> int:
-    port = body.required("port", int)
-    if not 1 <= port <= 65_535:  # noqa: PLR2004  TCP's ports
-        raise Malformed("port is not one from 1 to 65535")
-    return port
-
-
-def _line(body: Fields) -> bytes:
-    line = body.required("line", str).encode()
-    if len(line) > LINE_LIMIT:
-        raise Malformed(f"line has more than {LINE_LIMIT} bytes")
-    return line

@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-import signal
-import sys
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.config.addresses import HostPort, host_port
+from ioconnect.config.addresses import HostPort
 from ioconnect.config.files import make_folder, read_regular, write_new
-from ioconnect.errors import ConfigInvalid, ExitCode, UsageFault
+from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
 from ioconnect.keys.authorized_keys import parse_authorized_keys
 from ioconnect.stub.api import Api
@@ -24,7 +20,6 @@ from ioconnect.stub.registry import Registry
 from ioconnect.stub.routes import Routes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from ioconnect.keys.authorized_keys import Grant
@@ -126,51 +121,3 @@ def _kept_token(path: Path) -> str:
     if not token:
         raise ConfigInvalid(f"{path} is empty", hint="Remove the file to get a new token.")
     return token
-
-
-def serve(listen: str, api: str, home: Path | None, *, allow_remote: bool = False) -> None:
-    """Run a stub until SIGTERM (returns) or SIGINT (leaves with 130); only from the main thread.
-
-    Standard output gets `Stub.ready_line` once both servers listen. Raises UsageFault, SystemRefused and what `Stub`
-    raises.
-    """
-    stub = Stub(_address(listen, "--listen"), _address(api, "--api"), home=home, allow_remote=allow_remote)
-    with _signals() as arrived, stub:
-        print(stub.ready_line(), flush=True)  # noqa: T201  the command's answer
-        if stub.authorized_keys is not None:
-            print(f"Keys in {stub.authorized_keys} may sign in, too.", file=sys.stderr, flush=True)  # noqa: T201
-        number = arrived()
-    if number == signal.SIGINT:
-        raise SystemExit(int(ExitCode.INTERRUPTED))
-
-
-@contextmanager
-def _signals() -> Iterator[Any]:
-    """Yield a function that waits for SIGINT or SIGTERM and returns its number."""
-    numbers: list[int] = []
-    event = threading.Event()
-
-    def note(number: int, _frame: object) -> None:
-        numbers.append(number)
-        event.set()
-
-    def wait() -> int:
-        event.wait()
-        return numbers[0]
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield wait
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
-
-
-def _address(text: str, option: str) -> HostPort:
-    """Read host:port, where port 0 means any."""
-    any_port = text.strip().endswith(":0")
-    try:
-        parsed = host_port(f"{text.strip()[:-1]}1" if any_port else text)  # which takes no port 0
-    except ValueError as error:
-        raise UsageFault(f"{option}: {error}", hint="Write it like 127.0.0.1:2222, or with port 0 for any.") from None
-    return HostPort(parsed.host, 0) if any_port else parsed

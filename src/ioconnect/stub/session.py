@@ -51,7 +51,7 @@ class _SignIn(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko ships
         self.grant: Grant | None = None
         self.transport: ServerTransport
 
-    def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002  paramiko's signature
+    def get_allowed_auths(self, _username: str) -> str:
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: Any) -> int:
