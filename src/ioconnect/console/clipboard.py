@@ -1,4 +1,4 @@
-"""Copies a text to the clipboard of whoever sits at the terminal: by a program of the desktop, over ssh by OSC 52."""
+"""Copies a text to the user's clipboard: by a program of the desktop, in a session of ssh by OSC 52."""
 
 from __future__ import annotations
 

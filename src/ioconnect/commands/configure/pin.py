@@ -1,7 +1,7 @@
-"""`ioconnect pin`: fetch a jumphost's host keys, have somebody vouch for them, store them.
+"""`ioconnect pin`: fetch a jumphost's host keys, have them verified, pin them.
 
-Trust is never given by default: a fingerprint that was told by other means vouches for one key, a person on the
-terminal or `--yes` for all that are shown. `--yes` does not replace a pin: that needs a fingerprint, or a person.
+No key is trusted by default: a fingerprint that was told by other means accepts one key, a person on the terminal or
+`--yes` all that are shown. `--yes` does not replace a pin: that takes a fingerprint, or a person.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def pin_host_keys(tunnel: Tunnel, paths: Paths, terminal: Terminal, consent: Con
     _refuse_revoked(pins, jumphost, shown)
     terminal.say("\n".join(f"  {known_hosts.key_type(blob):20} {known_hosts.fingerprint(blob)}" for blob in shown))
     pinned = pins.blobs_for(jumphost.host, jumphost.port)
-    chosen = _vouched_for(jumphost, shown, pinned, terminal, consent)
+    chosen = _accepted(jumphost, shown, pinned, terminal, consent)
     if set(chosen) == set(pinned):
         terminal.say(f"{jumphost} is pinned to this already.")
     else:
@@ -118,10 +118,10 @@ def contradicts(pinned: Sequence[bytes], shown: Sequence[bytes]) -> bool:
     return len(new) == len(shown) or any(known_hosts.key_type(blob) in types for blob in new)
 
 
-def _vouched_for(
+def _accepted(
     jumphost: HostPort, shown: Sequence[bytes], pinned: Sequence[bytes], terminal: Terminal, consent: Consent
 ) -> Sequence[bytes]:
-    """Return those of the shown keys that somebody vouches for."""
+    """Return those of the shown keys that are to be pinned. Raises HostKeyChanged, HostKeyUnpinned, UsageFault."""
     if consent.fingerprint is not None:
         return _matching(jumphost, shown, checked_fingerprint(consent.fingerprint))
     changed = contradicts(pinned, shown)
