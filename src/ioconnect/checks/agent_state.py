@@ -42,8 +42,8 @@ def outcomes(tunnel: TunnelStatus, pid: int | None) -> dict[CheckId, Outcome]:
     if tunnel.state is State.CONNECTED:
         return _connected(tunnel, agent)
     if tunnel.reason is None:
-        waiting = Finding(f"{agent} is still connecting", hint=_RETRY_HINT, warning=True)
-        return dict.fromkeys(_FROM_AGENT, waiting)
+        in_progress = Finding(f"{agent} is still connecting", hint=_RETRY_HINT, warning=True)
+        return dict.fromkeys(_FROM_AGENT, in_progress)
     reason = Reason(tunnel.reason.code, f"{agent} says: {tunnel.reason.message}", tunnel.reason.hint)
     failing = _CHECK_OF_REASON.get(tunnel.reason.code, CheckId.HOST_KEY)
     before = dict.fromkeys(_FROM_AGENT[: _FROM_AGENT.index(failing)], Finding(f"{agent} is past this"))

@@ -280,12 +280,12 @@ def document(config: Config) -> dict[str, object]:
         agent["keepalive_count_max"] = config.agent.keepalive_count_max
     if config.agent.buffer_budget != defaults.buffer_budget:
         agent["buffer_mib"] = max(1, config.agent.buffer_budget // _MIB)
-    whole: dict[str, object] = {"schema": SCHEMA}
+    root: dict[str, object] = {"schema": SCHEMA}
     if agent:
-        whole["agent"] = agent
+        root["agent"] = agent
     if config.tunnels:
-        whole["tunnels"] = {tunnel.name: _tunnel_table(tunnel) for tunnel in config.tunnels}
-    return whole
+        root["tunnels"] = {tunnel.name: _tunnel_table(tunnel) for tunnel in config.tunnels}
+    return root
 
 
 def _tunnel_table(tunnel: Tunnel) -> dict[str, object]:

@@ -70,8 +70,8 @@ def discover(environ: Mapping[str, str], *, config: Path | None = None) -> Paths
     named = config or environ.get("IOCONNECT_CONFIG")
     if named:
         file = _absolute(named)
-        beside = paths.config.parent if home else file.parent
-        paths = Paths(file, beside / _IDENTITY, beside / "known_hosts", paths.state, paths.log)
+        folder = paths.config.parent if home else file.parent
+        paths = Paths(file, folder / _IDENTITY, folder / "known_hosts", paths.state, paths.log)
     return _with_credential(paths, environ)
 
 

@@ -96,8 +96,8 @@ def _by_endpoint(found: Sequence[FoundTunnel]) -> Iterable[tuple[FoundTunnel, ..
 
 
 def _existing(config: Config, found: FoundTunnel) -> Tunnel | None:
-    wanted = found.tunnel.endpoint.normalized
-    return next((tunnel for tunnel in config.tunnels if tunnel.endpoint.normalized == wanted), None)
+    endpoint = found.tunnel.endpoint.normalized
+    return next((tunnel for tunnel in config.tunnels if tunnel.endpoint.normalized == endpoint), None)
 
 
 def _conflicts(
@@ -137,8 +137,8 @@ def _default_name(group: Sequence[FoundTunnel], shared: set[str]) -> str:
     return f"{name[:56]}-{port}" if unit in shared else name
 
 
-def _unique_name(wanted: str, planned: Sequence[PlannedTunnel]) -> str:
+def _unique_name(wanted_name: str, planned: Sequence[PlannedTunnel]) -> str:
     """Return the name, with a number if another planned tunnel has it."""
     taken = {plan.tunnel.name for plan in planned}
-    candidates = (wanted, *(f"{wanted[:60]}-{number}" for number in range(2, len(taken) + 2)))
+    candidates = (wanted_name, *(f"{wanted_name[:60]}-{number}" for number in range(2, len(taken) + 2)))
     return next(name for name in candidates if name not in taken)

@@ -17,7 +17,7 @@ SUFFIX = ".service"
 _SPECIFIER = re.compile(r"%([hun])")
 _SETTING = re.compile(r"([A-Za-z]+)\s*=\s*(.*)")
 _INVALID_IN_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
-_LONGEST_NAME = 64
+_MAX_NAME = 64
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ def is_template(unit: str) -> bool:
 
 def tunnel_name(unit: str) -> str:
     """Return a tunnel name made of the unit's name; "" if none of its characters are valid."""
-    return _INVALID_IN_NAME.sub("-", unit.removesuffix(SUFFIX)).strip("-.")[:_LONGEST_NAME]
+    return _INVALID_IN_NAME.sub("-", unit.removesuffix(SUFFIX)).strip("-.")[:_MAX_NAME]
 
 
 def _settings(text: str) -> Iterator[tuple[str, str]]:
@@ -72,10 +72,10 @@ def _settings(text: str) -> Iterator[tuple[str, str]]:
         if stripped.endswith("\\"):
             continued += stripped[:-1] + " "
             continue
-        whole, continued = continued + stripped, ""
-        if whole.startswith("["):
-            section = whole.strip("[]")
-        elif section == "Service" and (setting := _SETTING.fullmatch(whole)):
+        joined, continued = continued + stripped, ""
+        if joined.startswith("["):
+            section = joined.strip("[]")
+        elif section == "Service" and (setting := _SETTING.fullmatch(joined)):
             yield setting[1], setting[2].strip()
 
 

@@ -159,8 +159,8 @@ def _with_service_log(refused: SystemRefused, log_command: tuple[str, ...]) -> S
     if not log_command:
         return refused
     with contextlib.suppress(SystemRefused):
-        said = run(log_command, timeout=20).stdout.splitlines()
-        shown = "".join(f"\n  {escaped(line)}" for line in said if line.strip())
+        log_lines = run(log_command, timeout=20).stdout.splitlines()
+        shown = "".join(f"\n  {escaped(line)}" for line in log_lines if line.strip())
         return SystemRefused(f"{refused.message}{shown}", hint=refused.hint)
     return refused
 

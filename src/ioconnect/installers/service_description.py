@@ -141,7 +141,7 @@ def _refuse_unreachable(kind: Kind, description: ServiceDescription, paths: Path
         closed = machine.unreadable_for(file, reader)
         if closed is not None:
             raise SystemRefused(
-                f"{_who(reader)} may not read {closed}, which ioconnect needs to start",
+                f"{_account_text(reader)} may not read {closed}, which ioconnect needs to start",
                 hint=f"Open it to others (chmod o+rX {closed}), or install for the machine: {reachability.REINSTALL}",
             )
 
@@ -163,7 +163,7 @@ def _refuse_unreadable_identities(
         reads_directly = not service.credentials and reader is not None and service.run_as is not None
         if reads_directly and (closed := machine.unreadable_for(file, reader)) is not None:
             raise SystemRefused(
-                f"{_who(reader)} may not read {closed}, and the {kind.value} service signs in with {file}",
+                f"{_account_text(reader)} may not read {closed}, and the {kind.value} service signs in with {file}",
                 hint=f"Give it the key: sudo chown {service.run_as} {file}",
             )
 
@@ -177,7 +177,7 @@ def _refuse_open_secrets(description: ServiceDescription, settings: Config) -> N
         and machine.unreadable_for(config, reader) is not None
     ):
         raise SystemRefused(
-            f"{config} holds a proxy's password, and {_who(reader)} could read it only if everybody could",
+            f"{config} holds a proxy's password, and {_account_text(reader)} could read it only if everybody could",
             hint="Take the password out of the proxy's URL, or make an account for the service, give it the file "
             "(chown), and use `--run-as ACCOUNT`.",
         )
@@ -202,5 +202,5 @@ def _notes(kind: Kind, settings: Config, reader: Account | None) -> list[str]:
     return notes
 
 
-def _who(reader: Account | None) -> str:
+def _account_text(reader: Account | None) -> str:
     return f"the account {reader.name}" if reader else "the service's own account"

@@ -102,8 +102,8 @@ def system_agent(paths: Paths, environ: Mapping[str, str]) -> SystemAgent | None
 
 def system_log_hint() -> str:
     """Return a sentence about the log of the system service, "" if there is none."""
-    there = (UNITS / UNIT_NAME).exists()
-    return " The machine's service logs to the journal: journalctl -u ioconnect" if there else ""
+    is_unit_installed = (UNITS / UNIT_NAME).exists()
+    return " The machine's service logs to the journal: journalctl -u ioconnect" if is_unit_installed else ""
 
 
 def _systemd_manager(unit: str, kind: Kind) -> ServiceManager:

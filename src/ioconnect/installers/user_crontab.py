@@ -76,9 +76,9 @@ def edit(change: Callable[[bytes], bytes], account: str | None = None) -> bool:
 def _crontab(
     account: str | None, option: str, *, stdin: bytes = b"", variables: Mapping[str, str] | None = None
 ) -> Completed:
-    whose = ("-u", account) if account else ()
+    user_option = ("-u", account) if account else ()
     try:
-        return run(("crontab", *whose, option), stdin=stdin, timeout=30, variables=variables)
+        return run(("crontab", *user_option, option), stdin=stdin, timeout=30, variables=variables)
     except SystemRefused as refused:
         if "there is no crontab" in refused.message:
             raise SystemRefused("there is no cron on this machine (no `crontab`)", hint=NO_CRON) from refused

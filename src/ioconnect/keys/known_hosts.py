@@ -195,11 +195,11 @@ def pin(path: Path, host: str, port: int, blobs: Sequence[bytes]) -> None:
     if not blobs:
         raise ValueError("no key to pin")
     added = "".join(line(host, port, blob) + "\n" for blob in dict.fromkeys(blobs)).encode()
-    kept = b"".join(_lines_without(_content(path), _names(host, port)))
-    if kept and not kept.endswith(b"\n"):
-        kept += b"\n"
+    preserved = b"".join(_lines_without(_content(path), _names(host, port)))
+    if preserved and not preserved.endswith(b"\n"):
+        preserved += b"\n"
     make_folder(path.parent)
-    write_atomically(path, kept + added, mode=preserved_mode(path))
+    write_atomically(path, preserved + added, mode=preserved_mode(path))
 
 
 def _lines_without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:

@@ -66,13 +66,13 @@ def parse(content: bytes) -> ParsedKey:
     if not text.endswith(_END):
         raise ValueError("is truncated: its last line is missing")
     try:
-        whole = base64.b64decode(b"".join(text[len(_BEGIN) : -len(_END)].split()), validate=True)
+        decoded = base64.b64decode(b"".join(text[len(_BEGIN) : -len(_END)].split()), validate=True)
     except binascii.Error:
         raise ValueError("is damaged: what it holds is not base64") from None
-    if not whole.startswith(_MAGIC):
+    if not decoded.startswith(_MAGIC):
         raise ValueError("is damaged: it does not begin as an OpenSSH key does")
     try:
-        cipher, rest = take_string(whole[len(_MAGIC) :])
+        cipher, rest = take_string(decoded[len(_MAGIC) :])
         _, rest = take_string(rest)
         options, rest = take_string(rest)
         count, (blob, rest) = rest[:4], take_string(rest[4:])

@@ -77,8 +77,8 @@ def rich_table(snapshot: Snapshot, now: datetime, width: int) -> Group:
         styles = {"TUNNEL": "bold", "STATE": COLOURS[tunnel.state]}
         table.add_row(*(Text(row[column], styles.get(COLUMNS[column], "")) for column in columns))
     shown: list[RenderableType] = [Text(headline(snapshot, now), "" if snapshot.running else "red"), Text(), table]
-    said = [Text.assemble((note.tunnel, "bold"), ": ", note.text) for note in notes(snapshot, now)]
-    return Group(*(shown if snapshot.tunnels else shown[:1]), *said)
+    note_lines = [Text.assemble((note.tunnel, "bold"), ": ", note.text) for note in notes(snapshot, now)]
+    return Group(*(shown if snapshot.tunnels else shown[:1]), *note_lines)
 
 
 def fitting_columns(widths: Sequence[int], available: int) -> list[int]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
-LARGEST_FILE = 16 << 20  # bytes; a tunnel takes about 700
+MAX_FILE = 16 << 20  # bytes; a tunnel takes about 700
 RESTART = "Restart the agent: ioconnect down, then ioconnect up --daemon."
 
 
@@ -200,13 +200,13 @@ def read(path: Path) -> Snapshot | None:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+            content = file.read(MAX_FILE + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StatusDamaged(f"cannot read {path}: {error.strerror}", hint="Check the file's permissions.") from error
-    if len(content) > LARGEST_FILE:
-        raise StatusDamaged(f"{path} is larger than {LARGEST_FILE} bytes", hint=RESTART)
+    if len(content) > MAX_FILE:
+        raise StatusDamaged(f"{path} is larger than {MAX_FILE} bytes", hint=RESTART)
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:

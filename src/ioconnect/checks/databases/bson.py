@@ -11,7 +11,7 @@ DOUBLE, STRING, DOCUMENT, ARRAY, BINARY = 0x01, 0x02, 0x03, 0x04, 0x05
 OBJECT_ID, BOOLEAN, DATE, NULL = 0x07, 0x08, 0x09, 0x0A
 INT32, TIMESTAMP, INT64, DECIMAL = 0x10, 0x11, 0x12, 0x13
 _FIXED = {DOUBLE: 8, OBJECT_ID: 12, BOOLEAN: 1, DATE: 8, NULL: 0, INT32: 4, TIMESTAMP: 8, INT64: 8, DECIMAL: 16}
-_SHORTEST = 5  # bytes: the length and the closing zero
+_MIN_LENGTH = 5  # bytes: the length and the closing zero
 
 
 def encode(command: dict[str, int | str]) -> bytes:
@@ -24,12 +24,12 @@ def encode(command: dict[str, int | str]) -> bytes:
         else:
             text = value.encode() + b"\0"
             body += bytes((STRING,)) + key + struct.pack("<i", len(text)) + text
-    return struct.pack("<i", len(body) + _SHORTEST) + body + b"\0"
+    return struct.pack("<i", len(body) + _MIN_LENGTH) + body + b"\0"
 
 
 def decode(data: bytes) -> dict[str, float | str | bool | None]:
     """Decode the document's numbers, strings and booleans; other values are None. Raises ValueError."""
-    if len(data) < _SHORTEST or struct.unpack_from("<i", data)[0] != len(data) or data[-1]:
+    if len(data) < _MIN_LENGTH or struct.unpack_from("<i", data)[0] != len(data) or data[-1]:
         raise ValueError("not a BSON document")
     found: dict[str, float | str | bool | None] = {}
     offset, end = 4, len(data) - 1

@@ -19,7 +19,7 @@ OP_MSG = 2013
 NAME = "MongoDB"
 _HEADER = struct.Struct("<iiii")  # length, request, response to, opcode
 _FLAGS_AND_KIND = struct.Struct("<IB")
-_LONGEST = 60_000  # bytes; the reply to hello names every member of a replica set
+_MAX_LENGTH = 60_000  # bytes; the reply to hello names every member of a replica set
 # https://github.com/mongodb/specifications: wire versions, for a server that refuses buildInfo
 _BY_WIRE_VERSION = {6: "3.6", 7: "4.0", 8: "4.2", 9: "4.4", 13: "5.0", 17: "6.0", 21: "7.0", 25: "8.0"}
 
@@ -69,7 +69,7 @@ def _command(command: str, number: int) -> ProbeSteps[dict[str, float | str | bo
     head = yield _HEADER.size
     length, _, answered, opcode = _HEADER.unpack(head)
     least = _HEADER.size + _FLAGS_AND_KIND.size
-    expect(opcode == OP_MSG and answered == number and least < length <= _LONGEST, head)
+    expect(opcode == OP_MSG and answered == number and least < length <= _MAX_LENGTH, head)
     body = yield length - _HEADER.size
     try:
         return bson.decode(body[_FLAGS_AND_KIND.size :])

@@ -21,8 +21,8 @@ NAME = "Oracle listener"
 _HEADER = struct.Struct(">HHBBH")  # length, checksum, type, flags, checksum of the header
 _REQUEST_AT = 58  # offset of the connect data as in clients of version 310; tracing fields, here zero, precede it
 _VERSION, _COMPATIBLE, _SDU, _TDU, _CHARACTERISTICS, _ONE = 310, 300, 2048, 32767, 0x7F08, 1
-_LONGEST = 32767  # bytes
-_MOST_RESENDS = 2
+_MAX_LENGTH = 32767  # bytes
+_MAX_RESENDS = 2
 _BANNER = re.compile(rb"TNSLSNR for .{0,80}?Version (\d{1,3}(?:\.\d{1,5}){1,4})")
 _NUMBER = re.compile(rb"VSNNUM=(\d{1,10})\)")
 
@@ -41,7 +41,7 @@ def request() -> bytes:
 def probe() -> Probe:
     """Send CONNECT, again after RESEND; parse the version in the banner or the REFUSE packet."""
     kind, body = RESEND, b""
-    for _ in range(_MOST_RESENDS + 1):
+    for _ in range(_MAX_RESENDS + 1):
         if kind == RESEND:
             yield request()
             kind, body = yield from _packet()
@@ -57,7 +57,7 @@ def probe() -> Probe:
 def _packet() -> ProbeSteps[tuple[int, bytes]]:
     head = yield _HEADER.size
     length, _, kind, _, _ = _HEADER.unpack(head)
-    expect(_HEADER.size <= length <= _LONGEST, head)
+    expect(_HEADER.size <= length <= _MAX_LENGTH, head)
     return kind, (yield length - _HEADER.size)
 
 

@@ -19,7 +19,7 @@ NAME = "PostgreSQL"
 SSL_REQUEST = struct.pack(">II", 8, 80877103)
 UNSUPPORTED_VERSION = struct.pack(">IIB", 9, 4 << 16, 0)
 _LENGTH = 4  # bytes of the length field, which counts itself
-_LONGEST_ERROR = 30_000  # bytes; libpq's limit for an error before authentication
+_MAX_ERROR = 30_000  # bytes; libpq's limit for an error before authentication
 _SUPPORTS = re.compile(r"server supports (\d)\.(\d) to (\d)\.(\d)")
 
 
@@ -46,7 +46,7 @@ def _error_text() -> ProbeSteps[str]:
     expect(kind == b"E", kind)
     head = yield _LENGTH
     (length,) = struct.unpack(">I", head)
-    expect(_LENGTH < length <= _LONGEST_ERROR, head)
+    expect(_LENGTH < length <= _MAX_ERROR, head)
     body = yield length - _LENGTH
     return next((field[1:].decode("utf-8", "replace") for field in body.split(b"\0") if field[:1] == b"M"), "")
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 NAME = "Redis"
 INFO_REQUEST = b"INFO server\r\n"
-_LONGEST_LINE = 512  # bytes
-_LONGEST_INFO = 32_000  # bytes
+_MAX_LINE = 512  # bytes
+_MAX_INFO = 32_000  # bytes
 _AUTH_REQUIRED = (b"-NOAUTH", b"-NOPERM", b"-ERR operation not permitted")  # the last one before Redis 6
 _VERSION = re.compile(rb"^(redis|valkey)_version:([\w.-]{1,40})\r?$", re.MULTILINE)
 
@@ -38,13 +38,13 @@ def _ask() -> ProbeSteps[tuple[str, str]]:
     yield INFO_REQUEST
     line = b""
     while not line.endswith(b"\r\n"):
-        expect(len(line) < _LONGEST_LINE and line[:1] in (b"", b"$", b"-"), line)
+        expect(len(line) < _MAX_LINE and line[:1] in (b"", b"$", b"-"), line)
         line += yield 1
     if line.startswith(b"-DENIED"):
         raise ClientRejected(NAME, line[1:].decode("utf-8", "replace").strip())
     if line.startswith(_AUTH_REQUIRED):
         return NAME, ""
-    expect(re.fullmatch(rb"\$\d{1,5}\r\n", line) and int(line[1:]) <= _LONGEST_INFO, line)
+    expect(re.fullmatch(rb"\$\d{1,5}\r\n", line) and int(line[1:]) <= _MAX_INFO, line)
     info = yield int(line[1:])
     versions = {name.decode("ascii"): text.decode("ascii", "replace") for name, text in _VERSION.findall(info)}
     expect(versions, info)

@@ -18,7 +18,7 @@ END_OF_MESSAGE = 0x01
 VERSION, ENCRYPTION, TERMINATOR = 0x00, 0x01, 0xFF
 ENCRYPT_OFF, ENCRYPT_NOT_SUPPORTED = 0x00, 0x02
 _HEADER = 8
-_LONGEST = 4096  # bytes, the largest packet before one is negotiated
+_MAX_LENGTH = 4096  # bytes, the largest packet before one is negotiated
 _OPTION = struct.Struct(">BHH")  # token, offset, length
 _VERSION_LENGTH = 6
 # https://learn.microsoft.com/troubleshoot/sql/releases/download-and-install-latest-updates
@@ -40,7 +40,7 @@ def probe() -> Probe:
     yield request()
     head = yield _HEADER
     kind, _, length = struct.unpack(">BBH", head[:4])
-    expect(kind == RESPONSE and _HEADER < length <= _LONGEST, head)
+    expect(kind == RESPONSE and _HEADER < length <= _MAX_LENGTH, head)
     options = _options((yield length - _HEADER))
     version = options.get(VERSION, b"")
     expect(len(version) >= _VERSION_LENGTH, head)
