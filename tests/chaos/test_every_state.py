@@ -367,7 +367,7 @@ def test_after_a_crash_status_says_so_with_the_last_known_reason(scene: Scene) -
 
 
 @pytest.mark.alone  # who is kept waiting for the processor wakes more often
-def test_an_idle_agent_is_not_woken(scene: Scene, figure: Figure) -> None:
+def test_an_idle_agent_has_no_wakeups(scene: Scene, figure: Figure) -> None:
     """Between keepalives nothing runs: the threads' voluntary context switches tell."""
     agent = scene.up()
     scene.customer.wait_for("connected", "orders")

@@ -185,7 +185,7 @@ def test_another_address_waits_signed_in_until_the_jumphost_lets_go(
     """The old source port is of no use at a new address: stay signed in, ask again and again, cost nothing."""
     jumphost = make_jumphost("ClientAliveInterval 0", "TCPKeepAlive no")
     customer, _ = jumphost.connected(**HASTY)
-    ghost = jumphost.sshd.session_pids()
+    dead_session = jumphost.sshd.session_pids()
     host, end = jumphost.customer_host, jumphost.cable.ends[1]
 
     host.ip("address", "del", "10.77.0.2/24", "dev", end)
@@ -196,7 +196,7 @@ def test_another_address_waits_signed_in_until_the_jumphost_lets_go(
     processes.wait_until(lambda: time.monotonic() > end_of_watch, deadline=9)
     still = customer.tunnel()
     assert (still["state"], still["attempts"]) == ("standby", waiting["attempts"])
-    processes.signal_all(ghost, signal.SIGKILL)
+    processes.signal_all(dead_session, signal.SIGKILL)
     freed = time.monotonic()
     back = jumphost.host.wait_for_echo(jumphost.port, since=freed, deadline=10)
 

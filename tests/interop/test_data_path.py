@@ -80,7 +80,7 @@ def test_nothing_grows_with_the_connections(tmp_path: Path, sshd: Sshd, target: 
             after = a_few_of_each()
 
         assert after == before
-        agent.reports.nothing_but_stirs()
+        agent.reports.nothing_but_counters()
 
 
 def test_fifty_that_never_read(customer: Customer, set_up: Callable[..., int], target: Database) -> None:

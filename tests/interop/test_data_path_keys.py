@@ -74,7 +74,7 @@ def carry(agent: AgentSession, each_way: int) -> None:
         finally:
             over.set()
         assert pest.result(30) > 3
-    agent.reports.nothing_but_stirs()
+    agent.reports.nothing_but_counters()
 
 
 def exchanges(sshd: Sshd) -> int:

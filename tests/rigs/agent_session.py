@@ -47,7 +47,7 @@ class Reports:
                 assert isinstance(report, kinds), report
                 return report
 
-    def nothing_but_stirs(self) -> None:
+    def nothing_but_counters(self) -> None:
         """Assert that nothing was reported since."""
         while not self._queue.empty():
             report = self._queue.get()

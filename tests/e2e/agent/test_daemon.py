@@ -1,4 +1,4 @@
-"""The agent as a real process against the stand-in jumphost: start, stop, signals, crashes, a status that is true."""
+"""The agent as a real process against the stand-in jumphost: start, stop, signals, crashes, status."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_local_fault_leaves_nothing_running_and_names_itself(scene: Scene) -> 
     assert scene.rig.ledger.counters.connections == 0
 
 
-def test_a_daemon_that_ends_without_a_word_is_quoted(tmp_path: Path) -> None:
+def test_the_error_of_a_daemon_that_exits_at_once_is_quoted(tmp_path: Path) -> None:
     told: list[str] = []
     outcome = launch.start(under(tmp_path), ["--no-such-option", "up"], wait=30, progress=told.append)
 
@@ -148,7 +148,7 @@ def test_a_daemon_that_ends_without_a_word_is_quoted(tmp_path: Path) -> None:
     assert told == []
 
 
-def test_an_unreachable_jumphost_is_weather_up_says_75_and_the_agent_goes_on(scene: Scene) -> None:
+def test_an_unreachable_jumphost_is_retried_and_up_returns_75(scene: Scene) -> None:
     scene.rig.faults.turn_away(b"Not allowed at this time\r\n")
     text = stderr_of(scene, "up", "--daemon", "--wait", "2", expect=ExitCode.TEMP_FAIL)
 
@@ -201,7 +201,7 @@ def test_an_agent_that_does_not_answer_is_killed(scene: Scene) -> None:
 # --- signals
 
 
-def test_reconnect_drops_the_wait_of_the_tunnel_that_is_named(scene: Scene) -> None:
+def test_reconnect_ends_the_wait_of_the_tunnel_that_is_named(scene: Scene) -> None:
     scene.rig.faults.revoke(scene_key(scene))
     stderr_of(scene, "up", "--daemon", "--wait", "5", expect=ExitCode.TEMP_FAIL)
     held = scene.customer.wait_for("held", "orders")
@@ -265,7 +265,7 @@ def test_without_an_agent_there_is_nothing_to_signal(scene: Scene) -> None:
 # --- status and log
 
 
-def test_status_tells_traffic_within_two_seconds_and_then_rests(scene: Scene) -> None:
+def test_status_shows_counters_within_two_seconds(scene: Scene) -> None:
     scene.customer.run("up", "--daemon")
     pull(scene.port, 250_000)
     read_at = time.monotonic()
@@ -288,7 +288,7 @@ def test_everything_that_the_agent_writes_is_private(scene: Scene) -> None:
     assert json.loads(scene.paths.lock.read_text())["pid"] == scene.customer.agent_pid()
 
 
-def test_a_drop_is_two_lines_in_the_log(scene: Scene) -> None:
+def test_a_lost_connection_is_two_lines_in_the_log(scene: Scene) -> None:
     scene.customer.run("up", "--daemon")
     scene.rig.faults.drop()
     processes.wait_until(lambda: scene.log("orders: connected again"), what="the second connection")
@@ -301,7 +301,7 @@ def test_a_drop_is_two_lines_in_the_log(scene: Scene) -> None:
 # --- the service manager
 
 
-def test_systemd_hears_ready_the_truth_a_sign_of_life_and_the_end(scene: Scene, tmp_path: Path) -> None:
+def test_systemd_is_notified_of_ready_status_watchdog_and_stopping(scene: Scene, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
         listener.settimeout(10)

@@ -40,7 +40,7 @@ def test_a_line_has_its_time_in_utc(file: Path, setup: LogSetup) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO orders: connected\n", file.read_text())
 
 
-def test_no_jumphost_writes_a_line_of_its_own(file: Path, setup: LogSetup) -> None:
+def test_no_jumphost_can_inject_a_line(file: Path, setup: LogSetup) -> None:
     assert setup
     ours.warning("it said: %s", "bye\n2026-01-01 INFO all is well\x1b[2J")
 
@@ -48,7 +48,7 @@ def test_no_jumphost_writes_a_line_of_its_own(file: Path, setup: LogSetup) -> No
     assert r"bye\n2026-01-01 INFO all is well\x1b[2J" in file.read_text()
 
 
-def test_paramiko_is_heard_only_by_those_who_ask_for_more(file: Path) -> None:
+def test_paramikos_records_are_logged_only_when_verbose(file: Path) -> None:
     for verbose in (0, 1):
         setup = LogSetup(file=file, verbose=verbose, environ={})
         paramikos.error("secsh channel %d", verbose)
@@ -59,7 +59,7 @@ def test_paramiko_is_heard_only_by_those_who_ask_for_more(file: Path) -> None:
     assert [line.split(" ", 1)[1] for line in lines] == ["DEBUG secsh channel 1", "DEBUG step 1"]
 
 
-def test_the_file_is_private_and_turns_over(file: Path, setup: LogSetup) -> None:
+def test_the_file_is_private_and_rotated(file: Path, setup: LogSetup) -> None:
     assert setup
     mask = os.umask(0)
     try:

@@ -1,4 +1,4 @@
-"""Why a session ended, from the evidence alone: the code decides how patient the agent is, the text what one does."""
+"""The fault of a session from what is known at its end: its class decides the backoff, its hint what a user does."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def end(stage: Stage, *said: str, banner: bool = True, disconnect: str = "") -> 
         ),
     ],
 )
-def test_what_is_said_of_a_lost_connection(seen: SessionEnd, error: BaseException | None, message: str) -> None:
+def test_the_message_of_a_lost_connection(seen: SessionEnd, error: BaseException | None, message: str) -> None:
     fault = diagnose(seen, error)
 
     assert isinstance(fault, ConnectionLost)
@@ -95,7 +95,7 @@ def test_what_is_said_of_a_lost_connection(seen: SessionEnd, error: BaseExceptio
     list(itertools.product(Stage, (True, False), ERRORS)),
     ids=lambda value: repr(value)[:30],
 )
-def test_whatever_ends_a_session_has_a_reason_in_print(
+def test_whatever_ends_a_session_has_a_printable_reason(
     stage: Stage, error: BaseException | str | None, *, banner: bool
 ) -> None:
     """In every stage: a retry, one printable line without gaps, and something to do."""
@@ -107,7 +107,7 @@ def test_whatever_ends_a_session_has_a_reason_in_print(
     assert "jump.test:50683" in fault.message
     assert "  " not in fault.message
     assert " :" not in fault.message
-    assert ("50683" in fault.hint) == (not banner), "nobody introduced himself: perhaps it is the wrong port"
+    assert ("50683" in fault.hint) == (not banner), "no banner: perhaps it is the wrong port"
 
 
 def test_a_fault_is_its_own_reason() -> None:
@@ -124,10 +124,10 @@ def test_a_fault_is_its_own_reason() -> None:
     ],
 )
 @pytest.mark.parametrize("error", ERRORS, ids=lambda value: repr(value)[:20])
-def test_turned_away(
+def test_refusals_before_the_banner(
     said: str, kind: type[Fault], disposition: Disposition, error: BaseException | str | None
 ) -> None:
-    """However sshd closes after it; but not what a jumphost says that has introduced itself."""
+    """However sshd closes after it; but not the same text after the banner."""
     fault = diagnose(end(Stage.KEY_EXCHANGE, "hello", said, banner=False), error)
 
     assert type(fault) is kind
@@ -153,7 +153,7 @@ def test_a_refused_key_names_the_account() -> None:
     assert fault.disposition is Disposition.HOLD
 
 
-def test_too_late() -> None:
+def test_sign_in_timeout() -> None:
     assert isinstance(sign_in_timeout(end(Stage.KEY_EXCHANGE, banner=False), 30), BannerTimeout)
     assert sign_in_timeout(end(Stage.KEY_EXCHANGE), 30).message == (
         "jump.test:50683 did not finish the key exchange within 30 s"
@@ -199,7 +199,7 @@ def test_a_refused_port(said: list[str], kind: type[Fault]) -> None:
     assert "58115" in fault.message
 
 
-def test_silence() -> None:
+def test_keepalive_timeout() -> None:
     fault = keepalive_timeout(JUMPHOST, 19.6)
 
     assert isinstance(fault, KeepaliveTimeout)

@@ -1,4 +1,4 @@
-"""The database's addresses: asked for off the loop, served while they are good, best first."""
+"""The target's addresses: resolved off the loop, cached, best first."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HandLoop:
 
 
 class Lookups:
-    """The resolver: answers what the test last said, and counts."""
+    """The resolver: returns what the test set last, and counts lookups."""
 
     def __init__(self, *addresses: Address) -> None:
         self.addresses = list(addresses)
@@ -55,7 +55,7 @@ def new_target(lookups: Lookups, host: str = "database.test") -> tuple[TargetAdd
 
 
 def got(target: TargetAddresses, loop: HandLoop) -> list[Address]:
-    """Ask, let a lookup answer if one is needed, and return the addresses."""
+    """Get the addresses, after a lookup if one is needed."""
     answers: list[list[Address]] = []
     target.get(lambda addresses: answers.append(list(addresses)))
     if not answers:
@@ -94,7 +94,7 @@ def test_a_fresh_answer_serves_at_once() -> None:
     assert len(lookups.asked) == 1
 
 
-def test_an_older_answer_serves_while_it_is_renewed() -> None:
+def test_an_older_answer_is_used_while_it_is_refreshed() -> None:
     lookups = Lookups(A)
     target, loop = new_target(lookups)
     got(target, loop)
@@ -116,7 +116,7 @@ def test_an_answer_that_is_too_old_does_not_serve() -> None:
     assert got(target, loop) == [B]
 
 
-def test_an_address_is_asked_for_once() -> None:
+def test_a_literal_address_is_looked_up_once() -> None:
     """There is nothing to renew about it, ever."""
     lookups = Lookups(A)
     target, loop = new_target(lookups, "10.0.0.1")
@@ -128,7 +128,7 @@ def test_an_address_is_asked_for_once() -> None:
 
 
 def test_a_name_that_is_none() -> None:
-    """The answer is nothing, and the next one asks again."""
+    """The result is empty, and the next call resolves again."""
     lookups = Lookups()
     target, loop = new_target(lookups)
     assert got(target, loop) == []
@@ -137,7 +137,7 @@ def test_a_name_that_is_none() -> None:
     assert got(target, loop) == [A]
 
 
-def test_a_failed_renewal_takes_nothing_away() -> None:
+def test_a_failed_refresh_keeps_the_cache() -> None:
     lookups = Lookups(A)
     target, loop = new_target(lookups)
     got(target, loop)
@@ -149,8 +149,8 @@ def test_a_failed_renewal_takes_nothing_away() -> None:
     assert got(target, loop) == [A]
 
 
-def test_after_a_failure_the_resolver_is_believed() -> None:
-    """No address took a connection: what was known is no longer worth more than what the resolver says."""
+def test_after_a_failed_connect_the_cache_is_invalid() -> None:
+    """No address took a connection: the cache is invalid, even if the new lookup fails."""
     lookups = Lookups(A)
     target, loop = new_target(lookups)
     got(target, loop)
@@ -161,7 +161,7 @@ def test_after_a_failure_the_resolver_is_believed() -> None:
 
 
 @pytest.mark.parametrize("best", [A, B, C])
-def test_the_one_that_answered_comes_first(best: Address) -> None:
+def test_the_one_that_connected_comes_first(best: Address) -> None:
     """Also after the name was looked up again, as long as it still has that address."""
     lookups = Lookups(A, B, C)
     target, loop = new_target(lookups)

@@ -71,7 +71,7 @@ def test_penalties_double_to_ten_minutes() -> None:
     assert [delay(Disposition.PENALIZED, n, 0.0, 0.0) for n in range(1, 6)] == [60, 120, 240, 480, 600]
 
 
-def test_no_event_brings_a_punished_agent_back_before_its_time() -> None:
+def test_no_event_makes_a_refused_agent_retry_too_early() -> None:
     assert minimum_interval(Disposition.PENALIZED) >= 60
     assert minimum_interval(Disposition.HOLD) >= 30
     assert all(minimum_interval(disposition) > 0 for disposition in Disposition)

@@ -1,4 +1,4 @@
-"""The whole life of a tunnel: the table walked state by state and event by event, then the stories that matter."""
+"""The whole life of a tunnel: every event in every phase, then the sequences that matter."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_every_event_in_every_phase_moves_as_written_or_is_refused(phase: Phase,
 
 @pytest.mark.parametrize("phase", Phase)
 def test_every_state_has_a_way_on(phase: Phase) -> None:
-    """Where nobody else will speak, a deadline does; a tunnel that waits for nothing would be stuck."""
+    """Where no event must come, there is a deadline; otherwise the tunnel would be stuck."""
     somebody_speaks = {Phase.CONNECTED, Phase.STOPPED}
     assert (STATES[phase].deadline is not None) == (phase not in somebody_speaks)
     for event in EVENTS.values():
@@ -261,7 +261,7 @@ def test_attempts_count_dials_and_reconnects_count_returns() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_nothing_that_ends_a_session_ends_the_tunnel(fault: Fault, shown: State) -> None:
-    """Also a local fault in mid-life is waited out: somebody may mend it."""
+    """Also a local fault of a running agent is retried: a user may mend it."""
     state = go(STATES[Phase.DIALING], lost(fault))
 
     assert (state.shown, state.reason) == (shown, fault.reason)
@@ -284,7 +284,7 @@ def waited(state: TunnelState, now: float = NOW) -> float:
     return state.deadline - now
 
 
-def test_waits_grow_and_are_forgotten_only_by_a_tunnel_that_stays_up() -> None:
+def test_backoff_grows_and_is_reset_only_by_a_stable_uptime() -> None:
     state = STATES[Phase.DIALING]
     for _ in range(6):
         state = go(state, lost(), DeadlinePassed())
@@ -297,7 +297,7 @@ def test_waits_grow_and_are_forgotten_only_by_a_tunnel_that_stays_up() -> None:
     assert waited(late, NOW + STABLE_UPTIME) == pytest.approx(0.9)
 
 
-def test_network_trouble_between_two_refusals_does_not_excuse_them() -> None:
+def test_network_failures_between_two_refusals_do_not_reset_their_count() -> None:
     state = go(STATES[Phase.DIALING], lost(REFUSED), DeadlinePassed(), lost(), DeadlinePassed(), random=0.0)
     state = go(state, lost(REFUSED), random=0.0)
 
@@ -314,7 +314,7 @@ def test_retries_slow_down_after_five_minutes_of_one_outage() -> None:
     assert waited(state, NOW + 301) == pytest.approx(13.5)
 
 
-def test_a_session_that_hangs_is_dropped_and_tried_again() -> None:
+def test_a_session_that_hangs_is_aborted_and_retried() -> None:
     state, commands = step(STATES[Phase.REQUESTING], DeadlinePassed(), NOW, 0.5)
 
     assert commands == (ABORT,)
@@ -322,42 +322,42 @@ def test_a_session_that_hangs_is_dropped_and_tried_again() -> None:
     assert "no progress for 10 s" in state.reason.message
 
 
-# --- woken
+# --- hastened
 
 
 @pytest.mark.parametrize("phase", [Phase.BACKOFF, Phase.HELD])
-def test_a_persons_wish_drops_every_wait(phase: Phase) -> None:
+def test_a_retry_that_a_user_requested_ends_every_wait(phase: Phase) -> None:
     state = replace(STATES[phase], attempted_at=NOW - 0.01)
 
     assert step(state, RetryRequested("reconnect"), NOW, 0.5)[1] == (DIAL,)
 
 
-def test_a_flapping_link_does_not_hurry_a_refused_key() -> None:
+def test_a_flapping_link_does_not_retry_a_refused_key_early() -> None:
     state = go(STATES[Phase.DIALING], lost(REFUSED))
     state = replace(state, attempted_at=NOW, deadline=NOW + 480)
-    woken, commands = step(state, RetryRequested("address changed", by_user=False), NOW + 1, 0.5)
+    hastened, commands = step(state, RetryRequested("address changed", by_user=False), NOW + 1, 0.5)
 
     assert commands == ()
-    assert woken.deadline == NOW + 30
-    assert step(woken, RetryRequested("address changed", by_user=False), NOW + 31, 0.5)[1] == (DIAL,)
+    assert hastened.deadline == NOW + 30
+    assert step(hastened, RetryRequested("address changed", by_user=False), NOW + 31, 0.5)[1] == (DIAL,)
 
 
 def test_a_network_change_brings_a_waiting_tunnel_back_within_half_a_second() -> None:
     state = replace(STATES[Phase.BACKOFF], attempted_at=NOW - 0.1, deadline=NOW + 12)
-    woken = go(state, RetryRequested("link up", by_user=False))
+    hastened = go(state, RetryRequested("link up", by_user=False))
 
-    assert waited(woken) == pytest.approx(0.4)
+    assert waited(hastened) == pytest.approx(0.4)
 
 
-def test_a_wake_never_prolongs_a_wait() -> None:
+def test_a_network_change_never_prolongs_a_wait() -> None:
     state = replace(STATES[Phase.HELD], attempted_at=NOW - 1, deadline=NOW + 5)
 
     assert waited(go(state, RetryRequested("link up", by_user=False))) == 5
 
 
-def test_a_dial_that_lost_its_first_packet_is_begun_anew_but_not_for_ever() -> None:
-    young = replace(STATES[Phase.DIALING], attempted_at=NOW - 0.9)
-    assert step(young, RetryRequested("link up", by_user=False), NOW, 0.5) == (young, ())
+def test_a_dial_that_lost_its_first_syn_is_restarted_but_not_for_ever() -> None:
+    recent = replace(STATES[Phase.DIALING], attempted_at=NOW - 0.9)
+    assert step(recent, RetryRequested("link up", by_user=False), NOW, 0.5) == (recent, ())
 
     state, dials, now = replace(STATES[Phase.DIALING], attempted_at=NOW - 5), 0, NOW
     while now < NOW + 60:
@@ -379,8 +379,8 @@ def test_a_network_change_leaves_a_dial_alone_after_a_refusal() -> None:
 # --- the port
 
 
-def test_standby_stays_signed_in_and_asks_every_few_seconds() -> None:
-    """No new sign-in in ten minutes of a busy port, and an ask at least every 5 s."""
+def test_standby_stays_signed_in_and_repeats_the_request_every_few_seconds() -> None:
+    """No new sign-in in ten minutes of a busy port, and a request at least every 5 s."""
     state, now, requests = go(STATES[Phase.REQUESTING], PortRefused(BUSY)), NOW, 0
     while now < NOW + 600:
         assert state.deadline is not None
@@ -397,11 +397,11 @@ def test_standby_stays_signed_in_and_asks_every_few_seconds() -> None:
 
 
 def commands_of(state: TunnelState, *events: MachineEvent) -> list[Command]:
-    given: list[Command] = []
+    commanded: list[Command] = []
     for event in events:
         state, commands = step(state, event, NOW, 0.5)
-        given += commands
-    return given
+        commanded += commands
+    return commanded
 
 
 SAME, OTHER = Dial(reuse_source=True), Dial(reuse_source=False)
@@ -413,7 +413,7 @@ def test_after_a_clean_loss_any_port_will_do() -> None:
     assert commands_of(STATES[Phase.CONNECTED], lost(), DeadlinePassed()) == [OTHER]
 
 
-def test_after_an_unclean_loss_the_remembered_port_comes_first_and_an_ordinary_one_after_it_failed() -> None:
+def test_after_an_unclean_loss_the_stored_source_port_comes_first_and_an_ephemeral_one_after_it_failed() -> None:
     again = (DeadlinePassed(), TIMED_OUT)
     assert commands_of(STATES[Phase.CONNECTED], UNCLEAN, *again, *again, *again) == [SAME, OTHER, SAME]
 
@@ -424,7 +424,7 @@ def test_a_failure_that_is_not_the_ports_fault_changes_no_port() -> None:
     assert commands_of(STATES[Phase.CONNECTED], *story) == [SAME, SAME, SAME]
 
 
-def test_an_ordinary_port_that_meets_our_own_dead_session_goes_back_to_the_remembered_one_once() -> None:
+def test_an_ephemeral_port_that_meets_our_own_dead_session_goes_back_to_the_stored_one_once() -> None:
     story = (UNCLEAN, DeadlinePassed(), TIMED_OUT, DeadlinePassed(), SignedIn(), PortRefused(BUSY))
     assert commands_of(STATES[Phase.CONNECTED], *story) == [SAME, OTHER, SAME]
     assert commands_of(
@@ -435,13 +435,13 @@ def test_an_ordinary_port_that_meets_our_own_dead_session_goes_back_to_the_remem
     ) == [SAME, OTHER, SAME, OTHER]
 
 
-def test_a_port_refused_to_the_remembered_source_is_standby() -> None:
+def test_a_port_refused_to_the_stored_source_port_is_standby() -> None:
     state = go(STATES[Phase.CONNECTED], UNCLEAN, DeadlinePassed(), SignedIn(), PortRefused(BUSY))
 
     assert (state.shown, state.attempts) == (State.STANDBY, 2)
 
 
-def test_an_agent_that_starts_after_a_power_cut_begins_at_the_remembered_port() -> None:
+def test_an_agent_that_starts_after_a_power_cut_dials_from_the_stored_source_port() -> None:
     assert commands_of(TunnelState(0.0), Started(reuse_source=True)) == [SAME]
 
 
