@@ -154,7 +154,7 @@ def test_two_agents_for_one_tunnel_are_a_hot_standby(
 def test_a_jumphost_that_is_not_there_is_tried_again(
     customer: Customer, sshd: Sshd, set_up: Callable[..., int], postgres: Postgres
 ) -> None:
-    """Remote faults are weather: the agent starts all the same."""
+    """Remote faults are retried: the agent starts nevertheless."""
     port = set_up(postgres.port)
     sshd.stop()
 

@@ -20,7 +20,7 @@ def analyze() -> str:
 
 
 @pytest.fixture
-def described(tmp_path: Path) -> Service:
+def service(tmp_path: Path) -> Service:
     return Service(
         program=(str(tmp_path / "bin" / "ioconnect"),),
         config=tmp_path / "config.toml",
@@ -45,12 +45,10 @@ def installed(service: Service, folder: Path, *, user: bool = False) -> Path:
 
 @pytest.mark.parametrize("user", [False, True], ids=["system", "user"])
 @pytest.mark.parametrize("name", FOLDERS)
-def test_systemd_has_nothing_to_say(
-    analyze: str, described: Service, tmp_path: Path, name: str, *, user: bool
-) -> None:
+def test_systemd_has_nothing_to_say(analyze: str, service: Service, tmp_path: Path, name: str, *, user: bool) -> None:
     program = (str(tmp_path / name / "bin" / "ioconnect"),)
     config = tmp_path / f'{name}\'s "own"' / "config.toml"
-    unit = installed(replace(described, program=program, config=config), tmp_path, user=user)
+    unit = installed(replace(service, program=program, config=config), tmp_path, user=user)
     manager = ["--user"] if user else []
 
     done = processes.run(
@@ -60,19 +58,19 @@ def test_systemd_has_nothing_to_say(
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_program_that_is_not_there_would_be_noticed(analyze: str, described: Service, tmp_path: Path) -> None:
+def test_a_program_that_is_not_there_would_be_noticed(analyze: str, service: Service, tmp_path: Path) -> None:
     """The silence above means something: the words of the command line were read as they were meant."""
-    unit = installed(described, tmp_path)
-    Path(described.program[0]).unlink()
+    unit = installed(service, tmp_path)
+    Path(service.program[0]).unlink()
 
     done = processes.run([analyze, "verify", str(unit)])
 
-    assert str(described.program[0]) in done.stderr
+    assert str(service.program[0]) in done.stderr
 
 
 @pytest.mark.parametrize("run_as", [None, "daemon"])
-def test_its_exposure_is_small(analyze: str, described: Service, tmp_path: Path, run_as: str | None) -> None:
-    unit = installed(replace(described, run_as=run_as), tmp_path)
+def test_its_exposure_is_small(analyze: str, service: Service, tmp_path: Path, run_as: str | None) -> None:
+    unit = installed(replace(service, run_as=run_as), tmp_path)
 
     done = processes.run([analyze, "security", "--offline=yes", "--threshold=15", "--no-pager", str(unit)])
 

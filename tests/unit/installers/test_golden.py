@@ -36,10 +36,10 @@ def service(folder: str, *, version: int | None = 252) -> Service:
 
 
 WRITTEN: dict[str, Callable[[Service], bytes]] = {
-    "service": lambda described: systemd.unit(described).encode(),
-    "user.service": lambda described: systemd.unit(described, user=True).encode(),
+    "service": lambda service: systemd.unit(service).encode(),
+    "user.service": lambda service: systemd.unit(service, user=True).encode(),
     "crontab": crontab.block,
-    "daemon.plist": lambda described: launchd.plist(described, Kind.LAUNCHD_DAEMON),
+    "daemon.plist": lambda service: launchd.plist(service, Kind.LAUNCHD_DAEMON),
 }
 
 
