@@ -71,7 +71,7 @@ PURE = {
 # What a pure file may import of ours besides pure files.
 RECORDS = {
     "config/configuration.py": "frozen records",
-    "status/snapshots.py": "frozen records, reading and writing at its foot",
+    "status/snapshots.py": "the records of status/records.py, reading and writing at its foot",
     "keys/known_hosts.py": "verdicts, loading and pinning at its foot",
 }
 IMPURE = ["socket", "time", "random", "threading", "subprocess", "selectors", "select", "paramiko", "os"]

@@ -62,9 +62,9 @@ class Fields:
         """Return the object at this key; an empty one if it is missing. Raises Malformed."""
         return Fields(self._values.get(name, {}), self.path_of(name))
 
-    def each(self, name: str) -> list[Fields]:
-        """Return the objects of the list at this key. Raises Malformed."""
-        elements = self.required(name, list)
+    def each(self, name: str, *, optional: bool = False) -> list[Fields]:
+        """Return the objects of the list at this key; none if it is `optional` and missing. Raises Malformed."""
+        elements = (self.optional(name, list) or []) if optional else self.required(name, list)
         return [Fields(element, f"{self.path_of(name)}[{index}]") for index, element in enumerate(elements)]
 
     def path_of(self, name: str) -> str:

@@ -7,88 +7,55 @@ key or a value of the wrong type is a fault.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from ioconnect.config.files import write_atomically
 from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.errors import ExitCode, Fault, Reason, ReasonCode
+from ioconnect.status.records import (
+    Availability,
+    Connections,
+    Security,
+    Snapshot,
+    State,
+    TargetState,
+    TunnelStatus,
+    Warning_,
+    exit_code,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+__all__ = [
+    "Availability",
+    "Connections",
+    "Security",
+    "Snapshot",
+    "State",
+    "StatusDamaged",
+    "TargetState",
+    "TunnelStatus",
+    "Warning_",
+    "exit_code",
+    "from_json",
+    "read",
+    "timestamp",
+    "to_json",
+    "write",
+]
 
 SCHEMA = 1
 MAX_FILE = 16 << 20  # bytes; a tunnel takes about 700
 RESTART = "Restart the agent: ioconnect down, then ioconnect up --daemon."
 
 
-class State(str, Enum):
-    """The state of a tunnel."""
-
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    BACKOFF = "backoff"  # transient fault, waits for the next attempt
-    STANDBY = "standby"  # authenticated, the port is still in use on the jumphost
-    HELD = "held"  # the jumphost refused key, host key or forward; slow retries
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True, slots=True)
-class Connections:
-    """Forwarded connections since the agent started: `refused` by max_connections, `failed` at the target."""
-
-    open: int = 0
-    total: int = 0
-    refused: int = 0
-    failed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TunnelStatus:
-    """The status of one tunnel; times are RFC 3339 UTC (`2026-11-22T10:00:00Z`), sizes in bytes."""
-
-    name: str
-    state: State
-    since: str
-    reason: Reason | None
-    jumphost: str
-    listen_port: int
-    target: str
-    attempts: int = 0
-    reconnects: int = 0
-    next_attempt_at: str | None = None
-    rtt_ms: float | None = None
-    connections: Connections = Connections()
-    bytes_from_target: int = 0
-    bytes_to_target: int = 0
-    host_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The status of the agent; the reader sets `running` by the lock, not by the file."""
-
-    running: bool
-    pid: int | None
-    version: str
-    started_at: str | None
-    tunnels: tuple[TunnelStatus, ...]
-
-
 class StatusDamaged(Fault):
     """The status file is invalid, or was written by another version."""
 
     exit_code = ExitCode.TEMP_FAIL
-
-
-def exit_code(snapshot: Snapshot) -> ExitCode:
-    """Return UNAVAILABLE if no agent runs, OK if all of its tunnels are connected, else TEMP_FAIL."""
-    if not snapshot.running:
-        return ExitCode.UNAVAILABLE
-    connected = bool(snapshot.tunnels) and all(t.state is State.CONNECTED for t in snapshot.tunnels)
-    return ExitCode.OK if connected else ExitCode.TEMP_FAIL
 
 
 def timestamp(moment: float) -> str:
@@ -103,17 +70,20 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
         "pid": snapshot.pid,
         "version": snapshot.version,
         "started_at": snapshot.started_at,
+        "config": snapshot.config,
+        "config_current": snapshot.config_current,
     }
-    return {"schema": SCHEMA, "agent": agent, "tunnels": [_tunnel_to_json(tunnel) for tunnel in snapshot.tunnels]}
+    tunnels = [_tunnel_to_json(tunnel) for tunnel in snapshot.tunnels]
+    return {"schema": SCHEMA, "written_at": snapshot.written_at, "agent": agent, "tunnels": tunnels}
 
 
 def _tunnel_to_json(tunnel: TunnelStatus) -> dict[str, Any]:
-    reason, connections = tunnel.reason, tunnel.connections
+    connections, target = tunnel.connections, tunnel.target_state
     return {
         "name": tunnel.name,
         "state": tunnel.state.value,
         "since": tunnel.since,
-        "reason": reason and {"code": reason.code.value, "message": reason.message, "hint": reason.hint},
+        "reason": _reason_to_json(tunnel.reason),
         "jumphost": tunnel.jumphost,
         "listen_port": tunnel.listen_port,
         "target": tunnel.target,
@@ -129,7 +99,20 @@ def _tunnel_to_json(tunnel: TunnelStatus) -> dict[str, Any]:
         },
         "bytes": {"from_target": tunnel.bytes_from_target, "to_target": tunnel.bytes_to_target},
         "host_key": tunnel.host_key,
+        "down_since": tunnel.down_since,
+        "target_state": target and {**asdict(target), "reason": _reason_to_json(target.reason)},
+        "security": tunnel.security and asdict(tunnel.security),
+        "identity": tunnel.identity,
+        "warnings": [asdict(warning) for warning in tunnel.warnings],
+        "standby_ok": tunnel.standby_ok,
+        "enabled": tunnel.enabled,
     }
+
+
+def _reason_to_json(reason: Reason | None) -> dict[str, str] | None:
+    if reason is None:
+        return None
+    return {"code": reason.code.value, "message": reason.message, "hint": reason.hint}
 
 
 def from_json(document: object) -> Snapshot:
@@ -154,6 +137,9 @@ def _from_fields(fields: Fields) -> Snapshot:
         version=agent.required("version", str),
         started_at=agent.optional("started_at", str),
         tunnels=tuple(_tunnel_from_fields(tunnel) for tunnel in fields.each("tunnels")),
+        written_at=fields.optional("written_at", str),
+        config=agent.optional("config", str),
+        config_current=agent.optional("config_current", bool),
     )
 
 
@@ -175,7 +161,34 @@ def _tunnel_from_fields(fields: Fields) -> TunnelStatus:
         bytes_from_target=carried.count("from_target"),
         bytes_to_target=carried.count("to_target"),
         host_key=fields.optional("host_key", str),
+        down_since=fields.optional("down_since", str),
+        target_state=_target_from_fields(fields),
+        security=_security_from_fields(fields),
+        identity=fields.optional("identity", str),
+        warnings=tuple(_warning_from_fields(warning) for warning in fields.each("warnings", optional=True)),
+        standby_ok=fields.optional("standby_ok", bool) or False,
+        enabled=fields.optional("enabled", bool) is not False,
     )
+
+
+def _target_from_fields(fields: Fields) -> TargetState | None:
+    if fields.optional("target_state", dict) is None:
+        return None
+    target = fields.inner("target_state")
+    state = target.choice("state", Availability)
+    return TargetState(state, target.required("since", str), target.count("failed"), _reason_from_fields(target))
+
+
+def _security_from_fields(fields: Fields) -> Security | None:
+    if fields.optional("security", dict) is None:
+        return None
+    security = fields.inner("security")
+    kex, cipher = (security.required(name, str) for name in ("kex", "cipher"))
+    return Security(kex, cipher, security.optional("mac", str), security.required("post_quantum", bool))
+
+
+def _warning_from_fields(fields: Fields) -> Warning_:
+    return Warning_(*(fields.required(name, str) for name in ("code", "message", "hint")))
 
 
 def _reason_from_fields(fields: Fields) -> Reason | None:

@@ -128,7 +128,8 @@ def test_a_damaged_file_of_a_running_agent_is_said(customer: Customer) -> None:
 def test_without_an_agent_the_configuration_is_shown(customer: Customer) -> None:
     seen = shown(customer, 69)
 
-    assert seen["agent"] == {"running": False, "pid": None, "version": __version__, "started_at": None}
+    nothing = dict.fromkeys(("pid", "started_at", "config", "config_current"))
+    assert seen["agent"] == {"running": False, "version": __version__, **nothing}
     assert [(tunnel["name"], tunnel["state"], tunnel["listen_port"]) for tunnel in seen["tunnels"]] == [
         ("orders", "stopped", 58115),
         ("stock", "stopped", 58116),

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from ioconnect.errors import ExitCode, Reason, ReasonCode
 from ioconnect.status import snapshots
-from ioconnect.status.snapshots import Connections, Snapshot, State, StatusDamaged, TunnelStatus
+from ioconnect.status.snapshots import (
+    Availability,
+    Connections,
+    Security,
+    Snapshot,
+    State,
+    StatusDamaged,
+    TargetState,
+    TunnelStatus,
+    Warning_,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,14 +63,31 @@ EXAMPLE: dict[str, Any] = json.loads("""
    "bytes":{"from_target":123456,"to_target":7890},"host_key":"SHA256:abc"}]}
 """)
 
+DOWN = TargetState(
+    Availability.DOWN, SNAPSHOT.version, 4, Reason(ReasonCode.TARGET_UNREACHABLE, "db:3306 refuses", "Start it.")
+)
+UP = replace(DOWN, state=Availability.UP, reason=None)
+# What the contract adds to schema 1: each may be missing.
+ADDED: dict[str, Any] = json.loads("""
+{"written_at":"2026-11-22T10:00:07Z",
+ "agent":{"config":"/etc/ioconnect/config.toml","config_current":false},
+ "tunnels":[{"down_since":"2026-11-22T10:00:01Z",
+   "target_state":{"state":"down","since":"2026-11-22T10:00:03Z","failed":4,
+     "reason":{"code":"target_unreachable","message":"db:3306 refuses","hint":"Start it."}},
+   "security":{"kex":"mlkem768x25519-sha256","cipher":"aes128-gcm@openssh.com","mac":null,"post_quantum":true},
+   "identity":"SHA256:def","warnings":[{"code":"shared_identity","message":"m","hint":"h"}],
+   "standby_ok":true,"enabled":false}]}
+""")
+
 times = st.datetimes().map(lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
 counts = st.integers(0, 2**63)
+reasons = st.none() | st.builds(Reason, st.sampled_from(ReasonCode), st.text(), st.text())
 tunnels = st.builds(
     TunnelStatus,
     name=st.text(),
     state=st.sampled_from(State),
     since=times,
-    reason=st.none() | st.builds(Reason, st.sampled_from(ReasonCode), st.text(), st.text()),
+    reason=reasons,
     jumphost=st.text(),
     listen_port=st.integers(1, 65535),
     target=st.text(),
@@ -72,6 +99,13 @@ tunnels = st.builds(
     bytes_from_target=counts,
     bytes_to_target=counts,
     host_key=st.none() | st.text(),
+    down_since=st.none() | times,
+    target_state=st.none() | st.builds(TargetState, st.sampled_from(Availability), times, counts, reasons),
+    security=st.none() | st.builds(Security, st.text(), st.text(), st.none() | st.text(), st.booleans()),
+    identity=st.none() | st.text(),
+    warnings=st.lists(st.builds(Warning_, st.text(), st.text(), st.text()), max_size=2).map(tuple),
+    standby_ok=st.booleans(),
+    enabled=st.booleans(),
 )
 some_snapshots = st.builds(
     Snapshot,
@@ -80,6 +114,9 @@ some_snapshots = st.builds(
     st.text(),
     st.none() | times,
     st.lists(tunnels, max_size=3).map(tuple),
+    written_at=st.none() | times,
+    config=st.none() | st.text(),
+    config_current=st.none() | st.booleans(),
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -88,15 +125,46 @@ anything = st.recursive(
 )
 
 
+def part(document: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with the keys of the example only."""
+    inner = {"agent": document["agent"], "tunnels": document["tunnels"][0]}
+    kept = {
+        "agent": {key: inner["agent"][key] for key in example["agent"]},
+        "tunnels": [{key: inner["tunnels"][key] for key in example["tunnels"][0]}],
+    }
+    return {**{key: document[key] for key in example}, **kept}
+
+
 def test_json_is_the_contracts_example() -> None:
-    assert snapshots.to_json(replace(SNAPSHOT, tunnels=(ORDERS,))) == EXAMPLE
+    assert part(snapshots.to_json(replace(SNAPSHOT, tunnels=(ORDERS,))), EXAMPLE) == EXAMPLE
+
+
+def test_what_was_added_is_the_contracts_too() -> None:
+    """Under the names that the contract gives, read and written again."""
+    both = {**EXAMPLE, **ADDED}
+    both["agent"] = {**EXAMPLE["agent"], **ADDED["agent"]}
+    both["tunnels"] = [{**EXAMPLE["tunnels"][0], **ADDED["tunnels"][0]}]
+
+    assert snapshots.to_json(snapshots.from_json(both)) == both
+
+
+def test_an_older_agent_says_nothing_of_what_was_added() -> None:
+    read = snapshots.from_json(EXAMPLE)
+
+    assert read == replace(SNAPSHOT, tunnels=(ORDERS,))
+    assert (read.tunnels[0].enabled, read.tunnels[0].standby_ok) == (True, False)
+
+
+def test_silence_is_the_readers_and_not_written() -> None:
+    assert snapshots.to_json(replace(SNAPSHOT, silent=True)) == snapshots.to_json(SNAPSHOT)
 
 
 def test_keys_are_in_the_contracts_order() -> None:
     """People read it too."""
     written = snapshots.to_json(SNAPSHOT)
 
-    assert list(written["tunnels"][0]) == list(EXAMPLE["tunnels"][0])
+    assert list(written["tunnels"][0]) == [*EXAMPLE["tunnels"][0], *ADDED["tunnels"][0]]
+    assert list(written) == ["schema", "written_at", "agent", "tunnels"]
 
 
 def test_a_reason_has_code_message_and_hint() -> None:
@@ -139,6 +207,11 @@ def test_unknown_keys_and_missing_counters_do_not_matter() -> None:
         ({"tunnels": [{**EXAMPLE["tunnels"][0], "rtt_ms": True}]}, "tunnels[0].rtt_ms"),
         ({"tunnels": [{**EXAMPLE["tunnels"][0], "reason": {"code": "moon"}}]}, "tunnels[0].reason.code"),
         ({"tunnels": [{**EXAMPLE["tunnels"][0], "bytes": 5}]}, "tunnels[0].bytes"),
+        ({"written_at": 5}, "written_at"),
+        ({"tunnels": [{**EXAMPLE["tunnels"][0], "enabled": 1}]}, "tunnels[0].enabled"),
+        ({"tunnels": [{**EXAMPLE["tunnels"][0], "target_state": {"state": "ill"}}]}, "tunnels[0].target_state.state"),
+        ({"tunnels": [{**EXAMPLE["tunnels"][0], "security": {"kex": 5}}]}, "tunnels[0].security.kex"),
+        ({"tunnels": [{**EXAMPLE["tunnels"][0], "warnings": [{"code": "c"}]}]}, "tunnels[0].warnings[0].message"),
     ],
 )
 def test_damage_is_named_by_its_key_path(change: dict[str, Any], path: str) -> None:
@@ -164,6 +237,13 @@ def test_nothing_but_a_clear_fault_comes_of_other_json(value: Any, where: str) -
         (SNAPSHOT, ExitCode.TEMP_FAIL),
         (replace(SNAPSHOT, tunnels=()), ExitCode.TEMP_FAIL),
         (replace(SNAPSHOT, running=False, tunnels=(ORDERS,)), ExitCode.UNAVAILABLE),
+        (replace(SNAPSHOT, silent=True, tunnels=(ORDERS,)), ExitCode.UNAVAILABLE),
+        (replace(SNAPSHOT, tunnels=(ORDERS, replace(BUSY, standby_ok=True))), ExitCode.OK),
+        (replace(SNAPSHOT, tunnels=(ORDERS, replace(BUSY, enabled=False))), ExitCode.OK),
+        (replace(SNAPSHOT, tunnels=(replace(ORDERS, enabled=False),)), ExitCode.TEMP_FAIL),
+        (replace(SNAPSHOT, tunnels=(replace(ORDERS, target_state=DOWN),)), ExitCode.TEMP_FAIL),
+        (replace(SNAPSHOT, tunnels=(replace(ORDERS, target_state=UP),)), ExitCode.OK),
+        (replace(SNAPSHOT, tunnels=(replace(BUSY, state=State.HELD, standby_ok=True),)), ExitCode.TEMP_FAIL),
     ],
 )
 def test_the_exit_code(snapshot: Snapshot, code: ExitCode) -> None:

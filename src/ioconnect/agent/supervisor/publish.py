@@ -29,6 +29,7 @@ class Publisher:
 
     def __init__(self, paths: Paths, clock: Clock, *, started_at: str, public: Path | None = None) -> None:
         self._path = paths.status
+        self._config = str(paths.config)
         self._public = public
         self._clock = clock
         self._started_at = started_at
@@ -36,8 +37,10 @@ class Publisher:
 
     def publish(self, runners: Iterable[TunnelRunner]) -> Snapshot:
         """Write a snapshot of all tunnels, and return it."""
-        tunnels = tuple(self._tunnel_status(runner) for runner in runners)
-        snapshot = Snapshot(True, os.getpid(), __version__, self._started_at, tunnels)
+        runners = list(runners)
+        for runner in runners:
+            runner.counters.changed = False  # before reading: a later change is reported again
+        snapshot = self.snapshot(runners)
         try:
             snapshots.write(self._path, snapshot)
             if self._public is not None:
@@ -49,8 +52,19 @@ class Publisher:
             self._write_failed = True
         return snapshot
 
+    def snapshot(self, runners: Iterable[TunnelRunner]) -> Snapshot:
+        """Return a snapshot of all tunnels."""
+        return Snapshot(
+            running=True,
+            pid=os.getpid(),
+            version=__version__,
+            started_at=self._started_at,
+            tunnels=tuple(self._tunnel_status(runner) for runner in runners),
+            written_at=timestamp(self._clock.wall()),
+            config=self._config,
+        )
+
     def _tunnel_status(self, runner: TunnelRunner) -> TunnelStatus:
-        runner.counters.changed = False  # before reading: a later change is reported again
         tunnel, counters, state = runner.tunnel, runner.counters, runner.state
         remaining = state.deadline - self._clock.now() if state.deadline is not None else None
         connected = state.shown is State.CONNECTED
@@ -71,6 +85,10 @@ class Publisher:
             bytes_from_target=counters.from_target,
             bytes_to_target=counters.to_target,
             host_key=runner.host_key,
+            down_since=None if runner.down_since_wall is None else timestamp(runner.down_since_wall),
+            security=runner.security,
+            identity=runner.identity,
+            warnings=runner.warnings,
         )
 
 

@@ -33,6 +33,7 @@ from ioconnect.agent.tunnel.events import (
 from ioconnect.agent.tunnel.machine import TABLE, IllegalEvent, step
 from ioconnect.agent.tunnel.state import Phase, TunnelState
 from ioconnect.errors import ConnectionLost, Fault
+from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
     from ioconnect.agent.supervisor.mailbox import Clock, Mailbox
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.supervisor.source_ports import SourcePorts
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
+    from ioconnect.status.snapshots import Security, Warning_
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,11 @@ class TunnelRunner:
         self.counters = Counters()
         self.state = TunnelState(since=context.clock.now())
         self.since_wall = context.clock.wall()
+        self.down_since_wall: float | None = self.since_wall  # None while connected
         self.host_key: str | None = None
+        self.identity: str | None = None  # the fingerprint of the key that signed in
+        self.security: Security | None = None
+        self.warnings: tuple[Warning_, ...] = ()
         self.session: RunningSession | None = None
         self._context = context
         self._generation = 0
@@ -117,6 +123,10 @@ class TunnelRunner:
             return
         if self.state.shown is not before.shown:
             self.since_wall = clock.wall()
+        if self.state.shown is State.CONNECTED:
+            self.down_since_wall = None
+        elif self.down_since_wall is None:
+            self.down_since_wall = clock.wall()
         line = log_line(before, self.state, now)
         if line is not None:
             log.log(line[0], "%s: %s", self.tunnel.name, line[1])

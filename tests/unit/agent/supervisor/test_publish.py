@@ -12,7 +12,7 @@ from ioconnect.agent.supervisor.outage_log import format_duration
 from ioconnect.agent.supervisor.publish import Publisher, summary
 from ioconnect.agent.tunnel.events import Granted, Lost, SignedIn
 from ioconnect.config.paths import under
-from ioconnect.errors import AuthRefused, ReasonCode
+from ioconnect.errors import AuthRefused, ConnectionLost, ReasonCode
 from ioconnect.status import snapshots
 from ioconnect.status.snapshots import State
 
@@ -52,6 +52,43 @@ def test_the_snapshot_has_the_states_and_the_counters(simulation: Simulation, tm
     assert snapshots.timestamp(EPOCH + 30) <= str(bad.next_attempt_at) <= snapshots.timestamp(EPOCH + 38)
     assert snapshots.read(under(tmp_path).status) == seen[0]
     assert summary(seen[0]) == "1 of 2 connected; bad held: jumphost.test does not accept the key"
+
+
+def test_an_outage_has_one_beginning_over_all_its_retries(tmp_path: Path) -> None:
+    """T5: `since` begins anew with each retry, `down_since` does not; connected it is null."""
+    lost = Lost(ConnectionLost("the jumphost closed the connection"), unclean=False)
+
+    def script(session: ScriptedSession) -> None:
+        if 10 <= simulation.world.now() < 85:
+            session.emit(lost)
+            return
+        session.emit(SignedIn(), Granted(1))
+        if simulation.world.now() < 10:
+            session.emit(lost, after=10)
+
+    simulation = Simulation(script, tunnel("orders", 1), folder=tmp_path)
+    publisher = Publisher(under(tmp_path), simulation.world, started_at="2026-11-22T10:00:00Z")
+    seen: dict[int, snapshots.TunnelStatus] = {}
+
+    def look(second: int) -> None:
+        seen[second] = publisher.snapshot(simulation.supervisor.runners.values()).tunnels[0]
+
+    for second in (5, 20, 80, 110):
+        simulation.world.after(second, lambda second=second: look(second))
+    simulation.world.post(120, Stop())
+    simulation.run()
+
+    assert [seen[second].down_since for second in seen] == [None, *[snapshots.timestamp(EPOCH + 10)] * 2, None]
+    assert seen[80].since > seen[20].since > snapshots.timestamp(EPOCH + 9)
+    assert seen[80].state is not State.CONNECTED
+
+
+def test_a_snapshot_says_when_it_was_made_and_of_which_configuration(simulation: Simulation, tmp_path: Path) -> None:
+    publisher = Publisher(under(tmp_path), simulation.world, started_at="then")
+
+    snapshot = publisher.snapshot([])
+
+    assert (snapshot.written_at, snapshot.config) == (snapshots.timestamp(EPOCH), str(under(tmp_path).config))
 
 
 def test_a_failure_to_write_is_logged_once(
