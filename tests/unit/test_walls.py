@@ -117,6 +117,7 @@ MAY_CALL = {
     "a thread": (
         r"threading\.Thread$",
         {
+            "agent/process/log_queue.py": "writes the log, which may block",
             "agent/session/connect.py": "dials; ends with the attempt",
             "agent/session/target.py": "looks a database's name up beside the loop",
             "agent/dial/resolve.py": "getaddrinfo has no deadline of its own",

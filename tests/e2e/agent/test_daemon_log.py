@@ -6,15 +6,17 @@ import logging
 import os
 import re
 import stat
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ioconnect.agent.process import log_setup
+from ioconnect.agent.process import log_outputs, log_queue
+from ioconnect.agent.process.log_outputs import FileOutput
 from ioconnect.agent.process.log_setup import LogSetup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 ours = logging.getLogger("ioconnect.agent.session.session")
@@ -26,26 +28,46 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "log" / "ioconnect.log"
 
 
-@pytest.fixture
-def setup(file: Path) -> Iterator[LogSetup]:
-    running = LogSetup(file=file, verbose=0, environ={})
-    yield running
-    running.close()
+def logged(file: Path, *calls: Callable[[], None]) -> list[str]:
+    """Return the lines of a log that was open during these calls."""
+    setup = LogSetup(file=file, verbose=0, environ={})
+    for call in calls:
+        call()
+    setup.close()
+    return file.read_text().splitlines()
 
 
-def test_a_line_has_its_time_in_utc(file: Path, setup: LogSetup) -> None:
-    assert setup
-    ours.info("orders: connected")
+def test_a_line_has_its_time_in_utc(file: Path) -> None:
+    lines = logged(file, lambda: ours.info("orders: connected"))
 
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO orders: connected\n", file.read_text())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO orders: connected", lines[0])
 
 
-def test_no_jumphost_can_inject_a_line(file: Path, setup: LogSetup) -> None:
-    assert setup
-    ours.warning("it said: %s", "bye\n2026-01-01 INFO all is well\x1b[2J")
+def test_no_jumphost_can_inject_a_line(file: Path) -> None:
+    lines = logged(file, lambda: ours.warning("it said: %s", "bye\n2026-01-01 INFO all is well\x1b[2J"))
 
-    assert len(file.read_text().splitlines()) == 1
-    assert r"bye\n2026-01-01 INFO all is well\x1b[2J" in file.read_text()
+    assert len(lines) == 1
+    assert r"bye\n2026-01-01 INFO all is well\x1b[2J" in lines[0]
+
+
+def test_a_line_of_a_tunnels_thread_carries_the_tunnels_name(file: Path) -> None:
+    def in_thread(name: str, text: str) -> None:
+        thread = threading.Thread(target=ours.info, args=(text,), name=name)
+        thread.start()
+        thread.join()
+
+    lines = logged(
+        file,
+        lambda: in_thread("tunnel orders", "the jumphost says: hello"),
+        lambda: in_thread("dial orders", "orders: cannot dial"),
+        lambda: ours.info("ended"),
+    )
+
+    assert [line.split(" ", 2)[2] for line in lines] == [
+        "orders: the jumphost says: hello",
+        "orders: cannot dial",
+        "ended",
+    ]
 
 
 def test_paramikos_records_are_logged_only_when_verbose(file: Path) -> None:
@@ -59,19 +81,20 @@ def test_paramikos_records_are_logged_only_when_verbose(file: Path) -> None:
     assert [line.split(" ", 1)[1] for line in lines] == ["DEBUG secsh channel 1", "DEBUG step 1"]
 
 
-def test_the_file_is_private_and_rotated(file: Path, setup: LogSetup) -> None:
-    assert setup
+def test_the_file_is_private_and_rotated(file: Path) -> None:
     mask = os.umask(0)
     try:
-        for _ in range(3 * log_setup.MAX_FILE_SIZE // log_setup.MAX_LINE):
-            ours.info("%s", "x" * log_setup.MAX_LINE)
+        output = FileOutput(file)
+        for _ in range(3 * log_outputs.MAX_FILE_SIZE // log_queue.MAX_LINE):
+            output.write(b"x" * log_queue.MAX_LINE + b"\n")
+        output.close()
     finally:
         os.umask(mask)
 
     files = sorted(file.parent.iterdir())
     assert [each.name for each in files] == ["ioconnect.log", *(f"ioconnect.log.{n}" for n in (1, 2, 3))]
     assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
-    assert all(each.stat().st_size <= log_setup.MAX_FILE_SIZE for each in files)
+    assert all(each.stat().st_size <= log_outputs.MAX_FILE_SIZE for each in files)
 
 
 def test_the_journal_gets_priorities_instead_of_times(capfd: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,7 @@ class Connector:
         except Fault as fault:
             result = fault
         except Exception as error:
-            log.exception("tunnel %s: cannot dial", self._tunnel.name)
+            log.exception("%s: cannot dial", self._tunnel.name)
             result = ConnectionLost(f"cannot dial {self._tunnel.jumphost}: {escaped(str(error))}")
         with self._lock:
             cancel_socket.close()

@@ -273,7 +273,7 @@ class Session:
             self._finish(Closed())
             return
         if isinstance(cause, Exception) and not isinstance(cause, _EXPECTED) and not in_library(cause):
-            log.error("tunnel %s: a bug ended the session", self._tunnel.name, exc_info=cause)
+            log.error("%s: a bug ended the session", self._tunnel.name, exc_info=cause)
         fault = self._fault or diagnose(self._evidence(self._transport), cause)
         told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows
         unclean = self._stage is Stage.SIGNED_IN and not told and fault.disposition.value == "retry"
