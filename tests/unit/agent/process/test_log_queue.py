@@ -49,12 +49,10 @@ def output() -> Iterator[Output]:
 
 @pytest.fixture
 def log(output: Output) -> Iterator[logging.Logger]:
-    logger = logging.getLogger("tests.log_queue")
-    logger.propagate = False
+    logger = logging.Logger("test")  # noqa: LOG001  one that pytest does not listen to
     logger.addHandler(queue := LogQueue(output))
     yield logger
     output.reads.set()
-    logger.removeHandler(queue)
     queue.close()
 
 
