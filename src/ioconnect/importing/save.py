@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
     from ioconnect.config.paths import Paths
     from ioconnect.importing.inherited_keys import HostKeys
     from ioconnect.importing.plan import Plan, PlannedTunnel

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from ioconnect.config.configuration import Config, HostPort, Tunnel
+    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.configuration import Config, Tunnel
     from ioconnect.config.paths import Paths
     from ioconnect.registration.client import Registration
 
@@ -80,7 +81,7 @@ def _target(text: str | None, name: str) -> HostPort:
     if text is None:
         example = f"ioconnect register {name} --api URL --to localhost:3306"
         raise UsageFault("missing: --to HOST:PORT, the database as seen from this machine", hint=f"Like: {example}")
-    return configuration.parse_host_port(text, path="--to")
+    return addresses.parse_host_port(text, path="--to")
 
 
 def _proxy(text: str | None) -> str:

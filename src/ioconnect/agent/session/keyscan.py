@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import socket
 
     from ioconnect.agent.session.diagnosis import SessionEnd
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
     from ioconnect.errors import Fault
 
 KINDS = (

@@ -23,7 +23,8 @@ from ioconnect.keys import known_hosts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ioconnect.config.configuration import HostPort, Tunnel
+    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.configuration import Tunnel
     from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
     from ioconnect.console.terminal import Terminal
