@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ioconnect.config import addresses, configuration
 from ioconnect.console.selection import default_name
 from ioconnect.errors import HostKeyChanged, UsageFault
-from ioconnect.keys import identity, known_hosts
+from ioconnect.keys import identity, known_hosts, public_keys
 from ioconnect.registration import api_token, client
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _pin(jumphost: HostPort, answer: Registration, paths: Paths, say: Callable[[
     """
     pins = known_hosts.load(paths.known_hosts)
     pinned = pins.blobs_for(jumphost.host, jumphost.port)
-    told = ", ".join(map(known_hosts.fingerprint, answer.host_keys))
+    told = ", ".join(map(public_keys.fingerprint, answer.host_keys))
     statuses = {pins.check(jumphost.host, jumphost.port, blob) for blob in answer.host_keys}
     if known_hosts.HostKeyStatus.REVOKED in statuses:
         raise HostKeyChanged(
@@ -108,7 +108,7 @@ def _pin(jumphost: HostPort, answer: Registration, paths: Paths, say: Callable[[
     if set(pinned) == set(answer.host_keys):
         return
     if pinned and not force and not set(pinned) & set(answer.host_keys):
-        known = ", ".join(map(known_hosts.fingerprint, pinned))
+        known = ", ".join(map(public_keys.fingerprint, pinned))
         raise HostKeyChanged(
             f"the API names another host key of {jumphost} than the pinned one\npinned: {known}\nnamed: {told}",
             hint="Nothing was saved. Ask Integrate.io which one is right; --force takes the API's.",

@@ -34,7 +34,7 @@ from ioconnect.agent.session.diagnosis import (
 from ioconnect.agent.session.forward import Forward
 from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
 from ioconnect.errors import Fault, KeepaliveTimeout
-from ioconnect.keys import known_hosts
+from ioconnect.keys import known_hosts, public_keys
 from ioconnect.ssh.algorithms import host_key_algorithms
 from ioconnect.ssh.connection import reset
 from ioconnect.ssh.loop import Loop
@@ -200,7 +200,7 @@ class Session:
         assert self._connected is not None
         pins = self._connected.pins
         verdict = pins.check(jumphost.host, jumphost.port, blob)
-        shown = known_hosts.fingerprint(blob)
+        shown = public_keys.fingerprint(blob)
         if verdict is known_hosts.HostKeyStatus.OK:
             self.host_key = shown
             return

@@ -16,7 +16,7 @@ from ioconnect.config import addresses, configuration, pasted
 from ioconnect.console import selection
 from ioconnect.console.terminal import read_stdin
 from ioconnect.errors import ExitCode, UsageFault
-from ioconnect.keys import known_hosts
+from ioconnect.keys import known_hosts, public_keys
 
 if TYPE_CHECKING:
     from ioconnect.commands.setup.answers import Answers
@@ -106,7 +106,7 @@ def _pinned(invocation: Invocation, tunnel: Tunnel) -> tuple[str, ...]:
     """Return the fingerprints of the jumphost's pins."""
     jumphost = tunnel.jumphost
     blobs = known_hosts.load(invocation.paths.known_hosts).blobs_for(jumphost.host, jumphost.port)
-    return tuple(known_hosts.fingerprint(blob) for blob in blobs)
+    return tuple(public_keys.fingerprint(blob) for blob in blobs)
 
 
 def _pin(invocation: Invocation, answers: Answers, tunnel: Tunnel) -> None:
