@@ -102,7 +102,7 @@ class World:
         *,
         source: SourcePort | None,
     ) -> ScriptedSession:
-        """Make a session, as a SessionFactory."""
+        """Make a session, in place of `Session`."""
         return ScriptedSession(self, tunnel, settings, counters, report, source=source)
 
 

@@ -35,8 +35,10 @@ from ioconnect.agent.tunnel.state import Phase, TunnelState
 from ioconnect.errors import ConnectionLost, Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ioconnect.agent.session.session import Session
     from ioconnect.agent.supervisor.mailbox import Clock, Mailbox
-    from ioconnect.agent.supervisor.session_factory import RunningSession, SessionFactory
     from ioconnect.agent.supervisor.source_ports import SourcePorts
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
@@ -49,7 +51,7 @@ class AgentContext:
     """What all tunnels of an agent share."""
 
     paths: Paths
-    session_factory: SessionFactory
+    session_factory: Callable[..., Session]  # Session itself, or a fake of a test
     mailbox: Mailbox
     clock: Clock
     source_ports: SourcePorts
@@ -65,7 +67,7 @@ class TunnelRunner:
         self.state = TunnelState(since=context.clock.now())
         self.since_wall = context.clock.wall()
         self.host_key: str | None = None
-        self.session: RunningSession | None = None
+        self.session: Session | None = None
         self._context = context
         self._generation = 0
 
