@@ -212,7 +212,7 @@ def test_a_refused_key_in_numbers(tmp_path: Path, figure: Figure) -> None:
 
     def refuse(session: ScriptedSession) -> None:
         dials.append(session.world.now())
-        session.says(Lost(AuthRefused("no", hint="key"), unclean=False), after=0.3)
+        session.emit(Lost(AuthRefused("no", hint="key"), unclean=False), after=0.3)
 
     simulation = Simulation(refuse, folder=tmp_path)
     simulation.world.post(24 * 3600.0, Stop())
@@ -233,11 +233,11 @@ def test_a_port_that_stays_held_in_numbers(tmp_path: Path, figure: Figure) -> No
 
         def ask() -> None:
             asked.append(session.world.now())
-            session.says(refused, after=0.05)
+            session.emit(refused, after=0.05)
 
         session.request_forward = ask  # type: ignore[method-assign]
-        session.on_close = lambda: session.says(Closed(), after=0.05)
-        session.says(SignedIn(), refused, after=0.3)
+        session.on_close = lambda: session.emit(Closed(), after=0.05)
+        session.emit(SignedIn(), refused, after=0.3)
 
     simulation = Simulation(sign_in, folder=tmp_path)
     simulation.world.post(3600.0, Stop())

@@ -14,7 +14,7 @@ from tests.rigs.agent_session import AgentSession, Usage
 from tests.rigs.database import Database
 
 from ioconnect.agent.tunnel.events import Lost
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from tests.rigs import database, storms
 from tests.rigs.agent_session import AgentSession
 from tests.rigs.database import Database
 
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

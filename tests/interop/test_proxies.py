@@ -11,7 +11,7 @@ from tests.rigs.proxies import microsocks, read_exactly, tinyproxy
 
 from ioconnect.agent.dial.connect_failures import NoAnswer
 from ioconnect.agent.dial.dial import dial
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 from ioconnect.errors import ProxyRefused
 
 if TYPE_CHECKING:

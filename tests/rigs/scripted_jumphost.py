@@ -22,7 +22,8 @@ from paramiko.packet import Packetizer
 from ioconnect.agent.session.session import Session
 from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.agent.tunnel.events import Closed, CountersChanged, Granted, Lost, SignedIn
-from ioconnect.config.configuration import AgentSettings, HostPort, Tunnel
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import AgentSettings, Tunnel
 from ioconnect.config.paths import Paths
 from ioconnect.keys import identity, known_hosts
 

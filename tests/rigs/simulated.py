@@ -15,7 +15,8 @@ from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.agent.supervisor.supervisor import Supervisor
 from ioconnect.agent.supervisor.tunnel_runner import AgentContext
-from ioconnect.config.configuration import AgentSettings, Config, HostPort, Tunnel
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import AgentSettings, Config, Tunnel
 from ioconnect.config.paths import under
 from ioconnect.status.snapshots import Snapshot
 
@@ -101,7 +102,7 @@ class World:
         *,
         source: SourcePort | None,
     ) -> ScriptedSession:
-        """Make a session, as a SessionFactory."""
+        """Make a session, in place of `Session`."""
         return ScriptedSession(self, tunnel, settings, counters, report, source=source)
 
 

@@ -19,7 +19,7 @@ from ioconnect.agent.session.diagnosis import host_key_fault
 from ioconnect.checks.results import Finding, pinned_host_key
 from ioconnect.config.addresses import HostPort
 from ioconnect.errors import NameNotResolved, Unreachable
-from ioconnect.keys import known_hosts
+from ioconnect.keys import known_hosts, public_keys
 from ioconnect.keys.known_hosts import HostKeyStatus
 
 if TYPE_CHECKING:
@@ -94,6 +94,6 @@ def check_host_key(tunnel: Tunnel, paths: Paths, deadline: float) -> Finding:
     known = next((blob for blob in blobs if statuses[blob] is HostKeyStatus.OK), None)
     if known is None or revoked is not None:
         shown = revoked or blobs[0]
-        fingerprint = known_hosts.fingerprint(shown)
+        fingerprint = public_keys.fingerprint(shown)
         raise host_key_fault(tunnel, statuses[shown], fingerprint, pins.fingerprints_for(host, port))
-    return pinned_host_key(known_hosts.fingerprint(known))
+    return pinned_host_key(public_keys.fingerprint(known))

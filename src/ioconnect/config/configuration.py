@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ioconnect.config import addresses
-from ioconnect.config.addresses import HostPort, parse_host_port
+from ioconnect.config.addresses import HostPort
 from ioconnect.config.files import make_folder, preserved_mode, read_regular, write_atomically
 from ioconnect.config.toml_tables import Table, integer, seconds, shown, text
 from ioconnect.errors import ConfigInvalid, UsageFault
@@ -23,20 +23,6 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-__all__ = [
-    "AgentSettings",
-    "Config",
-    "HostPort",
-    "Tunnel",
-    "check_name",
-    "document",
-    "load",
-    "parse",
-    "parse_host_port",
-    "save",
-    "with_tunnel",
-]
 
 T = TypeVar("T")
 

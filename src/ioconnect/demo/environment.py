@@ -27,7 +27,7 @@ from ioconnect.stub import Stub
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
     from ioconnect.console.interruptions import Interruptions
 
 COMMAND_TIMEOUT = 30.0  # seconds, for any one command

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from ioconnect.config import configuration
 from ioconnect.errors import Fault
 from ioconnect.importing import inherited_keys
-from ioconnect.keys import identity, known_hosts
+from ioconnect.keys import identity, known_hosts, public_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
     from ioconnect.config.paths import Paths
     from ioconnect.importing.inherited_keys import HostKeys
     from ioconnect.importing.plan import Plan, PlannedTunnel
@@ -31,7 +31,7 @@ def save(
     for jumphost, keys in pins.items():
         if keys.blobs:
             known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, keys.blobs)
-            fingerprints = ", ".join(map(known_hosts.fingerprint, keys.blobs))
+            fingerprints = ", ".join(map(public_keys.fingerprint, keys.blobs))
             say(f"Pinned {jumphost}, as its known_hosts has it: {fingerprints}")
     if new:
         configuration.save(paths.config, planned.config)

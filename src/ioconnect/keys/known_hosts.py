@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["HostKeyStatus", "Pins", "fingerprint", "key_type", "line", "load", "name_for", "parse", "pin"]
-
 SSH_PORT = 22
 REVOKED = "@revoked"
 CERT_AUTHORITY = "@cert-authority"

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from ioconnect.config import addresses, configuration
 from ioconnect.console.selection import default_name
 from ioconnect.errors import HostKeyChanged, UsageFault
-from ioconnect.keys import identity, known_hosts
+from ioconnect.keys import identity, known_hosts, public_keys
 from ioconnect.registration import api_token, client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from ioconnect.config.configuration import Config, HostPort, Tunnel
+    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.configuration import Config, Tunnel
     from ioconnect.config.paths import Paths
     from ioconnect.registration.client import Registration
 
@@ -80,7 +81,7 @@ def _target(text: str | None, name: str) -> HostPort:
     if text is None:
         example = f"ioconnect register {name} --api URL --to localhost:3306"
         raise UsageFault("missing: --to HOST:PORT, the database as seen from this machine", hint=f"Like: {example}")
-    return configuration.parse_host_port(text, path="--to")
+    return addresses.parse_host_port(text, path="--to")
 
 
 def _proxy(text: str | None) -> str:
@@ -97,7 +98,7 @@ def _pin(jumphost: HostPort, answer: Registration, paths: Paths, say: Callable[[
     """
     pins = known_hosts.load(paths.known_hosts)
     pinned = pins.blobs_for(jumphost.host, jumphost.port)
-    told = ", ".join(map(known_hosts.fingerprint, answer.host_keys))
+    told = ", ".join(map(public_keys.fingerprint, answer.host_keys))
     statuses = {pins.check(jumphost.host, jumphost.port, blob) for blob in answer.host_keys}
     if known_hosts.HostKeyStatus.REVOKED in statuses:
         raise HostKeyChanged(
@@ -107,7 +108,7 @@ def _pin(jumphost: HostPort, answer: Registration, paths: Paths, say: Callable[[
     if set(pinned) == set(answer.host_keys):
         return
     if pinned and not force and not set(pinned) & set(answer.host_keys):
-        known = ", ".join(map(known_hosts.fingerprint, pinned))
+        known = ", ".join(map(public_keys.fingerprint, pinned))
         raise HostKeyChanged(
             f"the API names another host key of {jumphost} than the pinned one\npinned: {known}\nnamed: {told}",
             hint="Nothing was saved. Ask Integrate.io which one is right; --force takes the API's.",

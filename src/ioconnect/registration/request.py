@@ -13,7 +13,8 @@ from ioconnect.errors import ConfigInvalid, UsageFault
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ioconnect.config.configuration import Config, HostPort, Tunnel
+    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.configuration import Config, Tunnel
     from ioconnect.config.pasted import Pasted
 
 ENDPOINT_EXAMPLE = "virginia-tunnel.flydata.app:58115"
@@ -112,7 +113,7 @@ def with_tunnel(config: Config, tunnel: Tunnel, *, force: bool) -> Config:
 
 
 def _address(text: str | None, option: str) -> HostPort | None:
-    return None if text is None else configuration.parse_host_port(text, path=option)
+    return None if text is None else addresses.parse_host_port(text, path=option)
 
 
 def _checked(check: Callable[[str], str], option: str, text: str) -> str:

@@ -17,16 +17,16 @@ import struct
 from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.ssh.channel import Due
-from ioconnect.ssh.flow_control import PACKET_SIZE
 from ioconnect.ssh.loop import BROKEN, READ, WRITE
 from ioconnect.ssh.messages import MSG_CLOSE, MSG_EOF, about_channel, window_adjust
+from ioconnect.ssh.window_budget import PACKET_SIZE
 
 if TYPE_CHECKING:
     from ioconnect.ssh.channel import Channel
+    from ioconnect.ssh.in_flight import InFlightQueue
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.messages import Origin
     from ioconnect.ssh.outbound import Outbound
-    from ioconnect.ssh.send_window import SendWindow
 
 _MESSAGES = {Due.EOF: MSG_EOF, Due.CLOSE: MSG_CLOSE}
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, 0 s: close(2) sends RST
@@ -45,7 +45,7 @@ class Owner(Protocol):
 
     loop: Loop
     outbound: Outbound
-    send_window: SendWindow
+    in_flight_queue: InFlightQueue
 
     def bytes_read(self, count: int) -> None:
         """Count bytes that were read from the socket and sent."""
@@ -126,9 +126,9 @@ class Connection:
             return
         if outbound.congested:
             return  # the loop serves writers only until it is not
-        if self._bulk and self.multiplexer.send_window.full:
+        if self._bulk and self.multiplexer.in_flight_queue.full:
             self._waiting = True
-            self.multiplexer.send_window.wait(self)
+            self.multiplexer.in_flight_queue.wait(self)
             self._update_watch()
             return
         packet = channel.peer_packet
@@ -218,7 +218,7 @@ class Connection:
         self.written_count += count
         multiplexer = self.multiplexer
         multiplexer.bytes_written(count)
-        adjust = self.channel.delivered(count, multiplexer.loop.now, multiplexer.send_window.round_trip)
+        adjust = self.channel.delivered(count, multiplexer.loop.now, multiplexer.in_flight_queue.round_trip)
         if adjust:
             self._outbound.queue(window_adjust(self.channel.peer_id, adjust))
         return count

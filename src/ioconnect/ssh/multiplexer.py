@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from ioconnect.escape import escaped
 from ioconnect.ssh import messages as ssh
-from ioconnect.ssh.flow_control import BytesInFlight, WindowBudget
+from ioconnect.ssh.in_flight import BytesInFlight, InFlightQueue
 from ioconnect.ssh.messages import U32_PAIR, U32_PAIR_SIZE, ProtocolViolation, Reader
-from ioconnect.ssh.send_window import SendWindow
+from ioconnect.ssh.outbound import BATCH
+from ioconnect.ssh.window_budget import WindowBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ class Multiplexer:
         self.outbound = outbound
         self.loop = loop
         self.budget = WindowBudget(window_budget, max_channels)
-        self.send_window = SendWindow(BytesInFlight(), loop)
+        self.in_flight_queue = InFlightQueue(BytesInFlight(), loop, batch=BATCH)
         self.connections: dict[int, Connection] = {}  # by our channel number, until the peer's CLOSE
         self._draining: set[Connection] = set()  # closed by the peer, bytes still on their way to the socket
         self._gathering: list[Connection] = []
@@ -154,7 +155,7 @@ class Multiplexer:
         connection.channel.peer_adjusted(count)
         if not was:
             connection.window_opened()
-        self.send_window.acknowledged()
+        self.in_flight_queue.acknowledged()
 
     def _eof(self, body: memoryview) -> None:
         connection = self._connection(Reader(body))
@@ -176,7 +177,7 @@ class Multiplexer:
             self._draining.add(connection)
         else:
             connection.channel.release()
-            self.send_window.acknowledged()
+            self.in_flight_queue.acknowledged()
 
     def _channel_request(self, body: memoryview) -> None:
         reader = Reader(body)
@@ -223,7 +224,7 @@ class Multiplexer:
 
     def ended(self, connection: Connection) -> None:
         """A connection's socket is closed; its channel may still wait for the peer's CLOSE."""
-        self.send_window.acknowledged()
+        self.in_flight_queue.acknowledged()
         if connection in self._draining:
             self._draining.remove(connection)
             connection.channel.release()

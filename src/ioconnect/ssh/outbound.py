@@ -14,8 +14,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ioconnect.ssh.aes_gcm import LENGTH, OVERHEAD, TAG, Sealer, padding_for
-from ioconnect.ssh.flow_control import PACKET_SIZE
 from ioconnect.ssh.messages import MSG_DATA, ProtocolViolation, string
+from ioconnect.ssh.window_budget import PACKET_SIZE
 
 if TYPE_CHECKING:
     import socket

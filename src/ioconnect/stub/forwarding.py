@@ -14,10 +14,10 @@ from ioconnect.escape import escaped
 from ioconnect.ssh import messages as ssh
 from ioconnect.ssh.channel import UNCONFIRMED, Channel, Due
 from ioconnect.ssh.connection import Connection
-from ioconnect.ssh.flow_control import PACKET_SIZE
 from ioconnect.ssh.loop import READ
 from ioconnect.ssh.messages import ProtocolViolation, Reader
 from ioconnect.ssh.multiplexer import Multiplexer
+from ioconnect.ssh.window_budget import PACKET_SIZE
 from ioconnect.stub.listener import listening_socket
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ class Forwarding(Multiplexer):
         for number, (_, deadline) in self._opening.items():
             if now >= deadline:
                 raise ProtocolViolation(f"channel {number}: no answer to channel open")
-            return min(deadline, self.send_window.expire(now))
-        return self.send_window.expire(now)
+            return min(deadline, self.in_flight_queue.expire(now))
+        return self.in_flight_queue.expire(now)
 
     def unknown_channel(self, number: int) -> None:
         """End the session: nothing may name a channel that is not open."""
@@ -188,7 +188,7 @@ class Forwarding(Multiplexer):
 
     def _open(self, sock: socket.socket, bound: tuple[str, int], origin: ssh.Origin) -> None:
         number = self.allocate_id()
-        channel = StrictChannel(number, UNCONFIRMED, 0, 0, self.budget, self.send_window.in_flight)
+        channel = StrictChannel(number, UNCONFIRMED, 0, 0, self.budget, self.in_flight_queue.in_flight)
         deadline = self.loop.now + OPEN_DEADLINE
         self._opening[number] = (Connection(self, channel, sock, origin), deadline)
         self.loop.next_timer = min(self.loop.next_timer, deadline)

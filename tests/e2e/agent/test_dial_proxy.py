@@ -18,7 +18,7 @@ from ioconnect.agent.dial import proxy_tls
 from ioconnect.agent.dial.connect_failures import NoAnswer, Refused
 from ioconnect.agent.dial.dial import DialCancelled, dial
 from ioconnect.agent.dial.resolve import Address, Resolver
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 from ioconnect.errors import ConfigInvalid, NameNotResolved, ProxyRefused
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from tests.rigs.customer import Customer
 from tests.rigs.terminals import CTRL_D, Terminal
 
 from ioconnect.config import configuration
-from ioconnect.config.configuration import HostPort, Tunnel
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,8 @@ from tests.rigs.stub import make_key
 from tests.rigs.terminals import CTRL_D, Terminal
 
 from ioconnect.config import configuration
-from ioconnect.config.configuration import HostPort, Tunnel
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import Tunnel
 from ioconnect.errors import Fault
 from ioconnect.importing import cron_lines, find, old_processes, plan
 from ioconnect.importing.search_paths import SearchPaths

@@ -13,7 +13,8 @@ from tests.rigs.customer import Customer
 from tests.rigs.stub import make_key
 
 from ioconnect.config import configuration
-from ioconnect.config.configuration import HostPort, Tunnel
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import Tunnel
 from ioconnect.errors import Unreachable
 from ioconnect.keys import known_hosts, passphrases, public_keys
 from ioconnect.registration import api_token, client

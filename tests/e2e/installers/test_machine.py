@@ -13,7 +13,8 @@ import pytest
 from tests.rigs import ordinary_user
 
 from ioconnect.config import configuration
-from ioconnect.config.configuration import Config, HostPort, Tunnel
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import Config, Tunnel
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.installers import machine
 from ioconnect.installers.file_modes import make_readable

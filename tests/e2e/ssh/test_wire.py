@@ -30,7 +30,7 @@ from tests.rigs.scripted_jumphost import (
     string,
 )
 
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from tests.rigs.scripted_jumphost import DATA, Client, ScriptedJumphost, data_me
 from tests.rigs.stranger import Stranger, until_it_leaves
 
 from ioconnect.agent.tunnel.events import Closed
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 from ioconnect.ssh.loop import Loop
 
 if TYPE_CHECKING:

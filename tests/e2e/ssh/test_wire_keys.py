@@ -15,7 +15,7 @@ from tests.rigs import processes
 from tests.rigs.database import BLOCK, Database
 from tests.rigs.scripted_jumphost import DATA, Client, ScriptedJumphost, data_message
 
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,7 @@ from tests.rigs.scripted_jumphost import (
 )
 
 from ioconnect.agent.session import pending_connect, target
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.rigs import ordinary_user
 
 from ioconnect.config import configuration
-from ioconnect.config.configuration import AgentSettings, Config, HostPort, Tunnel
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import AgentSettings, Config, Tunnel
 from ioconnect.errors import ConfigInvalid, ExitCode, ReasonCode, UsageFault
 
 ORDERS = {"endpoint": "virginia-tunnel.flydata.app:58115", "target": "localhost:3306"}
@@ -364,11 +365,11 @@ def test_a_full_disk_leaves_the_old_configuration(tmp_path: Path) -> None:
 import json, resource, sys
 from pathlib import Path
 from ioconnect import errors
-from ioconnect.config import configuration
+from ioconnect.config import addresses, configuration
 import tomli_w
 path = Path({str(path)!r})
 changed = configuration.with_tunnel(configuration.load(path), configuration.Tunnel(
-    "b", configuration.HostPort("jump", 2), configuration.HostPort("db", 1)), replace=False)
+    "b", addresses.HostPort("jump", 2), addresses.HostPort("db", 1)), replace=False)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 try:
     configuration.save(path, changed)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 from ioconnect.config.pasted import Pasted, parse, parse_all
 from ioconnect.errors import ExitCode, UsageFault
 

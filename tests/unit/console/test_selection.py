@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ioconnect.config.configuration import Config, HostPort, Tunnel
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import Config, Tunnel
 from ioconnect.console import selection
 from ioconnect.errors import ConfigInvalid, UsageFault
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioconnect.config import configuration, pasted
-from ioconnect.config.configuration import Config, HostPort, Tunnel
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import Config, Tunnel
 from ioconnect.errors import ConfigInvalid, Fault
 from ioconnect.importing import plan, plan_table
 from ioconnect.importing.source import FoundTunnel, Source, SourceKind

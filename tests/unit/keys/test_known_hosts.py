@@ -17,7 +17,8 @@ from tests.rigs import ordinary_user
 
 from ioconnect.errors import ConfigInvalid, ExitCode
 from ioconnect.keys import known_hosts, public_keys
-from ioconnect.keys.known_hosts import HostKeyStatus, fingerprint, key_type, line, load, name_for, parse, pin
+from ioconnect.keys.known_hosts import HostKeyStatus, line, load, name_for, parse, pin
+from ioconnect.keys.public_keys import fingerprint, key_type
 
 if TYPE_CHECKING:
     from pathlib import Path

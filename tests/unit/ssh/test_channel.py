@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ioconnect.ssh.channel import MAX_WINDOW, Channel, Due
-from ioconnect.ssh.flow_control import LARGEST_START, PACKET_SIZE, SMALLEST_WINDOW, BytesInFlight, WindowBudget
+from ioconnect.ssh.in_flight import BytesInFlight
 from ioconnect.ssh.messages import ProtocolViolation
+from ioconnect.ssh.window_budget import LARGEST_START, PACKET_SIZE, SMALLEST_WINDOW, WindowBudget
 
 MIB = 1 << 20
 

@@ -15,7 +15,7 @@ from ioconnect.errors import Unreachable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
 
 MAX_SHOWN = 4  # addresses of one kind in a message
 

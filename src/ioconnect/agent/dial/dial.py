@@ -23,7 +23,7 @@ from ioconnect.errors import ProxyRefused
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
 
 __all__ = ["DialCancelled", "HasFileno", "dial"]
 

@@ -21,7 +21,7 @@ from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
     from ioconnect.agent.dial.proxy import Proxy
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
 
 Handshake = Generator[bytes | int, bytes, None]
 

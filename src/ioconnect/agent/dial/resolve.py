@@ -20,7 +20,7 @@ from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
     from ioconnect.agent.dial.deadline import Deadline
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
 
 SHARE_FOR = 5.0  # seconds; the timeout of resolv.conf(5): an older lookup may wait for a name server that is gone
 MAX_LOOKUPS = 8  # of one name at once

@@ -38,8 +38,8 @@ from ioconnect.status.snapshots import exit_code, timestamp
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ioconnect.agent.session.session import Session
     from ioconnect.agent.supervisor.mailbox import Mailbox
-    from ioconnect.agent.supervisor.session_factory import SessionFactory
     from ioconnect.config.configuration import Config
     from ioconnect.config.paths import Paths
     from ioconnect.status.snapshots import Snapshot
@@ -128,7 +128,7 @@ def select(config: Config, names: tuple[str, ...]) -> Config:
     return replace(config, tunnels=tunnels)
 
 
-def _session_factory() -> SessionFactory:
+def _session_factory() -> type[Session]:
     from ioconnect.agent.session.session import Session  # noqa: PLC0415  paramiko, only for a running agent
 
     return Session

@@ -29,7 +29,8 @@ from ioconnect.ssh.messages import ProtocolViolation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ioconnect.config.configuration import HostPort, Tunnel
+    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.configuration import Tunnel
     from ioconnect.ssh.transport import ClientTransport
 
 

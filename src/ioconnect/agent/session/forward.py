@@ -109,7 +109,7 @@ class Forward:
         return min(
             self._requests.check_keepalive(now, self._transport.packetizer.received_at),
             self._relay.expire(now),
-            self._relay.send_window.expire(now),
+            self._relay.in_flight_queue.expire(now),
             self._rekey_deadline(now),
         )
 
@@ -129,7 +129,7 @@ class Forward:
 
     def _measured(self, seconds: float) -> None:
         relay, counters = self._relay, self._counters
-        relay.send_window.measured(seconds)
+        relay.in_flight_queue.measured(seconds)
         if counters.rtt is None or abs(seconds - counters.rtt) > SAME_ROUND_TRIP * counters.rtt:
             counters.rtt = seconds
             relay.counters_changed()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import socket
 
     from ioconnect.agent.session.diagnosis import SessionEnd
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
     from ioconnect.errors import Fault
 
 KINDS = (
@@ -64,7 +64,7 @@ class _Scan:
 
     def _on_timer(self, _now: float) -> None:
         self._loop.next_timer = float("inf")
-        raise sign_in_timeout(self.evidence(), self._seconds)
+        raise sign_in_timeout(self.session_end(), self._seconds)
 
     def _ended(self, error: BaseException | None) -> None:
         self.error = root_cause(error)
@@ -72,7 +72,7 @@ class _Scan:
         self._loop.close()
         self.over.set()
 
-    def evidence(self) -> SessionEnd:
+    def session_end(self) -> SessionEnd:
         """What is known of this connection."""
         return collect(self.transport, self._jumphost, "", Stage.KEY_EXCHANGE)
 
@@ -105,10 +105,10 @@ def fetch(jumphost: HostPort, *, proxy: str = "", deadline: float) -> tuple[byte
         if scan.blob is not None:
             blobs.append(scan.blob)
         elif not isinstance(scan.error, IncompatiblePeer):  # that one means: has no key of this kind
-            fault = diagnose(scan.evidence(), scan.error)
+            fault = diagnose(scan.session_end(), scan.error)
             break
     if fault is not None and not blobs:
         raise fault
     if not blobs:
-        raise diagnose(scan.evidence(), "it has no host key of a kind that ioconnect knows")
+        raise diagnose(scan.session_end(), "it has no host key of a kind that ioconnect knows")
     return tuple(blobs)

@@ -13,9 +13,9 @@ from ioconnect.agent.session.pending_connect import PendingConnect
 from ioconnect.ssh import messages as ssh
 from ioconnect.ssh.channel import Channel
 from ioconnect.ssh.connection import Connection
-from ioconnect.ssh.flow_control import PACKET_SIZE
 from ioconnect.ssh.messages import Reader
 from ioconnect.ssh.multiplexer import Multiplexer
+from ioconnect.ssh.window_budget import PACKET_SIZE
 
 if TYPE_CHECKING:
     import socket
@@ -82,7 +82,7 @@ class Relay(Multiplexer):
             log.warning("refused a connection from %s: %d are open, the most allowed", ssh.shown(origin), self._max)
             return
         channel = Channel(
-            self.allocate_id(), peer_id, peer_window, peer_packet, self.budget, self.send_window.in_flight
+            self.allocate_id(), peer_id, peer_window, peer_packet, self.budget, self.in_flight_queue.in_flight
         )
         self._counters.total += 1
         self._counters.open += 1

@@ -34,7 +34,7 @@ from ioconnect.agent.session.diagnosis import (
 from ioconnect.agent.session.forward import Forward
 from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
 from ioconnect.errors import Fault, KeepaliveTimeout
-from ioconnect.keys import known_hosts
+from ioconnect.keys import known_hosts, public_keys
 from ioconnect.ssh.algorithms import host_key_algorithms
 from ioconnect.ssh.connection import reset
 from ioconnect.ssh.loop import Loop
@@ -70,7 +70,12 @@ _EXPECTED = (Fault, ProtocolViolation, SSHException, EOFError, OSError)
 
 
 class Session:
-    """See the module; implements `session_factory.RunningSession`."""
+    """One attempt at a tunnel, from the dial to its end; the supervisor's methods return at once, from any thread.
+
+    `source` is the source port to dial from, which resets a dead session of ours; an ephemeral port is used if it
+    cannot be bound. `report` is called from threads of the session's own. Addresses are those of the connection to
+    the jumphost (or proxy), None before it is connected; `host_key` is the fingerprint (SHA256:…) once verified.
+    """
 
     def __init__(
         self,
@@ -114,21 +119,21 @@ class Session:
         self._loop.post(self._request_forward)
 
     def probe(self) -> None:
-        """Ask for a sign of life now, with less patience than the keepalive."""
+        """Send a keepalive now, with a short timeout."""
         self._loop.post(self._probe_now)
 
     def close(self) -> None:
-        """Leave cleanly; answered by Closed, or Lost if the link dies first. Also legal while dialling."""
+        """Cancel the forward and disconnect; answered by Closed, or Lost if the connection fails first."""
         self._loop.post(self._leave)
         self._connector.cancel()
 
     def abort(self) -> None:
-        """Drop the socket at once (RST)."""
+        """Reset the connection at once."""
         self._loop.post(self._abort)
         self._connector.cancel()
 
     def alive_at(self) -> float:
-        """When the session's thread last showed life (time.monotonic), for the watchdog."""
+        """When the session's loop was last seen running (time.monotonic), for the watchdog."""
         now = time.monotonic()
         return now if self._stage is Stage.DIALING else self._loop.alive_at(now)
 
@@ -200,7 +205,7 @@ class Session:
         assert self._connected is not None
         pins = self._connected.pins
         verdict = pins.check(jumphost.host, jumphost.port, blob)
-        shown = known_hosts.fingerprint(blob)
+        shown = public_keys.fingerprint(blob)
         if verdict is known_hosts.HostKeyStatus.OK:
             self.host_key = shown
             return
@@ -228,7 +233,7 @@ class Session:
             self._loop.next_timer = self._forward.on_timer(now)
         elif now >= self._deadline:
             assert self._transport is not None
-            self._fail(sign_in_timeout(self._evidence(self._transport), self._patience))
+            self._fail(sign_in_timeout(self._session_end(self._transport), self._patience))
 
     def _probe_now(self) -> None:
         if self._forward is not None:
@@ -260,7 +265,7 @@ class Session:
             reset(self._transport.sock)
             raise _Aborted
 
-    def _evidence(self, transport: ClientTransport) -> SessionEnd:
+    def _session_end(self, transport: ClientTransport) -> SessionEnd:
         return collect(transport, self._tunnel.jumphost, self._tunnel.ssh_user, self._stage)
 
     def _ended(self, error: BaseException | None) -> None:
@@ -274,7 +279,7 @@ class Session:
             return
         if isinstance(cause, Exception) and not isinstance(cause, _EXPECTED) and not in_library(cause):
             log.error("%s: a bug ended the session", self._tunnel.name, exc_info=cause)
-        fault = self._fault or diagnose(self._evidence(self._transport), cause)
+        fault = self._fault or diagnose(self._session_end(self._transport), cause)
         told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows
         unclean = self._stage is Stage.SIGNED_IN and not told and fault.disposition.value == "retry"
         self._finish(Lost(fault, unclean=unclean))

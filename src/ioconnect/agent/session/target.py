@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
     from ioconnect.ssh.loop import Loop
 
 Address: TypeAlias = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]

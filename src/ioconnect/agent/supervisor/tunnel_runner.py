@@ -36,8 +36,10 @@ from ioconnect.errors import ConnectionLost, Fault
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ioconnect.agent.session.session import Session
     from ioconnect.agent.supervisor.mailbox import Clock, Mailbox
-    from ioconnect.agent.supervisor.session_factory import RunningSession, SessionFactory
     from ioconnect.agent.supervisor.source_ports import SourcePorts
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
@@ -51,7 +53,7 @@ class AgentContext:
     """What all tunnels of an agent share."""
 
     paths: Paths
-    session_factory: SessionFactory
+    session_factory: Callable[..., Session]  # Session itself, or a fake of a test
     mailbox: Mailbox
     clock: Clock
     source_ports: SourcePorts
@@ -71,7 +73,7 @@ class TunnelRunner:
         self.identity: str | None = None  # the fingerprint of the key that signed in
         self.security: Security | None = None
         self.warnings: tuple[Warning_, ...] = ()
-        self.session: RunningSession | None = None
+        self.session: Session | None = None
         self._context = context
         self._generation = 0
 

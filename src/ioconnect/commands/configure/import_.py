@@ -35,7 +35,7 @@ from ioconnect.status import lock
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ioconnect.config.configuration import HostPort
+    from ioconnect.config.addresses import HostPort
     from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
     from ioconnect.console.terminal import Terminal

@@ -18,12 +18,13 @@ from ioconnect.console.command_group import command, name_argument
 from ioconnect.console.terminal import answer
 from ioconnect.errors import HostKeyChanged, HostKeyUnpinned, UsageFault
 from ioconnect.escape import escaped
-from ioconnect.keys import known_hosts
+from ioconnect.keys import known_hosts, public_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ioconnect.config.configuration import HostPort, Tunnel
+    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.configuration import Tunnel
     from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
     from ioconnect.console.terminal import Terminal
@@ -98,7 +99,7 @@ def pin_host_keys(tunnel: Tunnel, paths: Paths, terminal: Terminal, consent: Con
         shown = keyscan.fetch(jumphost, proxy=tunnel.proxy, deadline=time.monotonic() + FETCH_TIMEOUT)
     pins = known_hosts.load(paths.known_hosts)
     _refuse_revoked(pins, jumphost, shown)
-    terminal.say("\n".join(f"  {known_hosts.key_type(blob):20} {known_hosts.fingerprint(blob)}" for blob in shown))
+    terminal.say("\n".join(f"  {public_keys.key_type(blob):20} {public_keys.fingerprint(blob)}" for blob in shown))
     pinned = pins.blobs_for(jumphost.host, jumphost.port)
     chosen = _accepted(jumphost, shown, pinned, terminal, consent)
     if set(chosen) == set(pinned):
@@ -106,16 +107,16 @@ def pin_host_keys(tunnel: Tunnel, paths: Paths, terminal: Terminal, consent: Con
     else:
         known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, chosen)
         terminal.say(f"Pinned {jumphost} in {paths.known_hosts}.")
-    return tuple(known_hosts.fingerprint(blob) for blob in chosen)
+    return tuple(public_keys.fingerprint(blob) for blob in chosen)
 
 
 def contradicts(pinned: Sequence[bytes], shown: Sequence[bytes]) -> bool:
     """Whether a host shows another key than the pinned one: none of them, or a different one of a pinned type."""
     if not pinned:
         return False
-    types = {known_hosts.key_type(blob) for blob in pinned}
+    types = {public_keys.key_type(blob) for blob in pinned}
     new = [blob for blob in shown if blob not in pinned]
-    return len(new) == len(shown) or any(known_hosts.key_type(blob) in types for blob in new)
+    return len(new) == len(shown) or any(public_keys.key_type(blob) in types for blob in new)
 
 
 def _accepted(
@@ -142,7 +143,7 @@ def _accepted(
 
 
 def _matching(jumphost: HostPort, shown: Sequence[bytes], fingerprint: str) -> Sequence[bytes]:
-    matching = [blob for blob in shown if known_hosts.fingerprint(blob) == fingerprint]
+    matching = [blob for blob in shown if public_keys.fingerprint(blob) == fingerprint]
     if not matching:
         raise _changed(jumphost, "expected", fingerprint, shown)
     return matching
@@ -167,4 +168,4 @@ def _refuse_revoked(pins: known_hosts.Pins, jumphost: HostPort, shown: Sequence[
 
 
 def _fingerprints(blobs: Iterable[bytes]) -> str:
-    return ", ".join(known_hosts.fingerprint(blob) for blob in blobs)
+    return ", ".join(public_keys.fingerprint(blob) for blob in blobs)

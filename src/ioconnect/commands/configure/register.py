@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ioconnect.config import configuration, pasted
+from ioconnect.config import addresses, configuration, pasted
 from ioconnect.console.command_group import FILE, PORT, command, name_argument
 from ioconnect.console.selection import default_name
 from ioconnect.console.terminal import answer, read_stdin
@@ -162,7 +162,7 @@ def _ask_for_addresses(partial: PartialTunnel, terminal: Terminal) -> PartialTun
         partial = partial.completed_by(terminal.ask(question, lambda text: pasted.parse(text, environ=os.environ)))
     if partial.target is None:
         question = f"Database as seen from this machine, like {TARGET_EXAMPLE}"
-        target = terminal.ask(question, lambda text: configuration.parse_host_port(text, path="database"))
+        target = terminal.ask(question, lambda text: addresses.parse_host_port(text, path="database"))
         partial = replace(partial, target=target)
     return partial
 

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ioconnect.commands.setup import draft, local_databases
-from ioconnect.config import configuration, pasted
+from ioconnect.config import addresses, configuration, pasted
 from ioconnect.console import clipboard
 from ioconnect.console.terminal import is_colourful
 from ioconnect.errors import Fault, UsageFault
@@ -65,10 +65,8 @@ def make_tunnel(invocation: Invocation, name: str, own_key: Path, answers: Answe
 def refuse_change(tunnel: Tunnel, answers: Answers) -> None:
     """Raise UsageFault if the answers differ from the saved tunnel of that name."""
     line = None if answers.paste is None else pasted.parse(answers.paste, environ=os.environ)
-    endpoint = (
-        None if answers.endpoint is None else configuration.parse_host_port(answers.endpoint, path="--endpoint")
-    )
-    target = None if answers.target is None else configuration.parse_host_port(answers.target, path="--to")
+    endpoint = None if answers.endpoint is None else addresses.parse_host_port(answers.endpoint, path="--endpoint")
+    target = None if answers.target is None else addresses.parse_host_port(answers.target, path="--to")
     said = {
         "endpoint": (endpoint or (line and line.endpoint), tunnel.endpoint),
         "target": (target or (line and line.target), tunnel.target),
@@ -95,7 +93,7 @@ def _pasted(invocation: Invocation, name: str, answers: Answers) -> tuple[str | 
         )
     elif text is not None:
         line = pasted.parse(text, environ=os.environ)
-    given = None if answers.endpoint is None else configuration.parse_host_port(answers.endpoint, path="--endpoint")
+    given = None if answers.endpoint is None else addresses.parse_host_port(answers.endpoint, path="--endpoint")
     again = "  (from last time; --endpoint gives another)" if answers.resumed else ""
     terminal.done(f"{given or (line and line.endpoint)}{again}")
     if answers.target is None and (line is None or line.target is None):
@@ -128,7 +126,7 @@ def _chosen(typed: str, found: list[Database]) -> HostPort:
         return found[0].target
     if typed.isascii() and typed.isdecimal() and 1 <= int(typed[:9]) <= len(found):
         return found[int(typed[:9]) - 1].target
-    return configuration.parse_host_port(typed, path="database")
+    return addresses.parse_host_port(typed, path="database")
 
 
 def _tell_of_paste(terminal: Terminal, tunnel: Tunnel, line: Pasted | None) -> None:

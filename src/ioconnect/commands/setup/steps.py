@@ -12,11 +12,11 @@ from ioconnect.commands.configure import pin
 from ioconnect.commands.inspect.test import check_tunnel
 from ioconnect.commands.setup import draft, endpoint, service
 from ioconnect.commands.setup.answers import OpenQuestions
-from ioconnect.config import configuration, pasted
+from ioconnect.config import addresses, configuration, pasted
 from ioconnect.console import selection
 from ioconnect.console.terminal import read_stdin
 from ioconnect.errors import ExitCode, UsageFault
-from ioconnect.keys import known_hosts
+from ioconnect.keys import known_hosts, public_keys
 
 if TYPE_CHECKING:
     from ioconnect.commands.setup.answers import Answers
@@ -76,7 +76,7 @@ def _check(answers: Answers) -> None:
     """Raise UsageFault for an answer that cannot be parsed."""
     for option, given in (("--endpoint", answers.endpoint), ("--to", answers.target)):
         if given is not None:
-            configuration.parse_host_port(given, path=option)
+            addresses.parse_host_port(given, path=option)
     if answers.paste is not None:
         pasted.parse(answers.paste, environ=os.environ)
     if answers.fingerprint is not None:
@@ -106,7 +106,7 @@ def _pinned(invocation: Invocation, tunnel: Tunnel) -> tuple[str, ...]:
     """Return the fingerprints of the jumphost's pins."""
     jumphost = tunnel.jumphost
     blobs = known_hosts.load(invocation.paths.known_hosts).blobs_for(jumphost.host, jumphost.port)
-    return tuple(known_hosts.fingerprint(blob) for blob in blobs)
+    return tuple(public_keys.fingerprint(blob) for blob in blobs)
 
 
 def _pin(invocation: Invocation, answers: Answers, tunnel: Tunnel) -> None:

@@ -18,7 +18,7 @@ from ioconnect.agent.dial.connect_failures import (
 )
 from ioconnect.agent.dial.happy_eyeballs import SourcePort, interleaved
 from ioconnect.agent.dial.resolve import Address
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 from ioconnect.errors import Unreachable
 
 HOST = HostPort("tunnel.example.com", 50683)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioconnect.agent.dial.proxy import Proxy, Scheme, choose, exempted, parse, redacted
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 from ioconnect.errors import ConfigInvalid
 
 JUMPHOST = HostPort("tunnel.example.com", 50683)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ioconnect.agent.dial.proxy import parse
 from ioconnect.agent.dial.proxy_protocols import MAX_HEAD, Handshake, handshake
-from ioconnect.config.configuration import HostPort
+from ioconnect.config.addresses import HostPort
 from ioconnect.errors import NameNotResolved, ProxyRefused
 
 TARGET = HostPort("tunnel.example.com", 50683)

@@ -16,7 +16,8 @@ from ioconnect.agent.session.diagnosis import (
     keepalive_timeout,
     sign_in_timeout,
 )
-from ioconnect.config.configuration import HostPort, Tunnel
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import Tunnel
 from ioconnect.errors import (
     AuthRefused,
     BannerTimeout,

@@ -1,6 +1,7 @@
-"""The send window: bulk transfers wait while enough is in flight, so that small answers are not queued behind it.
+"""Bytes in flight: bulk transfers wait while enough is, so that small answers are not queued behind it.
 
-Belongs to the loop's thread.
+What TCP calls the congestion window, for all channels of one session together. Belongs to the loop's thread.
+Pure.
 """
 
 from __future__ import annotations
@@ -8,14 +9,40 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.ssh.outbound import BATCH
-
 if TYPE_CHECKING:
-    from ioconnect.ssh.flow_control import BytesInFlight
     from ioconnect.ssh.loop import Loop
 
+MIN_IN_FLIGHT = 1 << 20  # bytes; enough to keep a peer that is near busy
+MAX_BANDWIDTH = 1 << 30  # bytes per second that a link is trusted to carry
 STALL = 0.05  # seconds beyond two round trips; a peer that reads acknowledges in far less
 FOREVER = float("inf")
+
+
+class BytesInFlight:
+    """What all channels of one session have sent and the peer has not given back by WINDOW_ADJUST, in bytes.
+
+    All of it is queued before the next small answer. So bulk transfers together get no more than keeps the link busy,
+    its bandwidth-delay product; windows alone would allow megabytes for each of them.
+    """
+
+    __slots__ = ("limit", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.limit = MIN_IN_FLIGHT
+
+    def measured(self, round_trip: float) -> None:
+        """Raise the limit to the bandwidth-delay product of a round trip of so many seconds."""
+        self.limit = max(self.limit, int(round_trip * MAX_BANDWIDTH))
+
+    def widen(self) -> None:
+        """Double the limit: nothing was acknowledged for a while, as some readers do not read."""
+        self.limit *= 2
+
+    @property
+    def room(self) -> int:
+        """How much more may be sent; negative if more than the limit is in flight."""
+        return self.limit - self.size
 
 
 class Transfer(Protocol):
@@ -25,13 +52,14 @@ class Transfer(Protocol):
         """Go on."""
 
 
-class SendWindow:
+class InFlightQueue:
     """One queue, first come first served, for all bulk transfers of a session."""
 
-    def __init__(self, in_flight: BytesInFlight, loop: Loop) -> None:
+    def __init__(self, in_flight: BytesInFlight, loop: Loop, *, batch: int) -> None:
         self.in_flight = in_flight
         self.round_trip = 0.0  # of the link, in seconds
         self._loop = loop
+        self._batch = batch  # bytes that a transfer sends at once
         self._waiting: deque[Transfer] = deque()
         self._until = FOREVER
 
@@ -53,12 +81,12 @@ class SendWindow:
 
     def acknowledged(self) -> None:
         """The peer gave back part of a window, or a transfer is gone: resume those for which there is room."""
-        if self._waiting and self.in_flight.room >= BATCH:
+        if self._waiting and self.in_flight.room >= self._batch:
             self._resume()
             self._set_deadline()
 
     def expire(self, now: float) -> float:
-        """Widen the window if nothing was acknowledged for too long; return when to call again."""
+        """Raise the limit if nothing was acknowledged for too long; return when to call again."""
         while self._waiting and now >= self._until:
             self.in_flight.widen()
             self._resume()
@@ -66,9 +94,9 @@ class SendWindow:
 
     def _resume(self) -> None:
         room = self.in_flight.room
-        while self._waiting and room >= BATCH:
+        while self._waiting and room >= self._batch:
             self._waiting.popleft().resume()
-            room -= BATCH
+            room -= self._batch
 
     def _set_deadline(self) -> None:
         self._until = self._loop.now + STALL + 2 * self.round_trip

@@ -1,4 +1,4 @@
-"""How much may be under way: receive windows within one budget, and the bytes in flight to the peer.
+"""The receive windows of all channels of a session, within one budget: how large they start, grow and shrink.
 
 Pure.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 PACKET_SIZE = 32 * 1024  # largest data we take in one message; OpenSSH's CHAN_TCP_PACKET_DEFAULT
 LARGEST_START = 2 << 20  # bytes; OpenSSH's CHAN_TCP_WINDOW_DEFAULT
 SMALLEST_WINDOW = 2 * PACKET_SIZE
-MIN_IN_FLIGHT = 1 << 20  # bytes; enough to keep a peer that is near busy
-MAX_BANDWIDTH = 1 << 30  # bytes per second that a link is trusted to carry
 
 
 class WindowBudget:
@@ -57,30 +55,3 @@ class WindowBudget:
         """Take back what a channel that is over held."""
         self.users -= 1
         self.granted -= window
-
-
-class BytesInFlight:
-    """What all channels of one session have sent and the peer has not given back by WINDOW_ADJUST, in bytes.
-
-    All of it is queued before the next small answer. So bulk transfers together get no more than keeps the link busy,
-    its bandwidth-delay product; windows alone would allow megabytes for each of them.
-    """
-
-    __slots__ = ("limit", "size")
-
-    def __init__(self) -> None:
-        self.size = 0
-        self.limit = MIN_IN_FLIGHT
-
-    def measured(self, round_trip: float) -> None:
-        """Raise the limit to the bandwidth-delay product of a round trip of so many seconds."""
-        self.limit = max(self.limit, int(round_trip * MAX_BANDWIDTH))
-
-    def widen(self) -> None:
-        """Double the limit: nothing was acknowledged for a while, as some readers do not read."""
-        self.limit *= 2
-
-    @property
-    def room(self) -> int:
-        """How much more may be sent; negative if more than the limit is in flight."""
-        return self.limit - self.size
