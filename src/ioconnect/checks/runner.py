@@ -16,7 +16,7 @@ from ioconnect.checks.session_check import FORWARD_TIMEOUT, SessionCheck
 from ioconnect.config import configuration
 from ioconnect.console import selection
 from ioconnect.errors import ConfigInvalid, Fault, Reason
-from ioconnect.keys import identity
+from ioconnect.keys import identity, known_hosts
 from ioconnect.keys.credentials import identity_path, load_identity
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class _Runner:
         self._run_check(CheckId.DNS, self._check_dns)
         self._run_check(CheckId.TCP, self._check_tcp)
         no_answer_yet = CheckId.HOST_KEY not in self._from_agent and not self._is_blocked(CheckId.HOST_KEY)
-        if no_answer_yet and not self._is_blocked(CheckId.AUTH):
+        if no_answer_yet and not self._is_blocked(CheckId.AUTH) and self._is_pinned():
             self._check_session()
         else:
             self._run_check(CheckId.HOST_KEY, self._check_host_key)
@@ -149,6 +149,14 @@ class _Runner:
 
     def _check_tcp(self) -> Finding:
         return jumphost_check.connect(self._loaded_tunnel, self._environ, time.monotonic() + TCP_TIMEOUT)
+
+    def _is_pinned(self) -> bool:
+        """Say whether a session would dial; without a pin only a scan shows the jumphost's fingerprint."""
+        jumphost = self._loaded_tunnel.jumphost
+        try:
+            return bool(known_hosts.load(self._paths.known_hosts).types_for(jumphost.host, jumphost.port))
+        except ConfigInvalid:  # the check of the host key says so
+            return False
 
     def _check_host_key(self) -> Finding:
         deadline = time.monotonic() + self._auth_timeout()

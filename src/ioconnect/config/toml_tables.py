@@ -83,6 +83,13 @@ def text(value: object) -> str:
     return value
 
 
+def boolean(value: object) -> bool:
+    """Require true or false. Raises ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {shown(value)}")  # noqa: TRY004  as above
+    return value
+
+
 def integer(low: int, high: int) -> Callable[[object], int]:
     """Return a check for an integer from `low` to `high`, not a boolean."""
 

@@ -26,8 +26,11 @@ def default_name(config: Config) -> str:
 
 
 def tunnel(config: Config, name: str | None) -> Tunnel:
-    """Return the selected tunnel. Raises ConfigInvalid if there are none, UsageFault if not one is selected."""
-    if not config.tunnels:
+    """Return the selected tunnel. Raises UsageFault if not one is selected.
+
+    Raises ConfigInvalid if there are none, or if the tunnel is not found and a file of config.d cannot be read.
+    """
+    if not config.tunnels and not config.invalid:
         raise ConfigInvalid(
             "no tunnel is set up yet", hint="ioconnect register --endpoint HOST:PORT --to HOST:PORT sets one up."
         )
@@ -36,17 +39,30 @@ def tunnel(config: Config, name: str | None) -> Tunnel:
         if candidate.name == wanted:
             return candidate
     names = [candidate.name for candidate in config.tunnels]
+    broken = [file for file in config.invalid if not names or name in file.names or not file.names]
+    if broken:
+        raise broken[0].fault
     if name is None:
         raise UsageFault(f"there are {len(names)} tunnels: say which one", hint=_known(names))
     raise UsageFault(f'no tunnel is called "{escaped(name)}"', hint=_suggestion(name, names))
 
 
 def chosen(config: Config, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the given names, each once; without any, those of all tunnels. Raises as `tunnel` does."""
+    """Return the given names, each once; without any, those of all enabled tunnels.
+
+    Raises as `tunnel` does, and UsageFault for a disabled one.
+    """
     if not names:
         tunnel(config, config.tunnels[0].name if config.tunnels else None)
-        return tuple(candidate.name for candidate in config.tunnels)
-    return tuple(dict.fromkeys(tunnel(config, name).name for name in names))
+        return tuple(candidate.name for candidate in config.enabled)
+    selected = {name: tunnel(config, name) for name in names}
+    for candidate in selected.values():
+        if not candidate.enabled:
+            raise UsageFault(
+                f"the tunnel {candidate.name} is disabled",
+                hint=f"Set enabled = true in [tunnels.{candidate.name}].",
+            )
+    return tuple(dict.fromkeys(candidate.name for candidate in selected.values()))
 
 
 def _suggestion(name: str, names: Sequence[str]) -> str:

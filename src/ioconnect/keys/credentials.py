@@ -1,4 +1,4 @@
-"""Selects the identity that a tunnel authenticates with, and loads its private key, again for every session."""
+"""What a tunnel signs in with: selects and loads its identity, again for every session, and requires a pin."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.paths import CREDENTIAL
+from ioconnect.errors import HostKeyUnpinned
 from ioconnect.keys import identity
 
 if TYPE_CHECKING:
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
+    from ioconnect.keys.known_hosts import Pins
 
 
 def identity_path(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Path:
@@ -37,3 +39,12 @@ def load_identity(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> byte
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     credential = folder is not None and Path(folder) in path.parents
     return identity.load(path, credential=credential)
+
+
+def require_pin(tunnel: Tunnel, pins: Pins) -> None:
+    """Raise HostKeyUnpinned if no host key is pinned for the tunnel's jumphost."""
+    if not pins.types_for(tunnel.jumphost.host, tunnel.jumphost.port):
+        raise HostKeyUnpinned(
+            f"{tunnel.name}: no host key is pinned for the jumphost {tunnel.jumphost}",
+            hint=f"Run: ioconnect pin {tunnel.name}",
+        )

@@ -117,11 +117,15 @@ def _run_supervisor(supervisor: Supervisor) -> ExitCode:
 
 
 def select(config: Config, names: tuple[str, ...]) -> Config:
-    """Return the configuration with the named tunnels only; all if none is named.
+    """Return the configuration with the enabled ones of the named tunnels only; of all if none is named.
 
     Raises ConfigInvalid if none is left. An unknown name among others is no fault: a reload may have removed it.
     """
-    tunnels = tuple(tunnel for tunnel in config.tunnels if not names or tunnel.name in names)
+    tunnels = tuple(tunnel for tunnel in config.enabled if not names or tunnel.name in names)
+    if not tunnels and config.invalid:
+        raise config.invalid[0].fault
+    if not tunnels and config.tunnels:
+        raise ConfigInvalid("every tunnel is disabled", hint="Set enabled = true, or register another.")
     if not tunnels:
         missing = f"no tunnel is called {' or '.join(names)}" if names else "no tunnel is set up yet"
         raise ConfigInvalid(missing, hint="ioconnect register --endpoint HOST:PORT --to HOST:PORT sets one up.")
@@ -150,7 +154,7 @@ class _DaemonCallbacks:
 
     def load_config(self) -> Config:
         """Load and check the configuration. Raises Fault."""
-        config = select(configuration.load(self._paths.config), self._names)
+        config = select(configuration.load_all_valid(self._paths.config), self._names)
         preflight.check(config, self._paths)
         return config
 

@@ -1,30 +1,50 @@
-"""Checks identities and pins before any tunnel of a configuration is started: local faults are not retried."""
+"""Checks identities and pins before any tunnel is started: an agent of which no tunnel can run does not start.
+
+A tunnel with such a local fault is held while the others run; its session finds the same fault before it dials.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ioconnect.errors import HostKeyUnpinned
+from ioconnect.errors import Fault
 from ioconnect.keys import known_hosts
-from ioconnect.keys.credentials import identity_path, load_identity
+from ioconnect.keys.credentials import load_identity, require_pin
 
 if TYPE_CHECKING:
-    from ioconnect.config.configuration import Config
+    from ioconnect.config.configuration import Config, Tunnel
     from ioconnect.config.paths import Paths
 
 
-def check(config: Config, paths: Paths) -> None:
-    """Raise the fault of the first tunnel with an identity that cannot be used, or no host key pinned.
+def faults(config: Config, paths: Paths) -> dict[str, Fault]:
+    """Return the local fault of each tunnel that has one, by its name, in the order of the configuration.
 
-    Raises IdentityMissing, IdentityUnreadable or HostKeyUnpinned.
+    They are IdentityMissing, IdentityUnreadable, HostKeyUnpinned, and ConfigInvalid if the pins cannot be read.
     """
-    for tunnel in {identity_path(tunnel, config.agent, paths): tunnel for tunnel in config.tunnels}.values():
+    pins = _pins(paths)
+    found = {tunnel.name: _fault(tunnel, config, paths, pins) for tunnel in config.enabled}
+    return {name: fault for name, fault in found.items() if fault is not None}
+
+
+def check(config: Config, paths: Paths) -> None:
+    """Raise the fault of the first tunnel if no tunnel can be started."""
+    found = faults(config, paths)
+    if found and len(found) == len(config.enabled):
+        raise next(iter(found.values()))
+
+
+def _fault(tunnel: Tunnel, config: Config, paths: Paths, pins: known_hosts.Pins | Fault) -> Fault | None:
+    try:
         load_identity(tunnel, config.agent, paths)
-    pins = known_hosts.load(paths.known_hosts)
-    for tunnel in config.tunnels:
-        host, port = tunnel.jumphost.host, tunnel.jumphost.port
-        if not pins.types_for(host, port):
-            raise HostKeyUnpinned(
-                f"{tunnel.name}: no host key is pinned for the jumphost {tunnel.jumphost}",
-                hint=f"Run: ioconnect pin {tunnel.name}",
-            )
+        if not isinstance(pins, Fault):
+            require_pin(tunnel, pins)
+    except Fault as fault:
+        return fault
+    return pins if isinstance(pins, Fault) else None
+
+
+def _pins(paths: Paths) -> known_hosts.Pins | Fault:
+    try:
+        return known_hosts.load(paths.known_hosts)
+    except Fault as fault:
+        return fault

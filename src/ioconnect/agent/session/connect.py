@@ -20,7 +20,7 @@ from ioconnect.agent.dial.dial import DialCancelled, dial
 from ioconnect.errors import ConnectionLost, Fault
 from ioconnect.escape import escaped
 from ioconnect.keys import known_hosts
-from ioconnect.keys.credentials import load_identity
+from ioconnect.keys.credentials import load_identity, require_pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +107,7 @@ class Connector:
         pem = load_identity(self._tunnel, self._settings, self._paths)
         key = Ed25519Key.from_private_key(io.StringIO(pem.decode("ascii")))
         pins = known_hosts.load(self._paths.known_hosts)
+        require_pin(self._tunnel, pins)  # before the jumphost is troubled
         sock = dial(
             self._tunnel.jumphost,
             environ=os.environ,
