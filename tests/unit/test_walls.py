@@ -117,11 +117,14 @@ MAY_CALL = {
     "a thread": (
         r"threading\.Thread$",
         {
+            "agent/process/exit_deadline.py": "ends a process that hangs",
             "agent/process/log_queue.py": "writes the log, which may block",
             "agent/session/connect.py": "dials; ends with the attempt",
             "agent/session/target.py": "looks a database's name up beside the loop",
             "agent/dial/resolve.py": "getaddrinfo has no deadline of its own",
             "agent/dial/proxy_tls.py": "TLS to a proxy, under paramiko's plain socket",
+            "agent/supervisor/background_writer.py": "writes files, which may block",
+            "agent/supervisor/mailbox.py": "waits for signals",
             "agent/supervisor/network_monitor.py": "blocks in the kernel until the network changes",
             "registration/client.py": "an HTTP request that Ctrl-C must not wait for",
             "demo/database.py": "the demo's database",

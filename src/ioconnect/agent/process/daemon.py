@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 
 from ioconnect import __version__
 from ioconnect.agent.process import preflight
+from ioconnect.agent.process.exit_deadline import ExitDeadline
 from ioconnect.agent.process.log_setup import LogSetup
 from ioconnect.agent.process.readiness import Readiness
 from ioconnect.agent.process.sd_notify import Notifier
 from ioconnect.agent.supervisor import reconnect_requests
+from ioconnect.agent.supervisor.background_writer import BackgroundWriter
 from ioconnect.agent.supervisor.mailbox import SignalMailbox, Stop, SystemClock
 from ioconnect.agent.supervisor.network_monitor import monitoring
 from ioconnect.agent.supervisor.publish import Publisher, summary
@@ -86,18 +88,23 @@ def _locked(
         selected = select(config, names)
         preflight.check(selected, paths)
         with contextlib.ExitStack() as closing:
+            mailbox, clock = SignalMailbox(on_stop=ExitDeadline().arm), SystemClock()
+            closing.enter_context(mailbox.receiving_signals())  # first: threads inherit the signal mask
             logs = LogSetup(file=paths.log if to_file else None, verbose=verbose, environ=os.environ)
             closing.callback(logs.close)
-            mailbox, clock = SignalMailbox(), SystemClock()
-            closing.enter_context(mailbox.receiving_signals())
+            writer = BackgroundWriter("state files")
+            closing.callback(writer.close)
             closing.enter_context(_stopping_on_thread_exception(mailbox))
             closing.enter_context(_fault_handler())
             closing.enter_context(monitoring(mailbox.put))
             reconnect_requests.remove(paths)
-            source_ports = SourcePorts(paths.state / "sources.json")
+            source_ports = SourcePorts(paths.state / "sources.json", writer.put)
             context = AgentContext(paths, _session_factory(), mailbox, clock, source_ports)
-            publisher = Publisher(paths, clock, started_at=started_at, public=public_status(os.environ))
-            supervisor = Supervisor(selected, context, publisher, _DaemonCallbacks(paths, names, readiness))
+            public = public_status(os.environ)
+            publisher = Publisher(paths, clock, started_at=started_at, public=public, write=writer.put)
+            callbacks = _DaemonCallbacks(paths, names, readiness)
+            closing.callback(callbacks.close)
+            supervisor = Supervisor(selected, context, publisher, callbacks)
             return _run_supervisor(supervisor)
     except BaseException:
         lock.release()
@@ -151,6 +158,10 @@ class _DaemonCallbacks:
         # READY=1 means: runs, with a valid configuration. If it meant connected, systemd's start timeout would kill
         # the agent of a machine that boots without a network, over and over.
         self._notifier.send("READY=1")
+
+    def close(self) -> None:
+        """Send the notifications that wait."""
+        self._notifier.close()
 
     def load_config(self) -> Config:
         """Load and check the configuration. Raises Fault."""

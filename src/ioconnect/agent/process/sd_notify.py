@@ -1,6 +1,7 @@
 """Notifications to systemd (sd_notify(3)): READY, WATCHDOG, STOPPING, RELOADING, STATUS.
 
-Without NOTIFY_SOCKET every call does nothing; errors of the socket are ignored.
+Without NOTIFY_SOCKET every call does nothing; errors of the socket are ignored. Notifications are sent on a thread of
+their own, in order; one that waits is replaced by a newer one of its kind.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ import contextlib
 import os
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING
+
+from ioconnect.agent.supervisor.background_writer import BackgroundWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,14 +25,22 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str]) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self.watchdog_interval = _watchdog_interval(environ) if self._address else None  # seconds; None: no watchdog
+        self._writer = BackgroundWriter("notification") if address else None
+        self.watchdog_interval = _watchdog_interval(environ) if address else None  # seconds; None: no watchdog
 
     def send(self, *lines: str) -> None:
-        """Send assignments such as READY=1 in one datagram."""
-        if self._address:
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-                sock.setblocking(False)
-                sock.sendto("\n".join(lines).encode(), self._address)
+        """Have assignments such as READY=1 sent in one datagram; returns at once."""
+        if self._writer is not None:
+            self._writer.put(lines[0].partition("=")[0], partial(self._send, "\n".join(lines).encode()))
+
+    def close(self) -> None:
+        """Send what waits, for a second at most."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _send(self, datagram: bytes) -> None:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(datagram, self._address)  # waits while the service manager reads nothing
 
     def reloading(self) -> None:
         """Send RELOADING=1 with the time, which Type=notify-reload requires; READY=1 must follow."""

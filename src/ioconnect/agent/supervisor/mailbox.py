@@ -9,6 +9,7 @@ import contextlib
 import queue
 import random
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from ioconnect.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ioconnect.agent.tunnel.events import RetryRequested, SessionEvent
 
@@ -92,48 +93,47 @@ class SystemClock:
 
 
 class SignalMailbox:
-    """A mailbox that also receives signals, only while `get` waits.
+    """A mailbox that also receives signals, on a thread of its own.
 
-    Within `receiving_signals` (the whole life of the agent) they are blocked outside `get`. Threads started there
-    inherit the mask, so the kernel delivers signals to the main thread only, and no handler interrupts other code.
+    Within `receiving_signals` (the whole life of the agent) they are blocked in the main thread and in all threads
+    that are started there, so the kernel hands them to sigwait(3) only: a supervisor that hangs delays none, and no
+    handler interrupts other code. `on_stop` is called with the exit code of every Stop, on the thread that puts it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_stop: Callable[[ExitCode], None] = lambda _code: None) -> None:
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._on_stop = on_stop
 
     def put(self, message: Message) -> None:
         """Queue a message. Any thread."""
         self._queue.put(message)
+        if isinstance(message, Stop):
+            self._on_stop(message.code)
 
     def get(self, deadline: float | None) -> Message | None:
         """Wait for a message; return None at the deadline. Main thread only."""
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        try:
-            with contextlib.suppress(queue.Empty):
-                return self._queue.get(timeout=timeout)
-            return None
-        finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        with contextlib.suppress(queue.Empty):
+            return self._queue.get(timeout=timeout)
+        return None
 
     @contextlib.contextmanager
     def receiving_signals(self) -> Iterator[None]:
         """Turn SIGTERM and SIGINT into Stop, SIGHUP into Reload, SIGUSR1 into Reconnect. Main thread only.
 
-        Afterwards they are ignored: the process exits, and a second SIGTERM must not change its exit code.
+        No other thread may run yet. Afterwards they stay blocked: the process exits, and a second SIGTERM must not
+        change its exit code.
         """
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        threading.Thread(target=self._receive_signals, name="signals", daemon=True).start()
+        yield
+
+    def _receive_signals(self) -> None:
         messages: dict[int, Message] = {
             signal.SIGTERM: Stop(ExitCode.OK),
             signal.SIGINT: Stop(ExitCode.INTERRUPTED),
             signal.SIGHUP: Reload(),
             signal.SIGUSR1: Reconnect(),
         }
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        for number in SIGNALS:
-            signal.signal(number, lambda received, _frame: self.put(messages[received]))
-        try:
-            yield
-        finally:
-            for number in SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        while True:
+            self.put(messages[signal.sigwait(SIGNALS)])

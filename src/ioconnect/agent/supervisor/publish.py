@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ioconnect import __version__
+from ioconnect.agent.supervisor.background_writer import write_at_once
 from ioconnect.errors import CannotCreate
 from ioconnect.status import snapshots
 from ioconnect.status.snapshots import Connections, Snapshot, State, TunnelStatus, timestamp
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from ioconnect.agent.supervisor.background_writer import Write
     from ioconnect.agent.supervisor.mailbox import Clock
     from ioconnect.agent.supervisor.tunnel_runner import TunnelRunner
     from ioconnect.config.paths import Paths
@@ -25,22 +28,36 @@ _WAITING = {State.BACKOFF, State.HELD, State.STANDBY}
 
 
 class Publisher:
-    """Writes the status file, and a copy that everybody may read to `public`; a failure to write is logged once."""
+    """Has the status file written, and a copy that everybody may read to `public`; a failure is logged once."""
 
-    def __init__(self, paths: Paths, clock: Clock, *, started_at: str, public: Path | None = None) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        clock: Clock,
+        *,
+        started_at: str,
+        public: Path | None = None,
+        write: Write = write_at_once,
+    ) -> None:
         self._path = paths.status
         self._config = str(paths.config)
         self._public = public
         self._clock = clock
         self._started_at = started_at
+        self._write = write
         self._write_failed = False
 
     def publish(self, runners: Iterable[TunnelRunner]) -> Snapshot:
-        """Write a snapshot of all tunnels, and return it."""
+        """Have a snapshot of all tunnels written, and return it."""
         runners = list(runners)
         for runner in runners:
             runner.counters.changed = False  # before reading: a later change is reported again
         snapshot = self.snapshot(runners)
+        self._write("status", partial(self._write_files, snapshot))
+        return snapshot
+
+    def _write_files(self, snapshot: Snapshot) -> None:
+        """Write the files, on the thread of `write`."""
         try:
             snapshots.write(self._path, snapshot)
             if self._public is not None:
@@ -50,7 +67,6 @@ class Publisher:
             if not self._write_failed:
                 log.warning("%s; status shows what was written last", fault.message)
             self._write_failed = True
-        return snapshot
 
     def snapshot(self, runners: Iterable[TunnelRunner]) -> Snapshot:
         """Return a snapshot of all tunnels."""

@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
+from ioconnect.agent.supervisor.background_writer import write_at_once
 from ioconnect.config.files import write_atomically
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ioconnect.agent.supervisor.background_writer import Write
     from ioconnect.config.configuration import Tunnel
 
 log = logging.getLogger(__name__)
@@ -27,10 +30,11 @@ _MAX_PORT = 65535
 
 
 class SourcePorts:
-    """The stored source ports; belongs to the supervisor's thread."""
+    """The stored source ports; belongs to the supervisor's thread. The file is written by `write`, with fsync(2)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, write: Write = write_at_once) -> None:
         self._path = path
+        self._write = write
         self._write_failed = False
         self._stored = _read(path)
 
@@ -42,15 +46,19 @@ class SourcePorts:
         """Store the source port of a session that holds the tunnel's port."""
         if self.get(tunnel) != source:
             self._stored[_key(tunnel)] = source
-            self._write()
+            self._changed()
 
     def remove(self, tunnel: Tunnel) -> None:
         """Remove the stored source port, as the jumphost knows that the session ended."""
         if self._stored.pop(_key(tunnel), None) is not None:
-            self._write()
+            self._changed()
 
-    def _write(self) -> None:
+    def _changed(self) -> None:
         document = {key: [source.address, source.port, source.peer] for key, source in self._stored.items()}
+        self._write("source ports", partial(self._write_file, document))
+
+    def _write_file(self, document: dict[str, list[str | int | None]]) -> None:
+        """Write the file, on the thread of `write`."""
         try:
             write_atomically(self._path, json.dumps(document).encode() + b"\n")
             self._write_failed = False

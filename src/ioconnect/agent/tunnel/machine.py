@@ -46,7 +46,7 @@ from ioconnect.errors import ConnectionLost, Disposition, Fault, Reason, ReasonC
 
 DIAL_TIMEOUT = 120.0  # seconds; far longer than the session's own deadlines, for a session that hangs
 FORWARD_REPLY_TIMEOUT = 60.0  # seconds for the reply to tcpip-forward, likewise
-STOP_TIMEOUT = 5.0  # seconds for a clean close before the session is aborted
+STOP_TIMEOUT = 3.0  # seconds for a clean close before the session is aborted; the agent ends within 5
 STALLED_AFTER = 1.0  # seconds, after which a SYN is retransmitted (RFC 6298): a new dial is faster
 
 
