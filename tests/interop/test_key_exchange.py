@@ -34,4 +34,9 @@ def test_is_post_quantum_wherever_the_jumphost_can(
     customer.run("up", "--daemon")
 
     negotiated = re.findall(r"kex: algorithm: (\S+)", sshd.log_text()[before:])
+    security = customer.tunnel()["security"]
+    assert [security["kex"]] == negotiated
+    assert security["post_quantum"] == (version(sshd) >= HYBRID_SINCE)
+    assert f"kex: client->server cipher: {security['cipher']} MAC: <implicit>" in sshd.log_text()[before:]
+    assert security["mac"] is None
     assert negotiated == [HYBRID if version(sshd) >= HYBRID_SINCE else CLASSIC]

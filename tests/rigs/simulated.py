@@ -18,7 +18,7 @@ from ioconnect.agent.supervisor.tunnel_runner import AgentContext
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import AgentSettings, Config, Tunnel
 from ioconnect.config.paths import under
-from ioconnect.status.snapshots import Snapshot
+from ioconnect.status.snapshots import Security, Snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,6 +130,8 @@ class ScriptedSession:
         self.local_address: tuple[str, int] | None = (end.address, end.port)
         self.peer_address: str | None = end.peer
         self.host_key: str | None = "SHA256:simulated"
+        self.identity: str | None = "SHA256:simulated key"
+        self.security = Security("curve25519-sha256", "aes128-gcm@openssh.com", None, post_quantum=False)
         self.began = world.now()
         self.calls: list[str] = []
         self.hung_since: float | None = None

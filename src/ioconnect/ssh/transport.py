@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from paramiko.kex_curve25519 import KexCurve25519
+from paramiko.message import Message
 from paramiko.ssh_exception import SSHException
 from paramiko.transport import Transport
 
@@ -23,8 +24,6 @@ from ioconnect.ssh.packetizer import REKEY_BYTES, LoopPacketizer
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
-
-    from paramiko.message import Message
 
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.packetizer import Service
@@ -50,6 +49,15 @@ def in_library(error: BaseException) -> bool:
         trace = trace.tb_next
     raised_in = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
     return str(raised_in).partition(".")[0] in {"paramiko", "cryptography"}
+
+
+def negotiated_kex(client: Transport) -> str:
+    """Return the key exchange algorithm that a client has just negotiated.
+
+    paramiko keeps only its class, which several names share, so its rule is repeated here (RFC 4253 §7.1).
+    """
+    theirs = client._really_parse_kex_init(Message(client.remote_kex_init), ignore_first_byte=True)  # noqa: SLF001
+    return str(next(filter(theirs["kex_algo_list"].__contains__, client.preferred_kex)))
 
 
 class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
@@ -107,7 +115,7 @@ class ClientTransport(LoopTransport):
     """The client's role. `verify` gets the host key's blob on every key exchange and raises to refuse it.
 
     It is called before anything is authenticated. `lines_before_banner`, `disconnect_text` and `debug_texts` are what
-    the server said; the last two are escaped.
+    the server said; the last two are escaped. `kex` is the key exchange algorithm that was negotiated last.
     """
 
     _CLIENT_ID = f"ioconnect_{__version__}"
@@ -123,6 +131,7 @@ class ClientTransport(LoopTransport):
         super().__init__(sock, **settings)
         self._preferred_keys = tuple(host_key_algorithms)
         self._verify_pin = verify
+        self.kex = ""
         self.disconnect_text = ""
         self.debug_texts: list[str] = []
 
@@ -135,6 +144,10 @@ class ClientTransport(LoopTransport):
     def preferred_keys(self) -> tuple[str, ...]:
         """Host key algorithms offered: plain keys only, as a certificate's signature would not be checked."""
         return self._preferred_keys
+
+    def _parse_kex_init(self, m: Message) -> None:
+        super()._parse_kex_init(m)
+        self.kex = negotiated_kex(self)
 
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         super()._verify_key(host_key, sig)

@@ -20,6 +20,9 @@ from tests.rigs.database import Database, pull
 from ioconnect.agent.process import launch
 from ioconnect.config.paths import under
 from ioconnect.errors import AgentNotRunning, ExitCode
+from ioconnect.keys.authorized_keys import parse_public_key
+from ioconnect.ssh.algorithms import CIPHERS
+from ioconnect.ssh.transport import ClientTransport
 from ioconnect.status import lock
 
 if TYPE_CHECKING:
@@ -276,6 +279,10 @@ def test_status_shows_counters_within_two_seconds(scene: Scene) -> None:
     assert time.monotonic() - read_at < 4  # 2 s, and starting the command on a busy machine
     assert tunnel["connections"]["total"] == 1
     assert tunnel["host_key"] == scene.rig.fingerprint
+    assert tunnel["identity"] == parse_public_key(scene.paths.public_key.read_text()).fingerprint
+    kex = ClientTransport._preferred_kex[0]
+    security = {"kex": kex, "cipher": CIPHERS[0], "mac": None, "post_quantum": kex.startswith("mlkem")}
+    assert tunnel["security"] == security
 
 
 def test_everything_that_the_agent_writes_is_private(scene: Scene) -> None:

@@ -26,7 +26,7 @@ from paramiko.transport import Transport
 
 from ioconnect.ssh.algorithms import CIPHERS, HOST_KEYS, KEX, MACS
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN, LoopPacketizer, Payload
-from ioconnect.ssh.transport import ClientTransport, LoopTransport
+from ioconnect.ssh.transport import ClientTransport, LoopTransport, negotiated_kex
 from ioconnect.stub.session import ServerTransport
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ SIGNATURES = [
     (Transport, "is_authenticated", "self", "Session.advance"),
     (Transport, "_log", "self, level, msg, *args", "ClientTransport._log"),
     (Transport, "_verify_key", "self, host_key, sig", "ClientTransport._verify_key"),
+    (Transport, "_parse_kex_init", "self, m", "ClientTransport._parse_kex_init"),
+    (Transport, "_really_parse_kex_init", "self, m, ignore_first_byte", "transport.negotiated_kex"),
     (Transport, "_parse_ext_info", "self, msg", "ClientTransport._parse_ext_info"),
     (Transport, "_parse_disconnect", "self, m", "ClientTransport._parse_disconnect"),
     (Transport, "_parse_debug", "self, m", "ClientTransport._parse_debug"),
@@ -93,6 +95,7 @@ OVERRIDES = {
     LoopTransport: {"run", "_log", "_kex_info", "_preferred_kex"},
     ClientTransport: {
         *("_verify_key", "_parse_ext_info", "_parse_disconnect", "_parse_debug", "preferred_keys", "_CLIENT_ID"),
+        "_parse_kex_init",
     },
     ServerTransport: {"_send_kex_init", "_parse_newkeys"},
 }
@@ -186,6 +189,11 @@ class _Recorder(Packetizer):  # type: ignore[misc]
 
 class _Client(Transport):  # type: ignore[misc]
     verified: list[bytes]
+    kex = ""
+
+    def _parse_kex_init(self, m: Message) -> None:
+        super()._parse_kex_init(m)
+        self.kex = negotiated_kex(self)
 
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         super()._verify_key(host_key, sig)
@@ -293,6 +301,19 @@ def test_every_key_exchange_verifies_the_host_key(kex: str) -> None:
     with pytest.raises(ZeroDivisionError):
         exchange(client, server)
     assert "send 21" not in client.packetizer.calls, "a refused host key must end the exchange"
+
+
+@pytest.mark.parametrize("kex", ClientTransport._preferred_kex)
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_the_name_of_the_key_exchange(kex: str, cipher: str) -> None:
+    """ClientTransport notes it; agent.session.security reads the names of ciphers and MACs from paramiko."""
+    client, server = ends(cipher, kex)
+    client._preferred_kex = ClientTransport._preferred_kex
+    exchange(client, server)
+
+    assert client.kex == kex
+    assert client.local_cipher == client.remote_cipher == cipher
+    assert client.local_mac in Transport._mac_info
 
 
 # --- the thread

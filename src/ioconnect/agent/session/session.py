@@ -32,6 +32,7 @@ from ioconnect.agent.session.diagnosis import (
     sign_in_timeout,
 )
 from ioconnect.agent.session.forward import Forward
+from ioconnect.agent.session.security import security_of
 from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
 from ioconnect.errors import Fault, KeepaliveTimeout
 from ioconnect.keys import known_hosts, public_keys
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
+    from ioconnect.status.records import Security
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,8 @@ class Session:
 
     `source` is the source port to dial from, which resets a dead session of ours; an ephemeral port is used if it
     cannot be bound. `report` is called from threads of the session's own. Addresses are those of the connection to
-    the jumphost (or proxy), None before it is connected; `host_key` is the fingerprint (SHA256:…) once verified.
+    the jumphost (or proxy), None before it is connected; `host_key` is the fingerprint (SHA256:…) once verified,
+    `identity` that of our key and `security` the algorithms once signed in.
     """
 
     def __init__(
@@ -91,6 +94,8 @@ class Session:
         self.local_address: tuple[str, int] | None = None
         self.peer_address: str | None = None
         self.host_key: str | None = None
+        self.identity: str | None = None
+        self.security: Security | None = None
         self._tunnel = tunnel
         self._settings = settings
         self._counters = counters
@@ -183,7 +188,10 @@ class Session:
 
     def _signed_in(self) -> None:
         assert self._transport is not None
+        assert self._connected is not None
         self._stage = Stage.SIGNED_IN
+        self.identity = public_keys.fingerprint(self._connected.key.asbytes())
+        self.security = security_of(self._transport)
         self._transport.packetizer.paramiko_kinds = AFTER_SIGN_IN
         self._forward = Forward(
             self._tunnel,

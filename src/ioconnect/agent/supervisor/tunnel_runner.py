@@ -107,7 +107,8 @@ class TunnelRunner:
         if isinstance(event, CountersChanged):
             return
         if isinstance(event, (SignedIn, Granted)) and self.session is not None:
-            self.host_key = self.session.host_key
+            self.host_key, self.identity = self.session.host_key, self.session.identity
+            self.security = self.session.security
         self._update_source_port(event)
         if isinstance(event, (Lost, Closed)):
             self.session = None
