@@ -46,6 +46,11 @@ ACK_WITHIN = 0.001  # seconds; the answer of a database that is quick carries th
 _U32 = struct.Struct(">I")
 
 
+def rekey_bytes(wanted: str) -> int:
+    """Return after how many bytes to ask for new keys; tests say so in the environment (IOCONNECT_REKEY_BYTES)."""
+    return min(int(wanted), REKEY_BYTES) if wanted.isdecimal() and int(wanted) > 0 else REKEY_BYTES
+
+
 class Service(Protocol):
     """The service above the transport (RFC 4253 §10): once signed in, the connection protocol."""
 

@@ -40,7 +40,7 @@ from ioconnect.ssh.algorithms import host_key_algorithms
 from ioconnect.ssh.connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation
-from ioconnect.ssh.packetizer import AFTER_SIGN_IN, REKEY_BYTES
+from ioconnect.ssh.packetizer import AFTER_SIGN_IN, rekey_bytes
 from ioconnect.ssh.transport import ClientTransport, in_library, root_cause
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Session:
             verify=self._verify,
             ended=self._ended,
             host_key_algorithms=host_key_algorithms(result.pins.types_for(jumphost.host, jumphost.port)),
-            rekey_bytes=_rekey_bytes(os.environ.get("IOCONNECT_REKEY_BYTES", "")),
+            rekey_bytes=rekey_bytes(os.environ.get("IOCONNECT_REKEY_BYTES", "")),
         )
         self._stage = Stage.KEY_EXCHANGE
         self._loop.next_timer = self._deadline
@@ -296,8 +296,3 @@ class Session:
         self._loop.close()
         self._transport = self._forward = self._connected = None
         self._report(last)
-
-
-def _rekey_bytes(wanted: str) -> int:
-    """Return after how many bytes to ask for new keys; tests say so in the environment (IOCONNECT_REKEY_BYTES)."""
-    return min(int(wanted), REKEY_BYTES) if wanted.isdecimal() and int(wanted) > 0 else REKEY_BYTES
