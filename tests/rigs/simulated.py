@@ -18,6 +18,7 @@ from ioconnect.agent.supervisor.tunnel_runner import AgentContext
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import AgentSettings, Config, Tunnel
 from ioconnect.config.paths import under
+from ioconnect.keys.credentials import ReadFiles
 from ioconnect.status.snapshots import Security, Snapshot
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class ScriptedSession:
         self.host_key: str | None = "SHA256:simulated"
         self.identity: str | None = "SHA256:simulated key"
         self.security = Security("curve25519-sha256", "aes128-gcm@openssh.com", None, post_quantum=False)
+        self.files = ReadFiles()
         self.began = world.now()
         self.calls: list[str] = []
         self.hung_since: float | None = None

@@ -7,13 +7,17 @@ import errno
 import os
 import stat
 import tempfile
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+Stamp: TypeAlias = "tuple[int, ...] | None"  # None: there is no such file, or it cannot be examined
+Stamps: TypeAlias = dict[Path, Stamp]
 
 
 def make_folder(path: Path, *, mode: int = 0o700) -> None:
@@ -48,6 +52,15 @@ def read_regular(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"it is larger than {limit} bytes", str(path))
     return content, facts
+
+
+def stamp(path: Path) -> Stamp:
+    """Return numbers that differ once the file is written, replaced, or given another owner or mode."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):
+        return None
+    return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:

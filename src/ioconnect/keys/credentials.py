@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.config.files import Stamps, stamp
 from ioconnect.config.paths import CREDENTIAL
 from ioconnect.errors import HostKeyUnpinned
 from ioconnect.keys import identity
@@ -14,6 +16,18 @@ if TYPE_CHECKING:
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
     from ioconnect.keys.known_hosts import Pins
+
+
+@dataclass(slots=True)
+class ReadFiles:
+    """What a session read before it dialed; written by its dialing thread, empty before that.
+
+    `stamps` are of the identity and the pins, taken before they were read; `pinned` has the fingerprints of the host
+    keys that are pinned for the jumphost.
+    """
+
+    stamps: Stamps = field(default_factory=dict)
+    pinned: tuple[str, ...] = ()
 
 
 def identity_path(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Path:
@@ -39,6 +53,11 @@ def load_identity(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> byte
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     credential = folder is not None and Path(folder) in path.parents
     return identity.load(path, credential=credential)
+
+
+def stamps(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Stamps:
+    """Return the stamps of the files that a session of this tunnel reads; taken before they are read."""
+    return {path: stamp(path) for path in (identity_path(tunnel, settings, paths), paths.known_hosts)}
 
 
 def require_pin(tunnel: Tunnel, pins: Pins) -> None:

@@ -20,7 +20,7 @@ from ioconnect.agent.dial.dial import DialCancelled, dial
 from ioconnect.errors import ConnectionLost, Fault
 from ioconnect.escape import escaped
 from ioconnect.keys import known_hosts
-from ioconnect.keys.credentials import load_identity, require_pin
+from ioconnect.keys.credentials import ReadFiles, load_identity, require_pin, stamps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,7 @@ class Connector:
         source: SourcePort | None,
         done: Callable[[Connected | Fault | None], None],
     ) -> None:
+        self.files = ReadFiles()
         self._tunnel = tunnel
         self._settings = settings
         self._paths = paths
@@ -104,10 +105,12 @@ class Connector:
         self._done(result)
 
     def _dial(self, deadline: float, cancelled: socket.socket) -> Connected:
+        self.files.stamps = stamps(self._tunnel, self._settings, self._paths)
         pem = load_identity(self._tunnel, self._settings, self._paths)
         key = Ed25519Key.from_private_key(io.StringIO(pem.decode("ascii")))
         pins = known_hosts.load(self._paths.known_hosts)
         require_pin(self._tunnel, pins)  # before the jumphost is troubled
+        self.files.pinned = pins.fingerprints_for(self._tunnel.jumphost.host, self._tunnel.jumphost.port)
         sock = dial(
             self._tunnel.jumphost,
             environ=os.environ,

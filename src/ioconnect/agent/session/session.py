@@ -106,6 +106,7 @@ class Session:
         self._loop = Loop()
         self._loop.on_timer = self._on_timer
         self._connector = Connector(tunnel, settings, paths, source=source, done=self._connect_done)
+        self.files = self._connector.files
         self._connected: Connected | None = None
         self._transport: ClientTransport | None = None
         self._forward: Forward | None = None

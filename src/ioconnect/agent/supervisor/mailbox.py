@@ -48,7 +48,16 @@ class Report:
     event: SessionEvent
 
 
-Message: TypeAlias = "Stop | Reload | Reconnect | Report | RetryRequested"  # RetryRequested: for every tunnel
+@dataclass(frozen=True, slots=True)
+class FilesChanged:
+    """Files of these held tunnels changed: their identity or pins."""
+
+    tunnels: tuple[str, ...]
+
+
+Message: TypeAlias = (
+    "FilesChanged | Stop | Reload | Reconnect | Report | RetryRequested"  # RetryRequested: for every tunnel
+)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 

@@ -10,9 +10,10 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.agent.supervisor import reload
-from ioconnect.agent.supervisor.mailbox import Reconnect, Reload, Report, Stop
+from ioconnect.agent.supervisor.file_monitor import FileMonitor
+from ioconnect.agent.supervisor.mailbox import FilesChanged, Reconnect, Reload, Report, Stop
 from ioconnect.agent.supervisor.tunnel_runner import AgentContext, TunnelRunner
-from ioconnect.agent.tunnel.events import CountersChanged, DeadlinePassed, RetryRequested, StopRequested
+from ioconnect.agent.tunnel.events import CountersChanged, DeadlinePassed, FileChanged, RetryRequested, StopRequested
 from ioconnect.errors import ExitCode, Fault
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Supervisor:
         self._publisher = publisher
         self._callbacks = callbacks
         self._stopping: dict[str, reload.TunnelConfig | None] = {}  # what to start once it has stopped; None: nothing
+        self._file_monitor = FileMonitor(context.mailbox.put)
         self._code: ExitCode | None = None
         self._state_changed = True
         self._counters_changed = False
@@ -102,6 +104,8 @@ class Supervisor:
             self._stop(message.code)
         elif isinstance(message, Reload):
             self._reload()
+        elif isinstance(message, FilesChanged):
+            self._retry_with_changed_files(message.tunnels)
         elif isinstance(message, Reconnect):
             self._reconnect(self._callbacks.reconnect_requests())
         else:
@@ -138,6 +142,12 @@ class Supervisor:
         for name in names or tuple(self.runners):
             if name in self.runners:
                 self.runners[name].handle_event(RetryRequested("reconnect"))
+
+    def _retry_with_changed_files(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            if name in self.runners:
+                log.info("%s: a file of it changed", name)
+                self.runners[name].handle_event(FileChanged())
 
     def _reload(self) -> None:
         if self._code is not None:
@@ -195,6 +205,9 @@ class Supervisor:
         if not self._state_changed and not counters_due:
             return
         state_changed = self._state_changed
+        if state_changed:
+            held = {name: runner.files.stamps for name, runner in self.runners.items() if runner.is_held}
+            self._file_monitor.watch({name: stamps for name, stamps in held.items() if stamps})
         self._state_changed, self._counters_changed, self._published_at = False, False, now
         snapshot = self._publisher.publish(self.runners.values())
         if state_changed:

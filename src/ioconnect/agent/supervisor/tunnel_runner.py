@@ -33,6 +33,7 @@ from ioconnect.agent.tunnel.events import (
 from ioconnect.agent.tunnel.machine import TABLE, IllegalEvent, step
 from ioconnect.agent.tunnel.state import Phase, TunnelState
 from ioconnect.errors import ConnectionLost, Fault
+from ioconnect.keys.credentials import ReadFiles
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class TunnelRunner:
         self.identity: str | None = None  # the fingerprint of the key that signed in
         self.security: Security | None = None
         self.warnings: tuple[Warning_, ...] = ()
+        self.files = ReadFiles()  # of the latest session
         self.session: Session | None = None
         self._context = context
         self._generation = 0
@@ -86,6 +88,11 @@ class TunnelRunner:
     def is_waiting(self) -> bool:
         """Whether the tunnel waits to retry, which a RetryRequested would end."""
         return self.state.retry_class is not None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the tunnel is held, by a local fault or the jumphost's refusal: a changed file may mend it."""
+        return self.state.phase is Phase.HELD
 
     def start(self) -> None:
         """Start the tunnel, from the source port of a session that was never closed if one is stored."""
@@ -171,6 +178,7 @@ class TunnelRunner:
                 report,
                 source=context.source_ports.get(self.tunnel) if reuse_source else None,
             )
+            self.files = self.session.files
             self.session.start()
         except (Fault, OSError, RuntimeError) as error:  # EMFILE or "can't start new thread": transient
             fault = error if isinstance(error, Fault) else ConnectionLost(f"cannot start a session: {error}")

@@ -79,6 +79,11 @@ class RetryRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class FileChanged:
+    """The identity or the pins of a held tunnel changed: what held it may be mended."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """Close the session and stop; a second one aborts it."""
 
@@ -119,6 +124,6 @@ class AbortSession:
 
 
 SessionEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | CountersChanged
-SupervisorEvent: TypeAlias = Started | RetryRequested | StopRequested | DeadlinePassed
+SupervisorEvent: TypeAlias = Started | RetryRequested | FileChanged | StopRequested | DeadlinePassed
 MachineEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | SupervisorEvent
 Command: TypeAlias = Dial | RequestForward | Probe | CloseSession | AbortSession

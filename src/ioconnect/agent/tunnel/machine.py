@@ -30,6 +30,7 @@ from ioconnect.agent.tunnel.events import (
     Command,
     DeadlinePassed,
     Dial,
+    FileChanged,
     Granted,
     Lost,
     MachineEvent,
@@ -45,6 +46,7 @@ from ioconnect.agent.tunnel.state import SHOWN, Phase, TunnelState
 from ioconnect.errors import ConnectionLost, Disposition, Fault, Reason, ReasonCode
 
 DIAL_TIMEOUT = 120.0  # seconds; far longer than the session's own deadlines, for a session that hangs
+FILE_CHANGED_INTERVAL = 10.0  # seconds between two dials after a refusal for which a changed file is the cause
 FORWARD_REPLY_TIMEOUT = 60.0  # seconds for the reply to tcpip-forward, likewise
 STOP_TIMEOUT = 3.0  # seconds for a clean close before the session is aborted; the agent ends within 5
 STALLED_AFTER = 1.0  # seconds, after which a SYN is retransmitted (RFC 6298): a new dial is faster
@@ -57,6 +59,7 @@ class IllegalEvent(Exception):
 Step: TypeAlias = tuple[TunnelState, tuple[Command, ...]]
 _Transition: TypeAlias = Callable[[TunnelState, Any, float, float], Step]
 
+_BEFORE_THE_DIAL = {ReasonCode.IDENTITY_MISSING, ReasonCode.IDENTITY_UNREADABLE, ReasonCode.HOST_KEY_UNPINNED}
 _SOURCE_PORT_SUSPECT = {ReasonCode.UNREACHABLE, ReasonCode.BANNER_TIMEOUT, ReasonCode.CONNECTION_LOST}
 
 
@@ -157,6 +160,8 @@ def _lost(state: TunnelState, event: Lost, now: float, random: float) -> Step:
     began = _outage_start(state, now)
     slow = retry_class in _SLOW_CLASSES
     state = replace(state, fast_failures=state.fast_failures + (not slow), slow_failures=state.slow_failures + slow)
+    if event.fault.code in _BEFORE_THE_DIAL and state.phase is Phase.DIALING:
+        state = replace(state, attempts=state.attempts - 1)
     delay = backoff.delay(retry_class, state.slow_failures if slow else state.fast_failures, now - began, random)
     phase = Phase.HELD if retry_class in _HELD_CLASSES else Phase.BACKOFF
     state = replace(state, outage_began=began, reason=_reason(event.fault))
@@ -179,6 +184,15 @@ def _retry_early(state: TunnelState, event: RetryRequested, now: float, random: 
     if earliest > now:
         return replace(state, deadline=min(state.deadline, earliest)), ()
     return (_request_forward if state.phase is Phase.STANDBY else _dial)(state, event, now, random)
+
+
+def _retry_with_changed_file(state: TunnelState, event: FileChanged, now: float, random: float) -> Step:
+    """Dial at once after a local fault, which troubled nobody else; after a jumphost's refusal not too often."""
+    assert state.deadline is not None
+    earliest = now if state.retry_class is Disposition.EXIT else state.attempted_at + FILE_CHANGED_INTERVAL
+    if earliest > now:
+        return replace(state, deadline=min(state.deadline, earliest)), ()
+    return _dial(state, event, now, random)
 
 
 def _redial_if_stalled(state: TunnelState, event: RetryRequested, now: float, _random: float) -> Step:
@@ -241,7 +255,7 @@ TABLE: dict[Phase, dict[type, _Transition]] = {
     Phase.REQUESTING: _REPLY_PENDING,
     Phase.CONNECTED: {Lost: _lost, RetryRequested: _probe, StopRequested: _close},
     Phase.BACKOFF: _WAITING_TO_DIAL,
-    Phase.HELD: _WAITING_TO_DIAL,
+    Phase.HELD: {**_WAITING_TO_DIAL, FileChanged: _retry_with_changed_file},
     Phase.STANDBY: {
         DeadlinePassed: _request_forward,
         RetryRequested: _retry_early,
@@ -260,3 +274,5 @@ TABLE: dict[Phase, dict[type, _Transition]] = {
         DeadlinePassed: _abort,
     },
 }
+for _phase in set(Phase) - {Phase.HELD}:
+    TABLE[_phase] = {**TABLE[_phase], FileChanged: _ignore}  # reported while the tunnel left the phase

@@ -16,6 +16,7 @@ from ioconnect.agent.tunnel.events import (
     Command,
     DeadlinePassed,
     Dial,
+    FileChanged,
     Granted,
     Lost,
     MachineEvent,
@@ -59,6 +60,7 @@ EVENTS: dict[type, MachineEvent] = {
     Lost: Lost(GONE, unclean=False),
     Closed: Closed(),
     RetryRequested: RetryRequested("test"),
+    FileChanged: FileChanged(),
     StopRequested: StopRequested(),
     DeadlinePassed: DeadlinePassed(),
 }
@@ -113,6 +115,7 @@ LEGAL: dict[Phase, dict[type, Move]] = {
         Started: (Phase.DIALING, (DIAL,)),
         RetryRequested: (Phase.STOPPED, ()),
         StopRequested: (Phase.STOPPED, ()),
+        FileChanged: (Phase.STOPPED, ()),
     },
     Phase.DIALING: {
         SignedIn: (Phase.REQUESTING, ()),
@@ -120,6 +123,7 @@ LEGAL: dict[Phase, dict[type, Move]] = {
         RetryRequested: (Phase.DIALING, (DIAL,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
         DeadlinePassed: (Phase.BACKOFF, (ABORT,)),
+        FileChanged: (Phase.DIALING, ()),
     },
     Phase.REQUESTING: {
         Granted: (Phase.CONNECTED, ()),
@@ -128,27 +132,32 @@ LEGAL: dict[Phase, dict[type, Move]] = {
         RetryRequested: (Phase.REQUESTING, (PROBE,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
         DeadlinePassed: (Phase.BACKOFF, (ABORT,)),
+        FileChanged: (Phase.REQUESTING, ()),
     },
     Phase.CONNECTED: {
         Lost: (Phase.BACKOFF, ()),
         RetryRequested: (Phase.CONNECTED, (PROBE,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
+        FileChanged: (Phase.CONNECTED, ()),
     },
     Phase.BACKOFF: {
         RetryRequested: (Phase.DIALING, (DIAL,)),
         StopRequested: (Phase.STOPPED, ()),
         DeadlinePassed: (Phase.DIALING, (DIAL,)),
+        FileChanged: (Phase.BACKOFF, ()),
     },
     Phase.HELD: {
         RetryRequested: (Phase.DIALING, (DIAL,)),
         StopRequested: (Phase.STOPPED, ()),
         DeadlinePassed: (Phase.DIALING, (DIAL,)),
+        FileChanged: (Phase.DIALING, (DIAL,)),
     },
     Phase.STANDBY: {
         Lost: (Phase.BACKOFF, ()),
         RetryRequested: (Phase.REQUESTING_AGAIN, (REQUEST,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
         DeadlinePassed: (Phase.REQUESTING_AGAIN, (REQUEST,)),
+        FileChanged: (Phase.STANDBY, ()),
     },
     Phase.REQUESTING_AGAIN: {
         Granted: (Phase.CONNECTED, ()),
@@ -157,6 +166,7 @@ LEGAL: dict[Phase, dict[type, Move]] = {
         RetryRequested: (Phase.REQUESTING_AGAIN, (PROBE,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
         DeadlinePassed: (Phase.BACKOFF, (ABORT,)),
+        FileChanged: (Phase.REQUESTING_AGAIN, ()),
     },
     Phase.STOPPING: {
         SignedIn: (Phase.STOPPING, ()),
@@ -167,6 +177,7 @@ LEGAL: dict[Phase, dict[type, Move]] = {
         RetryRequested: (Phase.STOPPING, ()),
         StopRequested: (Phase.STOPPED, (ABORT,)),
         DeadlinePassed: (Phase.STOPPED, (ABORT,)),
+        FileChanged: (Phase.STOPPING, ()),
     },
 }
 
@@ -447,3 +458,28 @@ def test_an_agent_that_starts_after_a_power_cut_dials_from_the_stored_source_por
 
 def test_a_failed_dial_is_no_unclean_loss() -> None:
     assert commands_of(STATES[Phase.DIALING], lost(unclean=True), DeadlinePassed()) == [OTHER]
+
+
+# --- local faults and files
+
+
+def test_a_local_fault_holds_the_tunnel_and_is_no_dial() -> None:
+    held = go(TunnelState(0.0), Started(), lost(IdentityUnreadable("others can read it", hint="chmod")))
+    assert (held.phase, held.attempts) == (Phase.HELD, 0)
+    assert held.reason is not None
+    assert held.reason.code is ReasonCode.IDENTITY_UNREADABLE
+
+
+def test_a_changed_file_ends_the_wait_after_a_local_fault_at_once() -> None:
+    held = go(TunnelState(0.0), Started(), lost(IdentityUnreadable("others can read it", hint="chmod")))
+    again, commands = step(held, FileChanged(), NOW, 0.5)
+    assert (again.phase, commands) == (Phase.DIALING, (DIAL,))
+
+
+def test_a_changed_file_after_a_refusal_does_not_make_the_agent_knock_without_a_pause() -> None:
+    held = go(TunnelState(0.0), Started(), lost(REFUSED))
+    waiting, commands = step(held, FileChanged(), NOW + 1, 0.5)
+    assert (waiting.phase, commands) == (Phase.HELD, ())
+    assert waiting.deadline == NOW + machine.FILE_CHANGED_INTERVAL
+    again, commands = step(held, FileChanged(), NOW + machine.FILE_CHANGED_INTERVAL, 0.5)
+    assert (again.phase, commands) == (Phase.DIALING, (DIAL,))
