@@ -44,7 +44,14 @@ def tunnel(config: Config, name: str | None) -> Tunnel:
         raise broken[0].fault
     if name is None:
         raise UsageFault(f"there are {len(names)} tunnels: say which one", hint=_known(names))
-    raise UsageFault(f'no tunnel is called "{escaped(name)}"', hint=_suggestion(name, names))
+    raise _unknown(name, names)
+
+
+def check_known(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise UsageFault for a name that is not one of the known."""
+    for name in names:
+        if name not in known:
+            raise _unknown(name, known)
 
 
 def chosen(config: Config, names: Sequence[str]) -> tuple[str, ...]:
@@ -65,11 +72,17 @@ def chosen(config: Config, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(candidate.name for candidate in selected.values()))
 
 
+def _unknown(name: str, names: Sequence[str]) -> UsageFault:
+    return UsageFault(f'no tunnel is called "{escaped(name)}"', hint=_suggestion(name, names))
+
+
 def _suggestion(name: str, names: Sequence[str]) -> str:
     alike = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(alike)}?" if alike else _known(names)
 
 
 def _known(names: Sequence[str]) -> str:
+    if not names:
+        return "None is set up yet."
     shown = ", ".join(names[:MAX_NAMES_SHOWN])
     return f"There are: {shown}" + (", …" if len(names) > MAX_NAMES_SHOWN else "")

@@ -126,11 +126,12 @@ def _installation(kind: Kind, service: Service) -> Installation:
     if kind is Kind.SYSTEMD:
         return systemd.installation(service, UNITS)
     if kind is Kind.SYSTEMD_USER:
-        return systemd.installation(service, _user_units(service.home), user=True)
+        return systemd.installation(service, user_units(service.home), user=True)
     return launchd.installation(service, kind, os.getuid())
 
 
-def _user_units(home: Path) -> Path:
+def user_units(home: Path) -> Path:
+    """Return the folder of the units of the user with this home."""
     configured = os.environ.get("XDG_CONFIG_HOME")
     return Path(configured, "systemd/user") if configured else home / USER_UNITS
 

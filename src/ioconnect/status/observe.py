@@ -1,4 +1,4 @@
-"""Reads the agent's status from its lock and its status file; safe in any process, since it only reads."""
+"""Asks the running agent for its status; what its files say counts only if it cannot be asked."""
 
 from __future__ import annotations
 
@@ -11,48 +11,85 @@ from ioconnect.status import lock, snapshots
 from ioconnect.status.snapshots import Snapshot, State, StatusDamaged, TunnelStatus, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from ioconnect.config.configuration import Tunnel
     from ioconnect.config.paths import Paths
 
+START_HINT = "Start it: ioconnect up --daemon."
+NOT_IN_THE_AGENT = "ioconnect up {name} starts it in the running agent."
 
-def observe(paths: Paths, configured: Sequence[Tunnel] = ()) -> Snapshot:
+
+def _none() -> tuple[Tunnel, ...]:
+    return ()
+
+
+def observe(paths: Paths, configured: Callable[[], Sequence[Tunnel]] = _none) -> Snapshot:
     """Return the running agent's status; without an agent, the configured tunnels with their last known status.
 
-    An agent runs if the lock is held. Raises StatusDamaged only while one runs: otherwise a damaged file is ignored.
+    An agent runs if the lock is held. `configured` is called only if the agent says nothing. Raises StatusDamaged
+    only while one runs: otherwise a damaged file is ignored.
     """
     pid = lock.holder(paths.lock)
     if pid is None:
-        return _not_running(paths, configured)
+        return _not_running(paths, configured())
     recorded = snapshots.read(paths.status)
     if recorded is not None and recorded.pid == pid:
         return replace(recorded, running=True)
     # It has just taken the lock: the file, if there is one, is its predecessor's.
     since = _mtime(paths.lock)
-    tunnels = tuple(_initial(tunnel, State.CONNECTING, since) for tunnel in configured)
+    tunnels = tuple(replace(_initial(tunnel, since), state=State.CONNECTING) for tunnel in configured())
     return Snapshot(running=True, pid=pid or None, version=__version__, started_at=since, tunnels=tunnels)
 
 
-def _not_running(paths: Paths, configured: Sequence[Tunnel]) -> Snapshot:
+def silent(file: Path, pid: int | None) -> Snapshot:
+    """Return what the agent with this pid wrote last to the file, as that."""
+    recorded = _recorded(file)
+    if recorded is None or recorded.pid != pid:  # its predecessor's
+        return Snapshot(running=True, pid=pid, version=__version__, started_at=None, tunnels=(), silent=True)
+    return replace(recorded, running=True, silent=True, written_at=recorded.written_at or _mtime(file))
+
+
+def stopped(configured: Iterable[Tunnel], snapshot: Snapshot) -> dict[str, TunnelStatus]:
+    """Return the configured tunnels as a running agent that does not have them, by name."""
+    since = snapshot.written_at or timestamp(0)
+    found = (_initial(tunnel, since) for tunnel in configured)
+    if not snapshot.running:
+        return {tunnel.name: tunnel for tunnel in found}
+    message = "the running agent does not have this tunnel"
+    return {
+        tunnel.name: replace(
+            tunnel, reason=Reason(ReasonCode.CONFIG_INVALID, message, NOT_IN_THE_AGENT.format(name=tunnel.name))
+        )
+        for tunnel in found
+    }
+
+
+def _recorded(file: Path) -> Snapshot | None:
     try:
-        recorded = snapshots.read(paths.status)
+        return snapshots.read(file)
     except StatusDamaged:
-        recorded = None
+        return None
+
+
+def _not_running(paths: Paths, configured: Sequence[Tunnel]) -> Snapshot:
+    recorded = _recorded(paths.status)
     since = _mtime(paths.config)
-    tunnels = [_initial(tunnel, State.STOPPED, since) for tunnel in configured]
+    tunnels = [_initial(tunnel, since) for tunnel in configured]
     if recorded is not None:
-        last_written = _mtime(paths.status)
-        known = {tunnel.name: _stopped(tunnel, last_written) for tunnel in recorded.tunnels}
+        last_written = recorded.written_at or _mtime(paths.status)
+        known = {tunnel.name: _after_the_end(tunnel, last_written) for tunnel in recorded.tunnels}
         tunnels = [_with_configured_addresses(tunnel, known.get(tunnel.name)) for tunnel in tunnels] or list(
             known.values()
         )
     return Snapshot(running=False, pid=None, version=__version__, started_at=None, tunnels=tuple(tunnels))
 
 
-def _initial(tunnel: Tunnel, state: State, since: str) -> TunnelStatus:
-    return TunnelStatus(tunnel.name, state, since, None, str(tunnel.jumphost), tunnel.listen_port, str(tunnel.target))
+def _initial(tunnel: Tunnel, since: str) -> TunnelStatus:
+    return TunnelStatus(
+        tunnel.name, State.STOPPED, since, None, str(tunnel.jumphost), tunnel.listen_port, str(tunnel.target)
+    )
 
 
 def _with_configured_addresses(configured: TunnelStatus, known: TunnelStatus | None) -> TunnelStatus:
@@ -62,7 +99,7 @@ def _with_configured_addresses(configured: TunnelStatus, known: TunnelStatus | N
     return replace(known, jumphost=configured.jumphost, listen_port=configured.listen_port, target=configured.target)
 
 
-def _stopped(tunnel: TunnelStatus, last_written: str) -> TunnelStatus:
+def _after_the_end(tunnel: TunnelStatus, last_written: str) -> TunnelStatus:
     """Return the tunnel as stopped; an agent that was killed left another state, which becomes part of the reason."""
     if tunnel.state is State.STOPPED:
         return tunnel
@@ -74,7 +111,8 @@ def _stopped(tunnel: TunnelStatus, last_written: str) -> TunnelStatus:
         tunnel,
         state=State.STOPPED,
         since=last_written,
-        reason=Reason(code, message, "Start it: ioconnect up --daemon."),
+        down_since=tunnel.down_since or last_written,
+        reason=Reason(code, message, START_HINT),
         next_attempt_at=None,
         rtt_ms=None,
         connections=replace(tunnel.connections, open=0),

@@ -125,10 +125,14 @@ def carries(tunnel: TunnelStatus) -> bool:
     return tunnel.state is State.CONNECTED or (tunnel.state is State.STANDBY and tunnel.standby_ok)
 
 
+def is_target_down(tunnel: TunnelStatus) -> bool:
+    """Say whether the target refused the last connection, or the last probe after one."""
+    return tunnel.target_state is not None and tunnel.target_state.state is Availability.DOWN
+
+
 def is_well(tunnel: TunnelStatus) -> bool:
     """Say whether nothing is wrong with the tunnel: it is disabled, or `carries` and its target is not down."""
-    is_target_down = tunnel.target_state is not None and tunnel.target_state.state is Availability.DOWN
-    return not tunnel.enabled or (carries(tunnel) and not is_target_down)
+    return not tunnel.enabled or (carries(tunnel) and not is_target_down(tunnel))
 
 
 def exit_code(snapshot: Snapshot) -> ExitCode:

@@ -1,84 +1,110 @@
-"""Renders a snapshot: a table, and below it the reason and hint of every tunnel that is not connected.
+"""Renders a snapshot: the agent, a summary, a table with the worst first, and one note per reason below it.
 
-Pure. `plain` is for pipes, files and NO_COLOR (no control characters), `rich_table` for a terminal. Both show the
-same `rows`, with text from remote hosts escaped.
+Pure. A line is parts of text with a style each, and fits the width: `plain` joins them for pipes, files and NO_COLOR
+(no control characters), `styled` makes rich's text of them for a terminal. Text from remote hosts is escaped.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, TypeAlias
 
-from ioconnect.errors import with_guide_link
 from ioconnect.escape import escaped
-from ioconnect.status.snapshots import State
+from ioconnect.status import verdict
+from ioconnect.status.durations import elapsed, elapsed_until, size
+from ioconnect.status.records import State, is_well
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
-    from rich.console import Group, RenderableType
+    from rich.text import Text
 
-    from ioconnect.status.snapshots import Snapshot, TunnelStatus
+    from ioconnect.status.records import Snapshot, TunnelStatus
+    from ioconnect.status.verdict import Note
+
+Line: TypeAlias = "tuple[tuple[str, str], ...]"  # texts, each with its style
 
 COLUMNS = ("TUNNEL", "STATE", "FOR", "ENDPOINT", "TARGET", "CONNECTIONS", "FROM TARGET", "TO TARGET", "RTT")
-
-DROP_ORDER = (
-    "RTT",
-    "TO TARGET",
-    "FROM TARGET",
-    "CONNECTIONS",
-    "TARGET",
-)  # columns left out on a narrow terminal, in this order
+# Left out where they do not fit, in this order.
+DROP_ORDER = ("RTT", "TO TARGET", "FROM TARGET", "CONNECTIONS", "TARGET", "ENDPOINT")
 GAP = "  "
+INDENT = "  "
+NARROWEST = 40  # columns; below that every line would be a word
+START = "start it: ioconnect up --daemon"
 
-COLOURS = {
-    State.CONNECTING: "yellow",
-    State.CONNECTED: "green",
-    State.BACKOFF: "yellow",
-    State.STANDBY: "cyan",
-    State.HELD: "red",
-    State.STOPPED: "dim",
+STYLES = {
+    State.CONNECTED.value: "green",
+    State.STANDBY.value: "cyan",
+    verdict.TARGET_DOWN: "yellow",
+    State.CONNECTING.value: "yellow",
+    State.BACKOFF.value: "yellow",
+    State.HELD.value: "red",
+    State.STOPPED.value: "dim",
+    verdict.DISABLED: "dim",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A line about one tunnel below the table."""
-
-    tunnel: str
-    text: str
+def plain(lines: Iterable[Line]) -> str:
+    """Return the lines as text; the only control characters are newlines."""
+    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
 
 
-def plain(snapshot: Snapshot, now: datetime) -> str:
-    """Return the table and its notes as aligned lines; the only control characters are newlines."""
-    table = [COLUMNS, *rows(snapshot, now)]
-    widths = _widths(table)
-    lines = [headline(snapshot, now)]
-    if snapshot.tunnels:
-        aligned = (GAP.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table)
-        lines += ["", *aligned]
-    lines += [f"{note.tunnel}: {note.text}" for note in notes(snapshot, now)]
-    return "\n".join(lines)
+def styled(lines: Iterable[Line]) -> list[Text]:
+    """Return the lines for rich."""
+    from rich.text import Text  # noqa: PLC0415  rich is heavy, and only a terminal needs it
+
+    return [Text.assemble(*line, no_wrap=True, overflow="ellipsis") for line in lines]
 
 
-def rich_table(snapshot: Snapshot, now: datetime, width: int) -> Group:
-    """Return the same as a rich renderable for a terminal of this width; columns that do not fit are left out."""
-    from rich.console import Group  # noqa: PLC0415  rich is heavy, and only a terminal needs it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+def head(snapshot: Snapshot, now: datetime, width: int, *, start: str = START) -> list[Line]:
+    """Return the lines about the agent, and the summary; `start` says how an agent that does not run is started."""
+    bad = "" if snapshot.running and not snapshot.silent else "red"
+    lines: list[Line] = [((line, bad),) for line in _wrapped(headline(snapshot, now, start), width)]
+    if snapshot.silent:
+        hint = f"It is stopped (kill -CONT {snapshot.pid} lets it go on) or hangs; ioconnect down ends it."
+        lines += [((line, ""),) for line in _wrapped(hint, width)]
+    if snapshot.config_current is False:
+        changed = f"{escaped(snapshot.config or 'the configuration')} differs from what runs: ioconnect reload"
+        lines += [((line, "yellow"),) for line in _wrapped(changed, width)]
+    if snapshot.running and snapshot.tunnels:
+        lines += [((line, "bold"),) for line in _wrapped(verdict.counts(snapshot.tunnels), width)]
+    return lines
 
-    cells = rows(snapshot, now)
-    columns = fitting_columns(_widths([COLUMNS, *cells]), width)
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, len(GAP), 0, 0))
-    for column in columns:
-        table.add_column(COLUMNS[column], overflow="fold")
-    for tunnel, row in zip(snapshot.tunnels, cells, strict=True):
-        styles = {"TUNNEL": "bold", "STATE": COLOURS[tunnel.state]}
-        table.add_row(*(Text(row[column], styles.get(COLUMNS[column], "")) for column in columns))
-    shown: list[RenderableType] = [Text(headline(snapshot, now), "" if snapshot.running else "red"), Text(), table]
-    note_lines = [Text.assemble((note.tunnel, "bold"), ": ", note.text) for note in notes(snapshot, now)]
-    return Group(*(shown if snapshot.tunnels else shown[:1]), *note_lines)
+
+def headline(snapshot: Snapshot, now: datetime, start: str = START) -> str:
+    """Return the line about the agent."""
+    if not snapshot.running:
+        return f"agent not running; {start}"
+    if snapshot.silent:
+        silence = "no answer from the agent" + (f" (pid {snapshot.pid})" if snapshot.pid else "") + " within 2 s"
+        if not snapshot.tunnels:
+            return f"{silence}, and nothing that it wrote"
+        return f"{silence}; {elapsed(snapshot.written_at or '', now)} ago it wrote:"
+    since = f", for {elapsed(snapshot.started_at, now)}" if snapshot.started_at else ""
+    return f"agent running (pid {snapshot.pid}, version {escaped(snapshot.version)}){since}"
+
+
+def body(tunnels: Sequence[TunnelStatus], now: datetime, width: int) -> list[Line]:
+    """Return an empty line, the table and the notes; nothing without tunnels."""
+    if not tunnels:
+        return []
+    return [(), *table(tunnels, now, width), *note_lines(verdict.notes(tunnels), now, width)]
+
+
+def table(tunnels: Sequence[TunnelStatus], now: datetime, width: int) -> list[Line]:
+    """Return the titles and a line for each tunnel, the worst first; columns that do not fit are left out."""
+    ordered = verdict.worst_first(tunnels)
+    cells = [tuple(escaped(cell) for cell in _row(tunnel, now)) for tunnel in ordered]
+    widths = [max(len(row[column]) for row in (COLUMNS, *cells)) for column in range(len(COLUMNS))]
+    columns = fitting_columns(widths, width)
+    last = columns[-1]
+    lines: list[Line] = []
+    for row, state_style in zip((COLUMNS, *cells), ("bold", *map(style_of, ordered)), strict=True):
+        styles = ["bold", state_style, *["bold" if row is COLUMNS else ""] * len(COLUMNS)]
+        padded = [(row[column].ljust(widths[column]) + GAP, styles[column]) for column in columns[:-1]]
+        lines.append((*padded, (row[last], styles[last])))
+    return lines
 
 
 def fitting_columns(widths: Sequence[int], available: int) -> list[int]:
@@ -91,88 +117,59 @@ def fitting_columns(widths: Sequence[int], available: int) -> list[int]:
     return columns
 
 
-def _widths(table: Sequence[Sequence[str]]) -> list[int]:
-    return [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
-
-
-def headline(snapshot: Snapshot, now: datetime) -> str:
-    """Return the line about the agent."""
-    if not snapshot.running:
-        return "agent not running; start it: ioconnect up --daemon"
-    since = f", for {elapsed(snapshot.started_at, now)}" if snapshot.started_at else ""
-    return f"agent running (pid {snapshot.pid}, version {escaped(snapshot.version)}){since}"
-
-
-def rows(snapshot: Snapshot, now: datetime) -> list[tuple[str, ...]]:
-    """Return a row of cells for each tunnel, one for each of COLUMNS."""
-    return [tuple(escaped(cell) for cell in _row(tunnel, now)) for tunnel in snapshot.tunnels]
+def style_of(tunnel: TunnelStatus) -> str:
+    """Return the style of the tunnel's state; a standby that is not configured is no good one."""
+    if tunnel.state is State.STANDBY and not is_well(tunnel):
+        return "yellow"
+    return STYLES[verdict.word(tunnel)]
 
 
 def _row(tunnel: TunnelStatus, now: datetime) -> Iterable[str]:
-    connections = tunnel.connections
-    counted = f"{connections.open} open, {connections.total} in all"
-    if connections.refused or connections.failed:
-        counted += f", {connections.refused} refused, {connections.failed} failed"
     host = tunnel.jumphost.rpartition(":")[0]
     return (
         tunnel.name,
-        tunnel.state.value,
-        elapsed(tunnel.since, now),
+        verdict.word(tunnel),
+        elapsed(verdict.since(tunnel), now),
         f"{host}:{tunnel.listen_port}",
         tunnel.target,
-        counted,
+        connections(tunnel),
         size(tunnel.bytes_from_target),
         size(tunnel.bytes_to_target),
         "-" if tunnel.rtt_ms is None else f"{tunnel.rtt_ms:.1f} ms",
     )
 
 
-def notes(snapshot: Snapshot, now: datetime) -> list[Note]:
-    """Return reason, hint and next attempt of the tunnels that are not connected."""
-    found = []
-    for tunnel in snapshot.tunnels:
-        if tunnel.state is State.CONNECTED:
-            continue
-        name = escaped(tunnel.name)
-        if tunnel.reason is not None:
-            found.append(Note(name, f"{escaped(tunnel.reason.message)} ({tunnel.reason.code.value})"))
-            found.append(Note(name, with_guide_link(escaped(tunnel.reason.hint), tunnel.reason.code)))
-        if tunnel.next_attempt_at is not None:
-            found.append(Note(name, f"next try in {elapsed_until(tunnel.next_attempt_at, now)}"))
-    return found
+def connections(tunnel: TunnelStatus) -> str:
+    """Return the tunnel's connections as text; those that did not succeed are named if there are any."""
+    counted = tunnel.connections
+    text = f"{counted.open} open, {counted.total} in all"
+    if counted.refused or counted.failed:
+        text += f", {counted.refused} refused, {counted.failed} failed"
+    return text
 
 
-def elapsed(since: str, now: datetime) -> str:
-    """Return the time since `since` (RFC 3339) as `3s`, `12m`, `2h 5m`, `3d 4h`; "-" if it is invalid."""
-    return _duration(since, now, -1)
+def note_lines(notes: Iterable[Note], now: datetime, width: int) -> list[Line]:
+    """Return the notes: the names and what is wrong, then what to do and when it is tried again, indented."""
+    lines: list[Line] = []
+    for note in notes:
+        first, *others = _wrapped(f"{note.subject}: {note.text}", width) or [""]
+        bold = note.subject if first.startswith(note.subject) else ""
+        lines += [((bold, "bold"), (first[len(bold) :], "")), *(((line, ""),) for line in others)]
+        further = [note.hint] if note.hint else []
+        if note.next_attempt_at is not None:
+            further.append(f"next try in {elapsed_until(note.next_attempt_at, now)}")
+        for text in further:
+            lines += [((line, ""),) for line in _wrapped(text, width, first=INDENT)]
+    return lines
 
 
-def elapsed_until(moment: str, now: datetime) -> str:
-    """Return the time until `moment` (RFC 3339) in the same form, `0s` if it is past; "-" if it is invalid."""
-    return _duration(moment, now, 1)
-
-
-def _duration(moment: str, now: datetime, sign: int) -> str:
-    try:
-        then = datetime.fromisoformat(moment.removesuffix("Z"))
-    except ValueError:
-        return "-"
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=timezone.utc)
-    seconds = max(0, round(sign * (then - now).total_seconds()))
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if days:
-        return f"{days}d {hours % 24}h"
-    if hours:
-        return f"{hours}h {minutes % 60}m"
-    return f"{minutes}m" if minutes else f"{seconds}s"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes with its unit: `0 B`, `1.2 KiB`, `34.5 GiB`."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1000:  # noqa: PLR2004  four digits would widen the column
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
+def _wrapped(text: str, width: int, *, first: str = "") -> list[str]:
+    """Return the text in lines of at most `width`, broken between words only; all but the first are indented."""
+    return textwrap.wrap(
+        text,
+        max(width, NARROWEST),
+        initial_indent=first,
+        subsequent_indent=INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -85,6 +85,7 @@ def test_a_running_agent_is_shown_as_it_says(customer: Customer) -> None:
 
     seen = shown(customer, 0)
 
+    assert seen["agent"].pop("answering") is True
     assert seen == snapshots.to_json(Snapshot(True, os.getpid(), __version__, SINCE, (ORDERS,)))
     assert customer.run("status", "--check") == ""
     assert "connected" in customer.run("status")
@@ -129,7 +130,7 @@ def test_without_an_agent_the_configuration_is_shown(customer: Customer) -> None
     seen = shown(customer, 69)
 
     nothing = dict.fromkeys(("pid", "started_at", "config", "config_current"))
-    assert seen["agent"] == {"running": False, "version": __version__, **nothing}
+    assert seen["agent"] == {"running": False, "version": __version__, "answering": False, **nothing}
     assert [(tunnel["name"], tunnel["state"], tunnel["listen_port"]) for tunnel in seen["tunnels"]] == [
         ("orders", "stopped", 58115),
         ("stock", "stopped", 58116),

@@ -144,7 +144,10 @@ def host_key_fault(
     if verdict is HostKeyStatus.UNPINNED:
         return HostKeyUnpinned(
             f"no host key is pinned for {tunnel.jumphost} (it shows {shown})",
-            hint=f"Run `ioconnect pin {tunnel.name}` and compare the fingerprint.",
+            hint=(
+                f"Run `ioconnect pin {tunnel.name}` and compare the fingerprint; then `ioconnect reconnect "
+                f"{tunnel.name}`."
+            ),
         )
     revoked = " (revoked)" if verdict is HostKeyStatus.REVOKED else ""
     return HostKeyChanged(
@@ -152,7 +155,7 @@ def host_key_fault(
         + ("no sign-in was attempted" if before_sign_in else "it changed in mid-session, which was ended"),
         hint=(
             "Somebody may be in between. Ask Integrate.io whether the key changed; if so, accept it: "
-            f"`ioconnect pin {tunnel.name} --fingerprint {shown}`."
+            f"`ioconnect pin {tunnel.name} --fingerprint {shown}`, then `ioconnect reconnect {tunnel.name}`."
         ),
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ioconnect import __version__
 from ioconnect.agent.supervisor.background_writer import write_at_once
 from ioconnect.errors import CannotCreate
-from ioconnect.status import snapshots
+from ioconnect.status import snapshots, verdict
 from ioconnect.status.snapshots import Connections, Snapshot, State, TunnelStatus, timestamp
 
 if TYPE_CHECKING:
@@ -105,15 +105,11 @@ class Publisher:
             security=runner.security,
             identity=runner.identity,
             warnings=runner.warnings,
+            standby_ok=tunnel.standby,
+            enabled=tunnel.enabled,
         )
 
 
 def summary(snapshot: Snapshot) -> str:
-    """Return the status in one line: how many tunnels are connected, and the reason of the first that is not."""
-    connected = sum(tunnel.state is State.CONNECTED for tunnel in snapshot.tunnels)
-    line = f"{connected} of {len(snapshot.tunnels)} connected"
-    for tunnel in snapshot.tunnels:
-        if tunnel.state is not State.CONNECTED:
-            why = f": {tunnel.reason.message}" if tunnel.reason else ""
-            return f"{line}; {tunnel.name} {tunnel.state.value}{why}"
-    return line
+    """Return the status in one line: how many tunnels do what, and the reason of the worst."""
+    return verdict.summary(snapshot.tunnels)

@@ -4,84 +4,68 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
+import shutil
 import sys
-import termios
 import time
-import tty
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.console.interruptions import Interruptions
+from ioconnect.console.keyboard import Key, keys
 from ioconnect.console.terminal import answer, is_colourful
 from ioconnect.escape import escaped
-from ioconnect.status import render, snapshots
+from ioconnect.status import render, snapshots, verdict
+from ioconnect.status.durations import size
 from ioconnect.status.snapshots import timestamp
 from ioconnect.status.throughput import Meter, sparkline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from rich.console import Group, RenderableType
-    from rich.text import Text
+    from collections.abc import Callable, Iterator, Sequence
 
     from ioconnect.errors import ExitCode
+    from ioconnect.status.render import Line
     from ioconnect.status.snapshots import Snapshot, TunnelStatus
 
-POLL_INTERVAL = 0.5  # seconds; the status is a file
-QUIT_KEYS = b"qQ\x04"  # the last is Ctrl-D
+POLL_INTERVAL = 0.5  # seconds
 MAX_SPARKLINE = 30  # blocks: a quarter of a minute
 BESIDE_SPARKLINES = 44  # columns: name, directions and rates
+MAX_NAME = 16  # columns of a name beside its rates
+MANY = 8  # tunnels; of more, the rates of those alone that carried something in the last minute are shown
 
 
-def watch(first: Snapshot, observe: Callable[[], Snapshot]) -> ExitCode:
+class Part(Protocol):
+    """A function that returns some lines of the status."""
+
+    def __call__(self, snapshot: Snapshot, now: datetime, width: int) -> Sequence[Line]:
+        """Return the lines, at most `width` columns wide."""
+
+
+def watch(first: Snapshot, observe: Callable[[], Snapshot], head: Part, body: Part) -> ExitCode:
     """Show the status until q or Ctrl-C, and return the exit code of the last one.
 
-    `observe` is called every `POLL_INTERVAL` seconds; what it raises ends the watch.
+    `observe` is called every `POLL_INTERVAL` seconds; what it raises ends the watch. On a terminal the head stays at
+    the top, and the body scrolls below it.
     """
     snapshot = first
-    view = _redrawn() if is_colourful(sys.stdout, os.environ) else _lines_of_changes()
-    with contextlib.suppress(KeyboardInterrupt), Interruptions(), _keys() as leaves_within, view as show:
+    view = _redrawn(head, body) if is_colourful(sys.stdout, os.environ) else _lines_of_changes()
+    with contextlib.suppress(KeyboardInterrupt), Interruptions(), keys() as pressed, view as (show, scroll):
+        due = time.monotonic() + POLL_INTERVAL
         while True:
             show(snapshot)
-            if leaves_within(POLL_INTERVAL):
+            typed = pressed(max(0.0, due - time.monotonic()))
+            if Key.QUIT in typed:
                 break
-            snapshot = observe()
+            for key in typed:
+                scroll(key)
+            if time.monotonic() >= due:
+                snapshot = observe()
+                due = time.monotonic() + POLL_INTERVAL
     return snapshots.exit_code(snapshot)
 
 
 @contextlib.contextmanager
-def _keys() -> Iterator[Callable[[float], bool]]:
-    """Yield a function that waits up to so many seconds and returns whether a key to quit was pressed."""
-    # With the output in a pipe, the reader (less) reads the keyboard; a background job may not (SIGTTIN, termios(3)).
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
-        yield _no_key
-        return
-    keyboard = sys.stdin.fileno()
-    before = termios.tcgetattr(keyboard)
-    try:
-        tty.setcbreak(keyboard)
-        yield _pressed
-    finally:
-        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
-
-
-def _no_key(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
-
-
-def _pressed(seconds: float) -> bool:
-    keyboard = sys.stdin.fileno()
-    if not select.select([keyboard], [], [], seconds)[0]:
-        return False
-    typed = os.read(keyboard, 64)
-    return not typed or any(key in QUIT_KEYS for key in typed)
-
-
-@contextlib.contextmanager
-def _lines_of_changes() -> Iterator[Callable[[Snapshot], None]]:
-    """Yield a function that prints the lines that were not there in the snapshot before."""
+def _lines_of_changes() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[Key], None]]]:
+    """Yield a function that prints the lines that were not there before, and one that does nothing."""
     before: set[str] = set()
 
     def show(snapshot: Snapshot) -> None:
@@ -92,74 +76,109 @@ def _lines_of_changes() -> Iterator[Callable[[Snapshot], None]]:
         before.clear()
         before.update(now)
 
-    yield show
+    yield show, lambda _key: None
 
 
 def lines(snapshot: Snapshot) -> Iterator[str]:
     """Yield a line about the agent and one about each tunnel; the same state gives the same lines."""
+    if snapshot.silent:
+        yield f"agent silent (pid {snapshot.pid}): no answer"
+        return
     yield f"agent running (pid {snapshot.pid})" if snapshot.running else "agent not running"
     for tunnel in snapshot.tunnels:
-        said = f"{tunnel.name} {tunnel.state.value}"
-        if tunnel.reason is not None:
-            said += f": {tunnel.reason.message} ({tunnel.reason.code.value})"
+        said = f"{tunnel.name} {verdict.word(tunnel)}"
+        reason = tunnel.target_state.reason if tunnel.target_state and not tunnel.reason else tunnel.reason
+        if reason is not None:
+            said += f": {reason.message} ({reason.code.value})"
         yield escaped(said, limit=1000)
 
 
 @contextlib.contextmanager
-def _redrawn() -> Iterator[Callable[[Snapshot], None]]:
-    """Yield a function that draws a snapshot in the place of the one before; the last one stays on the screen."""
-    from rich.console import Console  # noqa: PLC0415  heavy, and only a terminal needs it
+def _redrawn(head: Part, body: Part) -> Iterator[tuple[Callable[[Snapshot], None], Callable[[Key], None]]]:
+    """Yield a function that draws a snapshot in the place of the one before, and one that scrolls it.
+
+    The last one stays on the screen, as a whole.
+    """
+    from rich.console import Console, Group  # noqa: PLC0415  heavy, and only a terminal needs it
     from rich.live import Live  # noqa: PLC0415
 
     console = Console(file=sys.stdout)
-    drawing = _Drawing()
-    with Live(console=console, auto_refresh=False) as live:
+    drawing = _Drawing(head, body)
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
 
         def show(snapshot: Snapshot) -> None:
             drawing.sample(snapshot)
-            live.update(drawing.view(snapshot, console.width, hint="q leaves"), refresh=True)
-            drawing.last = snapshot
+            columns, rows = shutil.get_terminal_size()
+            live.update(Group(*render.styled(drawing.screen(snapshot, columns, rows))), refresh=True)
 
         try:
-            yield show
+            yield show, drawing.scroll
         finally:
             if drawing.last is not None:
-                live.update(drawing.view(drawing.last, console.width), refresh=True)
+                columns = shutil.get_terminal_size().columns
+                live.update(Group(*render.styled(drawing.everything(drawing.last, columns))), refresh=True)
 
 
 class _Drawing:
-    """The status table, and below it the throughput of every tunnel."""
+    """The head, and as much of the rest as fits on the screen: table, notes, throughput of the tunnels."""
 
-    def __init__(self) -> None:
+    def __init__(self, head: Part, body: Part) -> None:
         self.last: Snapshot | None = None
+        self._head = head
+        self._body = body
         self._meters: dict[str, tuple[Meter, Meter]] = {}
+        self._first = 0  # the first line of the rest that is shown
+        self._page = 1  # lines of the rest that fit
+        self._length = 0  # lines of the rest
 
     def sample(self, snapshot: Snapshot) -> None:
-        """Record the snapshot's counters."""
+        """Record the snapshot's counters, unless it was drawn before."""
+        if snapshot is self.last:
+            return
+        self.last = snapshot
         now = time.monotonic()
         for tunnel in snapshot.tunnels:
             meters = self._meters.setdefault(tunnel.name, (Meter(), Meter()))
             for meter, count in zip(meters, (tunnel.bytes_from_target, tunnel.bytes_to_target), strict=True):
                 meter.sample(now, count)
 
-    def view(self, snapshot: Snapshot, width: int, *, hint: str = "") -> Group:
-        """Return the renderable for rich, at most `width` columns wide."""
-        from rich.console import Group  # noqa: PLC0415
-        from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
+    def scroll(self, key: Key) -> None:
+        """Move the rest by a line, a page, or to an end."""
+        moves = {Key.UP: -1, Key.DOWN: 1, Key.PAGE_UP: -self._page, Key.PAGE_DOWN: self._page}
+        moves |= {Key.TOP: -self._length, Key.BOTTOM: self._length}
+        self._first = max(0, min(self._first + moves.get(key, 0), self._length - self._page))
 
-        rates = Table.grid(padding=(0, 2))
-        for tunnel in snapshot.tunnels:
-            rates.add_row(Text(escaped(tunnel.name, limit=16), "bold"), *self._rates(tunnel, width))
-        shown: list[RenderableType] = [render.rich_table(snapshot, datetime.now(timezone.utc), width)]
-        if snapshot.tunnels:
-            shown += [Text(), rates]
-        return Group(*shown, *([Text(hint, "dim")] if hint else []))
+    def screen(self, snapshot: Snapshot, columns: int, rows: int) -> list[Line]:
+        """Return what fits on a screen of this size, and a last line with the keys and where it is."""
+        now = datetime.now(timezone.utc)
+        head, rest = list(self._head(snapshot, now, columns)), self._rest(snapshot, now, columns)
+        self._length, self._page = len(rest), max(1, rows - len(head) - 1)
+        self._first = max(0, min(self._first, self._length - self._page))
+        shown = rest[self._first : self._first + self._page]
+        keys_line = "q leaves"
+        if len(shown) < self._length:
+            keys_line += f"   lines {self._first + 1}-{self._first + len(shown)} of {self._length}: ↑ ↓ PgUp PgDn"
+        return [*head, *shown, ((keys_line, "dim"),)]
 
-    def _rates(self, tunnel: TunnelStatus, width: int) -> Iterator[Text]:
-        from rich.text import Text  # noqa: PLC0415
+    def everything(self, snapshot: Snapshot, columns: int) -> list[Line]:
+        """Return all lines."""
+        now = datetime.now(timezone.utc)
+        return [*self._head(snapshot, now, columns), *self._rest(snapshot, now, columns)]
 
-        blocks = max(0, min(MAX_SPARKLINE, (width - BESIDE_SPARKLINES) // 2))
+    def _rest(self, snapshot: Snapshot, now: datetime, columns: int) -> list[Line]:
+        shown = [tunnel for tunnel in snapshot.tunnels if self._is_shown(tunnel, snapshot)]
+        names = max((len(tunnel.name) for tunnel in shown), default=0)
+        rates = [self._rates(tunnel, min(names, MAX_NAME), columns) for tunnel in shown]
+        return [*self._body(snapshot, now, columns), *([()] if rates else []), *rates]
+
+    def _is_shown(self, tunnel: TunnelStatus, snapshot: Snapshot) -> bool:
+        is_busy = any(any(meter.rates) for meter in self._meters[tunnel.name])
+        return is_busy or len(snapshot.tunnels) <= MANY
+
+    def _rates(self, tunnel: TunnelStatus, name_width: int, columns: int) -> Line:
+        blocks = max(0, min(MAX_SPARKLINE, (columns - BESIDE_SPARKLINES) // 2))
+        parts = [(f"{escaped(tunnel.name, limit=MAX_NAME):{name_width}}", "bold")]
         for meter, way in zip(self._meters[tunnel.name], ("from", "to"), strict=True):
-            speed = f"{render.size(round(meter.rate))}/s"
-            yield Text.assemble(f"{way} ", (sparkline(meter.rates, blocks), "cyan"), f" {speed:10}")
+            speed = f"{size(round(meter.rate))}/s"
+            parts += [(f"  {way} ", ""), (sparkline(meter.rates, blocks), "cyan"), (f" {speed:10}", "")]
+        return tuple(parts)

@@ -51,7 +51,7 @@ def test_the_snapshot_has_the_states_and_the_counters(simulation: Simulation, tm
     assert bad.rtt_ms is None
     assert snapshots.timestamp(EPOCH + 30) <= str(bad.next_attempt_at) <= snapshots.timestamp(EPOCH + 38)
     assert snapshots.read(under(tmp_path).status) == seen[0]
-    assert summary(seen[0]) == "1 of 2 connected; bad held: jumphost.test does not accept the key"
+    assert summary(seen[0]) == "1 of 2 connected, 1 held; bad: jumphost.test does not accept the key (auth_refused)"
 
 
 def test_an_outage_has_one_beginning_over_all_its_retries(tmp_path: Path) -> None:

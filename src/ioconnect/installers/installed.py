@@ -1,0 +1,74 @@
+"""How the installed service of an agent that does not run is started, and who says why it ended.
+
+Reads only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ioconnect.config.paths import site_paths
+from ioconnect.errors import SystemRefused
+from ioconnect.installers.install import user_units
+from ioconnect.installers.launchd import AGENTS, DAEMONS
+from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
+from ioconnect.installers.service_manager import unit_properties
+from ioconnect.installers.systemd import quoted_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ioconnect.config.paths import Paths
+
+QUERY_TIMEOUT = 3.0  # seconds for a query to systemd; without an answer the hint says less
+
+
+def start_hint(paths: Paths, environ: Mapping[str, str]) -> str | None:
+    """Return what starts the agent of these paths, if a service of systemd or launchd is installed for it.
+
+    An agent that `ioconnect up --daemon` starts beside a service has other rights, and its files would be in the
+    service's way.
+    """
+    home = Path.home()
+    for kind, file in (
+        (Kind.SYSTEMD, UNITS / UNIT_NAME),
+        (Kind.SYSTEMD_USER, user_units(home) / UNIT_NAME),
+        (Kind.LAUNCHD_DAEMON, DAEMONS / f"{LABEL}.plist"),
+        (Kind.LAUNCHD_AGENT, home / AGENTS / f"{LABEL}.plist"),
+    ):
+        if _is_for(paths, file, kind, environ):
+            return _systemd(kind) if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else _launchd(kind, file)
+    return None
+
+
+def _is_for(paths: Paths, file: Path, kind: Kind, environ: Mapping[str, str]) -> bool:
+    """Say whether the service runs with the configuration of these paths; the machine's is also for who has none."""
+    try:
+        text = file.read_text("utf-8", "replace")
+    except OSError:
+        return False
+    if any(written in text for written in (f" {quoted_argument(str(paths.config))} ", f">{paths.config}<")):
+        return True
+    has_own = environ.get("IOCONNECT_HOME") or paths.config.exists()
+    return kind.is_system and not has_own and str(site_paths().config) in text
+
+
+def _systemd(kind: Kind) -> str:
+    scope = " --user" if kind is Kind.SYSTEMD_USER else ""
+    sudo = "" if scope or os.geteuid() == 0 else "sudo "
+    state = "is not running"
+    with contextlib.suppress(SystemRefused):
+        found = unit_properties(UNIT_NAME, kind, "ActiveState", timeout=QUERY_TIMEOUT)["ActiveState"]
+        state = {"failed": "has failed", "activating": "is being restarted"}.get(found, state)
+    return (
+        f"its service {UNIT_NAME} {state}: systemctl{scope} status {UNIT_NAME} says why, "
+        f"{sudo}systemctl{scope} start {UNIT_NAME} starts it"
+    )
+
+
+def _launchd(kind: Kind, file: Path) -> str:
+    domain, sudo = ("system", "sudo ") if kind is Kind.LAUNCHD_DAEMON else (f"gui/{os.getuid()}", "")
+    return f"its service {LABEL} is not running; start it: {sudo}launchctl bootstrap {domain} {file}"

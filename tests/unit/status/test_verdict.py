@@ -1,0 +1,81 @@
+"""Many tunnels at once: the worst first, a summary in one line, one note for all that share a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ioconnect.errors import Reason, ReasonCode
+from ioconnect.status import verdict
+from ioconnect.status.records import Availability, State, TargetState, TunnelStatus, Warning_
+
+WELL = TunnelStatus("well", State.CONNECTED, "then", None, "jump:50683", 58115, "db:3306")
+BUSY = Reason(ReasonCode.PORT_BUSY, "port 58115 on jump is held by another session", "Stop it.")
+REFUSED = Reason(ReasonCode.AUTH_REFUSED, "jump does not accept the key", "Register it.")
+STANDBY = replace(WELL, name="standby", state=State.STANDBY, reason=BUSY)
+HELD = replace(WELL, name="held", state=State.HELD, reason=REFUSED, next_attempt_at="2026-11-22T12:00:09Z")
+LOST = replace(WELL, name="lost", state=State.BACKOFF, reason=REFUSED, down_since="earlier")
+DOWN = replace(WELL, name="down", target_state=TargetState(Availability.DOWN, "noon", 4))
+DISABLED = replace(WELL, name="disabled", state=State.STOPPED, enabled=False)
+ALL = (WELL, DISABLED, replace(STANDBY, standby_ok=True), STANDBY, DOWN, LOST, HELD)
+
+
+def test_the_worst_is_first_and_others_keep_their_order() -> None:
+    ordered = [tunnel.name for tunnel in verdict.worst_first((replace(WELL, name="one"), *ALL, WELL))]
+
+    assert ordered == ["held", "lost", "down", "standby", "standby", "one", "well", "well", "disabled"]
+
+
+def test_the_summary_counts_what_is_not_connected() -> None:
+    assert verdict.counts([*[WELL] * 18, STANDBY, HELD]) == "18 of 20 connected, 1 standby, 1 held"
+    assert verdict.counts([WELL, DOWN]) == "1 of 2 connected, 1 target down"
+    assert verdict.counts([WELL, DISABLED]) == "1 of 1 connected, 1 disabled"
+    assert verdict.counts([]) == "0 of 0 connected"
+
+
+def test_the_line_of_the_service_has_the_worst_reason_too() -> None:
+    assert verdict.summary([WELL, LOST, HELD]) == (
+        "1 of 3 connected, 1 backoff, 1 held; held: jump does not accept the key (auth_refused)"
+    )
+    assert verdict.summary([WELL, DOWN]).endswith("; down: db:3306 does not accept connections")
+    assert verdict.summary([WELL, replace(STANDBY, standby_ok=True)]) == "1 of 2 connected, 1 standby"
+
+
+def test_an_outage_is_as_old_as_its_beginning() -> None:
+    """T5: `since` is that of the current retry."""
+    assert verdict.since(LOST) == "earlier"
+    assert verdict.since(WELL) == "then"
+    assert verdict.since(DOWN) == "noon"
+
+
+def test_a_reason_that_tunnels_share_is_one_note() -> None:
+    """Also if it names each tunnel's own port; the next try is the earliest."""
+    other_port = replace(BUSY, message=BUSY.message.replace("58115", "58116"))
+    other = replace(STANDBY, name="other", listen_port=58116, reason=other_port)
+    later = replace(HELD, name="later", next_attempt_at="2026-11-22T12:00:30Z")
+
+    refused, busy = verdict.notes([STANDBY, later, other, HELD, WELL])
+
+    assert (refused.names, refused.next_attempt_at) == (("later", "held"), HELD.next_attempt_at)
+    assert (busy.names, busy.text) == (("standby", "other"), f"{BUSY.message} (port_busy)")
+
+
+def test_different_reasons_are_different_notes() -> None:
+    elsewhere = replace(REFUSED, message="elsewhere does not accept the key")
+
+    assert len(verdict.notes([HELD, replace(HELD, name="other", reason=elsewhere)])) == 2
+
+
+def test_many_names_are_not_all_in_a_note() -> None:
+    few, many = (verdict.Note(tuple("abcdefg"[:count]), "", "") for count in (4, 7))
+
+    assert few.subject == "a, b, c, d"
+    assert many.subject == "a, b, c and 4 more"
+
+
+def test_warnings_are_last_and_shared_too() -> None:
+    warning = Warning_("root", "the agent runs as root", "Use --run-as.")
+
+    *_, note = verdict.notes([replace(WELL, warnings=(warning,)), replace(HELD, warnings=(warning,))])
+
+    assert (note.names, note.is_warning) == (("held", "well"), True)
+    assert note.text == "warning: the agent runs as root (root)"
