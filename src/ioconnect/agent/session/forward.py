@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ioconnect.agent.session.connection_log import ConnectionLog
 from ioconnect.agent.session.diagnosis import forward_fault, keepalive_timeout
 from ioconnect.agent.session.global_requests import GlobalRequests
 from ioconnect.agent.session.keepalive import Keepalive
@@ -66,6 +67,7 @@ class Forward:
             max_connections=tunnel.max_connections,
             window_budget=settings.buffer_budget,
             counters=counters,
+            connection_log=ConnectionLog(tunnel.name, loop),
             on_counters_changed=lambda: report(CountersChanged()),
             on_reply=self._requests.handle_reply,
         )

@@ -6,7 +6,6 @@ Belongs to the loop's thread.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.session.pending_connect import PendingConnect
@@ -21,12 +20,11 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from ioconnect.agent.session.connection_log import ConnectionLog
     from ioconnect.agent.session.target import TargetAddresses
     from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.outbound import Outbound
-
-log = logging.getLogger(__name__)
 
 
 class Relay(Multiplexer):
@@ -46,6 +44,7 @@ class Relay(Multiplexer):
         max_connections: int,
         window_budget: int,
         counters: Counters,
+        connection_log: ConnectionLog,
         on_counters_changed: Callable[[], None],
         on_reply: Callable[[bool], None],
     ) -> None:
@@ -56,6 +55,7 @@ class Relay(Multiplexer):
         self._listen_port = listen_port
         self._max = max_connections
         self._counters = counters
+        self._log = connection_log
         self._on_counters_changed = on_counters_changed
         self._on_reply = on_reply
 
@@ -79,7 +79,7 @@ class Relay(Multiplexer):
             self._counters.refused += 1
             self.counters_changed()
             self.outbound.queue(ssh.open_failure(peer_id, ssh.RESOURCE_SHORTAGE, "too many connections"))
-            log.warning("refused a connection from %s: %d are open, the most allowed", ssh.shown(origin), self._max)
+            self._log.failed(origin, f"{self._max} are open, the most allowed")
             return
         channel = Channel(
             self.allocate_id(), peer_id, peer_window, peer_packet, self.budget, self.in_flight_queue.in_flight
@@ -104,7 +104,7 @@ class Relay(Multiplexer):
         self._counters.failed += 1
         self._counters.open -= 1
         self.counters_changed()
-        log.warning("connection from %s failed: %s", ssh.shown(pending.origin), why)
+        self._log.failed(pending.origin, why)
         self.outbound.queue(ssh.open_failure(pending.channel.peer_id, ssh.CONNECT_FAILED, "Connection refused"))
         self.free_id(pending.channel.id)
         pending.channel.release()
@@ -140,30 +140,24 @@ class Relay(Multiplexer):
         super().ended(connection)
         self._counters.open -= 1
         self.counters_changed()
-        if not log.isEnabledFor(logging.INFO):
-            return
-        log.info(
-            "connection from %s ended after %.1f s: %d bytes from the target, %d to it%s",
-            ssh.shown(connection.origin),
-            self.loop.now - connection.began,
-            connection.read_count,
-            connection.written_count,
-            f" ({connection.why})" if connection.why else "",
-        )
+        self._log.ended(connection)
 
     def expire(self, now: float) -> float:
-        """Fail the connects whose time is up; return when the next one's is."""
+        """Fail the connects whose time is up, and log the counts that are due; return when to come back."""
+        deadline = float("inf")
         while self.pending:
             pending = next(iter(self.pending))
             if pending.deadline > now:
-                return pending.deadline
+                deadline = pending.deadline
+                break
             pending.time_out()
-        return float("inf")
+        return min(deadline, self._log.expire(now))
 
     def cut(self) -> None:
         """The session is over: reset every connection to the target."""
         self.listening = False
         super().cut()
+        self._log.close()
         for pending in self.pending:
             pending.cancel()
             self._counters.open -= 1
