@@ -62,6 +62,8 @@ PURE = {
     "agent/tunnel/events.py": "records that the rooms of the agent exchange",
     "agent/tunnel/backoff.py": "failures and a random number → seconds",
     "agent/tunnel/counters.py": "counters",
+    "agent/tunnel/target_health.py": "outcomes of connections and times → a verdict on the database",
+    "agent/session/mysql_handshake.py": "bytes of a server → what to answer",
     "agent/session/keepalive.py": "times in, verdict out",
     "installers/service.py": "records",
     "installers/systemd.py": "a service → a unit's text",

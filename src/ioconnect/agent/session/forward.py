@@ -13,7 +13,8 @@ from ioconnect.agent.session.global_requests import GlobalRequests
 from ioconnect.agent.session.keepalive import Keepalive
 from ioconnect.agent.session.relay import Relay
 from ioconnect.agent.session.target import TargetAddresses
-from ioconnect.agent.tunnel.events import CountersChanged, Granted, PortRefused, SessionEvent
+from ioconnect.agent.session.target_watch import TargetWatch
+from ioconnect.agent.tunnel.events import CountersChanged, Granted, PortRefused, SessionEvent, TargetChanged
 from ioconnect.errors import ConnectionLost, Fault, PortBusy
 from ioconnect.ssh.connection import reset
 from ioconnect.ssh.messages import global_request
@@ -59,10 +60,15 @@ class Forward:
         outbound = transport.packetizer.outbound
         keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, loop.now)
         self._requests = GlobalRequests(outbound, keepalive, on_dead=self._dead, on_round_trip=self._measured)
+        addresses = TargetAddresses(tunnel.target, loop)
+        self._target_watch = TargetWatch(
+            tunnel.target, addresses, loop, counters, on_change=lambda: report(TargetChanged())
+        )
         self._relay = Relay(
             outbound=outbound,
             loop=loop,
-            target=TargetAddresses(tunnel.target, loop),
+            target=addresses,
+            target_watch=self._target_watch,
             listen_port=tunnel.listen_port,
             max_connections=tunnel.max_connections,
             window_budget=settings.buffer_budget,
@@ -102,6 +108,7 @@ class Forward:
 
     def cut(self) -> None:
         """The session is over: reset every connection to the target."""
+        self._target_watch.cut()
         self._relay.cut()
 
     # --- time
@@ -111,6 +118,7 @@ class Forward:
         return min(
             self._requests.check_keepalive(now, self._transport.packetizer.received_at),
             self._relay.expire(now),
+            self._target_watch.expire(now),
             self._relay.in_flight_queue.expire(now),
             self._rekey_deadline(now),
         )

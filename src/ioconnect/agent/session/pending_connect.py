@@ -1,4 +1,4 @@
-"""A channel whose connection to the target is being made; it is confirmed only afterwards.
+"""Connects to the target; and a channel whose connection is being made: it is confirmed only afterwards.
 
 Belongs to the loop's thread.
 """
@@ -10,6 +10,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Protocol
 
+from ioconnect.ssh.connection import reset
 from ioconnect.ssh.loop import WRITE
 
 if TYPE_CHECKING:
@@ -23,40 +24,38 @@ LOOPBACK = {"127.0.0.1", "::1"}
 CONNECT_TIMEOUT = 10.0  # seconds for all addresses of the target together
 
 
-class Owner(Protocol):
-    """What a pending connect needs of the relay that it belongs to."""
+class TargetConnect:
+    """One attempt to connect to the target: its addresses one after another, without blocking.
 
-    loop: Loop
-    target: TargetAddresses
+    A subclass says what to do with the outcome, of which there is exactly one unless it is cancelled.
+    """
 
-    def connected(self, pending: PendingConnect, sock: socket.socket) -> None:
-        """Take over the connected socket."""
+    __slots__ = ("_addresses", "_codes", "_failures", "_fd", "_sock", "deadline", "loop", "over", "target")
 
-    def connect_failed(self, pending: PendingConnect, why: str) -> None:
-        """Take note that no address took the connection."""
-
-
-class PendingConnect:
-    """One CHANNEL_OPEN on its way to becoming a Connection; its id is not announced yet, so no message names it."""
-
-    __slots__ = ("_addresses", "_failures", "_fd", "_sock", "channel", "deadline", "origin", "over", "relay")
-
-    def __init__(self, relay: Owner, channel: Channel, origin: Origin) -> None:
-        self.relay = relay
-        self.channel = channel
-        self.origin = origin
-        self.deadline = relay.loop.now + CONNECT_TIMEOUT
+    def __init__(self, target: TargetAddresses, loop: Loop) -> None:
+        self.target = target
+        self.loop = loop
+        self.deadline = loop.now + CONNECT_TIMEOUT
         self.over = False
         self._addresses: list[Address] = []
         self._failures: list[str] = []
+        self._codes: set[int] = set()
         self._sock: socket.socket | None = None
         self._fd = -1
 
+    def connected(self, sock: socket.socket) -> None:
+        """Take over the connected socket."""
+        raise NotImplementedError
+
+    def failed(self, why: str, codes: frozenset[int]) -> None:
+        """Take note that no address took the connection: `why` in words, `codes` the errnos."""
+        raise NotImplementedError
+
     def begin(self) -> None:
         """Ask for the target's addresses and try them one after another."""
-        self.relay.target.get(self._resolved)
+        self.target.get(self._resolved)
         if not self.over:
-            self.relay.loop.next_timer = min(self.relay.loop.next_timer, self.deadline)
+            self.loop.next_timer = min(self.loop.next_timer, self.deadline)
 
     def _resolved(self, addresses: list[Address]) -> None:
         if self.over:
@@ -75,7 +74,7 @@ class PendingConnect:
                 if not _NONBLOCK:
                     sock.setblocking(False)
             except OSError as error:  # out of descriptors, or no such family here
-                self._failed(error.errno or 0)
+                self._address_failed(error.errno or errno.EIO)
                 continue
             self._sock = sock
             code = sock.connect_ex(where)
@@ -83,13 +82,13 @@ class PendingConnect:
                 # On loopback the handshake is over when the call returns, though it does not say so.
                 code = sock.connect_ex(where)
             if code in (0, errno.EISCONN):
-                self._connected()
+                self._succeed()
                 return
             if code in (errno.EALREADY, errno.EINPROGRESS):
                 self._fd = sock.fileno()
-                self.relay.loop.watch(self._fd, WRITE, self._ready)
+                self.loop.watch(self._fd, WRITE, self._ready)
                 return
-            self._failed(code)
+            self._address_failed(code)
         self._fail()
 
     def _ready(self, _mask: int) -> None:
@@ -97,51 +96,94 @@ class PendingConnect:
         code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self._unwatch()
         if code:
-            self._failed(code)
+            self._address_failed(code)
             self._next()
         else:
-            self._connected()
+            self._succeed()
 
-    def _connected(self) -> None:
-        sock, self._sock = self._sock, None
+    def _succeed(self) -> None:
+        sock, address = self._sock, self._addresses[0]
         assert sock is not None
+        if sock.getsockname()[:2] == address[1][:2]:
+            # Nothing listens, and the kernel chose the target's port for us: TCP's simultaneous open with ourselves.
+            reset(sock)
+            self._address_failed(errno.ECONNREFUSED)
+            self._next()
+            return
+        self._sock = None
         self.over = True
-        address = self._addresses[0]
-        self.relay.target.connected(address)
+        self.target.connected(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if address[1][0] not in LOOPBACK:  # there no peer can vanish without a reset
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self.relay.connected(self, sock)
+        self.connected(sock)
 
-    def _failed(self, code: int) -> None:
+    def _address_failed(self, code: int) -> None:
         where = self._addresses.pop(0)[1]
         self._failures.append(f"{where[0]}: {os.strerror(code)}")
+        self._codes.add(code)
         self._drop()
 
     def _fail(self) -> None:
         self.over = True
-        self.relay.target.invalidate()
-        self.relay.connect_failed(self, "; ".join(self._failures))
+        self.target.invalidate()
+        self.failed("; ".join(self._failures), frozenset(self._codes))
 
     def time_out(self) -> None:
         """Its time is up."""
-        self._failures.append(f"no answer in {CONNECT_TIMEOUT:.0f} s")
+        where = f"{self._addresses[0][1][0]}: " if self._addresses else ""
+        self._failures.append(f"{where}no answer in {CONNECT_TIMEOUT:.0f} s")
+        if self._addresses:
+            self._codes.add(errno.ETIMEDOUT)  # otherwise it was the resolver that did not answer
         self._unwatch()
         self._drop()
         self._fail()
 
     def cancel(self) -> None:
-        """The session is over."""
+        """Let it go, without an outcome."""
         self.over = True
         self._unwatch()
         self._drop()
 
     def _unwatch(self) -> None:
         if self._fd >= 0:
-            self.relay.loop.unwatch(self._fd)
+            self.loop.unwatch(self._fd)
             self._fd = -1
 
     def _drop(self) -> None:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
+
+
+class Owner(Protocol):
+    """What a pending connect needs of the relay that it belongs to."""
+
+    loop: Loop
+    target: TargetAddresses
+
+    def connected(self, pending: PendingConnect, sock: socket.socket) -> None:
+        """Take over the connected socket."""
+
+    def connect_failed(self, pending: PendingConnect, why: str, codes: frozenset[int]) -> None:
+        """Take note that no address took the connection."""
+
+
+class PendingConnect(TargetConnect):
+    """One CHANNEL_OPEN on its way to becoming a Connection; its id is not announced yet, so no message names it."""
+
+    __slots__ = ("channel", "origin", "relay")
+
+    def __init__(self, relay: Owner, channel: Channel, origin: Origin) -> None:
+        super().__init__(relay.target, relay.loop)
+        self.relay = relay
+        self.channel = channel
+        self.origin = origin
+
+    def connected(self, sock: socket.socket) -> None:
+        """Hand the socket to the relay."""
+        self.relay.connected(self, sock)
+
+    def failed(self, why: str, codes: frozenset[int]) -> None:
+        """Tell the relay."""
+        self.relay.connect_failed(self, why, codes)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ioconnect.agent.session.connection_log import ConnectionLog
     from ioconnect.agent.session.target import TargetAddresses
+    from ioconnect.agent.session.target_watch import TargetWatch
     from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.outbound import Outbound
@@ -45,6 +46,7 @@ class Relay(Multiplexer):
         window_budget: int,
         counters: Counters,
         connection_log: ConnectionLog,
+        target_watch: TargetWatch,
         on_counters_changed: Callable[[], None],
         on_reply: Callable[[bool], None],
     ) -> None:
@@ -56,6 +58,7 @@ class Relay(Multiplexer):
         self._max = max_connections
         self._counters = counters
         self._log = connection_log
+        self._target_watch = target_watch
         self._on_counters_changed = on_counters_changed
         self._on_reply = on_reply
 
@@ -94,13 +97,15 @@ class Relay(Multiplexer):
     def connected(self, pending: PendingConnect, sock: socket.socket) -> None:
         """The target took the connection: confirm the channel."""
         del self.pending[pending]
+        self._target_watch.answered()
         channel = pending.channel
         self.outbound.queue(ssh.confirmation(channel.peer_id, channel.id, channel.window, PACKET_SIZE))
         self.connections[channel.id] = Connection(self, channel, sock, pending.origin)
 
-    def connect_failed(self, pending: PendingConnect, why: str) -> None:
+    def connect_failed(self, pending: PendingConnect, why: str, codes: frozenset[int]) -> None:
         """No address of the target took the connection: refuse the channel."""
         del self.pending[pending]
+        self._target_watch.refused(why, codes)
         self._counters.failed += 1
         self._counters.open -= 1
         self.counters_changed()

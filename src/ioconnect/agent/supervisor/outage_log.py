@@ -1,5 +1,7 @@
 """The log lines of a tunnel: one when an outage begins, one when its reason changes, one when it ends.
 
+Likewise for an outage of its target.
+
 Pure. A change between waiting and dialing is not logged, so a retry adds no line.
 """
 
@@ -9,10 +11,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.tunnel.state import Phase
-from ioconnect.status.snapshots import State
+from ioconnect.status.records import Availability, State
 
 if TYPE_CHECKING:
     from ioconnect.agent.tunnel.state import TunnelState
+    from ioconnect.agent.tunnel.target_health import TargetHealth
     from ioconnect.errors import Reason
 
 
@@ -32,6 +35,18 @@ def log_line(before: TunnelState, after: TunnelState, now: float) -> tuple[int, 
         down = f"not connected for {format_duration(now - after.down_since)}" if after.down_since is not None else ""
         return logging.WARNING, f"{after.shown.value}, {down}: {_reason(after.reason)}"
     return None
+
+
+def target_log_line(before: Availability, health: TargetHealth) -> tuple[int, str] | None:
+    """Return the log level and text for what became of the target since its state was `before`; None: nothing."""
+    if health.state is before or health.state is Availability.UNKNOWN:
+        return None
+    if health.state is Availability.DOWN:
+        return logging.WARNING, f"database unreachable: {_reason(health.reason)}"
+    if before is not Availability.DOWN or health.outage is None:
+        return None
+    failed = f"{health.outage.failed} connection{'' if health.outage.failed == 1 else 's'} failed"
+    return logging.INFO, f"database answers again after {format_duration(health.outage.seconds)}, {failed}"
 
 
 def _connected(before: TunnelState, now: float) -> str:

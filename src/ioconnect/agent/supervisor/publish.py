@@ -11,7 +11,7 @@ from ioconnect import __version__
 from ioconnect.agent.supervisor.background_writer import write_at_once
 from ioconnect.errors import CannotCreate
 from ioconnect.status import snapshots, verdict
-from ioconnect.status.snapshots import Connections, Snapshot, State, TunnelStatus, timestamp
+from ioconnect.status.snapshots import Connections, Snapshot, State, TargetState, TunnelStatus, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.supervisor.background_writer import Write
     from ioconnect.agent.supervisor.mailbox import Clock
     from ioconnect.agent.supervisor.tunnel_runner import TunnelRunner
+    from ioconnect.agent.tunnel.target_health import TargetHealth
     from ioconnect.config.paths import Paths
 
 log = logging.getLogger(__name__)
@@ -102,12 +103,17 @@ class Publisher:
             bytes_to_target=counters.to_target,
             host_key=runner.host_key,
             down_since=None if runner.down_since_wall is None else timestamp(runner.down_since_wall),
+            target_state=_target_state(runner.target),
             security=runner.security,
             identity=runner.identity,
             warnings=runner.warnings,
             standby_ok=tunnel.standby,
             enabled=tunnel.enabled,
         )
+
+
+def _target_state(health: TargetHealth) -> TargetState:
+    return TargetState(health.state, timestamp(health.since_wall), health.failed, health.reason)
 
 
 def summary(snapshot: Snapshot) -> str:

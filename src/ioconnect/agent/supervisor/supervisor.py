@@ -13,7 +13,14 @@ from ioconnect.agent.supervisor import reload
 from ioconnect.agent.supervisor.file_monitor import FileMonitor
 from ioconnect.agent.supervisor.mailbox import FilesChanged, Reconnect, Reload, Report, Stop
 from ioconnect.agent.supervisor.tunnel_runner import AgentContext, TunnelRunner
-from ioconnect.agent.tunnel.events import CountersChanged, DeadlinePassed, FileChanged, RetryRequested, StopRequested
+from ioconnect.agent.tunnel.events import (
+    CountersChanged,
+    DeadlinePassed,
+    FileChanged,
+    RetryRequested,
+    StopRequested,
+    TargetChanged,
+)
 from ioconnect.errors import ExitCode, Fault
 
 if TYPE_CHECKING:
@@ -120,7 +127,7 @@ class Supervisor:
         elif runner is not None:
             before = runner.state
             runner.handle_report(report)
-            self._state_changed |= runner.state is not before
+            self._state_changed |= runner.state is not before or isinstance(report.event, TargetChanged)
 
     def _handle_deadlines(self) -> None:
         now = self._context.clock.now()

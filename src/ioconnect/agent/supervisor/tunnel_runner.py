@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.agent.supervisor.mailbox import Report
-from ioconnect.agent.supervisor.outage_log import log_line
+from ioconnect.agent.supervisor.outage_log import log_line, target_log_line
 from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.agent.tunnel.events import (
     AbortSession,
@@ -29,9 +29,11 @@ from ioconnect.agent.tunnel.events import (
     SessionEvent,
     SignedIn,
     Started,
+    TargetChanged,
 )
 from ioconnect.agent.tunnel.machine import TABLE, IllegalEvent, step
 from ioconnect.agent.tunnel.state import Phase, TunnelState
+from ioconnect.agent.tunnel.target_health import TargetHealth
 from ioconnect.errors import ConnectionLost, Fault
 from ioconnect.keys.credentials import ReadFiles
 from ioconnect.status.snapshots import State
@@ -66,7 +68,7 @@ class TunnelRunner:
     def __init__(self, tunnel: Tunnel, settings: AgentSettings, context: AgentContext) -> None:
         self.tunnel = tunnel
         self.settings = settings
-        self.counters = Counters()
+        self.counters = Counters(target=TargetHealth(context.clock.now(), context.clock.wall()))
         self.state = TunnelState(since=context.clock.now())
         self.since_wall = context.clock.wall()
         self.down_since_wall: float | None = self.since_wall  # None while connected
@@ -78,6 +80,12 @@ class TunnelRunner:
         self.session: Session | None = None
         self._context = context
         self._generation = 0
+        self._target_logged = self.target.state
+
+    @property
+    def target(self) -> TargetHealth:
+        """Whether the target accepts connections, as the session's thread saw last."""
+        return self.counters.target
 
     @property
     def is_stopped(self) -> bool:
@@ -101,17 +109,19 @@ class TunnelRunner:
     def reconfigure(self, tunnel: Tunnel, settings: AgentSettings) -> None:
         """Take a new configuration; only while stopped. Counters go on, as they count since the agent started."""
         assert self.is_stopped
-        self.tunnel, self.settings = tunnel, settings
         old, now = self.state, self._context.clock.now()
+        if tunnel.target != self.tunnel.target:
+            self.counters.target = TargetHealth(now, self._context.clock.wall())
+            self._target_logged = self.target.state
+        self.tunnel, self.settings = tunnel, settings
         self.state = TunnelState(now, attempts=old.attempts, reconnects=old.reconnects)
         self.since_wall = self._context.clock.wall()
 
     def handle_report(self, report: Report) -> None:
         """Handle an event of the current session; those of earlier sessions are ignored."""
-        if report.generation != self._generation:
-            return
+        self._log_target()
         event = report.event
-        if isinstance(event, CountersChanged):
+        if report.generation != self._generation or isinstance(event, (CountersChanged, TargetChanged)):
             return
         if isinstance(event, (SignedIn, Granted)) and self.session is not None:
             self.host_key, self.identity = self.session.host_key, self.session.identity
@@ -121,6 +131,13 @@ class TunnelRunner:
             self.session = None
             self._generation += 1
         self.handle_event(event)
+
+    def _log_target(self) -> None:
+        """Log once that the target went down, and that it answers again."""
+        line = target_log_line(self._target_logged, self.target)
+        self._target_logged = self.target.state
+        if line is not None:
+            log.log(line[0], "%s: %s", self.tunnel.name, line[1])
 
     def handle_event(self, event: MachineEvent) -> None:
         """Step the state machine, log a change, and carry out the commands."""

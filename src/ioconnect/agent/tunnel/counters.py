@@ -1,12 +1,14 @@
 """Counters of a tunnel, kept across its sessions.
 
-Pure. Written by the tunnel's loop only; the supervisor reads without a lock: each is one int or float, and they need
-not be consistent with each other.
+Pure. Written by the tunnel's loop only; the supervisor reads without a lock: each is one immutable object, and they
+need not be consistent with each other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from ioconnect.agent.tunnel.target_health import UNKNOWN, TargetHealth
 
 
 @dataclass(slots=True)
@@ -24,4 +26,5 @@ class Counters:
     from_target: int = 0  # bytes
     to_target: int = 0  # bytes
     rtt: float | None = None  # seconds, of the last global request
+    target: TargetHealth = UNKNOWN
     changed: bool = False

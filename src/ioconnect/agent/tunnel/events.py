@@ -56,6 +56,11 @@ class CountersChanged:
     """The tunnel's Counters changed: status is to be published; not an event of the machine."""
 
 
+@dataclass(frozen=True, slots=True)
+class TargetChanged:
+    """`Counters.target` has another state or reason: to be logged and published; not an event of the machine."""
+
+
 # --- events from the supervisor
 
 
@@ -123,7 +128,7 @@ class AbortSession:
     """Reset the session's connection at once; its later events are ignored."""
 
 
-SessionEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | CountersChanged
+SessionEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | CountersChanged | TargetChanged
 SupervisorEvent: TypeAlias = Started | RetryRequested | FileChanged | StopRequested | DeadlinePassed
 MachineEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | SupervisorEvent
 Command: TypeAlias = Dial | RequestForward | Probe | CloseSession | AbortSession
