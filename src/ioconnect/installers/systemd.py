@@ -19,14 +19,14 @@ CREDENTIALS_SINCE = 247
 ENCRYPTED_SINCE = 250
 CLEAN_SINCE = 243
 WATCHDOG_SECONDS = 30
-NO_RESTART_ON = "64 66 78"
+NO_RESTART_ON = "64"
 
 _RESTART_POLICY = """\
 ExecReload=/bin/kill -HUP $MAINPID
 WorkingDirectory=/
 Restart=always
 {restart}
-# Usage, identity, configuration: no restart heals those.
+# A wrong command line: only another unit heals that. Identity, pins and configuration may be mended at any time.
 RestartPreventExitStatus={no_restart_on}
 WatchdogSec={watchdog}
 TimeoutStopSec=20

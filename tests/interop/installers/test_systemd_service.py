@@ -125,16 +125,17 @@ def test_the_watchdog_ends_an_agent_that_hangs(service: Machine) -> None:
     service.root.wait_connected()
 
 
-def test_a_broken_configuration_fails_at_once_and_is_not_tried_again(service: Machine) -> None:
+def test_a_broken_configuration_fails_at_once_and_is_tried_again_until_it_is_mended(service: Machine) -> None:
+    good = service.box.path(CONFIG).read_text()
     service.box.path(CONFIG).write_text("schema = 1\n[tunnels.orders]\nendpoint = 'nonsense'\n")
 
     done = service.box.try_run("systemctl", "restart", UNIT)
 
     assert done.returncode != 0
-    assert service.box.show(UNIT, "ActiveState") == "failed"
     assert service.box.show(UNIT, "ExecMainStatus") == "78"
-    assert service.box.show(UNIT, "NRestarts") == "0"
     assert "tunnels.orders.endpoint" in service.box.journal()
+    service.box.path(CONFIG).write_text(good)
+    service.root.wait_connected()
 
 
 def test_it_outlives_an_update_of_the_interpreter(service: Machine) -> None:
