@@ -14,7 +14,7 @@ from ioconnect.agent.session.relay import Relay
 from ioconnect.agent.session.target import TargetAddresses
 from ioconnect.agent.tunnel.events import CountersChanged, Granted, PortRefused, SessionEvent
 from ioconnect.errors import ConnectionLost, Fault, PortBusy
-from ioconnect.ssh.connection import reset
+from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.messages import global_request
 
 if TYPE_CHECKING:
