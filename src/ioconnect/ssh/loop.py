@@ -105,9 +105,7 @@ class Loop:
         self._masks: dict[int, int] = {}
         self._calls: dict[int, Callable[[int], None]] = {}
         self._posted: deque[Callable[[], None]] = deque()
-        self._waking = (
-            threading.Lock()
-        )  # or `post` could write to a number that `close` has freed
+        self._waking = threading.Lock()  # or `post` could write to a number that `close` has freed
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
