@@ -56,7 +56,7 @@ PURE = {
     "ssh/algorithms.py": "what is offered in a key exchange",
     "ssh/messages.py": "RFC 4254's messages: bytes to fields and back",
     "ssh/channel.py": "RFC 4254 section 5 as a state machine",
-    "ssh/window_budget.py": "windows within a budget, bytes in flight",
+    "ssh/window_budget.py": "windows within a budget",
     "agent/tunnel/machine.py": "the table of a tunnel's life",
     "agent/tunnel/state.py": "the records that the machine's table moves between",
     "agent/tunnel/events.py": "records that the rooms of the agent exchange",

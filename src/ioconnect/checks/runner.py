@@ -58,13 +58,13 @@ class _Runner:
         self._end = time.monotonic() + TIMEOUT
         self._checks: list[CheckResult] = []
         self._from_agent: dict[CheckId, Outcome] = {}
-        self._config: Config | None = None
-        self._tunnel: Tunnel | None = None
+        self._config: Config  # set by the check config, on which all others depend; _tunnel likewise
+        self._tunnel: Tunnel
 
     def run(self, name: str | None) -> Report:
         self._run_check(CheckId.CONFIG, lambda: self._check_config(name))
         self._run_check(CheckId.IDENTITY, self._check_identity)
-        self._run_check(CheckId.TARGET, lambda: target_check.check(self._loaded_tunnel.target))
+        self._run_check(CheckId.TARGET, lambda: target_check.check(self._tunnel.target))
         self._run_check(CheckId.DNS, self._check_dns)
         self._run_check(CheckId.TCP, self._check_tcp)
         no_answer_yet = CheckId.HOST_KEY not in self._from_agent and not self._is_blocked(CheckId.HOST_KEY)
@@ -101,16 +101,6 @@ class _Runner:
     def _is_blocked(self, name: CheckId) -> bool:
         return failed_dependency(name, self._checks) is not None
 
-    @property
-    def _loaded_tunnel(self) -> Tunnel:
-        assert self._tunnel is not None
-        return self._tunnel
-
-    @property
-    def _loaded_config(self) -> Config:
-        assert self._config is not None
-        return self._config
-
     def _check_config(self, name: str | None) -> Finding:
         try:
             config = configuration.load(self._paths.config)
@@ -124,7 +114,7 @@ class _Runner:
 
     def _check_identity(self) -> Finding:
         self._read_agent()
-        tunnel, settings = self._loaded_tunnel, self._loaded_config.agent
+        tunnel, settings = self._tunnel, self._config.agent
         try:
             load_identity(tunnel, settings, self._paths)
         except Fault as fault:
@@ -136,7 +126,7 @@ class _Runner:
         return Finding(f"{path}, {identity.fingerprint(identity.public_line(path))}")
 
     def _read_agent(self) -> None:
-        agent = running_agent.tunnel_status(self._loaded_tunnel.name, self._paths, self._environ)
+        agent = running_agent.tunnel_status(self._tunnel.name, self._paths, self._environ)
         if agent is not None:
             self._from_agent = outcomes(*agent)
 
@@ -145,10 +135,10 @@ class _Runner:
         return CheckId.TCP in self._from_agent
 
     def _check_dns(self) -> Finding:
-        return jumphost_check.resolve(self._loaded_tunnel, self._environ, time.monotonic() + DNS_TIMEOUT)
+        return jumphost_check.resolve(self._tunnel, self._environ, time.monotonic() + DNS_TIMEOUT)
 
     def _check_tcp(self) -> Finding:
-        return jumphost_check.connect(self._loaded_tunnel, self._environ, time.monotonic() + TCP_TIMEOUT)
+        return jumphost_check.connect(self._tunnel, self._environ, time.monotonic() + TCP_TIMEOUT)
 
     def _is_pinned(self) -> bool:
         """Say whether a session would dial; without a pin only a scan shows the jumphost's fingerprint."""
@@ -160,11 +150,11 @@ class _Runner:
 
     def _check_host_key(self) -> Finding:
         deadline = time.monotonic() + self._auth_timeout()
-        return jumphost_check.check_host_key(self._loaded_tunnel, self._paths, deadline)
+        return jumphost_check.check_host_key(self._tunnel, self._paths, deadline)
 
     def _check_session(self) -> None:
         """Run the remaining checks with one SSH session."""
-        tunnel, settings = self._loaded_tunnel, self._loaded_config.agent
+        tunnel, settings = self._tunnel, self._config.agent
         with SessionCheck(tunnel, settings, self._paths, timeout=self._auth_timeout()) as session:
             self._run_check(CheckId.HOST_KEY, session.host_key)
             self._run_check(CheckId.AUTH, session.auth)

@@ -18,8 +18,6 @@ from ioconnect.checks.results import Finding, pinned_host_key
 from ioconnect.errors import ConnectionLost
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
     from ioconnect.config.configuration import AgentSettings, Tunnel
@@ -59,9 +57,7 @@ class SessionCheck:
         self._session.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the session and wait until it has ended."""
         for end in (self._session.close, self._session.abort):
             end()

@@ -29,7 +29,7 @@ from ioconnect.keys.passphrases import keyring_backend
 from ioconnect.status.snapshots import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from ioconnect.config.configuration import Config
     from ioconnect.config.paths import Paths
@@ -49,11 +49,14 @@ def permissions(config: Config, paths: Paths) -> Fact:
     trusted += [path.parent for path in trusted]
     problems = [f"others may read {path}: chmod 600 {path}" for path in secret if _mode(path) & 0o044]
     problems += [
-        f"others may write {path}: chmod go-w {path}" for path in _distinct(trusted) if _is_writable_by_others(path)
+        f"others may write {path}: chmod go-w {path}"
+        for path in dict.fromkeys(trusted)
+        if _is_writable_by_others(path)
     ]
     if problems and not paths.credential:
         return warning("key_permissions", "\n".join(problems), "What others may read or write is theirs too.")
-    return passed("key_permissions", f"only their owner may read or write the {_count(identities)}")
+    count = "identity" if len(identities) == 1 else f"{len(identities)} identities"
+    return passed("key_permissions", f"only their owner may read or write the {count}")
 
 
 def fips() -> Fact:
@@ -158,11 +161,3 @@ def _mtime(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _distinct(paths: Iterable[Path]) -> list[Path]:
-    return list(dict.fromkeys(paths))
-
-
-def _count(identities: set[Path]) -> str:
-    return "identity" if len(identities) == 1 else f"{len(identities)} identities"

@@ -167,20 +167,18 @@ def _with_service_log(refused: SystemRefused, log_command: tuple[str, ...]) -> S
 
 def _roll_back_new(installation: Installation, restore: list[Callable[[], None]], created: list[Path]) -> None:
     """Remove everything of a new installation, as `remove` does, ignoring faults."""
+    disable = [partial(run_command, command) for command in installation.disable]
     cleanup = [partial(run_command, command) for command in installation.cleanup]
-    folders = [folder.rmdir for folder in reversed(created)]
-    _run_ignoring_faults(
-        *(partial(run_command, command) for command in installation.disable), *restore, *cleanup, *folders
-    )
+    _ignoring_faults(*disable, *restore, *cleanup, *(folder.rmdir for folder in reversed(created)))
 
 
 def _roll_back_change(installation: Installation, restore: list[Callable[[], None]], *, start: bool) -> None:
     """Restore the previous service, and restart it if this was to start it."""
     again = (*installation.reload, *(installation.restart if start else ()))
-    _run_ignoring_faults(*restore, *(partial(run_command, command) for command in again))
+    _ignoring_faults(*restore, *(partial(run_command, command) for command in again))
 
 
-def _run_ignoring_faults(*steps: Callable[[], object]) -> None:
+def _ignoring_faults(*steps: Callable[[], object]) -> None:
     for step in steps:
         with contextlib.suppress(Fault, OSError):
             step()

@@ -75,7 +75,7 @@ class Channel:
         self.peer_packet = peer_packet
         self._budget = budget
         self._flight = flight
-        self.in_flight = 0  # bytes sent that no WINDOW_ADJUST gave back
+        self.in_flight = 0  # bytes sent and not acknowledged by WINDOW_ADJUST
         self.window_size = self.window = budget.admit()
         self.undelivered = 0  # bytes received and not yet written to the socket
         self._unadjusted = 0  # bytes delivered since the last WINDOW_ADJUST

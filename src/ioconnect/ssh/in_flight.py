@@ -1,7 +1,7 @@
-"""Bytes in flight: bulk transfers wait while enough is, so that small answers are not queued behind it.
+"""A limit on the bytes in flight of one session: bulk transfers wait above it, so that small answers stay quick.
 
-What TCP calls the congestion window, for all channels of one session together. Belongs to the loop's thread.
-Pure.
+The limit is for all channels together. It does not react to loss or delay, as a congestion window would.
+Belongs to the loop's thread. Pure: the clock is the loop's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BytesInFlight:
         self.limit = max(self.limit, int(round_trip * MAX_BANDWIDTH))
 
     def widen(self) -> None:
-        """Double the limit: nothing was acknowledged for a while, as some readers do not read."""
+        """Double the limit: no transfer could go on for a while."""
         self.limit *= 2
 
     @property
@@ -46,10 +46,10 @@ class BytesInFlight:
 
 
 class Transfer(Protocol):
-    """What waits here."""
+    """A bulk transfer that may have to wait."""
 
     def resume(self) -> None:
-        """Go on."""
+        """Read and send again."""
 
 
 class InFlightQueue:
@@ -86,7 +86,7 @@ class InFlightQueue:
             self._set_deadline()
 
     def expire(self, now: float) -> float:
-        """Raise the limit if nothing was acknowledged for too long; return when to call again."""
+        """Raise the limit if no transfer could go on for too long; return when to call again."""
         while self._waiting and now >= self._until:
             self.in_flight.widen()
             self._resume()

@@ -25,7 +25,7 @@ _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Inbound:
-    """One direction; `opener` is None as long as paramiko does the decrypting.
+    """What comes in; `opener` is None as long as paramiko does the decrypting.
 
     `bytes` counts what came since `opener` was set, `seqno` the packets in all (RFC 4253 §6.4). `unacknowledged` says
     that the last read was a small one, whose ACK the kernel may delay.
@@ -116,7 +116,7 @@ class Inbound:
         self._arena_end = 0
 
     def waiting(self) -> bool:
-        """There are bytes that nobody took."""
+        """Whether there are bytes that were read from the socket and not parsed."""
         return self._end > self._start
 
     def take(self, count: int) -> bytes | None:

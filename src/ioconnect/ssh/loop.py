@@ -105,7 +105,7 @@ class Loop:
         self._masks: dict[int, int] = {}
         self._calls: dict[int, Callable[[int], None]] = {}
         self._posted: deque[Callable[[], None]] = deque()
-        self._waking = threading.Lock()  # or a byte could go where the pipe's number leads a moment after `close`
+        self._waking = threading.Lock()  # or `post` could write to a number that `close` has freed
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -133,7 +133,7 @@ class Loop:
     def watch(self, fd: int, mask: int, call: Callable[[int], None]) -> None:
         """Call `call(mask)` whenever `fd` is ready for what `mask` (READ, WRITE, both or 0) says, or broken.
 
-        With 0 it is not watched at all: a broken socket reports itself whatever one asked for, for ever.
+        With 0 it is not watched at all, as POLLERR and POLLHUP are reported whatever the mask is (poll(2)).
         """
         old = self._masks.get(fd, 0)
         if mask == old:

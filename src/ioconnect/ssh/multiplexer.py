@@ -24,7 +24,7 @@ from ioconnect.ssh.window_budget import WindowBudget
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.ssh.connection import Connection
+    from ioconnect.ssh.forwarded_connection import Connection
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.outbound import Outbound
 
@@ -171,7 +171,7 @@ class Multiplexer:
         if connection.gathered:
             connection.deliver()
         connection.channel.peer_closed()
-        connection.update()  # answers with our CLOSE, if it was not first: the id is free again
+        connection.update()  # sends our CLOSE, unless it went out before: the id is free again
         self.forget(connection.channel.id)
         if connection.open:
             self._draining.add(connection)
@@ -207,7 +207,7 @@ class Multiplexer:
         return len(self.connections) + len(self._draining)
 
     def allocate_id(self) -> int:
-        """Return a channel number of ours that is free, a used one if there is one."""
+        """Return a free channel number of ours: one that was used before, if there is one."""
         if self._free_ids:
             return self._free_ids.pop()
         self._next_id += 1
@@ -224,10 +224,10 @@ class Multiplexer:
 
     def ended(self, connection: Connection) -> None:
         """A connection's socket is closed; its channel may still wait for the peer's CLOSE."""
-        self.in_flight_queue.acknowledged()
         if connection in self._draining:
             self._draining.remove(connection)
             connection.channel.release()
+        self.in_flight_queue.acknowledged()
 
     def cut(self) -> None:
         """The session is over: reset every socket."""

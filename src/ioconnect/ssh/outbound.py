@@ -26,7 +26,7 @@ BATCH = FRAMES * PACKET_SIZE
 DATA_HEADER = LENGTH + 1 + 1 + 4 + 4  # length, padding length, type, channel, data length
 FRAME = DATA_HEADER + PACKET_SIZE + 19
 CAPACITY = FRAMES * (FRAME + TAG) + 64 * 1024
-LIMIT = 4 << 20  # bytes of answers that a peer which does not read may make us keep
+LIMIT = 4 << 20  # bytes that are queued for a peer that does not read, before it is disconnected
 MSG_DISCONNECT = b"\1"
 
 _HEADER = struct.Struct(">IBBII")
@@ -35,7 +35,7 @@ _ZEROS = bytes(20)
 
 
 class Outbound:
-    """One direction; `sealer` is None as long as paramiko does the encrypting, which is what `generic` is for.
+    """What goes out; `sealer` is None as long as paramiko does the encrypting, which is what `generic` is for.
 
     `congested` says that the last flush left something behind, `sent_something` that something was sent since it was
     cleared. `bytes` counts what was sealed since `sealer` was set, `seqno` the fast path's packets (RFC 4253 §6.4).

@@ -83,7 +83,7 @@ class Payload:
 class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
     """The packetizer that paramiko.Transport is given; see the module."""
 
-    # Its own counters see only the generic path; ours see both.
+    # Never by paramiko's own counters, which see its ciphers only: `_run_once` decides for all.
     REKEY_BYTES = 1 << 62
     REKEY_PACKETS = 1 << 62
 
@@ -100,7 +100,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self._rekey_bytes = self._rekey_after = rekey_bytes
         self._last_kind = 0
         self.received_at = loop.now  # time.monotonic() of the last byte that came
-        self.answers_ping = True  # which no client expects that has not seen it announced
+        self.answers_ping = True  # False: a client that was sent no ping@openssh.com in EXT_INFO may fail on a PONG
         self.peer_in_key_exchange = False  # its KEXINIT came, its NEWKEYS did not
         loop.watch_transport(sock.fileno(), self._ready)
 

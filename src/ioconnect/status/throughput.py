@@ -1,4 +1,4 @@
-"""Rates computed from samples of a byte counter, and the last minute of them as a sparkline.
+"""Rates computed from samples of a byte counter, and the last of them as a sparkline.
 
 Pure.
 """

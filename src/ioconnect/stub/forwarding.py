@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ioconnect.escape import escaped
 from ioconnect.ssh import messages as ssh
 from ioconnect.ssh.channel import UNCONFIRMED, Channel, Due
-from ioconnect.ssh.connection import Connection
+from ioconnect.ssh.forwarded_connection import Connection
 from ioconnect.ssh.loop import READ
 from ioconnect.ssh.messages import ProtocolViolation, Reader
 from ioconnect.ssh.multiplexer import Multiplexer

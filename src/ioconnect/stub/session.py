@@ -16,7 +16,7 @@ from paramiko.message import Message
 
 from ioconnect.escape import escaped
 from ioconnect.ssh import messages as ssh
-from ioconnect.ssh.connection import reset
+from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation, Reader
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN

@@ -16,7 +16,7 @@ from ioconnect.agent.session.target import TargetAddresses
 from ioconnect.agent.session.target_watch import TargetWatch
 from ioconnect.agent.tunnel.events import CountersChanged, Granted, PortRefused, SessionEvent, TargetChanged
 from ioconnect.errors import ConnectionLost, Fault, PortBusy
-from ioconnect.ssh.connection import reset
+from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.messages import global_request
 
 if TYPE_CHECKING:

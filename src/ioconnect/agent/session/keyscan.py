@@ -14,7 +14,7 @@ from paramiko.ssh_exception import IncompatiblePeer
 
 from ioconnect.agent.dial.dial import dial
 from ioconnect.agent.session.diagnosis import Stage, collect, diagnose, sign_in_timeout
-from ioconnect.ssh.connection import reset
+from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.transport import ClientTransport, root_cause
 
@@ -37,7 +37,7 @@ class _Seen(Exception):
 
 
 class _Scan:
-    """One connection that ends as soon as the host key is known; an `Service` that takes nothing."""
+    """One connection that ends as soon as the host key is known; a `Service` that takes nothing."""
 
     def __init__(self, sock: socket.socket, jumphost: HostPort, algorithms: tuple[str, ...], deadline: float) -> None:
         self.blob: bytes | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ioconnect.agent.session.pending_connect import PendingConnect
 from ioconnect.ssh import messages as ssh
 from ioconnect.ssh.channel import Channel
-from ioconnect.ssh.connection import Connection
+from ioconnect.ssh.forwarded_connection import Connection
 from ioconnect.ssh.messages import Reader
 from ioconnect.ssh.multiplexer import Multiplexer
 from ioconnect.ssh.window_budget import PACKET_SIZE
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Relay(Multiplexer):
-    """All channels of one session.
+    """Accepts channels for one forward and connects each to the target.
 
     `on_counters_changed` is called when a counter changes for the first time since they were read, `on_reply` with
     success or not for each answer to a global request, in the order asked (RFC 4254 §4).

@@ -37,7 +37,7 @@ from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
 from ioconnect.errors import Fault, KeepaliveTimeout
 from ioconnect.keys import known_hosts, public_keys
 from ioconnect.ssh.algorithms import host_key_algorithms
-from ioconnect.ssh.connection import reset
+from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN, rekey_bytes

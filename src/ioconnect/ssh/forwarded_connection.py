@@ -60,7 +60,7 @@ class Owner(Protocol):
 class Connection:
     """A channel joined to a connected socket.
 
-    `origin` is who connected to the forwarded port, `why` what ended the connection, if not both ends.
+    `origin` is who connected to the forwarded port, `why` what ended the connection, empty for an orderly end.
     """
 
     __slots__ = (
@@ -91,7 +91,7 @@ class Connection:
         self._sock = sock
         self._fd = sock.fileno()
         self._bulk = False  # the last read filled a frame: read a batch
-        self._waiting = False  # not read, as enough is in flight
+        self._waiting = False  # in the in-flight queue, so the socket is not read
         self._read_eof = False  # the socket's EOF was read
         self.gathered: list[memoryview] = []
         self.pending = bytearray()
@@ -160,7 +160,7 @@ class Connection:
     def _peer_is_gone(self) -> None:
         """Answer as TCP does once our CLOSE is out: a socket that brings more gets a reset.
 
-        Otherwise one that reads nothing before its own bytes are taken would stay open for ever.
+        Otherwise a socket that only sends, and never reads our EOF, would stay open for ever.
         """
         try:
             self._read_eof = not self._sock.recv_into(self._outbound.first_slot)
@@ -199,7 +199,7 @@ class Connection:
             self.update()
 
     def _drain(self) -> None:
-        with memoryview(self.pending) as pending:  # released, or the bytearray could not shrink
+        with memoryview(self.pending) as pending:  # an exported buffer would keep the bytearray from shrinking
             count = self._write([pending])
         if count > 0:
             del self.pending[:count]
@@ -260,7 +260,7 @@ class Connection:
         self._update_watch()
 
     def resume(self) -> None:
-        """Read again: there is room in the send window."""
+        """Read again: there is room in the in-flight queue."""
         self._waiting = False
         self._update_watch()
 
