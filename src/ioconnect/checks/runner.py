@@ -142,7 +142,7 @@ class _Runner:
 
     def _is_pinned(self) -> bool:
         """Say whether a session would dial; without a pin only a scan shows the jumphost's fingerprint."""
-        jumphost = self._loaded_tunnel.jumphost
+        jumphost = self._tunnel.jumphost
         try:
             return bool(known_hosts.load(self._paths.known_hosts).types_for(jumphost.host, jumphost.port))
         except ConfigInvalid:  # the check of the host key says so

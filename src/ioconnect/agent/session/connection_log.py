@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from ioconnect.ssh import messages as ssh
 
 if TYPE_CHECKING:
-    from ioconnect.ssh.connection import Connection
+    from ioconnect.ssh.forwarded_connection import Connection
     from ioconnect.ssh.messages import Origin
 
 log = logging.getLogger(__name__)

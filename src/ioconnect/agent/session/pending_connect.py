@@ -10,7 +10,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.ssh.connection import reset
+from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.loop import WRITE
 
 if TYPE_CHECKING:
