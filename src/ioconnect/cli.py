@@ -25,10 +25,10 @@ COMMANDS = [
         "Try the whole path once, from the database to the port on the jumphost, and say what fails and why.",
     ),
     ("up", "run.up", "Keep all tunnels, or the named ones, up."),
-    ("down", "run.down", "Stop the agent cleanly: the jumphost frees the ports at once."),
+    ("down", "run.down", "Stop the agent, or the named tunnels, cleanly: the jumphost frees the ports at once."),
     ("status", "inspect.status", "Show what every tunnel does now, and why."),
     ("reload", "run.reload", "Make the agent read the configuration again."),
-    ("reconnect", "run.reconnect", "Drop every wait and try now."),
+    ("reconnect", "run.reconnect", "Drop every wait and try now: of all tunnels, or of the named one."),
     ("logs", "inspect.logs", "Show the daemon's log."),
     (
         "install-service",

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
+from ioconnect.agent.supervisor.mailbox import Request
+from ioconnect.agent.supervisor.selection import Selection
 from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.agent.supervisor.supervisor import Supervisor
 from ioconnect.agent.supervisor.tunnel_runner import AgentContext
@@ -22,13 +24,16 @@ from ioconnect.keys.credentials import ReadFiles
 from ioconnect.status.snapshots import Security, Snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from ioconnect.agent.supervisor.mailbox import Message
+    from ioconnect.agent.supervisor.mailbox import Command, Message
+    from ioconnect.agent.supervisor.tunnel_runner import TunnelRunner
     from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.agent.tunnel.events import SessionEvent
     from ioconnect.config.paths import Paths
     from ioconnect.errors import ExitCode
+    from ioconnect.status.snapshots import State
 
 Script = Callable[["ScriptedSession"], None]  # called when a session starts to dial
 
@@ -172,8 +177,8 @@ class Recorder:
         self.world = world
         self.config = config
         self.watchdog_interval: float | None = None
-        self.requested_names: tuple[str, ...] = ()
         self.calls: list[str] = []
+        self.checked: list[list[str]] = []
         self.published_at: list[float] = []
         self.load_config: Callable[[], Config] = lambda: self.config
 
@@ -183,8 +188,12 @@ class Recorder:
         self.published_at.append(self.world.now())
         return Snapshot(running=True, pid=1, version="0", started_at=None, tunnels=())
 
-    def reconnect_requests(self) -> tuple[str, ...]:
-        return self.requested_names
+    def snapshot(self, runners: Iterable[TunnelRunner]) -> dict[str, State]:
+        """Return the shown states, which is all that is looked at."""
+        return {runner.tunnel.name: runner.state.shown for runner in runners}
+
+    def check(self, config: Config) -> None:
+        self.checked.append([tunnel.name for tunnel in config.tunnels])
 
     def published(self, _snapshot: Snapshot) -> None:
         self.calls.append("published")
@@ -210,14 +219,27 @@ def tunnel(name: str = "orders", port: int = 58115) -> Tunnel:
 class Simulation:
     """A supervisor in a simulated world."""
 
-    def __init__(self, on_dial: Script, *tunnels: Tunnel, folder: Path, seed: int = 1) -> None:
+    def __init__(
+        self, on_dial: Script, *tunnels: Tunnel, folder: Path, seed: int = 1, names: tuple[str, ...] = ()
+    ) -> None:
         self.world = World(on_dial, seed=seed)
         self.config = Config(AgentSettings(), tunnels or (tunnel(),))
         self.recorder = Recorder(self.world, self.config)
         context = AgentContext(
             under(folder), self.world, self.world, self.world, SourcePorts(folder / "sources.json")
         )
-        self.supervisor = Supervisor(self.config, context, self.recorder, self.recorder)  # type: ignore[arg-type]
+        self.supervisor = Supervisor(
+            self.config,
+            context,
+            self.recorder,  # type: ignore[arg-type]
+            self.recorder,
+            Selection(names),
+        )
+        self.replies: list[object] = []
+
+    def ask(self, seconds: float, command: Command) -> None:
+        """Send a command so many seconds from now; its answer is added to `replies`."""
+        self.world.post(seconds, Request(command, self.replies.append))
 
     def run(self) -> ExitCode:
         """Run until the supervisor is told to stop."""

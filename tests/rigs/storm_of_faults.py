@@ -85,7 +85,7 @@ class Storm:
             self._kill_sessions()
 
     def _reconnect(self) -> None:
-        os.kill(self._customer.agent_pid(), signal.SIGUSR1)
+        self._customer.run("reconnect")
 
     def _reload(self) -> None:
         os.kill(self._customer.agent_pid(), signal.SIGHUP)

@@ -128,6 +128,7 @@ MAY_CALL = {
             "agent/supervisor/background_writer.py": "writes files, which may block",
             "agent/supervisor/mailbox.py": "waits for signals",
             "agent/supervisor/file_monitor.py": "examines the files of held tunnels, on whatever file system",
+            "agent/process/control_server.py": "accepts and answers requests of the control socket",
             "agent/supervisor/network_monitor.py": "blocks in the kernel until the network changes",
             "registration/client.py": "an HTTP request that Ctrl-C must not wait for",
             "demo/database.py": "the demo's database",

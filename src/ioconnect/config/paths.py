@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ APPLICATION = "ioconnect"
 CREDENTIAL = "ssh-key"  # the identity's name in systemd's LoadCredential=
 SITE_STATUS = Path("/run", APPLICATION, "status.json")  # world-readable snapshot of the system service's agent
 _IDENTITY = "id_ed25519"
+_SOCKET = "control.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Paths:
     """The files and folders of one installation, absolute.
 
     `credential`: the identity is a systemd credential, which is protected by other means than its mode.
+    `control`: the control sockets. The agent binds each of them, a client tries them in this order.
     """
 
     config: Path
@@ -29,6 +31,7 @@ class Paths:
     state: Path  # folder
     log: Path  # the daemon's log file
     credential: bool = False
+    control: tuple[Path, ...] = ()
 
     @property
     def public_key(self) -> Path:
@@ -59,19 +62,23 @@ def discover(environ: Mapping[str, str], *, config: Path | None = None) -> Paths
     folders for others. Identity and pins are beside a configuration file that was named, unless IOCONNECT_HOME is
     set. A private key in CREDENTIALS_DIRECTORY takes precedence over all of these. Creates nothing.
 
+    The control socket is in IOCONNECT_HOME/run, else in RUNTIME_DIRECTORY, else in /run/ioconnect for root and in
+    XDG_RUNTIME_DIR for others; for these also in the state folder, as a log-out removes XDG_RUNTIME_DIR and a cron
+    job has none.
+
     platformdirs reads the process's own environment (HOME, XDG_*), not `environ`.
     """
     home = environ.get("IOCONNECT_HOME")
     paths = (
         under(_absolute(home))
         if home
-        else _with_systemd_folders(site_paths() if os.geteuid() == 0 else _user(), environ)
+        else _with_systemd_folders(site_paths() if os.geteuid() == 0 else _user(environ), environ)
     )
     named = config or environ.get("IOCONNECT_CONFIG")
     if named:
         file = _absolute(named)
         folder = paths.config.parent if home else file.parent
-        paths = Paths(file, folder / _IDENTITY, folder / "known_hosts", paths.state, paths.log)
+        paths = replace(paths, config=file, identity=folder / _IDENTITY, known_hosts=folder / "known_hosts")
     return _with_credential(paths, environ)
 
 
@@ -83,23 +90,22 @@ def public_status(environ: Mapping[str, str]) -> Path | None:
 
 def under(home: Path) -> Paths:
     """Return the paths of an installation in one folder, as with IOCONNECT_HOME."""
-    return _in_folders(home, home / "state", home / "log")
+    return replace(_in_folders(home, home / "state", home / "log"), control=(home / "run" / _SOCKET,))
 
 
 def site_paths() -> Paths:
     """Return the paths of root and of the system service."""
-    return _in_folders(
-        Path("/etc", APPLICATION),
-        Path("/var/lib", APPLICATION),
-        Path("/var/log", APPLICATION),
-    )
+    found = _in_folders(Path("/etc", APPLICATION), Path("/var/lib", APPLICATION), Path("/var/log", APPLICATION))
+    return replace(found, control=(SITE_STATUS.with_name(_SOCKET),))
 
 
-def _user() -> Paths:
+def _user(environ: Mapping[str, str]) -> Paths:
     from platformdirs import PlatformDirs  # noqa: PLC0415  neither root nor IOCONNECT_HOME needs it
 
     folders = PlatformDirs(APPLICATION, appauthor=False)
-    return _in_folders(folders.user_config_path, folders.user_state_path, folders.user_log_path)
+    found = _in_folders(folders.user_config_path, folders.user_state_path, folders.user_log_path)
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    return replace(found, control=(_absolute(runtime) / APPLICATION / _SOCKET,) if runtime else ())
 
 
 def _in_folders(config: Path, state: Path, log: Path) -> Paths:
@@ -113,16 +119,20 @@ def _in_folders(config: Path, state: Path, log: Path) -> Paths:
 
 
 def _with_systemd_folders(paths: Paths, environ: Mapping[str, str]) -> Paths:
-    state = _first_folder(environ, "STATE_DIRECTORY") or _first_folder(environ, "RUNTIME_DIRECTORY") or paths.state
+    runtime = _first_folder(environ, "RUNTIME_DIRECTORY")
+    state = _first_folder(environ, "STATE_DIRECTORY") or runtime or paths.state
     logs = _first_folder(environ, "LOGS_DIRECTORY") or paths.log.parent
-    return Paths(paths.config, paths.identity, paths.known_hosts, state, logs / paths.log.name)
+    control = (runtime / _SOCKET,) if runtime else paths.control
+    if os.geteuid() != 0:
+        control += (state / "run" / _SOCKET,)
+    return replace(paths, state=state, log=logs / paths.log.name, control=control)
 
 
 def _with_credential(paths: Paths, environ: Mapping[str, str]) -> Paths:
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder or not os.path.lexists(key := _absolute(folder) / CREDENTIAL):
         return paths
-    return Paths(paths.config, key, paths.known_hosts, paths.state, paths.log, credential=True)
+    return replace(paths, identity=key, credential=True)
 
 
 def _first_folder(environ: Mapping[str, str], name: str) -> Path | None:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.agent.process import launch
+from ioconnect.agent.process.stop import stop
 from ioconnect.config import paths
 from ioconnect.config.addresses import host_port
 from ioconnect.demo.database import Database
@@ -123,7 +123,7 @@ def running_environment(interruptions: Interruptions) -> Iterator[Environment]:
         stack.enter_context(interruptions.deferred())  # the last to exit: no signal interrupts the clean-up
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ioconnect-demo-")))
         stub, database = stack.enter_context(Stub()), stack.enter_context(Database())
-        stack.callback(launch.stop, paths.under(home), deadline=STOP_TIMEOUT)
+        stack.callback(stop, paths.under(home), deadline=STOP_TIMEOUT)
         with interruptions.delivered():
             yield Environment(home, stub, database, interruptions)
 

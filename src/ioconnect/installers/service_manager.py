@@ -33,11 +33,16 @@ QUERY_TIMEOUT = 10.0  # seconds for a query to systemd, launchd or cron
 
 @dataclass(frozen=True, slots=True)
 class ServiceManager:
-    """What restarts an agent that ends, and the command that stops both."""
+    """What restarts an agent that ends, and the command that stops both.
+
+    `stop_argv` is that command where one stops the service until it is started again, and leaves it installed.
+    """
 
     name: str
     stop: str
     restart_delay: str  # as text
+    stop_argv: tuple[str, ...] = ()
+    needs_root: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +112,11 @@ def system_log_hint() -> str:
 
 
 def _systemd_manager(unit: str, kind: Kind) -> ServiceManager:
-    stop = f"systemctl --user stop {unit}" if kind is Kind.SYSTEMD_USER else f"sudo systemctl stop {unit}"
-    owner = "the user's" if kind is Kind.SYSTEMD_USER else "the system's"
-    return ServiceManager(f"{owner} service {unit}", stop, "in a few seconds")
+    is_users = kind is Kind.SYSTEMD_USER
+    argv = ("systemctl", *(("--user",) if is_users else ()), "stop", "--", unit)
+    stop = f"systemctl --user stop {unit}" if is_users else f"sudo systemctl stop {unit}"
+    owner = "the user's" if is_users else "the system's"
+    return ServiceManager(f"{owner} service {unit}", stop, "in a few seconds", argv, needs_root=not is_users)
 
 
 def unit_properties(unit: str, kind: Kind, *names: str, timeout: float = QUERY_TIMEOUT) -> dict[str, str]:

@@ -18,8 +18,9 @@ from tests.rigs.customer import Customer
 from tests.rigs.database import Database, pull
 
 from ioconnect.agent.process import launch
+from ioconnect.agent.process.stop import stop
 from ioconnect.config.paths import under
-from ioconnect.errors import AgentNotRunning, ExitCode
+from ioconnect.errors import ExitCode
 from ioconnect.keys.authorized_keys import parse_public_key
 from ioconnect.ssh.algorithms import CIPHERS
 from ioconnect.ssh.transport import ClientTransport
@@ -197,8 +198,10 @@ def test_an_agent_that_does_not_answer_is_killed(scene: Scene) -> None:
     pid = scene.customer.agent_pid()
     os.kill(pid, signal.SIGSTOP)
 
-    assert launch.stop(scene.paths, deadline=0.5) == pid
+    told: list[str] = []
+    assert stop(scene.paths, deadline=0.5, say=told.append) == pid
     assert lock.holder(scene.paths.lock) is None
+    assert "does not answer" in told[0]
 
 
 # --- signals
@@ -211,11 +214,12 @@ def test_reconnect_ends_the_wait_of_the_tunnel_that_is_named(scene: Scene) -> No
     assert held["reason"]["code"] == "auth_refused"
 
     scene.rig.faults.restore(scene_key(scene))
-    launch.reconnect(scene.paths, "nobody")
-    processes.wait_until(lambda: scene.log("reconnect requested: nobody"))
+    refused = stderr_of(scene, "reconnect", "nobody", expect=ExitCode.UNAVAILABLE)
+    assert 'does not run a tunnel "nobody"' in refused
+    assert "ioconnect up nobody" in refused
     assert scene.customer.tunnel("orders")["state"] == "held"
 
-    launch.reconnect(scene.paths, "orders")
+    assert "tries now: orders" in stderr_of(scene, "reconnect", "orders")
     scene.customer.wait_for("connected", "orders", deadline=5)
 
 
@@ -251,18 +255,16 @@ def test_a_faulty_reload_is_refused_and_changes_nothing(scene: Scene) -> None:
     config = scene.paths.config.read_text()
     scene.paths.config.write_text(config + "\n[tunnels.broken]\nendpoint = 5\n")
 
-    scene.customer.run("reload", expect=ExitCode.CONFIG)
-    launch.signal_agent(scene.paths, signal.SIGHUP)
+    assert "tunnels.broken.endpoint" in stderr_of(scene, "reload", expect=ExitCode.CONFIG)
+    os.kill(scene.customer.agent_pid(), signal.SIGHUP)
 
-    processes.wait_until(lambda: scene.log("reload refused, going on as before"))
+    processes.wait_until(lambda: len(scene.log("reload refused, going on as before")) == 2)
     assert scene.customer.tunnel("orders")["state"] == "connected"
 
 
-def test_without_an_agent_there_is_nothing_to_signal(scene: Scene) -> None:
-    with pytest.raises(AgentNotRunning):
-        launch.signal_agent(scene.paths, signal.SIGHUP)
-    with pytest.raises(AgentNotRunning):
-        launch.reconnect(scene.paths, "orders")
+@pytest.mark.parametrize("arguments", [("reload",), ("reconnect",), ("reconnect", "orders")])
+def test_without_an_agent_there_is_nothing_to_tell(scene: Scene, arguments: tuple[str, ...]) -> None:
+    assert "the agent is not running" in stderr_of(scene, *arguments, expect=ExitCode.UNAVAILABLE)
 
 
 # --- status and log

@@ -19,6 +19,7 @@ def test_home_holds_everything() -> None:
         known_hosts=Path("/h/known_hosts"),
         state=Path("/h/state"),
         log=Path("/h/log/ioconnect.log"),
+        control=(Path("/h/run/control.sock"),),
     )
 
 
@@ -105,6 +106,7 @@ def test_roots_folders_are_the_sites() -> None:
         known_hosts=Path("/etc/ioconnect/known_hosts"),
         state=Path("/var/lib/ioconnect"),
         log=Path("/var/log/ioconnect/ioconnect.log"),
+        control=(Path("/run/ioconnect/control.sock"),),
     )
     assert (discover({}) == paths.site_paths()) is (os.geteuid() == 0)
 
@@ -122,3 +124,24 @@ def test_an_ordinary_user_has_folders_of_his_own() -> None:
     assert config.parent.name == state.name == "ioconnect"
     assert log.name == "ioconnect.log"
     assert all(Path("/home/me") in path.parents for path in (config, state, log))
+
+
+def test_the_control_socket_of_an_ordinary_user_outlives_a_log_out() -> None:
+    """In the runtime folder if there is one, and always in the state folder: a cron job has no XDG_RUNTIME_DIR."""
+    shown = ordinary_user.run(
+        "import platformdirs, platformdirs.unix, platformdirs.macos; from ioconnect.config.paths import discover",
+        "print(*discover({}).control)\nprint(*discover({'XDG_RUNTIME_DIR': '/run/user/7'}).control)\n"
+        "print(*discover({'RUNTIME_DIRECTORY': '/r', 'STATE_DIRECTORY': '/s'}).control)\n",
+        environ={"HOME": "/home/me", "XDG_STATE_HOME": "/home/me/state"},
+    )
+
+    without, signed_in, service = (line.split() for line in shown.splitlines())
+    assert without == ["/home/me/state/ioconnect/run/control.sock"]
+    assert signed_in == ["/run/user/7/ioconnect/control.sock", *without]
+    assert service == ["/r/control.sock", "/s/run/control.sock"]
+
+
+def test_a_named_configuration_has_no_control_socket_of_its_own() -> None:
+    """The lock does not depend on it either: there is one agent per state folder."""
+    assert discover({}, config=Path("/c/my.toml")).control == discover({}).control
+    assert discover({"IOCONNECT_HOME": "/h"}, config=Path("/c/my.toml")).control == (Path("/h/run/control.sock"),)

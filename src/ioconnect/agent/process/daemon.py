@@ -13,27 +13,29 @@ import os
 import sys
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ioconnect import __version__
 from ioconnect.agent.process import preflight
+from ioconnect.agent.process.control_requests import Requests
+from ioconnect.agent.process.control_server import serving
 from ioconnect.agent.process.exit_deadline import ExitDeadline
 from ioconnect.agent.process.log_setup import LogSetup
 from ioconnect.agent.process.readiness import Readiness
 from ioconnect.agent.process.sd_notify import Notifier
-from ioconnect.agent.supervisor import reconnect_requests
 from ioconnect.agent.supervisor.background_writer import BackgroundWriter
 from ioconnect.agent.supervisor.mailbox import SignalMailbox, Stop, SystemClock
 from ioconnect.agent.supervisor.network_monitor import monitoring
 from ioconnect.agent.supervisor.publish import Publisher, summary
+from ioconnect.agent.supervisor.selection import Selection
 from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.agent.supervisor.supervisor import Supervisor
 from ioconnect.agent.supervisor.tunnel_runner import AgentContext
 from ioconnect.config import configuration
 from ioconnect.config.paths import public_status
-from ioconnect.errors import ConfigInvalid, ExitCode, Fault
+from ioconnect.errors import ExitCode, Fault
 from ioconnect.escape import escaped
+from ioconnect.status.control import lock_identity
 from ioconnect.status.lock import AgentLock, AlreadyRunning
 from ioconnect.status.snapshots import exit_code, timestamp
 
@@ -85,8 +87,8 @@ def _locked(
     started_at = timestamp(time.time())
     lock = AgentLock.acquire(paths.lock, version=__version__, started_at=started_at)
     try:
-        selected = select(config, names)
-        preflight.check(selected, paths)
+        selection = Selection(names)
+        preflight.check(selection.of(config), paths)
         with contextlib.ExitStack() as closing:
             mailbox, clock = SignalMailbox(on_stop=ExitDeadline().arm), SystemClock()
             closing.enter_context(mailbox.receiving_signals())  # first: threads inherit the signal mask
@@ -97,14 +99,15 @@ def _locked(
             closing.enter_context(_stopping_on_thread_exception(mailbox))
             closing.enter_context(_fault_handler())
             closing.enter_context(monitoring(mailbox.put))
-            reconnect_requests.remove(paths)
+            requests = Requests(mailbox, paths, lock_identity(paths.lock))
+            closing.enter_context(serving(paths.control, requests))
             source_ports = SourcePorts(paths.state / "sources.json", writer.put)
             context = AgentContext(paths, _session_factory(), mailbox, clock, source_ports)
             public = public_status(os.environ)
             publisher = Publisher(paths, clock, started_at=started_at, public=public, write=writer.put)
-            callbacks = _DaemonCallbacks(paths, names, readiness)
+            callbacks = _DaemonCallbacks(paths, readiness)
             closing.callback(callbacks.close)
-            supervisor = Supervisor(selected, context, publisher, callbacks)
+            supervisor = Supervisor(config, context, publisher, callbacks, selection)
             return _run_supervisor(supervisor)
     except BaseException:
         lock.release()
@@ -123,22 +126,6 @@ def _run_supervisor(supervisor: Supervisor) -> ExitCode:
     return code
 
 
-def select(config: Config, names: tuple[str, ...]) -> Config:
-    """Return the configuration with the enabled ones of the named tunnels only; of all if none is named.
-
-    Raises ConfigInvalid if none is left. An unknown name among others is no fault: a reload may have removed it.
-    """
-    tunnels = tuple(tunnel for tunnel in config.enabled if not names or tunnel.name in names)
-    if not tunnels and config.invalid:
-        raise config.invalid[0].fault
-    if not tunnels and config.tunnels:
-        raise ConfigInvalid("every tunnel is disabled", hint="Set enabled = true, or register another.")
-    if not tunnels:
-        missing = f"no tunnel is called {' or '.join(names)}" if names else "no tunnel is set up yet"
-        raise ConfigInvalid(missing, hint="ioconnect register --endpoint HOST:PORT --to HOST:PORT sets one up.")
-    return replace(config, tunnels=tunnels)
-
-
 def _session_factory() -> type[Session]:
     from ioconnect.agent.session.session import Session  # noqa: PLC0415  paramiko, only for a running agent
 
@@ -148,9 +135,8 @@ def _session_factory() -> type[Session]:
 class _DaemonCallbacks:
     """The supervisor's callbacks: to the configuration file, the service manager and the readiness pipe."""
 
-    def __init__(self, paths: Paths, names: tuple[str, ...], readiness: Readiness) -> None:
+    def __init__(self, paths: Paths, readiness: Readiness) -> None:
         self._paths = paths
-        self._names = names
         self._readiness = readiness
         self._notifier = Notifier(os.environ)
         self._status = ""
@@ -164,14 +150,12 @@ class _DaemonCallbacks:
         self._notifier.close()
 
     def load_config(self) -> Config:
-        """Load and check the configuration. Raises Fault."""
-        config = select(configuration.load_all_valid(self._paths.config), self._names)
-        preflight.check(config, self._paths)
-        return config
+        """Load the configuration; a file of config.d with faults is a fault too. Raises ConfigInvalid."""
+        return configuration.load_all_valid(self._paths.config)
 
-    def reconnect_requests(self) -> tuple[str, ...]:
-        """Return the names of the tunnels to reconnect; none means all."""
-        return reconnect_requests.read(self._paths)
+    def check(self, config: Config) -> None:
+        """Check identities and pins of these tunnels. Raises Fault."""
+        preflight.check(config, self._paths)
 
     def published(self, snapshot: Snapshot) -> None:
         """Send STATUS= if it changed; tell the starting process once all tunnels are connected."""

@@ -1,4 +1,4 @@
-"""Start the agent as a daemon, stop it, send it a signal: what commands do from another process.
+"""Start the agent as a daemon, from the process of a command.
 
 The daemon is this program, executed again; a fork of a process with threads would not be safe. It has a session of
 its own (setsid(2)), `/` as working directory, and inherits the readiness pipe only: a shell or cron that waits for
@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -19,10 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ioconnect.agent.process.readiness import CONNECTED
-from ioconnect.agent.supervisor import reconnect_requests
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.config.files import make_folder
-from ioconnect.errors import AgentNotRunning, CannotCreate, ExitCode, SystemRefused, with_guide_link
+from ioconnect.errors import CannotCreate, ExitCode, SystemRefused, with_guide_link
 from ioconnect.status import lock, snapshots
 from ioconnect.status.snapshots import State
 
@@ -33,12 +31,10 @@ if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
     from ioconnect.status.snapshots import Snapshot
 
-KILL_TIMEOUT = 3.0  # seconds for a process to end after SIGKILL
 EXIT_TIMEOUT = 3.0  # seconds for the daemon to exit after it closed the readiness pipe
 STATUS_INTERVAL = 0.5  # seconds between reads of the status, to show progress
 MAX_READY_LINE = 65536  # bytes
 MAX_CRASH_LOG = 1 << 20  # bytes; a larger one is truncated
-NOT_RUNNING = "ioconnect up --daemon starts it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,41 +72,6 @@ def start(paths: Paths, arguments: Sequence[str], *, wait: float, progress: Call
         return _exited(child, crash_log, log_size)
     child.returncode = 0  # it runs on: keeps Popen from warning that nobody waited for it
     return _result(line, paths, child.pid, wait)
-
-
-def stop(paths: Paths, *, deadline: float) -> int | None:
-    """Send SIGTERM to the agent and wait until it exited; send SIGKILL after `deadline` seconds.
-
-    Returns its pid, None if none ran. Raises SystemRefused if signals are not permitted, or it does not exit.
-    """
-    pid = _signal(paths, signal.SIGTERM)
-    if pid is None:
-        return None
-    if not lock.wait_until_free(paths.lock, deadline) and lock.holder(paths.lock) == pid:
-        _send(pid, signal.SIGKILL)
-        if not lock.wait_until_free(paths.lock, KILL_TIMEOUT):
-            raise SystemRefused(f"the agent (pid {pid}) does not end, not even killed", hint="Is its disk hanging?")
-    return pid
-
-
-def signal_agent(paths: Paths, what: signal.Signals) -> int:
-    """Send the agent a signal (SIGHUP: reload, SIGUSR1: reconnect) and return its pid.
-
-    Raises AgentNotRunning, SystemRefused.
-    """
-    pid = _signal(paths, what)
-    if pid is None:
-        raise AgentNotRunning("the agent is not running", hint=NOT_RUNNING)
-    return pid
-
-
-def reconnect(paths: Paths, name: str | None) -> int:
-    """Request a reconnect of this tunnel (None: all) and return the pid. Raises AgentNotRunning, SystemRefused."""
-    if lock.holder(paths.lock) is None:
-        raise AgentNotRunning("the agent is not running", hint=NOT_RUNNING)
-    if name is not None:
-        reconnect_requests.write(paths, name)
-    return signal_agent(paths, signal.SIGUSR1)
 
 
 def _spawn(crash_log: Path, arguments: Sequence[str], writing: int) -> tuple[int, subprocess.Popen[bytes]]:
@@ -215,24 +176,3 @@ def _snapshot(paths: Paths, pid: int) -> Snapshot | None:
         if snapshot is not None and snapshot.pid == pid:
             return snapshot
     return None
-
-
-def _signal(paths: Paths, what: signal.Signals) -> int | None:
-    """Send the signal to the lock's holder and return its pid, None if no process holds it."""
-    pid = lock.holder(paths.lock)
-    if pid == 0:
-        raise SystemRefused(f"the agent has not written its pid into {paths.lock}", hint="Try again in a moment.")
-    return pid if pid is not None and _send(pid, what) else None
-
-
-def _send(pid: int, what: signal.Signals) -> bool:
-    """Send the signal; return False if the process does not exist."""
-    try:
-        os.kill(pid, what)
-    except ProcessLookupError:
-        return False
-    except PermissionError as error:
-        raise SystemRefused(
-            f"the agent (pid {pid}) belongs to another user", hint="Use sudo, or be that user."
-        ) from error
-    return True

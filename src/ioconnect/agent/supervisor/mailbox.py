@@ -35,8 +35,44 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
+class GetSnapshot:
+    """Return the status of all tunnels, as it is now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reconnect:
-    """A user requests a reconnect: of the tunnels in the request file, of all if there is none."""
+    """End the waits of these tunnels (none named: of all) and try now."""
+
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartTunnels:
+    """Start these tunnels (none named: all that are configured) unless they run; reads the configuration again."""
+
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StopTunnels:
+    """Stop these tunnels cleanly and go on without them; only StartTunnels starts them again."""
+
+    names: tuple[str, ...]
+
+
+Command: TypeAlias = "Stop | Reload | GetSnapshot | Reconnect | StartTunnels | StopTunnels"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command that is answered: `reply` is called once, with the result or a Fault, on the supervisor's thread.
+
+    It must return at once, like the `put` of a SimpleQueue. GetSnapshot is answered with a Snapshot, Reload and
+    StartTunnels with Changes, the others with the names of the tunnels. Nobody answers once the agent has ended.
+    """
+
+    command: Command
+    reply: Callable[[object], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +92,10 @@ class FilesChanged:
 
 
 Message: TypeAlias = (
-    "FilesChanged | Stop | Reload | Reconnect | Report | RetryRequested"  # RetryRequested: for every tunnel
+    "FilesChanged | Stop | Reload | Request | Report | RetryRequested"  # RetryRequested: for every tunnel
 )
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Mailbox(Protocol):
@@ -116,8 +152,9 @@ class SignalMailbox:
     def put(self, message: Message) -> None:
         """Queue a message. Any thread."""
         self._queue.put(message)
-        if isinstance(message, Stop):
-            self._on_stop(message.code)
+        command = message.command if isinstance(message, Request) else message
+        if isinstance(command, Stop):
+            self._on_stop(command.code)
 
     def get(self, deadline: float | None) -> Message | None:
         """Wait for a message; return None at the deadline. Main thread only."""
@@ -128,7 +165,7 @@ class SignalMailbox:
 
     @contextlib.contextmanager
     def receiving_signals(self) -> Iterator[None]:
-        """Turn SIGTERM and SIGINT into Stop, SIGHUP into Reload, SIGUSR1 into Reconnect. Main thread only.
+        """Turn SIGTERM and SIGINT into Stop, SIGHUP into Reload. Main thread only.
 
         No other thread may run yet. Afterwards they stay blocked: the process exits, and a second SIGTERM must not
         change its exit code.
@@ -142,7 +179,6 @@ class SignalMailbox:
             signal.SIGTERM: Stop(ExitCode.OK),
             signal.SIGINT: Stop(ExitCode.INTERRUPTED),
             signal.SIGHUP: Reload(),
-            signal.SIGUSR1: Reconnect(),
         }
         while True:
             self.put(messages[signal.sigwait(SIGNALS)])

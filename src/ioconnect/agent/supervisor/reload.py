@@ -1,4 +1,4 @@
-"""The difference between two configurations: which tunnels are added, changed, removed and unchanged.
+"""The difference between what runs and a configuration: which tunnels are added, changed, removed and unchanged.
 
 Pure.
 """
@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ioconnect.config.configuration import AgentSettings, Config, Tunnel
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelConfig:
-    """The new configuration of a tunnel."""
+    """The configuration of a tunnel."""
 
     tunnel: Tunnel
     settings: AgentSettings
@@ -22,12 +24,17 @@ class TunnelConfig:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The difference between two configurations; its str is the log line of a reload."""
+    """What a reload or a start of tunnels does; its str is the log line.
 
-    added: tuple[TunnelConfig, ...]
-    changed: tuple[TunnelConfig, ...]
-    removed: tuple[str, ...]
-    unchanged: tuple[str, ...]
+    `outdated` run with an earlier configuration and go on with it; `not_started` are configured and not run here.
+    """
+
+    added: tuple[TunnelConfig, ...] = ()
+    changed: tuple[TunnelConfig, ...] = ()
+    removed: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
+    not_started: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         groups = (
@@ -38,17 +45,21 @@ class Changes:
         return "; ".join(f"{what} {', '.join(names)}" for what, names in groups if names) or "nothing changed"
 
 
-def compare(old: Config, new: Config) -> Changes:
+def compare(running: Mapping[str, TunnelConfig], new: Config) -> Changes:
     """Return the changes; a changed agent setting that a tunnel overrides does not change that tunnel."""
-    before = {tunnel.name: _effective(tunnel, old.agent) for tunnel in old.tunnels}
-    after = {tunnel.name: _effective(tunnel, new.agent) for tunnel in new.tunnels}
     configs = {tunnel.name: TunnelConfig(tunnel, new.agent) for tunnel in new.tunnels}
+    same = {name for name in configs if name in running and is_same(running[name], configs[name])}
     return Changes(
-        added=tuple(configs[name] for name in after if name not in before),
-        changed=tuple(configs[name] for name in after if name in before and after[name] != before[name]),
-        removed=tuple(name for name in before if name not in after),
-        unchanged=tuple(name for name in after if after[name] == before.get(name)),
+        added=tuple(configs[name] for name in configs if name not in running),
+        changed=tuple(configs[name] for name in configs if name in running and name not in same),
+        removed=tuple(name for name in running if name not in configs),
+        unchanged=tuple(name for name in configs if name in same),
     )
+
+
+def is_same(one: TunnelConfig, other: TunnelConfig) -> bool:
+    """Whether a session of this tunnel would be the same with either configuration."""
+    return _effective(one.tunnel, one.settings) == _effective(other.tunnel, other.settings)
 
 
 def _effective(tunnel: Tunnel, settings: AgentSettings) -> object:

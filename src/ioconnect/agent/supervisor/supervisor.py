@@ -6,26 +6,40 @@ wake-ups. Sessions (other threads) and signal handlers reach it by a message (`m
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.agent.supervisor import reload
 from ioconnect.agent.supervisor.file_monitor import FileMonitor
-from ioconnect.agent.supervisor.mailbox import FilesChanged, Reconnect, Reload, Report, Stop
-from ioconnect.agent.supervisor.tunnel_runner import AgentContext, TunnelRunner
+from ioconnect.agent.supervisor.mailbox import (
+    FilesChanged,
+    GetSnapshot,
+    Reconnect,
+    Reload,
+    Report,
+    Request,
+    StartTunnels,
+    Stop,
+    StopTunnels,
+)
+from ioconnect.agent.supervisor.selection import Selection
+from ioconnect.agent.supervisor.tunnel_set import TunnelSet
 from ioconnect.agent.tunnel.events import (
     CountersChanged,
     DeadlinePassed,
     FileChanged,
-    RetryRequested,
     StopRequested,
     TargetChanged,
 )
 from ioconnect.errors import ExitCode, Fault
 
 if TYPE_CHECKING:
-    from ioconnect.agent.supervisor.mailbox import Message
+    from collections.abc import Iterator
+
+    from ioconnect.agent.supervisor.mailbox import Command, Message
     from ioconnect.agent.supervisor.publish import Publisher
+    from ioconnect.agent.supervisor.reload import Changes
+    from ioconnect.agent.supervisor.tunnel_runner import AgentContext
     from ioconnect.config.configuration import Config
     from ioconnect.status.snapshots import Snapshot
 
@@ -35,16 +49,22 @@ PUBLISH_INTERVAL = 1.0  # seconds between snapshots while only counters change; 
 LOOP_TIMEOUT = 30.0  # seconds without an iteration of a session's loop after which it counts as hung
 
 
+class AgentStopping(Fault):
+    """The agent stops, and starts nothing any more."""
+
+    exit_code = ExitCode.TEMP_FAIL
+
+
 class Callbacks(Protocol):
     """What the supervisor needs of the process around it."""
 
     watchdog_interval: float | None  # seconds between calls of `watchdog`; None: never
 
     def load_config(self) -> Config:
-        """Load and check the configuration. Raises Fault."""
+        """Load the configuration, all of it. Raises Fault."""
 
-    def reconnect_requests(self) -> tuple[str, ...]:
-        """Return the names of the tunnels to reconnect; none means all."""
+    def check(self, config: Config) -> None:
+        """Check identities and pins of the tunnels that are to run. Raises Fault."""
 
     def published(self, snapshot: Snapshot) -> None:
         """Take note of a snapshot in which a tunnel's state changed."""
@@ -65,14 +85,21 @@ class Callbacks(Protocol):
 class Supervisor:
     """Runs the tunnels of a configuration until a Stop."""
 
-    def __init__(self, config: Config, context: AgentContext, publisher: Publisher, callbacks: Callbacks) -> None:
-        self.runners = {tunnel.name: TunnelRunner(tunnel, config.agent, context) for tunnel in config.tunnels}
-        self._config = config
+    def __init__(
+        self,
+        config: Config,
+        context: AgentContext,
+        publisher: Publisher,
+        callbacks: Callbacks,
+        selected: Selection | None = None,
+    ) -> None:
+        self._tunnels = TunnelSet(config, context, selected or Selection())
+        self.runners = self._tunnels.runners
         self._context = context
         self._publisher = publisher
         self._callbacks = callbacks
-        self._stopping: dict[str, reload.TunnelConfig | None] = {}  # what to start once it has stopped; None: nothing
         self._file_monitor = FileMonitor(context.mailbox.put)
+        self._stop_replies: list[tuple[tuple[str, ...], Request]] = []  # who waits for tunnels to stop
         self._code: ExitCode | None = None
         self._state_changed = True
         self._counters_changed = False
@@ -89,7 +116,8 @@ class Supervisor:
             if message is not None:
                 self._handle(message)
             self._handle_deadlines()
-            self._replace_stopped()
+            self._state_changed |= self._code is None and self._tunnels.replace_stopped()
+            self._reply_stopped()
             self._publish()
             self._notify_watchdog()
         return self._code
@@ -106,19 +134,47 @@ class Supervisor:
         if isinstance(message, Report):
             self._handle_report(message)
             return
+        if isinstance(message, Request):
+            self._answer(message)
+            return
         self._state_changed = True
         if isinstance(message, Stop):
             self._stop(message.code)
         elif isinstance(message, Reload):
-            self._reload()
+            self._reload_for_signal()
         elif isinstance(message, FilesChanged):
             self._retry_with_changed_files(message.tunnels)
-        elif isinstance(message, Reconnect):
-            self._reconnect(self._callbacks.reconnect_requests())
         else:
             log.debug("%s: trying now", message.cause)  # debug, as a flapping link would fill the log
             for runner in self.runners.values():
                 runner.handle_event(message)
+
+    def _answer(self, request: Request) -> None:
+        """Carry out a request and reply with the result or the fault; to StopTunnels once the tunnels stopped."""
+        command = request.command
+        if isinstance(command, GetSnapshot):
+            request.reply(self._publisher.snapshot(self.runners.values()))
+            return
+        self._state_changed = True
+        try:
+            if isinstance(command, StopTunnels):
+                self._stop_replies.append((self._tunnels.stop(command.names), request))
+            else:
+                request.reply(self._carry_out(command))
+        except Fault as fault:
+            request.reply(fault)
+
+    def _carry_out(self, command: Command) -> Changes | tuple[str, ...]:
+        if isinstance(command, Reload):
+            return self._reload()
+        if isinstance(command, StartTunnels):
+            with self._loading() as config:
+                return self._tunnels.start(command.names, config, self._callbacks.check)
+        if isinstance(command, Reconnect):
+            return self._tunnels.reconnect(command.names)
+        assert isinstance(command, Stop)
+        self._stop(command.code)
+        return tuple(self.runners)
 
     def _handle_report(self, report: Report) -> None:
         runner = self.runners.get(report.tunnel)
@@ -141,14 +197,14 @@ class Supervisor:
         self._callbacks.stopping()
         self._code = code if self._code is None else self._code
         for runner in self.runners.values():
-            self._stopping[runner.tunnel.name] = None
             runner.handle_event(StopRequested())
 
-    def _reconnect(self, names: tuple[str, ...]) -> None:
-        log.info("reconnect requested: %s", ", ".join(names) or "all tunnels")
-        for name in names or tuple(self.runners):
-            if name in self.runners:
-                self.runners[name].handle_event(RetryRequested("reconnect"))
+    def _reply_stopped(self) -> None:
+        """Reply to whoever waits for tunnels that have stopped, or that were removed or started again meanwhile."""
+        for names, request in list(self._stop_replies):
+            if not self._tunnels.are_stopping(names):
+                self._stop_replies.remove((names, request))
+                request.reply(names)
 
     def _retry_with_changed_files(self, names: tuple[str, ...]) -> None:
         for name in names:
@@ -156,55 +212,34 @@ class Supervisor:
                 log.info("%s: a file of it changed", name)
                 self.runners[name].handle_event(FileChanged())
 
-    def _reload(self) -> None:
+    def _reload_for_signal(self) -> None:
+        """Reload; nobody waits for an answer, and the log has the fault."""
+        try:
+            self._reload()
+        except Fault as fault:
+            log.debug("not reloaded: %s", fault.message)
+
+    def _reload(self) -> Changes:
+        """Read the configuration and take it over. Raises the Fault for which nothing was changed."""
+        with self._loading() as config:
+            changes = self._tunnels.reload(config, self._callbacks.check)
+        log.info("reload: %s", changes)
+        return changes
+
+    @contextlib.contextmanager
+    def _loading(self) -> Iterator[Config]:
+        """Read the configuration for this block, between RELOADING and READY; a fault of either is logged."""
         if self._code is not None:
-            return
+            raise AgentStopping("the agent stops")
         self._callbacks.reloading()
         try:
-            config = self._callbacks.load_config()
+            yield self._callbacks.load_config()
         except Fault as fault:
             faults = [f"{each.path}: {each.message}" for each in getattr(fault, "faults", ())]
             log.error("reload refused, going on as before: %s", "; ".join(faults) or fault.message)  # noqa: TRY400
-        else:
-            self._apply(config)
-        self._callbacks.reloaded()
-
-    def _apply(self, config: Config) -> None:
-        changes = reload.compare(self._config, config)
-        log.info("reload: %s", changes)
-        already_stopping = set(self._stopping)
-        for name in changes.removed:
-            self._stopping[name] = None
-        for new in changes.changed + changes.added:
-            if new.tunnel.name in self.runners:  # also one that was removed and has not stopped yet
-                self._stopping[new.tunnel.name] = new
-            else:
-                self._start(new)
-        for name in (*changes.removed, *(new.tunnel.name for new in changes.changed)):
-            if name not in already_stopping:  # a second StopRequested would abort the session
-                self.runners[name].handle_event(StopRequested())
-        for name in changes.unchanged:
-            if self.runners[name].is_waiting:
-                self.runners[name].handle_event(RetryRequested("reload"))
-        self._config = config
-
-    def _start(self, new: reload.TunnelConfig) -> None:
-        runner = TunnelRunner(new.tunnel, new.settings, self._context)
-        self.runners[new.tunnel.name] = runner
-        runner.start()
-
-    def _replace_stopped(self) -> None:
-        """Remove the tunnels that a reload stopped, or start them with their new configuration."""
-        if self._code is not None:
-            return
-        for name in [name for name in self._stopping if self.runners[name].is_stopped]:
-            new = self._stopping.pop(name)
-            if new is None:
-                del self.runners[name]
-            else:
-                self.runners[name].reconfigure(new.tunnel, new.settings)
-                self.runners[name].start()
-            self._state_changed = True
+            raise
+        finally:
+            self._callbacks.reloaded()
 
     def _publish(self) -> None:
         now = self._context.clock.now()

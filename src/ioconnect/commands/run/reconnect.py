@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.agent.process import launch
-from ioconnect.console import selection
+from ioconnect.commands.run.agent import message
 from ioconnect.console.command_group import command, name_argument
+from ioconnect.status import control
 
 if TYPE_CHECKING:
     from ioconnect.console.invocation import Invocation
 
 
-@command("reconnect", examples=["ioconnect reconnect"])
+@command("reconnect", examples=["ioconnect reconnect", "ioconnect reconnect orders"])
 @name_argument
 @click.pass_obj
 def reconnect(invocation: Invocation, name: str | None) -> None:
-    """Drop every wait and try now.
+    """Drop every wait and try now: of all tunnels, or of the named one.
 
     A connected tunnel stays connected: only a keepalive is sent.
     """
-    known = None if name is None else selection.tunnel(invocation.config, name).name
-    launch.reconnect(invocation.paths, known)
-    invocation.terminal.say("The agent tries now.")
+    names = () if name is None else (name,)
+    done = control.change(invocation.paths, "/v1/reconnect", message(invocation, names))
+    tried = ", ".join(done["tunnels"])
+    invocation.terminal.say(f"The agent tries now: {tried}." if tried else "The agent runs no tunnel now.")

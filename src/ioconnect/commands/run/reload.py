@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
+import json
 from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.agent.process import launch, preflight
+from ioconnect.commands.run.agent import changes, message, remarks
 from ioconnect.console.command_group import command
-from ioconnect.console.selection import chosen
-from ioconnect.errors import AgentNotRunning, IdentityMissing, IdentityUnreadable
-from ioconnect.status import lock
+from ioconnect.console.terminal import answer
+from ioconnect.status import control
 
 if TYPE_CHECKING:
     from ioconnect.console.invocation import Invocation
 
 
-@command("reload", examples=["ioconnect reload"])
+@command("reload", examples=["ioconnect reload", "ioconnect reload --json | jq .changed"])
+@click.option("--json", "as_json", is_flag=True, help="The names of what was added, changed, removed and unchanged.")
 @click.pass_obj
-def reload(invocation: Invocation) -> None:
+def reload(invocation: Invocation, *, as_json: bool) -> None:
     """Make the agent read the configuration again.
 
-    Tunnels that did not change keep their connections. With a fault in the configuration the agent goes on as it
-    was.
+    Says what was added, changed, removed and left alone. Tunnels that did not change keep their connections. With a
+    fault in the configuration the agent goes on as it was.
     """
-    reload_agent(invocation)
+    reload_agent(invocation, as_json=as_json)
 
 
-def reload_agent(invocation: Invocation) -> None:
-    """Check the configuration as the agent will, then tell the agent.
+def reload_agent(invocation: Invocation, *, as_json: bool = False) -> None:
+    """Have the agent reload, and say what that changed.
 
-    Raises AgentNotRunning and SystemRefused, and before the agent is told ConfigInvalid and HostKeyUnpinned.
+    Raises AgentNotRunning, AgentSilent, and the Fault for which the agent refuses the configuration.
     """
-    if lock.holder(invocation.paths.lock) is None:
-        raise AgentNotRunning("the agent is not running", hint=launch.NOT_RUNNING)
-    config = invocation.config
-    chosen(config, ())
-    # systemd may hand the agent an identity that this user cannot read: the agent judges that itself.
-    with contextlib.suppress(IdentityMissing, IdentityUnreadable):
-        preflight.check(config, invocation.paths)
-    launch.signal_agent(invocation.paths, signal.SIGHUP)
-    invocation.terminal.say("The agent reads its configuration again.")
+    done = control.change(invocation.paths, "/v1/reload", message(invocation, reads_config=True))
+    if as_json:
+        answer(json.dumps(done, indent=2))
+    invocation.terminal.say(f"The agent has read its configuration again: {changes(done)}.")
+    for remark in remarks(done):
+        invocation.terminal.say(remark)

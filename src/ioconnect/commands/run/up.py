@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ioconnect.agent.process import launch
+from ioconnect.agent.supervisor.publish import summary
+from ioconnect.commands.run.agent import changes, message, remarks
 from ioconnect.console.command_group import command, names_argument
 from ioconnect.console.selection import chosen
 from ioconnect.errors import ExitCode, Fault
-from ioconnect.status import lock
+from ioconnect.status import control, lock, snapshots
+from ioconnect.status.records import carries
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
     from ioconnect.console.invocation import Invocation
+
+POLL_INTERVAL = 0.25  # seconds between questions to an agent that is to connect
 
 
 @command("up", examples=["ioconnect up", "ioconnect up orders --daemon --wait 10"])
@@ -44,11 +51,14 @@ def up(
 ) -> ExitCode:
     """Keep all tunnels, or the named ones, up.
 
-    Runs in the foreground until Ctrl-C, TERM or `ioconnect down`. Already running: says so and leaves with 0, so
-    cron may repeat it.
+    Runs in the foreground until Ctrl-C, TERM or `ioconnect down`. With an agent running, has it start those that it
+    lacks, and leaves: cron may repeat it.
     """
     if daemon:
         return start_agent(invocation, names, wait)
+    if ready_fd is None and lock.holder(invocation.paths.lock) is not None:
+        start_in_running_agent(invocation, names)
+        return ExitCode.OK
     return _run_agent(invocation, names, ready_fd, log_to_file=log_to_file)
 
 
@@ -60,8 +70,6 @@ def _run_agent(invocation: Invocation, names: Sequence[str], ready_fd: int | Non
     """
     from ioconnect.agent.process import daemon  # noqa: PLC0415  not needed by --daemon, which cron repeats
 
-    if ready_fd is None:
-        _refuse_second_agent(invocation)
     config = invocation.config
     wanted = chosen(config, names) if names else ()
     to_file = log_to_file or ready_fd is not None
@@ -76,7 +84,10 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
     Raises the Fault that kept it from starting; its exit code is TEMP_FAIL if the agent runs and is not connected.
     """
     terminal = invocation.terminal
-    _refuse_second_agent(invocation)
+    if lock.holder(invocation.paths.lock) is not None:
+        wanted = start_in_running_agent(invocation, names)
+        with terminal.busy("waiting for the tunnels"):
+            return _wait_until_connected(invocation, wanted, wait)
     wanted = chosen(invocation.config, names)  # here a fault is shown as what it is, not as a daemon that ended
     named = ["--", *wanted] if names else []
     _make_absolute(os.environ)
@@ -96,11 +107,36 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
     return ExitCode.OK
 
 
-def _refuse_second_agent(invocation: Invocation) -> None:
-    """Raise AlreadyRunning before the configuration is read: cron repeats `up`, whatever has become of that."""
+def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> tuple[str, ...]:
+    """Have the running agent start these tunnels (none named: all) unless it runs them; return their names.
+
+    Raises AgentNotRunning, AgentSilent, and the Fault for which the agent refuses.
+    """
+    done = control.change(invocation.paths, "/v1/up", message(invocation, names, reads_config=True))
     pid = lock.holder(invocation.paths.lock)
-    if pid is not None:
-        raise lock.AlreadyRunning(pid)
+    terminal = invocation.terminal
+    terminal.say(f"the agent is already running (pid {pid}): {changes(done, added='started')}.")
+    for remark in remarks(done):
+        terminal.say(remark)
+    return (*done["added"], *done["unchanged"], *done["outdated"])
+
+
+def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
+    """Wait until these tunnels of the running agent are well, at most `wait` seconds. Raises Fault if one is not."""
+    end = time.monotonic() + wait
+    while True:
+        snapshot = snapshots.from_json(control.request(invocation.paths, "GET", "/v1/status"))
+        chosen_ones = tuple(tunnel for tunnel in snapshot.tunnels if tunnel.name in names)
+        lacking = [tunnel for tunnel in chosen_ones if tunnel.enabled and not carries(tunnel)]
+        if not lacking:
+            return ExitCode.OK
+        if time.monotonic() >= end:
+            why = summary(replace(snapshot, tunnels=chosen_ones))
+            fault = Fault(f"the agent keeps trying, but after {wait:g} s {why}")
+            fault.hint = next((tunnel.reason.hint for tunnel in lacking if tunnel.reason), "")
+            fault.exit_code = ExitCode.TEMP_FAIL
+            raise fault
+        time.sleep(POLL_INTERVAL)
 
 
 def _global_options(invocation: Invocation) -> list[str]:

@@ -128,8 +128,7 @@ def test_stop_while_waiting_to_dial_is_immediate(tmp_path: Path) -> None:
 def test_reconnect_tries_the_named_tunnel_now_and_leaves_the_others(tmp_path: Path) -> None:
     refused = Lost(AuthRefused("the key is not accepted", hint="register it"), unclean=False)
     simulation = Simulation(lambda session: session.emit(refused), tunnel("a", 1), tunnel("b", 2), folder=tmp_path)
-    simulation.recorder.requested_names = ("b",)
-    simulation.world.post(5, Reconnect())
+    simulation.ask(5, Reconnect(("b",)))
     simulation.world.post(6, Stop())
     simulation.run()
 

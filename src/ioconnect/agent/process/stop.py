@@ -1,0 +1,149 @@
+"""Stops the agent from another process: over its control socket; by a signal only if it does not answer.
+
+A signal goes only to a process of the caller's own that provably holds the lock: by the kernel's list of locks, not
+by the pid that a file names. A pid is not reused while its pidfd is open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ioconnect.errors import AgentNotRunning, ExitCode, SystemRefused
+from ioconnect.status import control, lock
+from ioconnect.status.control import AgentSilent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ioconnect.config.paths import Paths
+
+KILL_TIMEOUT = 3.0  # seconds for a process to end after SIGKILL
+LOCKS = Path("/proc/locks")  # proc_locks(5)
+
+
+class NotProven(SystemRefused):
+    """The process that does not answer cannot be ended by this user."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+def stop(
+    paths: Paths,
+    *,
+    deadline: float,
+    body: Mapping[str, object] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> int | None:
+    """Stop the agent and wait until it has ended; return its pid, None if none ran.
+
+    If it does not answer, or has not ended after `deadline` seconds, it is sent SIGTERM and then SIGKILL; `say` is
+    told before. Raises the Fault that it answers with, NotProven, SystemRefused if it does not end.
+    """
+    pid = lock.holder(paths.lock)
+    if pid is None:
+        return None
+    try:
+        control.change(paths, "/v1/down", body or {})
+    except AgentNotRunning:  # it has ended meanwhile
+        return pid
+    except AgentSilent as silent:
+        say(f"{silent.message}; ending it by a signal.")
+    else:
+        if lock.wait_until_free(paths.lock, deadline):
+            return pid
+        say(f"The agent (pid {pid}) has not ended after {deadline:g} s; ending it by a signal.")
+    return _end_holder(paths, deadline)
+
+
+def proven_holder(paths: Paths) -> int | None:
+    """Return the pid of the process that provably holds the lock; None if none does, or it cannot be proved."""
+    pid = lock.holder(paths.lock)
+    return pid if pid and _holds(paths, pid) else None
+
+
+def _end_holder(paths: Paths, deadline: float) -> int | None:
+    """End the process that holds the lock, and return its pid; None if it has ended meanwhile."""
+    pid = lock.holder(paths.lock)
+    if pid is None:
+        return None
+    with _own_process(paths, pid) as send:
+        send(signal.SIGTERM)
+        send(signal.SIGCONT)  # one that is stopped handles no signal but these two and SIGKILL
+        if not lock.wait_until_free(paths.lock, deadline):
+            send(signal.SIGKILL)
+            if not lock.wait_until_free(paths.lock, KILL_TIMEOUT):
+                raise SystemRefused(
+                    f"the agent (pid {pid}) does not end, not even killed", hint="Is its disk hanging?"
+                )
+    return pid
+
+
+@contextlib.contextmanager
+def _own_process(paths: Paths, pid: int) -> Iterator[Callable[[signal.Signals], None]]:
+    """Yield what sends a signal to this process, after the proof that it is the caller's and holds the lock."""
+    hint = f"As its owner or root: kill -CONT {pid} lets a stopped one go on; kill -KILL {pid} ends it."
+    with contextlib.ExitStack() as closing:
+        handle = _pidfd(pid)
+        if handle is not None:
+            closing.callback(os.close, handle)
+        if not pid or not _holds(paths, pid):
+            raise NotProven(
+                f"the agent does not answer, and it cannot be proved which process it is (pid {pid or 'unknown'})",
+                hint="Look at it with ps, and end it yourself." if not pid else hint,
+            )
+        if _owner(pid) != os.geteuid():
+            raise NotProven(f"the agent (pid {pid}) does not answer, and belongs to another user", hint=hint)
+        yield lambda what: _send(pid, handle, what)
+
+
+def _pidfd(pid: int) -> int | None:
+    """Return a pidfd; None where there are none, or no such process."""
+    if pid and hasattr(os, "pidfd_open"):
+        with contextlib.suppress(OSError):
+            return os.pidfd_open(pid)
+    return None
+
+
+def _holds(paths: Paths, pid: int) -> bool:
+    """Whether this process holds the lock: as the kernel lists it, else as the file of a held lock says."""
+    if not LOCKS.exists():
+        return lock.holder(paths.lock) == pid
+    facts = paths.lock.stat()
+    device = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
+    # 1: FLOCK  ADVISORY  WRITE 4711 08:01:123456 0 EOF
+    held = [line.split() for line in LOCKS.read_text().splitlines()]
+    listed = any(words[1] == "FLOCK" and words[4:6] == [str(pid), device] for words in held if len(words) > 5)  # noqa: PLR2004
+    return listed or _has_locked(pid, device)
+
+
+def _has_locked(pid: int, device: str) -> bool:
+    """Whether a descriptor of the process has the lock (proc_pid_fdinfo(5)), where the list shows none.
+
+    Some file systems (overlay) have another device number there than in stat(2): the inode's number decides.
+    """
+    number = device.rpartition(":")[2]
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
+            for line in entry.read_text().splitlines():
+                words = line.split()
+                if line.startswith("lock:") and "FLOCK" in words and words[-3].rpartition(":")[2] == number:
+                    return True
+    return False
+
+
+def _owner(pid: int) -> int | None:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}").stat().st_uid
+    return os.geteuid() if not Path("/proc/self").exists() else None  # kill(2) decides there
+
+
+def _send(pid: int, handle: int | None, what: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        if handle is not None:
+            signal.pidfd_send_signal(handle, what)
+        else:
+            os.kill(pid, what)

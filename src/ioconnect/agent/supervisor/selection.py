@@ -1,0 +1,68 @@
+"""Which of the configured tunnels this agent runs: those named at its start or all, without those stopped since."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ioconnect.errors import ConfigInvalid, ExitCode, Fault
+from ioconnect.escape import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ioconnect.config.configuration import Config
+
+
+class TunnelNotRun(Fault):
+    """The agent does not run this tunnel."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class Selection:
+    """The names of an agent's tunnels. Belongs to the supervisor's thread.
+
+    `stopped` are those that were stopped by name: they stay part of the agent, and only `start` starts them again.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._names = set(names)  # empty: all
+        self.stopped: set[str] = set()
+
+    def of(self, config: Config) -> Config:
+        """Return the configuration with this agent's enabled tunnels only.
+
+        Raises ConfigInvalid if none is left. An unknown name among others is no fault: a reload may have removed it.
+        """
+        tunnels = tuple(tunnel for tunnel in config.enabled if not self._names or tunnel.name in self._names)
+        if not tunnels and config.invalid:
+            raise config.invalid[0].fault
+        if not tunnels and config.tunnels:
+            raise ConfigInvalid("every tunnel is disabled", hint="Set enabled = true, or register another.")
+        if not tunnels:
+            names = " or ".join(sorted(self._names))
+            missing = f"no tunnel is called {names}" if names else "no tunnel is set up yet"
+            raise ConfigInvalid(missing, hint="ioconnect register --endpoint HOST:PORT --to HOST:PORT sets one up.")
+        self.stopped &= {tunnel.name for tunnel in tunnels}
+        return replace(config, tunnels=tunnels)
+
+    def start(self, names: tuple[str, ...]) -> None:
+        """Add the named tunnels (none named: all) to those that run."""
+        self._names = self._names | set(names) if self._names and names else set()
+        self.stopped = self.stopped - set(names) if names else set()
+
+    def stop(self, names: tuple[str, ...]) -> None:
+        """Note that these tunnels were stopped by name."""
+        self.stopped |= set(names)
+
+
+def check_run(names: tuple[str, ...], running: Iterable[str]) -> None:
+    """Raise TunnelNotRun for a name that is not among the running tunnels."""
+    known = set(running)
+    for name in names:
+        if name not in known:
+            raise TunnelNotRun(
+                f'the agent does not run a tunnel "{escaped(name)}"',
+                hint=f"If it is configured: ioconnect up {escaped(name)} starts it in the running agent.",
+            )

@@ -1,0 +1,139 @@
+"""The tunnels of an agent: which run, with which configuration, and what a change of it does to them.
+
+Belongs to the supervisor's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ioconnect.agent.supervisor.reload import Changes, TunnelConfig, compare, is_same
+from ioconnect.agent.supervisor.selection import check_run
+from ioconnect.agent.supervisor.tunnel_runner import AgentContext, TunnelRunner
+from ioconnect.agent.tunnel.events import RetryRequested, StopRequested
+from ioconnect.console.selection import chosen
+from ioconnect.status.snapshots import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ioconnect.agent.supervisor.selection import Selection
+    from ioconnect.config.configuration import Config
+
+log = logging.getLogger(__name__)
+
+
+class TunnelSet:
+    """The runners by name, in the order in which they were added."""
+
+    def __init__(self, config: Config, context: AgentContext, selection: Selection) -> None:
+        config = selection.of(config)
+        self.runners = {tunnel.name: TunnelRunner(tunnel, config.agent, context) for tunnel in config.tunnels}
+        # What each is to run with; one that stops for a change still has a session with its earlier one.
+        self._configs = {tunnel.name: TunnelConfig(tunnel, config.agent) for tunnel in config.tunnels}
+        self._context = context
+        self._selection = selection
+        self._stopping: dict[str, TunnelConfig | None] = {}  # what to start once it has stopped; None: remove it
+
+    def reload(self, config: Config, check: Callable[[Config], None]) -> Changes:
+        """Take the configuration over; `check` raises a Fault for tunnels that cannot run: then nothing changes."""
+        selected = self._selection.of(config)
+        check(selected)
+        changes = compare(self._configs, selected)
+        for name in changes.removed:
+            del self._configs[name]
+            self._stopping[name] = None
+            self._request_stop(name)
+        for new in changes.changed + changes.added:
+            self._start(new)
+        for name in changes.unchanged:
+            if self.runners[name].is_waiting:
+                self.runners[name].handle_event(RetryRequested("reload"))
+        started = {tunnel.name for tunnel in selected.tunnels} - self._selection.stopped
+        left_out = tuple(tunnel.name for tunnel in config.enabled if tunnel.name not in started)
+        return replace(changes, not_started=left_out)
+
+    def start(self, names: tuple[str, ...], config: Config, check: Callable[[Config], None]) -> Changes:
+        """Start these tunnels of the configuration (none named: all) unless they run. Raises Fault, and starts none.
+
+        One that runs is left alone, also if its configuration differs.
+        """
+        chosen(config, names)  # raises for an unknown name
+        new = {t.name: TunnelConfig(t, config.agent) for t in config.enabled if not names or t.name in names}
+        running = [name for name in new if self._is_to_run(name)]
+        lacking = tuple(each for name, each in new.items() if name not in running)
+        if lacking:
+            check(replace(config, tunnels=tuple(each.tunnel for each in lacking)))
+        self._selection.start(names)
+        for each in lacking:
+            log.info("%s: starting", each.tunnel.name)
+            self._start(each)
+        outdated = tuple(name for name in running if not is_same(self._configs[name], new[name]))
+        unchanged = tuple(name for name in running if name not in outdated)
+        return Changes(added=lacking, unchanged=unchanged, outdated=outdated)
+
+    def stop(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Begin to stop these tunnels, which then stay stopped; return them. Raises TunnelNotRun."""
+        check_run(names, self.runners)
+        log.info("stopping %s", ", ".join(names))
+        self._selection.stop(names)
+        for name in names:
+            if self._stopping.get(name) is not None:  # a reload was about to start it again
+                del self._stopping[name]
+            self._request_stop(name)
+        return names
+
+    def are_stopping(self, names: Iterable[str]) -> bool:
+        """Whether one of these tunnels has been told to stop and still has a session."""
+        runners = [self.runners[name] for name in names if name in self.runners]
+        return any(runner.state.shown is State.STOPPED and not runner.is_stopped for runner in runners)
+
+    def reconnect(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """End the waits of these tunnels, or of all that run, and return them. Raises TunnelNotRun."""
+        running = tuple(name for name, runner in self.runners.items() if runner.state.shown is not State.STOPPED)
+        check_run(names, running)
+        log.info("reconnect requested: %s", ", ".join(names) or "all tunnels")
+        for name in names or running:
+            self.runners[name].handle_event(RetryRequested("reconnect"))
+        return names or running
+
+    def replace_stopped(self) -> bool:
+        """Remove the tunnels that stopped for good, start those that stopped for a change; return whether any."""
+        stopped = [name for name in self._stopping if self.runners[name].is_stopped]
+        for name in stopped:
+            new = self._stopping.pop(name)
+            if new is None:
+                del self.runners[name]
+            else:
+                self.runners[name].reconfigure(new.tunnel, new.settings)
+                self.runners[name].start()
+        return bool(stopped)
+
+    def _start(self, new: TunnelConfig) -> None:
+        """Start a tunnel with this configuration, once an earlier session stopped; not if it was stopped by name."""
+        name = new.tunnel.name
+        self._configs[name] = new
+        runner = self.runners.get(name)
+        is_wanted = name not in self._selection.stopped
+        if runner is None:
+            runner = self.runners[name] = TunnelRunner(new.tunnel, new.settings, self._context)
+            if is_wanted:
+                runner.start()
+        elif is_wanted:
+            self._stopping[name] = new
+            self._request_stop(name)
+        elif runner.is_stopped:
+            runner.reconfigure(new.tunnel, new.settings)
+
+    def _is_to_run(self, name: str) -> bool:
+        """Whether a tunnel runs, or is about to run again once it has stopped for a change."""
+        if name not in self.runners or name in self._selection.stopped:
+            return False
+        return self.runners[name].state.shown is not State.STOPPED or self._stopping.get(name) is not None
+
+    def _request_stop(self, name: str) -> None:
+        """Stop a tunnel unless it stops already: a second StopRequested would abort the session."""
+        if self.runners[name].state.shown is not State.STOPPED:
+            self.runners[name].handle_event(StopRequested())

@@ -1,0 +1,49 @@
+"""What the commands that tell the running agent something share: which configuration is meant, and what changed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ioconnect.console.invocation import Invocation
+
+_GROUPS = {
+    "added": "added",
+    "changed": "changed",
+    "removed": "removed",
+    "unchanged": "left alone",
+}
+
+
+def message(invocation: Invocation, names: Iterable[str] = (), *, reads_config: bool = False) -> dict[str, object]:
+    """Return the body of a request about these tunnels; the agent refuses it if it runs with another configuration.
+
+    The configuration that is meant is the one that was named; where the agent is to read it (`reads_config`), also
+    the default one if it exists.
+    """
+    file = invocation.paths.config
+    is_named = invocation.config_file is not None or bool(os.environ.get("IOCONNECT_CONFIG"))
+    is_meant = is_named or (reads_config and file.exists())
+    return {"tunnels": list(names), **({"config": str(file)} if is_meant else {})}
+
+
+def changes(answer: dict[str, Any], *, added: str = "added") -> str:
+    """Return in one line what a reload or a start of tunnels did; `added` is the word for new tunnels."""
+    groups = {**_GROUPS, "added": added}
+    parts = [f"{word} {', '.join(answer[key])}" for key, word in groups.items() if answer.get(key)]
+    return "; ".join(parts) or "nothing to do"
+
+
+def remarks(answer: dict[str, Any]) -> list[str]:
+    """Return what is true after the change and easily overlooked."""
+    lines = []
+    if answer.get("outdated"):
+        names = ", ".join(answer["outdated"])
+        lines.append(f"With an earlier configuration: {names}. ioconnect reload takes the new one over.")
+    if answer.get("not_started"):
+        names = answer["not_started"]
+        lines.append(f"Not started: {', '.join(names)}. ioconnect up {' '.join(names)} starts what is missing.")
+    return lines

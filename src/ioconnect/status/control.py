@@ -1,0 +1,199 @@
+"""Asks the running agent over its control socket: one HTTP/1.1 request per connection, JSON in, JSON out.
+
+Written by hand: `http.client` imports TLS and a mail parser, which takes longer than all the rest of `status`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from ioconnect.config.json_fields import Fields, Malformed
+from ioconnect.errors import AgentNotRunning, ConfigFault, ConfigInvalid, ExitCode, Fault, ReasonCode
+from ioconnect.status import lock
+from ioconnect.status.control_folder import SocketRefused, address, check_trusted, opened
+from ioconnect.status.peer_credentials import Peer, peer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ioconnect.config.paths import Paths
+
+TIMEOUT = 2.0  # seconds, for a question; the agent answers within a few milliseconds
+CHANGE_TIMEOUT = 15.0  # seconds, for a change: a tunnel takes up to 5 to stop, a locked identity some to open
+RETRY_INTERVAL = 0.02  # seconds between attempts to connect to an agent that has just taken the lock
+MAX_ANSWER = 16 << 20  # bytes
+LOCK_HEADER = "Ioconnect-Lock"
+NOT_RUNNING = "ioconnect up --daemon starts it."
+MISDIRECTED, GATEWAY_TIMEOUT = 421, 504  # RFC 9110
+
+
+class AgentSilent(Fault):
+    """The agent runs, as its lock is held, and does not answer in time: it is stopped, frozen, or older than this."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+    def __init__(self, pid: int | None, why: str) -> None:
+        super().__init__(
+            "the agent" + (f" (pid {pid})" if pid else "") + f" does not answer: {why}",
+            hint="It may be stopped (kill -CONT lets it go on) or hang; ioconnect down ends it.",
+        )
+        self.pid = pid
+
+
+class OtherConfiguration(Fault):
+    """A command means another configuration than the agent's."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class _OtherAgent(Exception):
+    """The socket is that of an agent with another lock."""
+
+
+def request(
+    paths: Paths, method: str, path: str, body: Mapping[str, object] | None = None, timeout: float = TIMEOUT
+) -> dict[str, Any]:
+    """Send one request to the agent that holds the lock of `paths`, and return its answer.
+
+    Raises AgentNotRunning if the lock is free, AgentSilent if it is held and no answer comes within `timeout`
+    seconds, SystemRefused if the lock cannot be read, and the Fault that the agent answered with.
+    """
+    end = time.monotonic() + timeout
+    status, document = _exchange(paths, _encoded(paths, method, path, body), end)
+    if status == GATEWAY_TIMEOUT:
+        raise AgentSilent(_holder(paths), "its supervisor is busy or hangs")
+    if not isinstance(document, dict):
+        raise AgentSilent(_holder(paths), "its answer is not understood")
+    if status >= 400:  # noqa: PLR2004  RFC 9110: client and server errors
+        raise _fault(document)
+    return document
+
+
+def change(paths: Paths, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+    """Have the agent change something, and return its answer; a frozen one is noticed first. Raises as `request`."""
+    request(paths, "GET", "/livez")
+    return request(paths, "POST", path, body, CHANGE_TIMEOUT)
+
+
+def check_config(body: Mapping[str, object], own: Path | str) -> None:
+    """Raise OtherConfiguration if a request's body names another configuration than the agent's `own`."""
+    meant = body.get("config")
+    if meant is not None and os.path.realpath(str(meant)) != os.path.realpath(own):
+        raise OtherConfiguration(
+            f"the agent runs with {own}, not with {meant}: nothing was changed",
+            hint="Leave --config away, or name the agent's; for an agent of its own set IOCONNECT_HOME.",
+        )
+
+
+def peer(paths: Paths) -> Peer | None:
+    """Return the process that listens on the control socket, as the kernel knows it; None if none does."""
+    for path in paths.control:
+        with contextlib.suppress(OSError, SocketRefused), _connected(path, time.monotonic() + TIMEOUT) as connection:
+            return peer_of(connection)
+    return None
+
+
+def _exchange(paths: Paths, message: bytes, end: float) -> tuple[int, object]:
+    """Return status code and document of the first of our agent's sockets that answers."""
+    while True:
+        why = "it has no control socket"
+        for path in paths.control:
+            try:
+                with _connected(path, end) as connection:
+                    return _answer(connection, message, end)
+            except (FileNotFoundError, _OtherAgent):  # noqa: PERF203  two sockets at most
+                continue
+            except TimeoutError:
+                raise AgentSilent(_holder(paths), "no answer in time") from None
+            except OSError as error:
+                why = f"{path}: {error.strerror or error}"
+            except SocketRefused as fault:
+                why = fault.message
+        pid = lock.holder(paths.lock)
+        if pid is None:
+            raise AgentNotRunning("the agent is not running", hint=NOT_RUNNING)
+        if time.monotonic() + RETRY_INTERVAL > end:
+            raise AgentSilent(pid, why)
+        time.sleep(RETRY_INTERVAL)
+
+
+@contextlib.contextmanager
+def _connected(path: Path, end: float) -> Iterator[socket.socket]:
+    """Yield a connection to the socket, whose listener is who may own it. Raises OSError, SocketRefused."""
+    with opened(path.parent) as folder, socket.socket(socket.AF_UNIX) as connection:
+        owner = check_trusted(folder, path)
+        connection.settimeout(max(0.001, end - time.monotonic()))
+        with address(folder, path) as name:
+            connection.connect(name)
+        uid = peer_of(connection).uid
+        if uid not in (0, os.geteuid(), owner):
+            raise SocketRefused(f"a process of another user (uid {uid}) listens on {path}")
+        yield connection
+
+
+def _encoded(paths: Paths, method: str, path: str, body: Mapping[str, object] | None) -> bytes:
+    content = b"" if body is None else json.dumps(body).encode()
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(content)}"]
+    with contextlib.suppress(OSError):
+        lines.append(f"{LOCK_HEADER}: {lock_identity(paths.lock)}")
+    return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+def lock_identity(path: Path) -> str:
+    """Return what tells this lock file from others: an agent answers no client that means another. Raises OSError."""
+    facts = path.stat()
+    return f"{facts.st_dev}:{facts.st_ino}"
+
+
+def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int, object]:
+    """Send the request and read to the end of the connection. Raises TimeoutError, _OtherAgent, OSError."""
+    connection.sendall(message)
+    received = bytearray()
+    while len(received) <= MAX_ANSWER:
+        remaining = end - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        connection.settimeout(remaining)
+        data = connection.recv(1 << 18)
+        if not data:
+            break
+        received += data
+    head, _, content = bytes(received).partition(b"\r\n\r\n")
+    try:
+        status = int(head.split(None, 2)[1])
+        document = json.loads(content)
+    except (ValueError, IndexError, RecursionError):
+        raise ConnectionAbortedError("it closed the connection without an answer") from None
+    if status == MISDIRECTED:
+        raise _OtherAgent
+    return status, document
+
+
+def _holder(paths: Paths) -> int | None:
+    with contextlib.suppress(Fault):
+        return lock.holder(paths.lock)
+    return None
+
+
+def _fault(document: dict[str, Any]) -> Fault:
+    """Return the fault in an error answer; one that is malformed says so."""
+    try:
+        error = Fields(document).inner("error")
+        message, hint = error.required("message", str), error.optional("hint", str) or ""
+        number, name = error.required("exit_code", int), error.optional("code", str)
+        faults = tuple(
+            ConfigFault(each.required("path", str), each.required("message", str)) for each in error.each("faults")
+        )
+    except Malformed as malformed:
+        return Fault(f"the agent's answer is damaged: {malformed}")
+    known_codes = {code.value: code for code in ReasonCode}
+    fault = ConfigInvalid(message, hint=hint, faults=faults) if faults else Fault(message, hint=hint)
+    fault.code = known_codes.get(name or "")
+    fault.exit_code = ExitCode(number) if number in set(ExitCode) - {ExitCode.OK} else ExitCode.SOFTWARE
+    return fault

@@ -1,0 +1,93 @@
+"""The folder of a control socket: opened without following a link, judged by its owner and mode.
+
+A Unix socket's address holds 108 bytes (unix(7), sun_path; 104 on macOS), less than many a path. So the socket is
+addressed through the folder's descriptor, which also cannot be replaced between the check and the use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ioconnect.errors import ExitCode, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DESCRIPTORS = Path("/proc/self/fd")
+MAX_ADDRESS = 100  # bytes of a path that fits into sun_path on every system
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+class SocketRefused(Fault):
+    """The control socket, or its folder, is not what it must be."""
+
+    exit_code = ExitCode.OS_ERROR
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[int]:
+    """Yield a descriptor of the folder itself, never of what a link leads to. Raises OSError."""
+    descriptor = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def address(folder: int, path: Path) -> Iterator[str]:
+    """Yield an address of the socket `path` in its open folder that fits into sun_path.
+
+    Where there is no /proc, a long path is shortened by a link in a private temporary folder.
+    """
+    if DESCRIPTORS.is_dir():
+        yield f"{DESCRIPTORS}/{folder}/{path.name}"
+    elif len(os.fsencode(path)) <= MAX_ADDRESS:
+        yield str(path)
+    else:
+        with tempfile.TemporaryDirectory(prefix="ioc-", dir="/tmp") as private:
+            link = Path(private, "d")
+            link.symlink_to(path.parent)
+            yield str(link / path.name)
+
+
+def check_own(folder: int, path: Path) -> None:
+    """Check that a socket may be bound in the folder: it is ours, nobody else may write. Raises SocketRefused."""
+    facts = os.fstat(folder)
+    if facts.st_uid != os.geteuid():
+        raise SocketRefused(f"the folder {path} belongs to another user (uid {facts.st_uid})")
+    _check_mode(facts, path)
+
+
+def check_trusted(folder: int, path: Path) -> int:
+    """Check that a client may talk to the socket `path` in this folder, and return the user of its agent.
+
+    Trusted are root, this user, and the account for which root made the folder, as systemd does in /run. Raises
+    SocketRefused; FileNotFoundError if there is no socket.
+    """
+    facts = os.fstat(folder)
+    _check_mode(facts, path.parent)
+    if facts.st_uid not in (0, os.geteuid()) and not _made_by_root(path.parent):
+        raise SocketRefused(f"the folder {path.parent} belongs to another user (uid {facts.st_uid})")
+    own = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISSOCK(own.st_mode):
+        raise SocketRefused(f"{path} is not a socket")
+    if own.st_uid not in (0, os.geteuid(), facts.st_uid):
+        raise SocketRefused(f"the socket {path} belongs to another user (uid {own.st_uid})")
+    return own.st_uid
+
+
+def _check_mode(facts: os.stat_result, path: Path) -> None:
+    if facts.st_mode & WRITABLE_BY_OTHERS:
+        raise SocketRefused(f"others may write in the folder {path}", hint=f"chmod go-w {path}")
+
+
+def _made_by_root(path: Path) -> bool:
+    """Whether only root can have made this folder, as only root may write where it is."""
+    around = path.parent.stat()
+    return around.st_uid == 0 and not around.st_mode & WRITABLE_BY_OTHERS
