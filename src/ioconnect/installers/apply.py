@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from ioconnect.errors import CannotCreate, Fault, SystemRefused
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ioconnect.installers.service import Command, File, Installation
@@ -47,27 +48,60 @@ def run(
     argv: Sequence[str], *, stdin: bytes = b"", timeout: float = TIMEOUT, variables: Mapping[str, str] | None = None
 ) -> Completed:
     """Run a program to its end. Raises SystemRefused if it cannot be started or exceeds `timeout` seconds."""
-    environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0", **(variables or {})}
-    runtime = f"/run/user/{os.getuid()}"
-    if os.path.isdir(runtime):  # noqa: PTH112  su and cron leave it out, and `systemctl --user` finds no bus then
-        environment.setdefault("XDG_RUNTIME_DIR", runtime)
+    environment = _environment(variables or {})
     try:
         done = subprocess.run(  # noqa: S603  the commands are ours, no shell reads them
             list(argv), input=stdin, capture_output=True, timeout=timeout, env=environment, check=False
         )
     except OSError as error:
-        # With an unreadable folder in PATH, execvp(3) reports EACCES for a program that does not exist.
-        if shutil.which(argv[0]) is not None:
-            raise SystemRefused(f"cannot run {argv[0]}: {error.strerror}", hint="Check its permissions.") from error
-        raise SystemRefused(
-            f"there is no {argv[0]} on this machine",
-            hint="Choose another --kind, or see docs/services.md for machines without systemd, cron and launchd.",
-        ) from error
+        raise _cannot_run(argv[0], error) from error
     except subprocess.TimeoutExpired as error:
         raise SystemRefused(
             f"`{' '.join(argv)}` was not done after {timeout:g} s", hint="Run it by hand to see what it waits for."
         ) from error
     return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def output_lines(argv: Sequence[str], *, ended: Callable[[Completed], None]) -> Iterator[bytes]:
+    """Yield a program's output line by line while it runs; then call `ended` with its exit code and error output.
+
+    A caller that stops reading kills the program. Raises SystemRefused if it cannot be started.
+    """
+    with tempfile.TemporaryFile() as errors:
+        try:
+            program = subprocess.Popen(  # noqa: S603  as above
+                list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=_environment({})
+            )
+        except OSError as error:
+            raise _cannot_run(argv[0], error) from error
+        with program:
+            try:
+                assert program.stdout is not None
+                while line := program.stdout.readline(MAX_FILE):
+                    yield line
+                program.wait(TIMEOUT)
+            finally:
+                program.kill()
+        errors.seek(0)
+        ended(Completed(program.returncode, b"", errors.read(MAX_FILE)))
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0", **variables}
+    runtime = f"/run/user/{os.getuid()}"
+    if os.path.isdir(runtime):  # noqa: PTH112  su and cron leave it out, and `systemctl --user` finds no bus then
+        environment.setdefault("XDG_RUNTIME_DIR", runtime)
+    return environment
+
+
+def _cannot_run(program: str, error: OSError) -> SystemRefused:
+    # With an unreadable folder in PATH, execvp(3) reports EACCES for a program that does not exist.
+    if shutil.which(program) is not None:
+        return SystemRefused(f"cannot run {program}: {error.strerror}", hint="Check its permissions.")
+    return SystemRefused(
+        f"there is no {program} on this machine",
+        hint="Choose another --kind, or see docs/services.md for machines without systemd, cron and launchd.",
+    )
 
 
 def current(file: File) -> bytes | None:

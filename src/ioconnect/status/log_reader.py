@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import time
@@ -11,12 +10,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
+from ioconnect.status.log_filter import LineFilter, LogFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 MAX_LINE = 10_000  # characters shown
+EVERYTHING = LogFilter()
 POLL_INTERVAL = 0.25  # seconds; no portable call waits for a file to grow
 
 
@@ -31,8 +32,8 @@ def exists(path: Path) -> bool:
     return True
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """Return the last `count` lines of the log, also those in the last rotated file; none without a log.
+def last_lines(path: Path, count: int, wanted: LogFilter = EVERYTHING) -> list[str]:
+    """Return the last `count` wanted lines of the log, also those in rotated files; none without a log.
 
     Control characters are escaped. Raises SystemRefused.
     """
@@ -40,23 +41,23 @@ def last_lines(path: Path, count: int) -> list[str]:
     if file is None:
         return []
     with file:
-        return _last_lines(path, file, count)
+        return _last_lines(path, file, count, wanted)
 
 
-def follow(path: Path, count: int) -> Iterator[str]:
-    """Yield the last `count` lines and then every new one, without an end; follows the log when it is rotated.
+def follow(path: Path, count: int, wanted: LogFilter = EVERYTHING) -> Iterator[str]:
+    """Yield the last `count` wanted lines and then every new one, without an end; follows the log when it is rotated.
 
     Waits for a log that is not there yet. Raises SystemRefused.
     """
-    file = _opened(path)
+    file, line_filter = _opened(path), LineFilter(wanted)
     try:
         if file is not None:
-            yield from _last_lines(path, file, count)
+            yield from _last_lines(path, file, count, wanted)
         while True:
             if file is not None:
-                yield from _complete_lines(file)
-                if _was_replaced(file, path):
-                    yield from _complete_lines(file)  # written between the last look and the rotation
+                yield from filter(line_filter.takes, _complete_lines(file))
+                if _was_replaced(file, path):  # what was written between the last look and the rotation
+                    yield from filter(line_filter.takes, _complete_lines(file))
                     file.close()
                     file = None
             file = file or _opened(path)
@@ -66,11 +67,20 @@ def follow(path: Path, count: int) -> Iterator[str]:
             file.close()
 
 
-def _last_lines(path: Path, file: BinaryIO, count: int) -> list[str]:
-    rotated = _opened(path.with_name(path.name + ".1"))
-    with rotated or contextlib.nullcontext():
-        earlier = _complete_lines(rotated) if rotated is not None else iter(())
-        return list(deque(itertools.chain(earlier, _complete_lines(file)), maxlen=count))
+def _last_lines(path: Path, file: BinaryIO, count: int, wanted: LogFilter) -> list[str]:
+    """Return the last wanted lines of the file and, while they are too few, of the rotated ones."""
+    found = _wanted_lines(file, count, wanted)
+    for number in itertools.count(1):
+        rotated = _opened(path.with_name(f"{path.name}.{number}")) if len(found) < count else None
+        if rotated is None:
+            return found
+        with rotated:
+            found = _wanted_lines(rotated, count - len(found), wanted) + found
+    raise AssertionError
+
+
+def _wanted_lines(file: BinaryIO, count: int, wanted: LogFilter) -> list[str]:
+    return list(deque(filter(LineFilter(wanted).takes, _complete_lines(file)), maxlen=count))
 
 
 def _complete_lines(file: BinaryIO) -> Iterator[str]:

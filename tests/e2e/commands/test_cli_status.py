@@ -226,6 +226,25 @@ def test_logs_shows_the_last_lines_also_of_the_rotated_file(customer: Customer) 
     assert len(customer.run("logs").splitlines()) == 5
 
 
+def test_logs_of_one_tunnel_from_a_time_on(customer: Customer) -> None:
+    """Single connections only with -v: an outage is seen."""
+    log_of(customer, "ioconnect.log.1", "2020-11-22T09:00:00.000Z WARNING orders: lost")
+    log_of(
+        customer,
+        "ioconnect.log",
+        "2020-11-22T09:10:00.000Z INFO pricing: connected",
+        *["2020-11-22T09:20:00.000Z DEBUG orders: connection from 10.0.0.9 port 1 ended after 1.0 s"] * 200,
+        "2020-11-22T09:30:00.000Z INFO orders: connected again",
+    )
+
+    assert [line[11:16] for line in customer.run("logs", "orders").splitlines()] == ["09:00", "09:30"]
+    assert len(customer.run("logs", "orders", "-v").splitlines()) == 100
+    assert len(customer.run("logs", "--since", "2020-11-22T09:10Z", "-v").splitlines()) == 202
+    assert customer.run("logs", "--level", "warning") == "2020-11-22T09:00:00.000Z WARNING orders: lost\n"
+    assert customer.run("logs", "--since", "1w", "orders") == ""
+    assert "neither like 1h" in customer.try_run("logs", "--since", "yesterday").stderr
+
+
 def test_logs_without_a_log_says_so(customer: Customer) -> None:
     done = customer.try_run("logs")
 

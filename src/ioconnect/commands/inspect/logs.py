@@ -2,27 +2,79 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.console.command_group import command
+from ioconnect.console.command_group import command, name_argument
 from ioconnect.console.terminal import answer
+from ioconnect.installers.journal import journal_of
 from ioconnect.installers.service_manager import system_log_hint
 from ioconnect.status import log_reader
+from ioconnect.status.log_filter import LEVELS, LogFilter, parse_since
 
 if TYPE_CHECKING:
     from ioconnect.console.invocation import Invocation
 
+MAX_LINES = 1_000_000
+DEFAULT_LINES = 100
 
-@command("logs", examples=["ioconnect logs -n 20", "ioconnect logs -f"])
+
+class Since(click.ParamType):  # type: ignore[type-arg]  # no [] at run time
+    """A time, or how long ago."""
+
+    name = "time"
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        """Return seconds since the epoch."""
+        try:
+            return parse_since(str(value), time.time())
+        except ValueError:
+            self.fail(f"{value!r} is neither like 1h, 30m, 2d nor like 2026-11-22T10:00", parameter, context)
+
+
+@command(
+    "logs",
+    examples=["ioconnect logs -n 20", "ioconnect logs -f", "ioconnect logs orders --since 1h --level warning"],
+)
+@name_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
-@click.option("-n", "--lines", type=click.IntRange(0, 1_000_000), default=100, metavar="N", help="How many (100).")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(0, MAX_LINES),
+    metavar="N",
+    help="How many (100; with --since all).",
+)
+@click.option("--since", type=Since(), metavar="WHEN", help="Only from 1h, 30m or 2d ago on, or from an ISO time on.")
+@click.option("--level", type=click.Choice(LEVELS), help="Only lines of this level and above (info; with -v debug).")
 @click.pass_obj
-def logs(invocation: Invocation, lines: int, *, follow: bool) -> None:
-    """Show the daemon's log."""
-    path = invocation.paths.log
-    if not log_reader.exists(path):
-        invocation.terminal.say(f"There is no log yet at {path}.{system_log_hint()}")
-    for line in log_reader.follow(path, lines) if follow else log_reader.last_lines(path, lines):
+def logs(
+    invocation: Invocation,
+    name: str | None,
+    lines: int | None,
+    since: float | None,
+    level: str | None,
+    *,
+    follow: bool,
+) -> None:
+    """Show the agent's log, of all tunnels or of one.
+
+    Under systemd it is the journal's. Single connections are in it only if the agent runs with -v, and shown only
+    with -v.
+    """
+    wanted = LogFilter(name, since, level or ("debug" if invocation.verbose else "info"))
+    count = lines if lines is not None else DEFAULT_LINES if since is None else MAX_LINES
+    paths = invocation.paths
+    journal = journal_of(paths, os.environ)
+    if journal is not None:
+        shown = journal.follow(count, wanted) if follow else journal.last_lines(count, wanted)
+    else:
+        if not log_reader.exists(paths.log):
+            invocation.terminal.say(f"There is no log yet at {paths.log}.{system_log_hint()}")
+        read = log_reader.follow if follow else log_reader.last_lines
+        shown = read(paths.log, count, wanted)
+    for line in shown:
         answer(line)
