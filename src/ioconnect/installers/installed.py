@@ -32,6 +32,15 @@ def start_hint(paths: Paths, environ: Mapping[str, str]) -> str | None:
     An agent that `ioconnect up --daemon` starts beside a service has other rights, and its files would be in the
     service's way.
     """
+    found = installed(paths, environ)
+    if found is None:
+        return None
+    kind, file = found
+    return _systemd(kind) if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else _launchd(kind, file)
+
+
+def installed(paths: Paths, environ: Mapping[str, str]) -> tuple[Kind, Path] | None:
+    """Return the kind and the file of the service of systemd or launchd that is installed for these paths."""
     home = Path.home()
     for kind, file in (
         (Kind.SYSTEMD, UNITS / UNIT_NAME),
@@ -40,7 +49,7 @@ def start_hint(paths: Paths, environ: Mapping[str, str]) -> str | None:
         (Kind.LAUNCHD_AGENT, home / AGENTS / f"{LABEL}.plist"),
     ):
         if _is_for(paths, file, kind, environ):
-            return _systemd(kind) if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else _launchd(kind, file)
+            return kind, file
     return None
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.config.paths import site_paths
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
 from ioconnect.installers.apply import Completed, output_lines
-from ioconnect.installers.install import user_units
-from ioconnect.installers.service import UNIT_NAME, UNITS, Kind
+from ioconnect.installers.installed import installed
+from ioconnect.installers.service import UNIT_NAME, Kind
 from ioconnect.installers.service_manager import unit_of, unit_properties
 from ioconnect.status import lock
 from ioconnect.status.log_filter import LogFilter, written
@@ -91,13 +89,11 @@ def journal_of(paths: Paths, environ: Mapping[str, str]) -> Journal | None:
         pid = lock.holder(paths.lock)
         if pid is not None:
             return _unit_with_main_pid(pid)
-    if environ.get("IOCONNECT_HOME"):
-        return None
     with contextlib.suppress(RuntimeError):  # an account without a home
-        if os.geteuid() != 0 and (user_units(Path.home()) / UNIT_NAME).exists():
-            return Journal(UNIT_NAME, Kind.SYSTEMD_USER)
-    own = paths.config.exists() and paths.config != site_paths().config
-    return Journal(UNIT_NAME, Kind.SYSTEMD) if not own and (UNITS / UNIT_NAME).exists() else None
+        found = installed(paths, environ)
+        if found is not None and found[0] in (Kind.SYSTEMD, Kind.SYSTEMD_USER):
+            return Journal(UNIT_NAME, found[0])
+    return None
 
 
 def _unit_with_main_pid(pid: int) -> Journal | None:

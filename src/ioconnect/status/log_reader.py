@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 import time
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO
@@ -96,11 +97,15 @@ def _complete_lines(file: BinaryIO) -> Iterator[str]:
 
 def _opened(path: Path) -> BinaryIO | None:
     try:
-        return path.open("rb")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise SystemRefused(f"cannot read the log {path}: {error.strerror}", hint="Is it another user's?") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SystemRefused(f"the log {path} is not a regular file", hint="What put it there?")
+    return os.fdopen(descriptor, "rb")
 
 
 def _was_replaced(file: BinaryIO, path: Path) -> bool:

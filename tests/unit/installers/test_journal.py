@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ioconnect.config.paths import Paths, under
+from ioconnect.config.paths import under
 from ioconnect.errors import SystemRefused
 from ioconnect.installers import journal
 from ioconnect.installers.journal import Journal, journal_of
 from ioconnect.installers.service import UNIT_NAME, Kind
+from ioconnect.status.lock import AgentLock
 from ioconnect.status.log_filter import LogFilter
 
 if TYPE_CHECKING:
@@ -119,28 +120,31 @@ def test_a_journalctl_that_fails_says_why(play: Callable[..., Path]) -> None:
         SYSTEM.last_lines(10, LogFilter())
 
 
-def test_the_journal_is_read_where_the_service_is_installed_and_meant(
+@pytest.mark.parametrize(
+    ("found", "meant"),
+    [
+        (None, None),
+        (Kind.SYSTEMD, SYSTEM),
+        (Kind.SYSTEMD_USER, Journal(UNIT_NAME, Kind.SYSTEMD_USER)),
+        (Kind.LAUNCHD_AGENT, None),
+    ],
+)
+def test_while_no_agent_runs_the_journal_of_the_installed_service_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: Kind | None, meant: Journal | None
+) -> None:
+    monkeypatch.setattr(journal, "installed", lambda *_: found and (found, tmp_path))
+
+    assert journal_of(under(tmp_path), {}) == meant
+
+
+def test_the_log_of_an_agent_that_no_service_runs_is_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site, own = under(tmp_path / "site"), under(tmp_path / "own")
-    monkeypatch.setattr(journal, "site_paths", lambda: site)
-    monkeypatch.setattr(journal, "UNITS", tmp_path / "units")
-    monkeypatch.setattr(journal, "user_units", lambda _home: tmp_path / "user")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    unit = tmp_path / "units" / UNIT_NAME
-    user_unit = tmp_path / "user" / UNIT_NAME
+    """Also where a service is installed."""
+    monkeypatch.setattr(journal, "installed", lambda *_: (Kind.SYSTEMD, tmp_path))
+    paths = under(tmp_path)
+    paths.state.mkdir()
+    held = AgentLock.acquire(paths.lock, version="0", started_at="then")
 
-    def meant(paths: Paths, **environ: str) -> Kind | None:
-        found = journal_of(paths, environ)
-        return None if found is None else found.kind
-
-    assert meant(own) is None
-    for file in (unit, own.config):
-        file.parent.mkdir(parents=True)
-        file.touch()
-    assert meant(site) is Kind.SYSTEMD
-    assert meant(own) is None  # an agent of the user's own
-    assert meant(site, IOCONNECT_HOME="/h") is None
-    user_unit.parent.mkdir()
-    user_unit.touch()
-    assert meant(own) is Kind.SYSTEMD_USER
+    assert journal_of(paths, {}) is None
+    held.release()

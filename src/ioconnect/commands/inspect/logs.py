@@ -60,9 +60,9 @@ def logs(
     *,
     follow: bool,
 ) -> None:
-    """Show the agent's log, of all tunnels or of one.
+    """Show the daemon's log.
 
-    Under systemd it is the journal's. Single connections are in it only if the agent runs with -v, and shown only
+    With a NAME only the lines of that tunnel; under systemd those of the journal. Single connections are in it only if the agent runs with -v, and shown only
     with -v.
     """
     wanted = LogFilter(name, since, level or ("debug" if invocation.verbose else "info"))
