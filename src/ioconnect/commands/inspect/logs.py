@@ -62,8 +62,8 @@ def logs(
 ) -> None:
     """Show the daemon's log.
 
-    With a NAME only the lines of that tunnel; under systemd those of the journal. Single connections are in it only if the agent runs with -v, and shown only
-    with -v.
+    With a NAME only the lines of that tunnel; under systemd those of the journal. Single connections are in it only
+    if the agent runs with -v, and shown only with -v.
     """
     wanted = LogFilter(name, since, level or ("debug" if invocation.verbose else "info"))
     count = lines if lines is not None else DEFAULT_LINES if since is None else MAX_LINES
