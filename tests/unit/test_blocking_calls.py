@@ -20,7 +20,7 @@ METHODS = (
     *("open", "read_text", "read_bytes", "write_text", "write_bytes", "stat", "lstat", "exists", "mkdir", "unlink"),
     *("touch", "iterdir", "glob", "is_file", "is_dir", "resolve", "readlink", "symlink_to", "hardlink_to"),
     *("sendall", "sendfile", "connect", "accept", "makefile", "settimeout"),
-    *("wait", "join", "acquire", "result", "sleep", "communicate", "urlopen"),
+    *("wait", "wait_for", "join", "acquire", "result", "sleep", "communicate", "urlopen"),
 )
 OURS = (
     *(
@@ -66,13 +66,9 @@ ALLOWED = {
         "self._changed.wait": "on the writer's thread",
         "self._thread.join": "when the agent ends, for a second at most",
     },
+    "agent/supervisor/file_monitor.py": {"self._condition.wait_for": "on the monitor's thread"},
     "agent/supervisor/network_monitor.py": {"thread.join": "when the agent ends, for a moment"},
     "agent/supervisor/publish.py": {"snapshots.write": "on the writer's thread"},
-    "agent/supervisor/reconnect_requests.py": {
-        "write_atomically": "for `reconnect`",
-        "_file(paths).open": "a request by a person",
-        "_file(paths).unlink": "a request by a person",
-    },
     "agent/supervisor/source_ports.py": {
         "path.open": "when the agent starts",
         "write_atomically": "on the writer's thread",
@@ -80,7 +76,7 @@ ALLOWED = {
     "agent/supervisor/suspend_monitor.py": {"os.read": "a timer, non-blocking"},
     "agent/process/daemon.py": {
         "AgentLock.acquire": "before the start",
-        "configuration.load_all_valid": "a reload by a person; a configuration on a disk that hangs is no use to anybody",
+        "configuration.load_all_valid": "a reload, which a person asked for",
         "preflight.check": "before the start, and with a reload",
         "sys.stderr.write": "before the start",
     },
