@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.agent.dial.proxy import choose
-from ioconnect.checks import jumphost_check, running_agent, target_check
+from ioconnect.checks import agent_drift, jumphost_check, running_agent, target_check
 from ioconnect.checks.agent_state import outcomes
 from ioconnect.checks.results import CheckId, Finding, Report, failed, failed_dependency, passed, skipped
 from ioconnect.checks.session_check import FORWARD_TIMEOUT, SessionCheck
@@ -18,6 +18,7 @@ from ioconnect.console import selection
 from ioconnect.errors import ConfigInvalid, Fault, Reason
 from ioconnect.keys import identity, known_hosts
 from ioconnect.keys.credentials import identity_path, load_identity
+from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ioconnect.checks.results import CheckResult
     from ioconnect.config.configuration import Config, Tunnel
     from ioconnect.config.paths import Paths
+    from ioconnect.status.snapshots import TunnelStatus
 
 TIMEOUT = 25.0  # seconds for all checks
 DNS_TIMEOUT = 4.0  # seconds
@@ -58,6 +60,7 @@ class _Runner:
         self._end = time.monotonic() + TIMEOUT
         self._checks: list[CheckResult] = []
         self._from_agent: dict[CheckId, Outcome] = {}
+        self._agent: TunnelStatus | None = None
         self._config: Config  # set by the check config, on which all others depend; _tunnel likewise
         self._tunnel: Tunnel
 
@@ -67,14 +70,22 @@ class _Runner:
         self._run_check(CheckId.TARGET, lambda: target_check.check(self._tunnel.target))
         self._run_check(CheckId.DNS, self._check_dns)
         self._run_check(CheckId.TCP, self._check_tcp)
-        no_answer_yet = CheckId.HOST_KEY not in self._from_agent and not self._is_blocked(CheckId.HOST_KEY)
-        if no_answer_yet and not self._is_blocked(CheckId.AUTH) and self._is_pinned():
+        if self._needs_session() and self._pinned():
             self._check_session()
         else:
             self._run_check(CheckId.HOST_KEY, self._check_host_key)
             self._run_check(CheckId.AUTH, _not_reached)
             self._run_check(CheckId.FORWARD, _not_reached)
         return Report(tuple(self._checks))
+
+    def _needs_session(self) -> bool:
+        """Say whether the agent's answers leave out something that a session of our own can find out."""
+        answered = self._from_agent
+        if self._is_blocked(CheckId.HOST_KEY) or self._is_blocked(CheckId.AUTH):
+            return False
+        if isinstance(answered.get(CheckId.HOST_KEY), Reason):
+            return False
+        return CheckId.HOST_KEY not in answered or CheckId.AUTH not in answered
 
     def _run_check(self, name: CheckId, work: Callable[[], Finding]) -> None:
         """Run one check, or skip it."""
@@ -110,10 +121,15 @@ class _Runner:
         tunnel = selection.tunnel(config, name)
         choose(tunnel.jumphost, tunnel.proxy, self._environ)
         self._config, self._tunnel = config, tunnel
-        return Finding(f"Tunnel configuration: {tunnel.name}, {tunnel.endpoint} leads to {tunnel.target}")
+        invalid = [file.message for file in config.invalid]
+        found = self._read_agent() or Finding(
+            f"Tunnel configuration: {tunnel.name}, {tunnel.endpoint} leads to {tunnel.target}"
+        )
+        if invalid:
+            return Finding("; ".join([found.detail, *invalid]), hint=config.invalid[0].hint, warning=True)
+        return found
 
     def _check_identity(self) -> Finding:
-        self._read_agent()
         tunnel, settings = self._tunnel, self._config.agent
         try:
             load_identity(tunnel, settings, self._paths)
@@ -123,16 +139,49 @@ class _Runner:
             # The agent may have the key as a systemd credential; this user need not be able to read the file.
             return Finding(f"{fault.message}; the running agent has one", hint=fault.hint, warning=True)
         path = identity_path(tunnel, settings, self._paths)
-        return Finding(f"{path}, {identity.fingerprint(identity.public_line(path))}")
+        key = identity.fingerprint(identity.public_line(path))
+        differs = agent_drift.identity_finding(tunnel.name, key, self._agent) if self._agent is not None else None
+        if differs is not None:
+            self._forget(key=True)
+        return differs or Finding(f"{path}, {key}")
 
-    def _read_agent(self) -> None:
-        agent = running_agent.tunnel_status(self._tunnel.name, self._paths, self._environ)
-        if agent is not None:
-            self._from_agent = outcomes(*agent)
+    def _read_agent(self) -> Finding | None:
+        """Take the running agent's answers to the checks; return what it has otherwise in its configuration."""
+        found = running_agent.tunnel_status(self._tunnel.name, self._paths, self._environ)
+        if found is None:
+            return None
+        status, snapshot = found
+        if snapshot.silent:
+            self._from_agent = agent_drift.silent(snapshot)
+            return None
+        self._agent = status
+        self._from_agent = outcomes(status, snapshot.pid)
+        differs = agent_drift.config_finding(self._tunnel, status, snapshot, self._paths.config)
+        self._forget(config=differs is not None)
+        self._compare_pins(status)
+        return differs
+
+    def _compare_pins(self, status: TunnelStatus) -> None:
+        if not self._is_agent_connected or status.host_key is None:
+            return
+        pinned = self._pinned()
+        if status.host_key not in pinned:
+            self._forget(pin=True)
+            return
+        changed = agent_drift.host_key_finding(pinned, status)
+        if changed is not None and CheckId.HOST_KEY in self._from_agent:
+            self._from_agent[CheckId.HOST_KEY] = changed
+
+    def _forget(self, *, config: bool = False, key: bool = False, pin: bool = False) -> None:
+        """Forget the agent's answers that say nothing about what has changed since."""
+        assert self._agent is not None
+        self._from_agent = agent_drift.still_valid(
+            self._from_agent, self._agent, self._tunnel, config=config, key=key, pin=pin
+        )
 
     @property
     def _is_agent_connected(self) -> bool:
-        return CheckId.TCP in self._from_agent
+        return self._agent is not None and self._agent.state is State.CONNECTED
 
     def _check_dns(self) -> Finding:
         return jumphost_check.resolve(self._tunnel, self._environ, time.monotonic() + DNS_TIMEOUT)
@@ -140,13 +189,13 @@ class _Runner:
     def _check_tcp(self) -> Finding:
         return jumphost_check.connect(self._tunnel, self._environ, time.monotonic() + TCP_TIMEOUT)
 
-    def _is_pinned(self) -> bool:
-        """Say whether a session would dial; without a pin only a scan shows the jumphost's fingerprint."""
+    def _pinned(self) -> tuple[str, ...]:
+        """Return the fingerprints pinned for the jumphost; none if they cannot be read, which its check says."""
         jumphost = self._tunnel.jumphost
         try:
-            return bool(known_hosts.load(self._paths.known_hosts).types_for(jumphost.host, jumphost.port))
-        except ConfigInvalid:  # the check of the host key says so
-            return False
+            return known_hosts.load(self._paths.known_hosts).fingerprints_for(jumphost.host, jumphost.port)
+        except ConfigInvalid:
+            return ()
 
     def _check_host_key(self) -> Finding:
         deadline = time.monotonic() + self._auth_timeout()

@@ -22,8 +22,8 @@ TIMEOUT = 8.0  # seconds for a connection attempt of the agent that is in progre
 POLL_INTERVAL = 0.25  # seconds; the status is a file
 
 
-def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[TunnelStatus, int | None] | None:
-    """Return the tunnel's status in the running agent, and the agent's pid; None if no agent runs the tunnel.
+def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[TunnelStatus, Snapshot] | None:
+    """Return the tunnel's status in the running agent, and the agent's; None if no agent runs the tunnel.
 
     Blocks for at most `TIMEOUT` seconds while a connection attempt of the agent is in progress.
     """
@@ -33,8 +33,8 @@ def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[
         tunnel = next((one for one in snapshot.tunnels if one.name == name), None) if snapshot else None
         if snapshot is None or tunnel is None or not is_active(tunnel):
             return None
-        if is_settled(tunnel) or time.monotonic() > end:
-            return tunnel, snapshot.pid
+        if is_settled(tunnel) or snapshot.silent or time.monotonic() > end:
+            return tunnel, snapshot
         time.sleep(POLL_INTERVAL)
 
 

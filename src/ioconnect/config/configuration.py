@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ioconnect.config import addresses
 from ioconnect.config.addresses import HostPort
-from ioconnect.config.files import make_folder, preserved_mode, read_regular, write_atomically
+from ioconnect.config.files import Stamps, make_folder, preserved_mode, read_regular, stamp, write_atomically
 from ioconnect.config.parsing import SCHEMA, parse, parse_tunnels
 from ioconnect.config.settings import (
     DEFAULT_SSH_PORT,
@@ -42,6 +42,7 @@ __all__ = [
     "load_all_valid",
     "parse",
     "save",
+    "stamps",
     "tunnels_folder",
     "with_tunnel",
 ]
@@ -111,6 +112,16 @@ def load_all_valid(path: Path) -> Config:
     return config
 
 
+def stamps(path: Path) -> Stamps:
+    """Return the stamps of all files of this configuration; they differ once one is changed, added or removed."""
+    folder = tunnels_folder(path)
+    try:
+        files = [path, folder, *_tunnel_files(folder)]
+    except OSError:
+        files = [path, folder]
+    return {file: stamp(file) for file in files}
+
+
 def tunnels_folder(path: Path) -> Path:
     """Return the folder of further tunnels: config.d beside config.toml, NAME.d beside a NAME.toml."""
     return path.absolute().with_suffix(".d")
@@ -120,7 +131,7 @@ def _with_tunnel_files(config: Config, path: Path) -> Config:
     folder = tunnels_folder(path)
     tunnels, invalid = list(config.tunnels), []
     try:
-        files = sorted(file for file in folder.iterdir() if file.suffix == ".toml" and file.name[0] != ".")
+        files = _tunnel_files(folder)
     except (FileNotFoundError, NotADirectoryError):
         return config
     except OSError as error:
@@ -142,6 +153,11 @@ def _with_tunnel_files(config: Config, path: Path) -> Config:
     too_many = (f"is left out: more than {MAX_FILES} files are in its folder", "Put several tunnels into one file.")
     invalid += [InvalidFile(file, f"{file} {too_many[0]}", too_many[1]) for file in files[MAX_FILES:]]
     return dataclasses.replace(config, tunnels=tuple(tunnels), invalid=tuple(invalid))
+
+
+def _tunnel_files(folder: Path) -> list[Path]:
+    """Return the files of config.d in their order. Raises OSError."""
+    return sorted(file for file in folder.iterdir() if file.suffix == ".toml" and file.name[0] != ".")
 
 
 def _read_toml(path: Path) -> dict[str, object]:

@@ -320,6 +320,76 @@ def test_beside_a_running_agent_its_state_is_read(world: World) -> None:
     world.customer.wait_for("connected", "orders")
 
 
+def test_a_changed_endpoint_is_tried_for_itself_beside_a_running_agent(world: World) -> None:
+    """Not answered with the agent's old state: the agent has another endpoint, and the new one leads nowhere."""
+    world.customer.run("up", "--daemon")
+    world.configure(ssh_port=processes.free_port())
+
+    code, checks = world.test()
+
+    assert code == ExitCode.UNAVAILABLE
+    assert (checks["config"]["status"], checks["tcp"]["status"]) == ("warn", "fail")
+    assert f"127.0.0.1:{world.rig.port}" in checks["config"]["detail"]
+    assert "reload" in checks["config"]["hint"]
+
+
+def test_a_changed_target_is_told_and_tried_beside_a_running_agent(world: World) -> None:
+    world.customer.run("up", "--daemon")
+    before = world.settings["target"]
+    world.configure(target=f"127.0.0.1:{processes.free_port()}")
+
+    code, checks = world.test()
+
+    assert code == ExitCode.UNAVAILABLE
+    assert (checks["config"]["status"], checks["target"]["status"]) == ("warn", "fail")
+    assert str(before) in checks["config"]["detail"]
+    assert checks["forward"]["status"] == "pass", "the port is the agent's, and it holds it"
+    world.customer.wait_for("connected", "orders")
+
+
+def test_a_replaced_key_is_told_and_signs_in_for_itself_beside_a_running_agent(world: World) -> None:
+    world.customer.run("up", "--daemon")
+    world.customer.run("keygen", "--force")
+
+    code, checks = world.test()
+
+    assert code == ExitCode.NO_PERMISSION
+    assert (checks["identity"]["status"], checks["auth"]["reason"]) == ("warn", "auth_refused")
+    assert "the running agent signed in with SHA256:" in checks["identity"]["detail"]
+    world.customer.wait_for("connected", "orders")
+
+
+def test_a_replaced_key_that_is_registered_is_a_warning(world: World) -> None:
+    world.customer.run("up", "--daemon")
+    world.rig.authorize(world.customer.run("keygen", "--force"), world.port)
+
+    code, checks = world.test()
+
+    assert code == 0
+    expected = {**dict.fromkeys(CHECKS, "pass"), "identity": "warn"}
+    assert statuses(checks) == expected
+    world.customer.wait_for("connected", "orders")
+
+
+def test_a_pin_that_no_longer_holds_the_agents_host_key_fails_beside_a_running_agent(world: World) -> None:
+    world.customer.run("up", "--daemon")
+    other = (world.customer.home / "id_ed25519.pub").read_text().rsplit(" ", 1)[0]
+    world.pin(other)
+
+    code, checks = world.test()
+
+    assert (code, checks["host_key"]["reason"]) == (ExitCode.PROTOCOL, "host_key_changed")
+
+
+def test_a_pin_that_was_removed_fails_beside_a_running_agent(world: World) -> None:
+    world.customer.run("up", "--daemon")
+    forget_pin(world)
+
+    code, checks = world.test()
+
+    assert (code, checks["host_key"]["reason"]) == (ExitCode.CONFIG, "host_key_unpinned")
+
+
 def test_a_running_agent_that_waits_says_why(world: World) -> None:
     hold_port(world)
     world.customer.run("up", "--daemon", "--wait", "1", expect=75)
