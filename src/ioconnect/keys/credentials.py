@@ -44,6 +44,12 @@ def identity_path(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Path
     return tunnel.identity or settings.identity or paths.identity
 
 
+def are_copies() -> bool:
+    """Whether systemd handed identities over when the service started: they stay as they are until its restart."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(folder) and any(Path(folder or "").glob(f"{CREDENTIAL}*"))
+
+
 def load_identity(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> bytes:
     """Return the unencrypted private key in OpenSSH's format.
 

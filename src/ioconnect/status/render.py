@@ -89,7 +89,8 @@ def body(tunnels: Sequence[TunnelStatus], now: datetime, width: int) -> list[Lin
     """Return an empty line, the table and the notes; nothing without tunnels."""
     if not tunnels:
         return []
-    return [(), *table(tunnels, now, width), *note_lines(verdict.notes(tunnels), now, width)]
+    notes = note_lines(verdict.notes(tunnels), now, width)
+    return [(), *table(tunnels, now, width), *([()] if notes else []), *notes]
 
 
 def table(tunnels: Sequence[TunnelStatus], now: datetime, width: int) -> list[Line]:

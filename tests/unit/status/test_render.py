@@ -84,6 +84,7 @@ def test_the_plain_table() -> None:
         ["orders", "connected", "2h 30m", endpoint, target, "2 open, 391 in all", "120.6 KiB", "0 B", "12.4 ms"],
     ]
     assert lines[2:] == [
+        "",
         "stock: nothing answers at 192.0.2.1:50683 (unreachable)",
         "  Check the firewall. More: docs/troubleshooting.md#unreachable",
         "  next try in 4s",
@@ -128,7 +129,7 @@ def test_a_database_that_refuses_is_said_beside_a_connected_tunnel() -> None:
 
     assert lines[1] == "0 of 1 connected, 1 target down"
     assert lines[4].startswith("orders  target down  3m")
-    assert lines[5:] == [
+    assert lines[6:] == [
         "orders: localhost:3306 refuses (target_unreachable)",
         "  Start it. More: docs/troubleshooting.md#target_unreachable",
     ]
@@ -180,7 +181,7 @@ def test_no_control_character_gets_through(name: str, message: str, jumphost: st
 def test_no_text_makes_a_line_of_its_own(name: str, message: str) -> None:
     tunnel = replace(LOST, name=name, reason=Reason(ReasonCode.AUTH_REFUSED, message, message), target=message)
 
-    assert len(shown(replace(SNAPSHOT, tunnels=(tunnel,)), 10_000).split("\n")) == 8
+    assert len(shown(replace(SNAPSHOT, tunnels=(tunnel,)), 10_000).split("\n")) == 9
 
 
 def test_the_details_have_a_fact_in_every_line() -> None:

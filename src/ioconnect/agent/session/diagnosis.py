@@ -126,14 +126,16 @@ def sign_in_timeout(end: SessionEnd, seconds: float) -> Fault:
     )
 
 
-def auth_refused(jumphost: HostPort, user: str, detail: str = "") -> AuthRefused:
-    """Return the fault of a key that the jumphost does not accept."""
+def auth_refused(jumphost: HostPort, user: str, detail: str = "", *, is_copy: bool = False) -> AuthRefused:
+    """Return the fault of a key that the jumphost does not accept; `is_copy`: systemd's, from the service's start."""
+    hint = (
+        "Compare the public key (`ioconnect keygen` shows it) with the one in the tunnel's settings at "
+        "Integrate.io; then `ioconnect reconnect`."
+    )
+    if is_copy:
+        hint += " If the key was replaced: sudo systemctl restart ioconnect, which has a copy from its start."
     return AuthRefused(
-        f"{jumphost} does not accept this machine's key for {user}{f' ({detail})' if detail else ''}",
-        hint=(
-            "Compare the public key (`ioconnect keygen` shows it) with the one in the tunnel's settings at "
-            "Integrate.io; then `ioconnect reconnect`."
-        ),
+        f"{jumphost} does not accept this machine's key for {user}{f' ({detail})' if detail else ''}", hint=hint
     )
 
 

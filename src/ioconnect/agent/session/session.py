@@ -35,7 +35,7 @@ from ioconnect.agent.session.forward import Forward
 from ioconnect.agent.session.security import security_of
 from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
 from ioconnect.errors import Fault, KeepaliveTimeout
-from ioconnect.keys import known_hosts, public_keys
+from ioconnect.keys import credentials, known_hosts, public_keys
 from ioconnect.ssh.algorithms import host_key_algorithms
 from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
@@ -184,7 +184,8 @@ class Session:
             transport.auth_publickey(self._tunnel.ssh_user, self._connected.key, self._auth)
         elif self._stage is Stage.SIGNING_IN and self._auth.is_set():
             if not transport.is_authenticated():
-                self._fail(auth_refused(self._tunnel.jumphost, self._tunnel.ssh_user))
+                copied, tunnel = credentials.are_copies(), self._tunnel
+                self._fail(auth_refused(tunnel.jumphost, tunnel.ssh_user, is_copy=copied))
             self._signed_in()
 
     def _signed_in(self) -> None:
