@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ioconnect.checks.agent_state import is_active, is_settled
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.service_manager import system_agent
+from ioconnect.status.control import AgentSilent
 from ioconnect.status.observe import observe
 from ioconnect.status.snapshots import StatusDamaged
 
@@ -19,17 +20,20 @@ if TYPE_CHECKING:
     from ioconnect.status.snapshots import Snapshot, TunnelStatus
 
 TIMEOUT = 8.0  # seconds for a connection attempt of the agent that is in progress
-POLL_INTERVAL = 0.25  # seconds; the status is a file
+POLL_INTERVAL = 0.25  # seconds
 
 
 def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[TunnelStatus, Snapshot] | None:
     """Return the tunnel's status in the running agent, and the agent's; None if no agent runs the tunnel.
 
-    Blocks for at most `TIMEOUT` seconds while a connection attempt of the agent is in progress.
+    Blocks for at most `TIMEOUT` seconds while a connection attempt of the agent is in progress. Raises AgentSilent if
+    the agent does not answer: what it wrote last says nothing about now.
     """
     end = time.monotonic() + TIMEOUT
     while True:
         snapshot = _snapshot(paths, environ)
+        if snapshot is not None and snapshot.silent:
+            raise AgentSilent(snapshot.pid, "no answer in time")
         tunnel = next((one for one in snapshot.tunnels if one.name == name), None) if snapshot else None
         if snapshot is None or tunnel is None or not is_active(tunnel):
             return None

@@ -9,17 +9,18 @@ import contextlib
 import os
 import pwd
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.paths import SITE_STATUS, Paths, site_paths
-from ioconnect.errors import SystemRefused
+from ioconnect.errors import AgentNotRunning, SystemRefused
 from ioconnect.installers import crontab, user_crontab
 from ioconnect.installers.apply import run
 from ioconnect.installers.launchd import DAEMONS
 from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
-from ioconnect.status import snapshots
+from ioconnect.status import control, snapshots
+from ioconnect.status.observe import silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,18 +92,25 @@ def manager_of(pid: int) -> ServiceManager | None:
 def system_agent(paths: Paths, environ: Mapping[str, str]) -> SystemAgent | None:
     """Return the agent of the system service, if these paths can refer to it.
 
-    None with an IOCONNECT_HOME or a configuration of the user's own, and if it does not run or publishes no status.
+    None with an IOCONNECT_HOME or a configuration of the user's own, and if it does not run or has no runtime folder.
     """
     own = environ.get("IOCONNECT_HOME") or (paths.config.exists() and paths.config != site_paths().config)
-    if own or not SITE_STATUS.exists():
+    if own or not SITE_STATUS.parent.is_dir():  # it is there while the service runs
         return None
     with contextlib.suppress(SystemRefused, snapshots.StatusDamaged):
         pid = int(unit_properties(UNIT_NAME, Kind.SYSTEMD, "MainPID")["MainPID"])
-        snapshot = snapshots.read(SITE_STATUS)
-        if pid and snapshot is not None and snapshot.pid == pid:
-            manager = _systemd_manager(UNIT_NAME, Kind.SYSTEMD)
-            return SystemAgent(pid, _account_of(pid), replace(snapshot, running=True), manager)
+        snapshot = _answer_of_system_agent(pid)
+        if pid and snapshot.pid == pid:
+            return SystemAgent(pid, _account_of(pid), snapshot, _systemd_manager(UNIT_NAME, Kind.SYSTEMD))
     return None
+
+
+def _answer_of_system_agent(pid: int) -> Snapshot:
+    """Return what the agent of the system service answers; if it does not, what it wrote last, as that."""
+    try:
+        return snapshots.from_json(control.request(site_paths(), "GET", "/v1/status"))
+    except (AgentNotRunning, control.AgentSilent, SystemRefused):  # the last: only root may read its lock
+        return silent(SITE_STATUS, pid)
 
 
 def system_log_hint() -> str:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ioconnect import __version__
-from ioconnect.errors import Reason, ReasonCode
-from ioconnect.status import lock, snapshots
+from ioconnect.errors import AgentNotRunning, Reason, ReasonCode
+from ioconnect.status import control, snapshots
 from ioconnect.status.snapshots import Snapshot, State, StatusDamaged, TunnelStatus, timestamp
 
 if TYPE_CHECKING:
@@ -26,21 +26,19 @@ def _none() -> tuple[Tunnel, ...]:
 
 
 def observe(paths: Paths, configured: Callable[[], Sequence[Tunnel]] = _none) -> Snapshot:
-    """Return the running agent's status; without an agent, the configured tunnels with their last known status.
+    """Return what the running agent answers; without an agent, the configured tunnels with their last known status.
 
-    An agent runs if the lock is held. `configured` is called only if the agent says nothing. Raises StatusDamaged
-    only while one runs: otherwise a damaged file is ignored.
+    If the agent runs and does not answer (it is stopped, or hangs), the snapshot is `silent`: the last one that it
+    wrote, without tunnels if there is none. `configured` is called only if no agent runs. Blocks for at most
+    `control.TIMEOUT` seconds. Raises StatusDamaged if the answer is not understood, SystemRefused if the lock cannot
+    be read.
     """
-    pid = lock.holder(paths.lock)
-    if pid is None:
+    try:
+        return snapshots.from_json(control.request(paths, "GET", "/v1/status"))
+    except AgentNotRunning:
         return _not_running(paths, configured())
-    recorded = snapshots.read(paths.status)
-    if recorded is not None and recorded.pid == pid:
-        return replace(recorded, running=True)
-    # It has just taken the lock: the file, if there is one, is its predecessor's.
-    since = _mtime(paths.lock)
-    tunnels = tuple(replace(_initial(tunnel, since), state=State.CONNECTING) for tunnel in configured())
-    return Snapshot(running=True, pid=pid or None, version=__version__, started_at=since, tunnels=tunnels)
+    except control.AgentSilent as fault:
+        return silent(paths.status, fault.pid)
 
 
 def silent(file: Path, pid: int | None) -> Snapshot:

@@ -1,12 +1,15 @@
-"""`status` and `logs` against files and a lock as an agent leaves them: what is running, what ended, and how."""
+"""`status` beside an agent that answers, is silent, or has ended; `logs` against files as an agent leaves them."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.rigs import pretend_agent
 from tests.rigs.customer import Customer
 from tests.rigs.terminals import CTRL_C, Terminal
 
@@ -14,11 +17,13 @@ from ioconnect import __version__
 from ioconnect.errors import Reason, ReasonCode
 from ioconnect.status import snapshots
 from ioconnect.status.lock import AgentLock
-from ioconnect.status.snapshots import Connections, Snapshot, State, TunnelStatus
+from ioconnect.status.snapshots import Availability, Connections, Snapshot, State, TargetState, TunnelStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.rigs.pretend_agent import PretendAgent
 
 CONFIG = """schema = 1
 [tunnels.orders]
@@ -68,62 +73,160 @@ def held(customer: Customer) -> Iterator[None]:
     lock.release()
 
 
+@pytest.fixture
+def agent(customer: Customer) -> Iterator[PretendAgent]:
+    with pretend_agent.running(customer.home, version=__version__, started_at=SINCE) as agent:
+        yield agent
+
+
+def snapshot_of(*tunnels: TunnelStatus, pid: int | None = None) -> Snapshot:
+    return Snapshot(True, pid or os.getpid(), __version__, SINCE, tunnels, written_at=SINCE)
+
+
 def leave(customer: Customer, *tunnels: TunnelStatus, pid: int | None = None) -> None:
     """Write what an agent writes."""
-    snapshot = Snapshot(True, pid or os.getpid(), __version__, SINCE, tunnels)
-    snapshots.write(customer.home / "state" / "status.json", snapshot)
+    snapshots.write(customer.home / "state" / "status.json", snapshot_of(*tunnels, pid=pid))
 
 
-def shown(customer: Customer, expect: int) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(customer.run("status", "--json", expect=expect))
+def shown(customer: Customer, expect: int, *arguments: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(customer.run("status", *arguments, "--json", expect=expect))
     return parsed
 
 
-@pytest.mark.usefixtures("held")
-def test_a_running_agent_is_shown_as_it_says(customer: Customer) -> None:
-    leave(customer, ORDERS)
+def test_a_running_agent_is_shown_as_it_says(customer: Customer, agent: PretendAgent) -> None:
+    agent.publish(snapshot_of(ORDERS))
 
     seen = shown(customer, 0)
 
     assert seen["agent"].pop("answering") is True
-    assert seen == snapshots.to_json(Snapshot(True, os.getpid(), __version__, SINCE, (ORDERS,)))
+    assert seen == snapshots.to_json(snapshot_of(ORDERS))
     assert customer.run("status", "--check") == ""
     assert "connected" in customer.run("status")
 
 
-@pytest.mark.usefixtures("held")
-def test_one_that_is_not_connected_is_75_in_every_form(customer: Customer) -> None:
-    leave(customer, ORDERS, STOCK)
+@pytest.mark.parametrize("file", ["no file", "an old file", "a damaged file", "a FIFO"])
+def test_what_a_running_agent_says_does_not_depend_on_its_file(
+    customer: Customer, agent: PretendAgent, file: str
+) -> None:
+    """T1: on a disk that is full or read-only the file stays what it was, and showed green for ever."""
+    path = customer.home / "state" / "status.json"
+    agent.publish(snapshot_of(ORDERS, STOCK))
+    path.unlink()
+    if file == "a FIFO":
+        os.mkfifo(path)
+    elif file == "an old file":
+        leave(customer, ORDERS)
+    elif file == "a damaged file":
+        path.write_text('{"schema": 1, "agent": 5}')
 
-    for form in ((), ("--json",), ("--check",)):
+    assert [tunnel["state"] for tunnel in shown(customer, 75)["tunnels"]] == ["connected", "backoff"]
+    assert customer.run("status", "--check", expect=75) == ""
+
+
+def test_a_frozen_agent_is_said_with_what_it_wrote_last(customer: Customer, agent: PretendAgent) -> None:
+    """T1: what it wrote last was green."""
+    agent.publish(snapshot_of(ORDERS))
+    agent.is_frozen = True
+
+    seen = shown(customer, 69)
+    text = customer.run("status", expect=69)
+
+    assert (seen["agent"]["running"], seen["agent"]["answering"]) == (True, False)
+    assert seen["written_at"] == SINCE
+    assert [tunnel["name"] for tunnel in seen["tunnels"]] == ["orders"]
+    assert text.startswith(f"no answer from the agent (pid {os.getpid()}) within 2 s; ")
+    assert " ago it wrote:" in text
+    assert customer.run("status", "--check", expect=69) == ""
+
+
+@pytest.mark.parametrize("content", [None, "{", "a predecessor's"])
+def test_a_silent_agent_that_wrote_nothing_is_not_its_predecessor(
+    customer: Customer, agent: PretendAgent, content: str | None
+) -> None:
+    if content == "a predecessor's":
+        leave(customer, ORDERS, pid=1)
+    elif content is not None:
+        (customer.home / "state" / "status.json").write_text(content)
+    agent.is_frozen = True
+
+    seen = shown(customer, 69)
+
+    assert (seen["agent"]["pid"], seen["tunnels"]) == (os.getpid(), [])
+
+
+def test_one_that_is_not_connected_is_75_in_every_form(customer: Customer, agent: PretendAgent) -> None:
+    agent.publish(snapshot_of(ORDERS, STOCK))
+
+    for form in ((), ("--json",), ("--check",), ("--problems",), ("stock",)):
         assert customer.try_run("status", *form).returncode == 75
     assert "stock: nothing answers (unreachable)" in customer.run("status", expect=75)
 
 
-@pytest.mark.usefixtures("held")
-def test_an_agent_that_has_just_begun_is_not_its_predecessor(customer: Customer) -> None:
-    """The lock is newer than the file."""
-    leave(customer, ORDERS, pid=1)
+def test_a_database_that_refuses_is_75_and_said(customer: Customer, agent: PretendAgent) -> None:
+    """T2."""
+    reason = Reason(ReasonCode.TARGET_UNREACHABLE, "db:3306 refuses", "Start it.")
+    down = replace(ORDERS, target_state=TargetState(Availability.DOWN, SINCE, 4, reason))
+    agent.publish(snapshot_of(down))
 
-    seen = shown(customer, 75)
+    text = customer.run("status", expect=75)
 
-    assert seen["agent"]["pid"] == os.getpid()
-    assert [(tunnel["name"], tunnel["state"]) for tunnel in seen["tunnels"]] == [
-        ("orders", "connecting"),
-        ("stock", "connecting"),
-    ]
+    assert "0 of 1 connected, 1 target down" in text
+    assert "orders: db:3306 refuses (target_unreachable)" in text
+    assert customer.run("status", "--check", expect=75) == ""
 
 
-@pytest.mark.usefixtures("held")
-def test_a_damaged_file_of_a_running_agent_is_said(customer: Customer) -> None:
-    (customer.home / "state" / "status.json").write_text('{"schema": 1, "agent": 5}')
+def test_a_standby_is_well_where_it_is_configured(customer: Customer, agent: PretendAgent) -> None:
+    """T9: the monitoring of the second agent was never green."""
+    standby = replace(STOCK, state=State.STANDBY)
+    agent.publish(snapshot_of(ORDERS, standby))
+    customer.run("status", "--check", expect=75)
 
-    done = customer.try_run("status", "--json")
-    check = customer.try_run("status", "--check")
+    agent.publish(snapshot_of(ORDERS, replace(standby, standby_ok=True)))
+    assert "1 of 2 connected, 1 standby" in customer.run("status")
 
-    assert (done.returncode, done.stdout) == (75, "")
-    assert "damaged: agent is not an object" in done.stderr
-    assert (check.returncode, check.stdout, check.stderr) == (75, "", "")
+
+def test_only_the_problems(customer: Customer, agent: PretendAgent) -> None:
+    agent.publish(snapshot_of(ORDERS, STOCK))
+
+    text = customer.run("status", "--problems", expect=75)
+    document = shown(customer, 75, "--problems")
+
+    assert "1 of 2 connected, 1 backoff" in text
+    assert not any(line.startswith("orders") for line in text.splitlines())
+    assert [tunnel["name"] for tunnel in document["tunnels"]] == ["stock"]
+
+
+def test_named_tunnels_are_shown_in_detail(customer: Customer, agent: PretendAgent) -> None:
+    """With the exit code of these alone."""
+    agent.publish(snapshot_of(ORDERS, STOCK))
+
+    assert "connections 2 open, 9 in all" in customer.run("status", "orders")
+    assert [tunnel["name"] for tunnel in shown(customer, 75, "stock")["tunnels"]] == ["stock"]
+    assert customer.run("status", "--check", "orders") == ""
+
+
+def test_a_tunnel_that_the_agent_lacks_is_said(customer: Customer, agent: PretendAgent) -> None:
+    """T4: saved after the agent started."""
+    agent.publish(snapshot_of(ORDERS))
+
+    text = customer.run("status", "stock", expect=75)
+    unknown = customer.try_run("status", "stok")
+
+    assert "the running agent does not have this tunnel" in text
+    assert unknown.returncode == 64
+    assert "Did you mean stock?" in unknown.stderr
+
+
+def test_without_colours_80_columns_are_enough(customer: Customer, agent: PretendAgent) -> None:
+    """U7: NO_COLOR on a terminal broke the table."""
+    agent.publish(snapshot_of(replace(ORDERS, jumphost="virginia-tunnel.flydata.app:50683"), STOCK))
+    for environment in ({"NO_COLOR": "1"}, {}):
+        with Terminal([*customer.command, "status"], env={**customer.environment, **environment}) as terminal:
+            assert terminal.leave()[0] == 75
+            lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal.text).splitlines()
+
+        assert max(len(line.rstrip()) for line in lines) <= 80
+        assert "\x1b" not in terminal.seen or not environment
 
 
 def test_without_an_agent_the_configuration_is_shown(customer: Customer) -> None:

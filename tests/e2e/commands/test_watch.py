@@ -11,18 +11,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rigs import pretend_agent
 from tests.rigs.customer import Customer
 from tests.rigs.terminals import CTRL_C, Terminal
 
 from ioconnect import __version__
 from ioconnect.errors import Reason, ReasonCode
-from ioconnect.status import snapshots
-from ioconnect.status.lock import AgentLock
 from ioconnect.status.snapshots import Snapshot, State, TunnelStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.rigs.pretend_agent import PretendAgent
 
 SINCE = "2026-11-22T10:00:00Z"
 ORDERS = TunnelStatus("orders", State.CONNECTED, SINCE, None, "jump:50683", 58115, "db:3306")
@@ -35,11 +36,12 @@ LOST = replace(
 
 
 class Watched(Customer):
-    """Whose agent is this process, as far as lock and status file tell."""
+    """Whose agent is this process, as far as the lock and the control socket tell."""
 
-    def publish(self, tunnel: TunnelStatus) -> None:
-        snapshot = Snapshot(True, os.getpid(), __version__, SINCE, (tunnel,))
-        snapshots.write(self.home / "state" / "status.json", snapshot)
+    agent: PretendAgent
+
+    def publish(self, *tunnels: TunnelStatus) -> None:
+        self.agent.publish(Snapshot(True, os.getpid(), __version__, SINCE, tunnels, written_at=SINCE))
 
 
 @pytest.fixture
@@ -56,8 +58,8 @@ def customer(tmp_path: Path) -> Watched:
 def agent(customer: Watched) -> Iterator[contextlib.ExitStack]:
     """An agent that runs until the stack is closed."""
     with contextlib.ExitStack() as ends:
-        lock = AgentLock.acquire(customer.home / "state" / "agent.lock", version=__version__, started_at=SINCE)
-        ends.callback(lock.release)
+        running = pretend_agent.running(customer.home, version=__version__, started_at=SINCE)
+        customer.agent = ends.enter_context(running)
         customer.publish(ORDERS)
         yield ends
 
@@ -132,6 +134,46 @@ def test_on_a_terminal_it_is_drawn_anew(customer: Watched) -> None:
     assert "█" in person.text
     assert "\x1b[?25h" in person.seen[person.seen.rindex("\x1b[?25l") :], "the cursor is gone"
     assert "\x1b[2J" not in person.seen
+
+
+@pytest.mark.usefixtures("agent")
+def test_what_does_not_fit_scrolls(customer: Watched) -> None:
+    """T9: it was cut. The head stays, the worst is first, and the last picture is the whole."""
+    names = [f"tunnel-{number:02}" for number in range(60)]
+    customer.publish(*(replace(ORDERS, name=name) for name in names), replace(LOST, name="worst"))
+    with Terminal([*customer.command, "status", "--watch"], env=customer.environment) as person:
+        person.expect("60 of 61 connected, 1 backoff")
+        person.expect("worst")
+        person.expect("lines 1-21 of ")
+        first = person.text
+        person.press("\x1b[6~")
+        person.expect("tunnel-38")
+        person.expect("lines 22-42 of ")
+        person.press("j")
+        person.expect("lines 23-43 of ")
+        person.press("k\x1b[5~")
+        person.expect("lines 1-21 of ")
+        person.press("G")
+        person.expect("next try in")
+        person.press("q")
+        code, _ = person.leave()
+
+    assert code == 75
+    assert "tunnel-38" not in first
+    last = person.text[person.text.rindex("60 of 61 connected") :]
+    assert [name for name in names if name not in last] == []
+
+
+@pytest.mark.usefixtures("agent")
+def test_an_agent_that_falls_silent_is_said(customer: Watched) -> None:
+    """T1: the last picture is not left standing as if it were now."""
+    with Terminal([*customer.command, "status", "--watch"], env=customer.environment) as person:
+        person.expect("agent running")
+        customer.agent.is_frozen = True
+        person.expect("no answer from the agent")
+        person.press("q")
+
+        assert person.leave()[0] == 69
 
 
 @pytest.mark.usefixtures("agent")

@@ -141,7 +141,7 @@ class _Look:
 
     def _other(self, *, say: bool) -> Snapshot | None:
         """Return the status of the machine's service, if that is what this user means."""
-        if not SITE_STATUS.exists():
+        if not SITE_STATUS.parent.is_dir():  # it is there while the service runs
             return None
         from ioconnect.installers.service_manager import system_agent  # noqa: PLC0415  asks systemd
 
