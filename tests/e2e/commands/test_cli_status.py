@@ -293,24 +293,13 @@ def test_reload_and_reconnect_need_an_agent_and_down_does_not(customer: Customer
 
 
 @pytest.mark.usefixtures("held")
-@pytest.mark.parametrize("form", [("up",), ("up", "--daemon"), ("up", "orders", "--daemon")])
-def test_up_beside_a_running_agent_says_so(customer: Customer, form: tuple[str, ...]) -> None:
-    """Exit 0, also with a broken configuration: cron repeats it."""
-    (customer.home / "config.toml").write_text("schema = 1\n[tunnels.orders]\n")
-
+@pytest.mark.parametrize("form", [("up",), ("up", "--daemon"), ("up", "orders", "--daemon"), ("reload",)])
+def test_what_needs_the_agent_says_that_it_does_not_answer(customer: Customer, form: tuple[str, ...]) -> None:
+    """Its lock is held, so no second one is started."""
     done = customer.try_run(*form)
 
-    assert (done.returncode, done.stdout) == (0, "")
-    assert f"already running (pid {os.getpid()})" in done.stderr
-    assert "error" not in done.stderr
-
-
-@pytest.mark.usefixtures("held")
-def test_reload_refuses_a_broken_configuration(customer: Customer) -> None:
-    """The agent, which is this process, is not told: the signal would end it."""
-    (customer.home / "config.toml").write_text("schema = 1\n[tunnels.orders]\n")
-
-    customer.run("reload", expect=78)
+    assert (done.returncode, done.stdout) == (69, "")
+    assert f"the agent (pid {os.getpid()}) does not answer" in done.stderr
 
 
 def log_of(customer: Customer, name: str, *lines: str) -> Path:
