@@ -118,6 +118,11 @@ class Database:
             thread.join(10)
         self._listener.close()
 
+    @property
+    def accepted(self) -> int:
+        """How many connections were accepted."""
+        return len(self._connections)
+
     def _run(self, work: Callable[[socket.socket], None], connection: socket.socket) -> None:
         thread = threading.Thread(target=work, args=(connection,), daemon=True)
         self._threads.append(thread)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +12,12 @@ from ioconnect.agent.supervisor.mailbox import Stop
 from ioconnect.agent.supervisor.outage_log import format_duration
 from ioconnect.agent.supervisor.publish import Publisher, summary
 from ioconnect.agent.tunnel.events import Granted, Lost, SignedIn
+from ioconnect.agent.tunnel.target_health import TargetHealth, reason_for, refused
+from ioconnect.config.addresses import HostPort
 from ioconnect.config.paths import under
 from ioconnect.errors import AuthRefused, ConnectionLost, ReasonCode
 from ioconnect.status import snapshots
-from ioconnect.status.snapshots import State
+from ioconnect.status.snapshots import Availability, State, TargetState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +55,19 @@ def test_the_snapshot_has_the_states_and_the_counters(simulation: Simulation, tm
     assert snapshots.timestamp(EPOCH + 30) <= str(bad.next_attempt_at) <= snapshots.timestamp(EPOCH + 38)
     assert snapshots.read(under(tmp_path).status) == seen[0]
     assert summary(seen[0]) == "1 of 2 connected, 1 held; bad: jumphost.test does not accept the key (auth_refused)"
+
+
+def test_the_target_is_shown_as_connections_found_it(simulation: Simulation, tmp_path: Path) -> None:
+    """Unknown since the agent started, until the first of them."""
+    reason = reason_for(HostPort("localhost", 3306), "127.0.0.1: Connection refused", {errno.ECONNREFUSED})
+    runners = simulation.supervisor.runners
+    runners["good"].counters.target = refused(TargetHealth(), reason, 7.0, EPOCH + 7)
+    publisher = Publisher(under(tmp_path), simulation.world, started_at="2026-11-22T10:00:00Z")
+
+    good, bad = publisher.snapshot(runners.values()).tunnels
+
+    assert good.target_state == TargetState(Availability.DOWN, snapshots.timestamp(EPOCH + 7), 1, reason)
+    assert bad.target_state == TargetState(Availability.UNKNOWN, snapshots.timestamp(EPOCH))
 
 
 def test_an_outage_has_one_beginning_over_all_its_retries(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,9 +21,12 @@ from ioconnect.agent.tunnel.events import (
     PortRefused,
     RetryRequested,
     SignedIn,
+    TargetChanged,
 )
 from ioconnect.agent.tunnel.machine import STOP_TIMEOUT
 from ioconnect.agent.tunnel.state import Phase
+from ioconnect.agent.tunnel.target_health import TargetHealth, answered, reason_for, refused
+from ioconnect.config.addresses import HostPort
 from ioconnect.errors import (
     AuthRefused,
     ConfigFault,
@@ -31,7 +36,7 @@ from ioconnect.errors import (
     PortBusy,
     Unreachable,
 )
-from ioconnect.status.snapshots import State
+from ioconnect.status.snapshots import Availability, State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -382,3 +387,59 @@ def test_an_outage_is_a_line_at_its_beginning_at_each_new_reason_and_at_its_end(
     assert "[unreachable]" in lines[3]
     assert lines[4].startswith("held, not connected for 5 min ")
     assert "connected again after" in lines[5]
+
+
+def test_a_target_that_goes_down_is_published_at_once_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And once more when it answers again; a change that came with an earlier session's last words counts too."""
+    caplog.set_level(logging.INFO, "ioconnect")
+    reason = reason_for(HostPort("localhost", 3306), "127.0.0.1: Connection refused", {errno.ECONNREFUSED})
+
+    def script(session: ScriptedSession) -> None:
+        connects(session)
+        world = session.world
+
+        def changed(health: TargetHealth) -> None:
+            session.counters.target = health
+            session.report(TargetChanged())
+
+        def fails() -> None:
+            changed(refused(session.counters.target, reason, world.now(), world.wall()))
+
+        if len(world.sessions) == 1:
+            world.after(10, fails)
+            world.after(11, fails)
+            world.after(14, lambda: session.report(GONE))
+            world.after(14, fails)
+        else:
+            world.after(6, lambda: changed(answered(session.counters.target, world.now(), world.wall())))
+
+    simulation = Simulation(script, folder=tmp_path)
+    simulation.run_until_idle()
+
+    lines = [message for message in caplog.messages if "database" in message]
+    assert len(lines) == 2
+    assert lines[0].startswith(
+        "orders: database unreachable: cannot connect to localhost:3306: 127.0.0.1: Connection refused"
+    )
+    assert re.fullmatch(r"orders: database answers again after 1\d s, 3 connections failed", lines[1])
+    assert 10.0 in simulation.recorder.published_at
+
+
+def test_another_target_is_another_story(tmp_path: Path) -> None:
+    """A reload that changes the target forgets what was found out about the old one; any other change does not."""
+
+    def script(session: ScriptedSession) -> None:
+        connects(session)
+        if session.tunnel.target == tunnel().target:
+            session.counters.target = TargetHealth(1.0, 1.0, Availability.UP)
+
+    for change, expected in (
+        ({"target": HostPort("elsewhere", 1)}, Availability.UNKNOWN),
+        ({"max_connections": 7}, Availability.UP),
+    ):
+        simulation = Simulation(script, folder=tmp_path)
+        reloaded(simulation, replace(tunnel(), **change)).run_until_idle()
+
+        assert simulation.supervisor.runners["orders"].target.state is expected
