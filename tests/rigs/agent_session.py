@@ -12,7 +12,7 @@ from tests.rigs import processes
 
 from ioconnect.agent.session.session import SIGN_IN_PATIENCE, Session
 from ioconnect.agent.tunnel.counters import Counters
-from ioconnect.agent.tunnel.events import Closed, CountersChanged, Granted, Lost, SignedIn
+from ioconnect.agent.tunnel.events import Closed, CountersChanged, Granted, Lost, SignedIn, TargetChanged
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import AgentSettings, Tunnel
 from ioconnect.config.paths import Paths
@@ -38,13 +38,13 @@ class Reports:
         self.put = self._queue.put
 
     def take(self, *kinds: type[Any], deadline: float = PATIENCE) -> Any:
-        """Return the next report, which must be of these kinds; CountersChanged does not count."""
+        """Return the next report, which must be of these kinds; CountersChanged and TargetChanged do not count."""
         while True:
             try:
                 report = self._queue.get(timeout=deadline)
             except queue.Empty:
                 pytest.fail(f"no report within {deadline:g} s, expected {kinds}")
-            if not isinstance(report, CountersChanged):
+            if not isinstance(report, CountersChanged | TargetChanged):
                 assert isinstance(report, kinds), report
                 return report
 
@@ -52,7 +52,7 @@ class Reports:
         """Assert that nothing was reported since."""
         while not self._queue.empty():
             report = self._queue.get()
-            assert isinstance(report, CountersChanged), report
+            assert isinstance(report, CountersChanged | TargetChanged), report
 
 
 class LooseSession:

@@ -21,7 +21,7 @@ from paramiko.packet import Packetizer
 
 from ioconnect.agent.session.session import Session
 from ioconnect.agent.tunnel.counters import Counters
-from ioconnect.agent.tunnel.events import Closed, CountersChanged, Granted, Lost, SignedIn
+from ioconnect.agent.tunnel.events import Closed, CountersChanged, Granted, Lost, SignedIn, TargetChanged
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import AgentSettings, Tunnel
 from ioconnect.config.paths import Paths
@@ -195,10 +195,10 @@ class Client:
         self.session.start()
 
     def next(self, kind: type[Any]) -> Any:
-        """Return the next report, which must be of this kind; CountersChanged does not count."""
+        """Return the next report, which must be of this kind; CountersChanged and TargetChanged do not count."""
         while True:
             report = self.reports.get(timeout=PATIENCE)
-            if not isinstance(report, CountersChanged):
+            if not isinstance(report, CountersChanged | TargetChanged):
                 assert isinstance(report, kind), report
                 return report
 
