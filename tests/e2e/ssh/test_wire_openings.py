@@ -26,6 +26,8 @@ from tests.rigs.scripted_jumphost import (
 
 from ioconnect.agent.session import pending_connect, target
 from ioconnect.config.addresses import HostPort
+from ioconnect.ssh.loop import Loop
+from ioconnect.status.records import Availability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,6 +133,13 @@ def relay_of(client: Client) -> Relay:
     return forward._relay
 
 
+def reason_of(client: Client) -> str:
+    """Return why the target is down."""
+    reason = client.counters.target.reason
+    assert reason is not None
+    return reason.message
+
+
 def refused(jumphost: ScriptedJumphost, peer_id: int, code: int) -> None:
     kind, body = jumphost.next(OPEN_FAILURE, CONFIRMATION)
     assert (kind, body[:8]) == (OPEN_FAILURE, struct.pack(">II", peer_id, code))
@@ -148,6 +157,8 @@ def test_a_database_that_does_not_answer(
         refused(jumphost, peer_id, CONNECT_FAILED)
 
     assert (client.counters.failed, client.counters.open) == (3, 0)
+    assert reason_of(client).startswith(f"cannot connect to 127.0.0.1:{full}: 127.0.0.1: no answer in ")
+    assert client.counters.target.failed == 3
 
 
 def test_an_address_that_does_not_answer_delays_nobody(  # noqa: PLR0917  fixtures
@@ -243,8 +254,10 @@ def test_a_name_that_is_gone(
     names.addresses = []
     jumphost.send(open_message(2))
     refused(jumphost, 2, CONNECT_FAILED)
+    assert reason_of(client) == f"cannot connect to {NAME}:1: its name does not resolve"
     names.addresses = [("127.0.0.1", database.port)]
     echo(jumphost, 3)
+    assert client.counters.target.state is Availability.UP
 
     assert (client.counters.failed, client.counters.open) == (1, 0)
 
@@ -260,6 +273,40 @@ def test_a_resolver_that_hangs(
 
     refused(jumphost, 1, CONNECT_FAILED)
     assert client.counters.open == 0
+    assert reason_of(client).startswith(f"cannot connect to {NAME}:1: no answer in ")
+
+
+def test_a_connection_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens on a port of the ephemeral range, and the kernel gives that very port to our end."""
+    port = processes.free_port()
+    outcomes: list[str] = []
+
+    class SamePort(socket.socket):
+        def connect_ex(self, address: Any) -> int:
+            if self.getsockname()[1] == 0:
+                self.bind(address)
+            return super().connect_ex(address)
+
+    class Connect(pending_connect.TargetConnect):
+        def connected(self, sock: socket.socket) -> None:
+            sock.close()
+            outcomes.append("connected")
+
+        def failed(self, why: str, _codes: frozenset[int]) -> None:
+            outcomes.append(why)
+
+    loop = Loop()
+    connect = Connect(target.TargetAddresses(HostPort("127.0.0.1", port), loop), loop)
+    monkeypatch.setattr(pending_connect.socket, "socket", SamePort)
+    connect.begin()
+    while not outcomes:
+        loop.run_once(20)
+    loop.close()
+    monkeypatch.undo()
+
+    assert outcomes == ["127.0.0.1: Connection refused"]
+    with socket.socket() as database:  # without SO_REUSEADDR: no TIME_WAIT keeps it from starting
+        database.bind(("127.0.0.1", port))
 
 
 def shrink_send_buffer(client: Client, channel: int) -> None:
