@@ -172,6 +172,8 @@ def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int,
         raise ConnectionAbortedError("it closed the connection without an answer") from None
     if status == MISDIRECTED:
         raise _OtherAgent
+    if b"\r\nRetry-After:" in head:
+        raise ConnectionAbortedError("it has too many other clients")
     return status, document
 
 

@@ -12,8 +12,11 @@ import errno
 import logging
 import os
 import select
+import socket
 import threading
 import time
+from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.process.control_requests import Requests, error
@@ -23,7 +26,6 @@ from ioconnect.status.control_folder import SocketRefused
 from ioconnect.status.peer_credentials import Peer, peer_of
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -32,8 +34,14 @@ log = logging.getLogger(__name__)
 MAX_CLIENTS = 8
 MAX_OTHERS = 4  # of them, by other users than the agent's and root
 REQUEST_TIMEOUT = 2.0  # seconds, from the connection to the end of the request, and again for the answer
+DRAIN_TIMEOUT = 0.2  # seconds
+MAX_DRAINED = 1 << 20  # bytes
 CLOSE_TIMEOUT = 0.5  # seconds that answers in progress have at the agent's end
 EXHAUSTED_DELAY = 1.0  # seconds to wait when there is no descriptor for a connection
+_TOO_MANY = replace(
+    error(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", "Try again in a moment."),
+    headers={"Retry-After": "1"},
+)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -122,7 +130,7 @@ class ControlServer:
                 is_other = not self._requests.may_change(peer)
                 if not self._admit(is_other=is_other):
                     connection.setblocking(False)
-                    connection.send(encoded(error(503, "too many requests at once", "Try again in a moment.")))
+                    connection.send(encoded(_TOO_MANY))
                     return
                 undo.callback(self._leave, is_other=is_other)
                 thread = threading.Thread(
@@ -154,6 +162,7 @@ class ControlServer:
                 answer = self._answer(connection, peer)
                 connection.settimeout(REQUEST_TIMEOUT)
                 connection.sendall(encoded(answer))
+                _drain(connection)
         except OSError as failure:  # the client has gone, or does not read
             log.debug("a control connection ended: %s", failure)
         except Exception:
@@ -167,3 +176,12 @@ class ControlServer:
         except RequestRefused as refused:
             return error(refused.status, refused.message)
         return self._requests.answer(request, peer)
+
+
+def _drain(connection: socket.socket) -> None:
+    """Receive what is left of a refused request: closing a socket with unread data would reset the answer."""
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(DRAIN_TIMEOUT)
+    left = MAX_DRAINED
+    while left > 0 and (data := connection.recv(left)):
+        left -= len(data)

@@ -18,7 +18,7 @@ from ioconnect.status.control_folder import SocketRefused, address, check_own, o
 if TYPE_CHECKING:
     from pathlib import Path
 
-BACKLOG = 16  # connections that wait for a thread
+BACKLOG = 128  # connections that wait to be accepted
 MODE = 0o666
 
 

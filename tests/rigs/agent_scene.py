@@ -1,0 +1,55 @@
+"""A jumphost, a database and a customer with one tunnel that is ready to go up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.rigs import processes
+from tests.rigs.customer import Customer
+
+from ioconnect.config.paths import under
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.rigs import stub
+    from tests.rigs.database import Database
+
+
+class AgentScene:
+    """A jumphost, a database and a customer with one tunnel, `orders`, that is ready to go up."""
+
+    def __init__(self, home: Path, rig: stub.StubRig, database: Database) -> None:
+        self.rig = rig
+        self.database = database
+        self.move_to(home)
+        self.customer.run("keygen")
+        self.add("orders")
+        self.pin()
+
+    def move_to(self, home: Path) -> None:
+        """Go on with the customer's files in another folder."""
+        self.customer = Customer(home)
+        self.paths = under(home)
+
+    def add(self, name: str, *, listen_port: int | None = None) -> int:
+        """Register one more tunnel, which its jumphost permits; return its port there."""
+        port = listen_port or processes.free_port()
+        endpoint, target = f"{self.rig.host}:{port}", f"127.0.0.1:{self.database.port}"
+        self.customer.run("register", name, "--endpoint", endpoint, "--to", target, "--ssh-port", str(self.rig.port))
+        self.rig.authorize(self.paths.public_key.read_text(), port)
+        return port
+
+    def pin(self) -> None:
+        """Trust the jumphost's key."""
+        self.paths.known_hosts.write_text(self.rig.known_hosts_line + "\n")
+
+    @property
+    def port(self) -> int:
+        """Where `orders` listens on the jumphost."""
+        port: int = self.customer.tunnel("orders")["listen_port"]
+        return port
+
+    def log(self, needle: str) -> list[str]:
+        """Return the daemon's lines with this in them."""
+        return [line for line in self.customer.log_text().splitlines() if needle in line]
