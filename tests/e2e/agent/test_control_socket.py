@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import socket
 import stat
-import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.rigs import ordinary_user, processes, stub
 from tests.rigs.agent_scene import AgentScene
+from tests.rigs.control_client import answer, ask, get, post
 from tests.rigs.database import Database, pull
 from tests.rigs.processes import find_program
 
@@ -38,53 +37,11 @@ def scene(tmp_path: Path) -> Iterator[AgentScene]:
             scene.customer.close()
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentScene]:
-    """One that is up, for tests that change nothing."""
-    folder = tmp_path_factory.mktemp("shared")
-    with stub.running(folder / "stub") as rig, Database() as database:
-        scene = AgentScene(folder / "home", rig, database)
-        try:
-            scene.customer.run("up", "--daemon")
-            yield scene
-        finally:
-            scene.customer.close()
-
-
 @pytest.fixture
 def running(scene: AgentScene) -> AgentScene:
     """The same, up."""
     scene.customer.run("up", "--daemon")
     return scene
-
-
-def ask(scene: AgentScene, message: bytes, *, deadline: float = 5) -> tuple[int, dict[str, str], Any]:
-    """Send bytes, and return status, headers and document of the answer."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(deadline)
-        connection.connect(str(scene.paths.control[0]))
-        with contextlib.suppress(BrokenPipeError):  # refused before all of it was sent
-            connection.sendall(message)
-        return answer(connection)
-
-
-def answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
-    received = b""
-    with contextlib.suppress(ConnectionResetError):  # one that was refused before it was read
-        while data := connection.recv(65536):
-            received += data
-    head, _, content = received.partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    headers = dict(line.lower().split(": ", 1) for line in lines)
-    return int(first.split()[1]), headers, json.loads(content)
-
-
-def get(path: str, *, method: str = "GET") -> bytes:
-    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-
-
-def post(path: str, body: bytes = b"{}") -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 # --- what is answered
@@ -113,57 +70,15 @@ def test_the_answer_is_of_this_moment(running: AgentScene) -> None:
 
 
 def test_live_and_ready(running: AgentScene) -> None:
-    assert ask(running, get("/livez"))[0] == 200
-    assert ask(running, get("/readyz"))[::2] == (200, {"ready": True, "waiting": []})
-    assert ask(running, get("/readyz?tunnel=orders"))[0] == 200
-    assert ask(running, get("/readyz?tunnel=nobody"))[0] == 404
+    assert ask(running.paths.control[0], get("/livez"))[0] == 200
+    assert ask(running.paths.control[0], get("/readyz"))[::2] == (200, {"ready": True, "waiting": []})
+    assert ask(running.paths.control[0], get("/readyz?tunnel=orders"))[0] == 200
+    assert ask(running.paths.control[0], get("/readyz?tunnel=nobody"))[0] == 404
 
     running.rig.faults.turn_away(b"Not allowed at this time\r\n")
     running.rig.faults.drop()
-    processes.wait_until(lambda: ask(running, get("/readyz"))[0] == 503)
-    assert ask(running, get("/livez"))[0] == 200
-
-
-@pytest.mark.parametrize(
-    ("message", "status"),
-    [
-        (get("/"), 404),
-        (get("/metrics"), 404),
-        (post("/v1/drain"), 404),
-        (get("/v1/status", method="POST"), 405),
-        (get("/v1/status", method="DELETE"), 405),
-        (get("/v1/status", method="BREW"), 405),
-        (get("/v1/reload"), 405),
-        (post("/v1/down", b"["), 400),
-        (post("/v1/down", b"[]"), 400),
-        (post("/v1/down", b'{"tunnels": "orders"}'), 400),
-        (post("/v1/down", b'{"tunnels": [1]}'), 400),
-        (post("/v1/down", b"\xff\xfe"), 400),
-        (post("/v1/down", b"[" * 60_000), 400),
-        (post("/v1/down", b'{"tunnels": ["nobody"]}'), 409),
-        (post("/v1/reconnect", b'{"tunnels": ["nobody"]}'), 409),
-        (post("/v1/up", b'{"tunnels": ["nobody"]}'), 400),
-        (post("/v1/up", b'{"config": "/other.toml"}'), 422),
-        (b"GET /v1/status HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
-        (b"GET /v1/status HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"GET /v1/status HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n12", 400),
-        (b"POST /v1/up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 501),
-        (b"GET /v1/status HTTP/9.1\r\n\r\n", 505),
-        (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400),
-        (b"\r\n\r\n", 400),
-        (b"GET //[x/v1/status HTTP/1.1\r\n\r\n", 404),
-        (get("/" + "a" * 70_000), 413),
-        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 20_000, 413),
-        (post("/v1/reload", b"x" * 70_000), 413),
-    ],
-)
-def test_a_bad_request_is_refused_and_changes_nothing(shared: AgentScene, message: bytes, status: int) -> None:
-    code, headers, document = ask(shared, message)
-
-    assert code == status, document
-    assert headers["connection"] == "close"
-    assert document["error"]["message"]
-    assert ask(shared, get("/v1/status"))[2]["tunnels"][0]["state"] == "connected"
+    processes.wait_until(lambda: ask(running.paths.control[0], get("/readyz"))[0] == 503)
+    assert ask(running.paths.control[0], get("/livez"))[0] == 200
 
 
 def test_half_a_request_is_ended_after_two_seconds_however_slowly_it_drips(running: AgentScene) -> None:
@@ -185,7 +100,7 @@ def test_eight_clients_at_once_and_the_ninth_is_told(running: AgentScene) -> Non
     try:
         for connection in slow:
             connection.connect(str(running.paths.control[0]))
-        status, headers, _ = ask(running, get("/v1/status"))
+        status, headers, _ = ask(running.paths.control[0], get("/v1/status"))
         assert (status, headers["retry-after"]) == (503, "1")
     finally:
         for connection in slow:
@@ -202,7 +117,7 @@ def test_a_client_that_hangs_up_at_any_point_leaves_no_trace(running: AgentScene
             if length % 2:
                 connection.shutdown(socket.SHUT_WR)
 
-    processes.wait_until(lambda: ask(running, get("/v1/status"))[0] == 200)
+    processes.wait_until(lambda: ask(running.paths.control[0], get("/v1/status"))[0] == 200)
     assert "Traceback" not in running.customer.log_text()
 
 
@@ -262,7 +177,7 @@ def test_after_kill_nine_the_stale_socket_is_replaced(running: AgentScene) -> No
     assert running.paths.control[0].is_socket()
 
     running.customer.run("up", "--daemon")
-    assert ask(running, get("/livez"))[0] == 200
+    assert ask(running.paths.control[0], get("/livez"))[0] == 200
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "file", "folder", "listener", "folder is a link", "open folder"])
@@ -379,16 +294,3 @@ def test_a_foreign_pid_in_the_lock_is_not_signalled(running: AgentScene, tmp_pat
         os.kill(pid, signal.SIGCONT)
         running.paths.lock.write_text(json.dumps(content))
         processes.end(bystander)
-
-
-def test_an_idle_agent_is_not_woken_by_its_socket(running: AgentScene) -> None:
-    """The accepting thread sleeps: its count of voluntary context switches stays as it is."""
-    pid = running.customer.agent_pid()
-    from pathlib import Path  # noqa: PLC0415
-
-    threads = [task for task in Path(f"/proc/{pid}/task").glob("*") if (task / "comm").read_text() == "control\n"]
-    if not threads:
-        pytest.skip("threads have names in /proc since Python 3.14")
-    before = (threads[0] / "status").read_text()
-    subprocess.run(["sleep", "1.2"], check=True)
-    assert (threads[0] / "status").read_text() == before
