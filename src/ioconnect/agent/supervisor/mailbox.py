@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ioconnect.agent.tunnel.events import RetryRequested, SessionEvent
+    from ioconnect.config.configuration import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,9 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class GetSnapshot:
-    """Return the status of all tunnels, as it is now."""
+    """Return the status of all tunnels, as it is now; with a configuration also whether that is what runs."""
+
+    config: Config | None = None
 
 
 @dataclass(frozen=True, slots=True)

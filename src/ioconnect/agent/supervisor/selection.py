@@ -30,12 +30,18 @@ class Selection:
         self._names = set(names)  # empty: all
         self.stopped: set[str] = set()
 
+    def without_others(self, config: Config) -> Config:
+        """Return the configuration with this agent's enabled tunnels only, though it may be none."""
+        tunnels = tuple(tunnel for tunnel in config.enabled if not self._names or tunnel.name in self._names)
+        return replace(config, tunnels=tunnels)
+
     def of(self, config: Config) -> Config:
         """Return the configuration with this agent's enabled tunnels only.
 
         Raises ConfigInvalid if none is left. An unknown name among others is no fault: a reload may have removed it.
         """
-        tunnels = tuple(tunnel for tunnel in config.enabled if not self._names or tunnel.name in self._names)
+        selected = self.without_others(config)
+        tunnels = selected.tunnels
         if not tunnels and config.invalid:
             raise config.invalid[0].fault
         if not tunnels and config.tunnels:
@@ -45,7 +51,7 @@ class Selection:
             missing = f"no tunnel is called {names}" if names else "no tunnel is set up yet"
             raise ConfigInvalid(missing, hint="ioconnect register --endpoint HOST:PORT --to HOST:PORT sets one up.")
         self.stopped &= {tunnel.name for tunnel in tunnels}
-        return replace(config, tunnels=tunnels)
+        return selected
 
     def start(self, names: tuple[str, ...]) -> None:
         """Add the named tunnels (none named: all) to those that run."""

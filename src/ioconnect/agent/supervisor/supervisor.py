@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.agent.supervisor.file_monitor import FileMonitor
@@ -153,7 +154,8 @@ class Supervisor:
         """Carry out a request and reply with the result or the fault; to StopTunnels once the tunnels stopped."""
         command = request.command
         if isinstance(command, GetSnapshot):
-            request.reply(self._publisher.snapshot(self.runners.values()))
+            current = None if command.config is None else self._tunnels.is_current(command.config)
+            request.reply(replace(self._publisher.snapshot(self.runners.values()), config_current=current))
             return
         self._state_changed = True
         try:

@@ -55,6 +55,11 @@ class TunnelSet:
         left_out = tuple(tunnel.name for tunnel in config.enabled if tunnel.name not in started)
         return replace(changes, not_started=left_out)
 
+    def is_current(self, config: Config) -> bool:
+        """Whether a reload with this configuration would change nothing."""
+        changes = compare(self._configs, self._selection.without_others(config))
+        return not (changes.added or changes.changed or changes.removed)
+
     def start(self, names: tuple[str, ...], config: Config, check: Callable[[Config], None]) -> Changes:
         """Start these tunnels of the configuration (none named: all) unless they run. Raises Fault, and starts none.
 

@@ -1,0 +1,100 @@
+"""`status` beside a real agent is true now, whatever became of its files, its process, its configuration."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs import processes, stub
+from tests.rigs.customer import Customer
+
+from ioconnect.config.paths import under
+from ioconnect.keys.authorized_keys import parse_public_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[stub.StubRig]:
+    with stub.running(tmp_path / "stub") as rig:
+        yield rig
+
+
+@pytest.fixture
+def customer(tmp_path: Path, rig: stub.StubRig) -> Iterator[Customer]:
+    """A customer whose agent holds the tunnel `orders`."""
+    customer = Customer(tmp_path / "home")
+    customer.run("keygen")
+    register(customer, rig, "orders")
+    under(customer.home).known_hosts.write_text(rig.known_hosts_line + "\n")
+    try:
+        customer.run("up", "--daemon")
+        yield customer
+    finally:
+        customer.close()
+
+
+def register(customer: Customer, rig: stub.StubRig, name: str, *more: str) -> None:
+    port = processes.free_port()
+    endpoint = f"{rig.host}:{port}"
+    customer.run("register", name, "--endpoint", endpoint, "--to", "127.0.0.1:9", "--ssh-port", str(rig.port), *more)
+    rig.authorize(under(customer.home).public_key.read_text(), port)
+
+
+def test_a_stopped_process_does_not_stay_green(customer: Customer) -> None:
+    """T1: SIGSTOP for 40 s showed connected."""
+    pid = customer.agent_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        frozen = customer.try_run("status")
+        check = customer.try_run("status", "--check")
+        test = customer.try_run("test", "orders")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert (frozen.returncode, check.returncode, check.stdout) == (69, 69, "")
+    assert frozen.stdout.startswith(f"no answer from the agent (pid {pid}) within 2 s; ")
+    assert "orders" in frozen.stdout
+    assert test.returncode == 69
+    assert "All works" not in test.stdout + test.stderr
+    assert customer.run("status", "--check") == ""
+
+
+def test_a_lost_tunnel_is_seen_though_nothing_can_be_written(customer: Customer, rig: stub.StubRig) -> None:
+    """T1: on a full or read-only disk the last word on it was green for ever. Here a folder is in the way."""
+    under(customer.home).status.unlink()
+    under(customer.home).status.mkdir()  # no file can take its place
+
+    rig.faults.revoke(parse_public_key(under(customer.home).public_key.read_text()))
+    rig.faults.drop()
+    lost = customer.wait_for("held", "orders")
+
+    assert lost["down_since"] is not None
+    assert customer.run("status", "--check", expect=75) == ""
+
+
+def test_a_configuration_that_differs_from_what_runs_is_said(customer: Customer, rig: stub.StubRig) -> None:
+    """T3, T4: compared by content; until the agent has taken it over, and also if it is nonsense."""
+    file = under(customer.home).config
+    before = file.read_text()
+
+    def current() -> object:
+        return customer.status()["agent"]["config_current"]
+
+    assert customer.status()["agent"]["config"] == str(file)
+    assert current() is True
+    file.write_text("# a remark\n" + before)
+    assert current() is True
+    file.write_text("nonsense")
+    assert current() is False
+    file.write_text(before)
+    assert current() is True
+    register(customer, rig, "stock")
+    assert current() is False
+    assert f"{file} differs from what runs: ioconnect reload" in customer.run("status").replace("\n  ", " ")
+    customer.run("reload")
+    assert current() is True

@@ -1,0 +1,87 @@
+"""What starts an agent that is a service and does not run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ioconnect.config.paths import Paths, under
+from ioconnect.errors import SystemRefused
+from ioconnect.installers import installed
+from ioconnect.installers.service import UNIT_NAME
+
+UNIT = "[Service]\nExecStart=/opt/ioconnect --config {config} up\n"
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """An installation whose system unit may be written to `units` in the same folder; nobody else's are seen."""
+    (tmp_path / "units").mkdir()
+    monkeypatch.setattr(installed, "UNITS", tmp_path / "units")
+    monkeypatch.setattr(installed, "DAEMONS", tmp_path / "daemons")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    return under(tmp_path)
+
+
+def install(paths: Paths, config: Path) -> None:
+    (paths.config.parent / "units" / UNIT_NAME).write_text(UNIT.format(config=config))
+
+
+def state_is(monkeypatch: pytest.MonkeyPatch, state: str | None) -> None:
+    def properties(*_: object, **__: object) -> dict[str, str]:
+        if state is None:
+            raise SystemRefused("systemd does not answer")
+        return {"ActiveState": state}
+
+    monkeypatch.setattr(installed, "unit_properties", properties)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("failed", "has failed"),
+        ("inactive", "is not running"),
+        ("activating", "is being restarted"),
+        (None, "is not"),
+    ],
+)
+def test_an_installed_service_is_started_by_its_manager(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, state: str | None, said: str
+) -> None:
+    """T8: `up --daemon` as root starts an agent whose files then block the unit."""
+    install(paths, paths.config)
+    state_is(monkeypatch, state)
+
+    hint = installed.start_hint(paths, {})
+
+    assert hint is not None
+    assert hint.startswith(f"its service {UNIT_NAME} {said}")
+    assert f"systemctl status {UNIT_NAME} says why" in hint
+    assert f"{'' if os.geteuid() == 0 else 'sudo '}systemctl start {UNIT_NAME} starts it" in hint
+    assert "up --daemon" not in hint
+
+
+def test_a_service_of_another_installation_is_none(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    state_is(monkeypatch, "failed")
+    assert installed.start_hint(paths, {}) is None
+
+    install(paths, Path("/elsewhere/config.toml"))
+    assert installed.start_hint(paths, {}) is None
+
+    install(paths, Path(f"{paths.config}.old"))
+    assert installed.start_hint(paths, {}) is None
+
+
+def test_the_machines_service_is_also_for_who_has_no_configuration(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state_is(monkeypatch, "failed")
+    install(paths, Path("/etc/ioconnect/config.toml"))
+
+    assert installed.start_hint(paths, {}) is not None
+    assert installed.start_hint(paths, {"IOCONNECT_HOME": "/x"}) is None
+    paths.config.write_text("")
+    assert installed.start_hint(paths, {}) is None
