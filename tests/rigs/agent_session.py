@@ -73,7 +73,8 @@ class LooseSession:
         folder.mkdir(exist_ok=True)
         paths = Paths(folder / "c", folder / "id", folder / "known_hosts", folder / "state", folder / "log")
         self.public_key = identity.generate(paths.identity)[0]
-        paths.known_hosts.write_text(known_hosts + "\n")
+        # Without any pin nothing would be dialled.
+        paths.known_hosts.write_text(f"{known_hosts or f'[127.0.0.1]:{ssh_port} {self.public_key}'}\n")
         self.port = listen_port
         self.over = False
         self.reports = Reports()

@@ -37,7 +37,8 @@ from ioconnect.errors import ExitCode, Fault
 from ioconnect.escape import escaped
 from ioconnect.status.control import lock_identity
 from ioconnect.status.lock import AgentLock, AlreadyRunning
-from ioconnect.status.snapshots import exit_code, timestamp
+from ioconnect.status.records import carries
+from ioconnect.status.snapshots import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +163,8 @@ class _DaemonCallbacks:
         before, self._status = self._status, escaped(summary(snapshot))
         if self._status != before:
             self._notifier.send(f"STATUS={self._status}")
-        if exit_code(snapshot) is ExitCode.OK:
+        enabled = [tunnel for tunnel in snapshot.tunnels if tunnel.enabled]
+        if enabled and all(map(carries, enabled)):  # a database that is down holds nobody up
             self._readiness.connected()
 
     def stopping(self) -> None:
