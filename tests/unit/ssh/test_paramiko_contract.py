@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import io
 import re
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from paramiko.common import MSG_NAMES, cMSG_UNIMPLEMENTED
 from paramiko.message import Message
 from paramiko.packet import NeedRekeyException, Packetizer
 from paramiko.transport import Transport
+from tests.rigs import processes
 
 from ioconnect.ssh.algorithms import CIPHERS, HOST_KEYS, KEX, MACS
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN, LoopPacketizer, Payload
@@ -451,3 +453,13 @@ def test_signing_in_does_not_wait() -> None:
     transport.auth_handler._parse_userauth_success(Message())
     assert over.is_set()
     assert transport.is_authenticated()
+
+
+def test_an_agents_paramiko_imports_nothing_that_the_agent_does_not_use() -> None:
+    """invoke brings asyncio, unittest and a YAML parser with it: 5 MB of memory and 0.1 s."""
+    program = (
+        "import sys; from ioconnect.agent.process import daemon; daemon._session_factory(); "
+        "print(sorted(sys.modules.keys() & {'asyncio', 'unittest', 'invoke.runners'}))"
+    )
+
+    assert processes.run([sys.executable, "-c", program]).stdout == "[]\n"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 REKEY_PATIENCE = 60.0  # seconds for a later key exchange, during which nothing of ours may be sent
 SAME_ROUND_TRIP = 0.2  # a change of less than this part is not worth writing the status file again
+JITTER = 0.005  # seconds; nor is one of less than this, or an idle agent would wake for it every few keepalives
 BIND_ADDRESS = "localhost"  # permitlisten="localhost:PORT" refuses "" and "127.0.0.1"
 FOREVER = float("inf")
 
@@ -140,7 +141,7 @@ class Forward:
     def _measured(self, seconds: float) -> None:
         relay, counters = self._relay, self._counters
         relay.in_flight_queue.measured(seconds)
-        if counters.rtt is None or abs(seconds - counters.rtt) > SAME_ROUND_TRIP * counters.rtt:
+        if counters.rtt is None or abs(seconds - counters.rtt) > max(SAME_ROUND_TRIP * counters.rtt, JITTER):
             counters.rtt = seconds
             relay.counters_changed()
 
