@@ -12,7 +12,8 @@ cd "$box/root"
 mount -t proc proc proc
 mount --rbind /sys sys
 mount --rbind /dev dev
-for folder in run tmp; do mount -t tmpfs tmpfs "$folder"; done
+mount -t tmpfs -o mode=0755 tmpfs run # as systemd mounts it: only root makes folders there
+mount -t tmpfs tmpfs tmp
 mount -t tmpfs tmpfs sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 if [ ! -e "$box/prepared" ]; then

@@ -9,6 +9,8 @@ import pytest
 from tests.rigs import processes
 from tests.rigs.site import HOME, Site, booted_site
 
+from ioconnect.installers.service import UNIT_NAME
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -280,6 +282,33 @@ def test_an_ordinary_user_sees_the_machines_agent_and_whose_it_is(service: Machi
     assert "sudo systemctl stop ioconnect.service" in down.stderr
     assert alice.try_ioconnect("status", "--check").returncode == 0
     assert "may not read the journal" in alice.try_ioconnect("logs").stderr
+
+
+def test_an_ordinary_user_sees_that_the_machines_agent_is_frozen(service: Machine) -> None:
+    """T1: the snapshot that everybody may read stays what it was."""
+    pid = service.agent_pid()
+    service.box.run("kill", "-STOP", str(pid))
+    try:
+        done = service.site.as_user("alice").try_ioconnect("status")
+    finally:
+        service.box.run("kill", "-CONT", str(pid))
+
+    assert done.returncode == 69
+    assert f"no answer from the agent (pid {pid}) within 2 s" in done.stdout
+
+
+def test_a_service_that_was_stopped_is_started_by_systemd(service: Machine) -> None:
+    """T8: `ioconnect up --daemon` as root would start an agent without a sandbox, in the way of the unit."""
+    service.box.run("systemctl", "stop", UNIT_NAME)
+
+    for owner, sudo in ((service.root, ""), (service.site.as_user("alice"), "sudo ")):
+        done = owner.try_ioconnect("status")
+        said = " ".join(done.stdout.split())
+
+        assert done.returncode == 69
+        assert f"its service {UNIT_NAME} is not running: systemctl status {UNIT_NAME} says why" in said
+        assert f", {sudo}systemctl start {UNIT_NAME} starts it" in said
+        assert "up --daemon" not in said
 
 
 def test_an_ordinary_user_without_it_is_told_that_no_agent_runs(machine: Machine) -> None:
