@@ -18,7 +18,7 @@ from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.agent.supervisor.supervisor import Supervisor
 from ioconnect.agent.supervisor.tunnel_runner import AgentContext
 from ioconnect.config.addresses import HostPort
-from ioconnect.config.configuration import AgentSettings, Config, Tunnel
+from ioconnect.config.configuration import AgentSettings, Config, InvalidFile, Tunnel
 from ioconnect.config.paths import under
 from ioconnect.keys.credentials import ReadFiles
 from ioconnect.status.snapshots import Security, Snapshot
@@ -180,6 +180,7 @@ class Recorder:
         self.calls: list[str] = []
         self.checked: list[list[str]] = []
         self.published_at: list[float] = []
+        self.left_out: tuple[InvalidFile, ...] = ()
         self.load_config: Callable[[], Config] = lambda: self.config
 
     def publish(self, runners: object) -> Snapshot:
@@ -191,6 +192,15 @@ class Recorder:
     def snapshot(self, runners: Iterable[TunnelRunner]) -> dict[str, State]:
         """Return the shown states, which is all that is looked at."""
         return {runner.tunnel.name: runner.state.shown for runner in runners}
+
+    def leave_out(self, invalid: tuple[InvalidFile, ...]) -> None:
+        self.left_out = invalid
+
+    def load_valid_config(self) -> Config:
+        return self.load_config()
+
+    def config_stamps(self) -> dict[Path, tuple[int, ...] | None]:
+        return {}
 
     def check(self, config: Config) -> None:
         self.checked.append([tunnel.name for tunnel in config.tunnels])

@@ -76,6 +76,7 @@ ALLOWED = {
     "agent/supervisor/suspend_monitor.py": {"os.read": "a timer, non-blocking"},
     "agent/process/daemon.py": {
         "AgentLock.acquire": "before the start",
+        "configuration.load": "a tunnel is held for its configuration, which has changed",
         "configuration.load_all_valid": "a reload, which a person asked for",
         "preflight.check": "before the start, and with a reload",
         "sys.stderr.write": "before the start",

@@ -10,9 +10,10 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.agent.process.config_file import ConfigFile
+from ioconnect.agent.process.drift import Drift
 from ioconnect.agent.process.http_request import Answer, HttpRequest
 from ioconnect.agent.supervisor.mailbox import (
+    GetRunning,
     GetSnapshot,
     Reconnect,
     Reload,
@@ -21,8 +22,8 @@ from ioconnect.agent.supervisor.mailbox import (
     Stop,
     StopTunnels,
 )
-from ioconnect.agent.supervisor.reload import Changes
-from ioconnect.errors import ConfigInvalid, ExitCode, Fault
+from ioconnect.agent.supervisor.reload import Changes, Running
+from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import snapshots
 from ioconnect.status.control import LOCK_HEADER, check_config
 from ioconnect.status.snapshots import Snapshot, State
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ioconnect.agent.supervisor.mailbox import Command, Mailbox
-    from ioconnect.config.configuration import Config
     from ioconnect.config.paths import Paths
     from ioconnect.status.peer_credentials import Peer
 
@@ -56,7 +56,7 @@ class Requests:
         self._mailbox = mailbox
         self._paths = paths
         self._lock = lock
-        self._config_file = ConfigFile(paths.config)
+        self._drift = Drift(paths)
         self._routes: dict[str, tuple[str, Callable[[HttpRequest], Answer]]] = {
             "/v1/status": ("GET", self._status),
             "/livez": ("GET", self._livez),
@@ -97,7 +97,7 @@ class Requests:
             return _fault_answer(fault)
 
     def _status(self, _request: HttpRequest) -> Answer:
-        return Answer(HTTPStatus.OK, snapshots.to_json(self._compared_snapshot()))
+        return Answer(HTTPStatus.OK, snapshots.to_json(self._snapshot_with_drift()))
 
     def _livez(self, _request: HttpRequest) -> Answer:
         self._snapshot()
@@ -144,18 +144,15 @@ class Requests:
         check_config(document, self._paths.config)
         return tuple(dict.fromkeys(names))
 
-    def _compared_snapshot(self) -> Snapshot:
-        """Return the snapshot, and in it whether the configuration's files say what runs."""
-        try:
-            return self._snapshot(self._config_file.read())
-        except ConfigInvalid as fault:
-            is_unreadable = isinstance(fault.__cause__, PermissionError)  # by the account of the service
-            return replace(self._snapshot(), config_current=None if is_unreadable else False)
-
-    def _snapshot(self, config: Config | None = None) -> Snapshot:
-        found = self._ask(GetSnapshot(config), QUESTION_TIMEOUT)
+    def _snapshot(self) -> Snapshot:
+        found = self._ask(GetSnapshot(), QUESTION_TIMEOUT)
         assert isinstance(found, Snapshot)
         return found
+
+    def _snapshot_with_drift(self) -> Snapshot:
+        running = self._ask(GetRunning(), QUESTION_TIMEOUT)
+        assert isinstance(running, Running)
+        return self._drift.marked(self._snapshot(), running)
 
     def _ask(self, command: Command, timeout: float) -> object:
         """Have the supervisor carry out a command, and return its reply. Raises the Fault that it replied."""

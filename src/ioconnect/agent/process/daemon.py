@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.session.session import Session
     from ioconnect.agent.supervisor.mailbox import Mailbox
     from ioconnect.config.configuration import Config
+    from ioconnect.config.files import Stamps
     from ioconnect.config.paths import Paths
     from ioconnect.status.snapshots import Snapshot
 
@@ -155,6 +156,14 @@ class _DaemonCallbacks:
     def load_config(self) -> Config:
         """Load the configuration; a file of config.d with faults is a fault too. Raises ConfigInvalid."""
         return configuration.load_all_valid(self._paths.config)
+
+    def load_valid_config(self) -> Config:
+        """Load the configuration without files of config.d that have faults. Raises ConfigInvalid."""
+        return configuration.load(self._paths.config)
+
+    def config_stamps(self) -> Stamps:
+        """Return the stamps of the configuration's files."""
+        return configuration.stamps(self._paths.config)
 
     def check(self, config: Config) -> None:
         """Check identities and pins of these tunnels. Raises Fault."""

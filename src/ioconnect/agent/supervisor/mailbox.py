@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ioconnect.agent.tunnel.events import RetryRequested, SessionEvent
-    from ioconnect.config.configuration import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,7 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class GetSnapshot:
-    """Return the status of all tunnels, as it is now; with a configuration also whether that is what runs."""
-
-    config: Config | None = None
+    """Return the status of all tunnels, as it is now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +60,20 @@ class StopTunnels:
     names: tuple[str, ...]
 
 
-Command: TypeAlias = "Stop | Reload | GetSnapshot | Reconnect | StartTunnels | StopTunnels"
+@dataclass(frozen=True, slots=True)
+class GetRunning:
+    """Return what runs, for a comparison with the files."""
+
+
+Command: TypeAlias = "Stop | Reload | GetSnapshot | GetRunning | Reconnect | StartTunnels | StopTunnels"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A command that is answered: `reply` is called once, with the result or a Fault, on the supervisor's thread.
 
-    It must return at once, like the `put` of a SimpleQueue. GetSnapshot is answered with a Snapshot, Reload and
+    It must return at once, like the `put` of a SimpleQueue. GetSnapshot is answered with a Snapshot, GetRunning
+    with a Running, Reload and
     StartTunnels with Changes, the others with the names of the tunnels. Nobody answers once the agent has ended.
     """
 

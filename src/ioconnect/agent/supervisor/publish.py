@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ioconnect import __version__
+from ioconnect.agent.supervisor import left_out
 from ioconnect.agent.supervisor.background_writer import write_at_once
 from ioconnect.errors import CannotCreate
 from ioconnect.status import snapshots, verdict
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.supervisor.mailbox import Clock
     from ioconnect.agent.supervisor.tunnel_runner import TunnelRunner
     from ioconnect.agent.tunnel.target_health import TargetHealth
+    from ioconnect.config.configuration import InvalidFile
     from ioconnect.config.paths import Paths
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,15 @@ class Publisher:
         self._started_at = started_at
         self._write = write
         self._write_failed = False
+        self._invalid: tuple[InvalidFile, ...] = ()
+        self._invalid_since = ""
+
+    def leave_out(self, invalid: tuple[InvalidFile, ...]) -> None:
+        """Show the tunnels of these files as held from now on."""
+        if invalid != self._invalid:
+            self._invalid, self._invalid_since = invalid, timestamp(self._clock.wall())
+            for file in invalid:
+                log.error("left out until it is mended: %s", file.message)
 
     def publish(self, runners: Iterable[TunnelRunner]) -> Snapshot:
         """Have a snapshot of all tunnels written, and return it."""
@@ -71,12 +82,14 @@ class Publisher:
 
     def snapshot(self, runners: Iterable[TunnelRunner]) -> Snapshot:
         """Return a snapshot of all tunnels."""
+        tunnels = [self._tunnel_status(runner) for runner in runners]
+        tunnels += left_out.held(self._invalid, {tunnel.name for tunnel in tunnels}, self._invalid_since)
         return Snapshot(
             running=True,
             pid=os.getpid(),
             version=__version__,
             started_at=self._started_at,
-            tunnels=tuple(self._tunnel_status(runner) for runner in runners),
+            tunnels=tuple(tunnels),
             written_at=timestamp(self._clock.wall()),
             config=self._config,
         )

@@ -5,12 +5,13 @@ Pure.
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003  dataclasses resolve it at run time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from ioconnect.status.records import State  # noqa: TC001  as above
 
+if TYPE_CHECKING:
     from ioconnect.config.configuration import AgentSettings, Config, Tunnel
 
 
@@ -20,6 +21,25 @@ class TunnelConfig:
 
     tunnel: Tunnel
     settings: AgentSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTunnel:
+    """What a tunnel runs with; fingerprints: of our key, of the host key, and of all that were pinned."""
+
+    config: TunnelConfig
+    state: State
+    identity: str | None
+    host_key: str | None
+    pinned: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What an agent runs; `names` are those that it was told to run, none: all that are configured."""
+
+    tunnels: Mapping[str, RunningTunnel]
+    names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,11 @@ class Selection:
         tunnels = tuple(tunnel for tunnel in config.enabled if not self._names or tunnel.name in self._names)
         return replace(config, tunnels=tunnels)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of this agent's tunnels; empty: all of the configuration."""
+        return frozenset(self._names)
+
     def of(self, config: Config) -> Config:
         """Return the configuration with this agent's enabled tunnels only.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.agent.supervisor.file_monitor import FileMonitor
+from ioconnect.agent.supervisor.healing import Healing
 from ioconnect.agent.supervisor.mailbox import (
     FilesChanged,
+    GetRunning,
     GetSnapshot,
     Reconnect,
     Reload,
@@ -28,7 +28,6 @@ from ioconnect.agent.supervisor.tunnel_set import TunnelSet
 from ioconnect.agent.tunnel.events import (
     CountersChanged,
     DeadlinePassed,
-    FileChanged,
     StopRequested,
     TargetChanged,
 )
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.supervisor.reload import Changes
     from ioconnect.agent.supervisor.tunnel_runner import AgentContext
     from ioconnect.config.configuration import Config
+    from ioconnect.config.files import Stamps
     from ioconnect.status.snapshots import Snapshot
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,12 @@ class Callbacks(Protocol):
 
     def load_config(self) -> Config:
         """Load the configuration, all of it. Raises Fault."""
+
+    def load_valid_config(self) -> Config:
+        """Load the configuration without files of config.d that have faults. Raises Fault."""
+
+    def config_stamps(self) -> Stamps:
+        """Return the stamps of the configuration's files."""
 
     def check(self, config: Config) -> None:
         """Check identities and pins of the tunnels that are to run. Raises Fault."""
@@ -99,7 +105,8 @@ class Supervisor:
         self._context = context
         self._publisher = publisher
         self._callbacks = callbacks
-        self._file_monitor = FileMonitor(context.mailbox.put)
+        self._healing = Healing(self._tunnels, publisher, callbacks, context.mailbox.put)
+        self._healing.leave_out(config)
         self._stop_replies: list[tuple[tuple[str, ...], Request]] = []  # who waits for tunnels to stop
         self._code: ExitCode | None = None
         self._state_changed = True
@@ -144,7 +151,7 @@ class Supervisor:
         elif isinstance(message, Reload):
             self._reload_for_signal()
         elif isinstance(message, FilesChanged):
-            self._retry_with_changed_files(message.tunnels)
+            self._healing.files_changed(message.tunnels)
         else:
             log.debug("%s: trying now", message.cause)  # debug, as a flapping link would fill the log
             for runner in self.runners.values():
@@ -154,8 +161,10 @@ class Supervisor:
         """Carry out a request and reply with the result or the fault; to StopTunnels once the tunnels stopped."""
         command = request.command
         if isinstance(command, GetSnapshot):
-            current = None if command.config is None else self._tunnels.is_current(command.config)
-            request.reply(replace(self._publisher.snapshot(self.runners.values()), config_current=current))
+            request.reply(self._publisher.snapshot(self.runners.values()))
+            return
+        if isinstance(command, GetRunning):
+            request.reply(self._tunnels.running())
             return
         self._state_changed = True
         try:
@@ -208,12 +217,6 @@ class Supervisor:
                 self._stop_replies.remove((names, request))
                 request.reply(names)
 
-    def _retry_with_changed_files(self, names: tuple[str, ...]) -> None:
-        for name in names:
-            if name in self.runners:
-                log.info("%s: a file of it changed", name)
-                self.runners[name].handle_event(FileChanged())
-
     def _reload_for_signal(self) -> None:
         """Reload; nobody waits for an answer, and the log has the fault."""
         try:
@@ -225,6 +228,7 @@ class Supervisor:
         """Read the configuration and take it over. Raises the Fault for which nothing was changed."""
         with self._loading() as config:
             changes = self._tunnels.reload(config, self._callbacks.check)
+            self._healing.leave_out(config)
         log.info("reload: %s", changes)
         return changes
 
@@ -250,8 +254,7 @@ class Supervisor:
             return
         state_changed = self._state_changed
         if state_changed:
-            held = {name: runner.files.stamps for name, runner in self.runners.items() if runner.is_held}
-            self._file_monitor.watch({name: stamps for name, stamps in held.items() if stamps})
+            self._healing.watch()
         self._state_changed, self._counters_changed, self._published_at = False, False, now
         snapshot = self._publisher.publish(self.runners.values())
         if state_changed:

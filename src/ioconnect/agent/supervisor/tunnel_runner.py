@@ -34,7 +34,7 @@ from ioconnect.agent.tunnel.events import (
 from ioconnect.agent.tunnel.machine import TABLE, IllegalEvent, step
 from ioconnect.agent.tunnel.state import Phase, TunnelState
 from ioconnect.agent.tunnel.target_health import TargetHealth
-from ioconnect.errors import ConnectionLost, Fault
+from ioconnect.errors import ConnectionLost, Disposition, Fault
 from ioconnect.keys.credentials import ReadFiles
 from ioconnect.status.snapshots import State
 
@@ -101,6 +101,11 @@ class TunnelRunner:
     def is_held(self) -> bool:
         """Whether the tunnel is held, by a local fault or the jumphost's refusal: a changed file may mend it."""
         return self.state.phase is Phase.HELD
+
+    @property
+    def is_held_by_local_fault(self) -> bool:
+        """Whether the tunnel is held by a fault of this machine: its identity, its pins or its configuration."""
+        return self.is_held and self.state.retry_class is Disposition.EXIT
 
     def start(self) -> None:
         """Start the tunnel, from the source port of a session that was never closed if one is stored."""

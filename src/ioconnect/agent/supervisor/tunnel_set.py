@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.supervisor.reload import Changes, TunnelConfig, compare, is_same
+from ioconnect.agent.supervisor.reload import Changes, Running, RunningTunnel, TunnelConfig, compare, is_same
 from ioconnect.agent.supervisor.selection import check_run
 from ioconnect.agent.supervisor.tunnel_runner import AgentContext, TunnelRunner
 from ioconnect.agent.tunnel.events import RetryRequested, StopRequested
@@ -17,7 +17,8 @@ from ioconnect.console.selection import chosen
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
+    from pathlib import Path
 
     from ioconnect.agent.supervisor.selection import Selection
     from ioconnect.config.configuration import Config
@@ -42,6 +43,9 @@ class TunnelSet:
         selected = self._selection.of(config)
         check(selected)
         changes = compare(self._configs, selected)
+        for new in changes.changed:
+            if not self.runners[new.tunnel.name].is_held:  # one that works is not given up for one that cannot
+                check(replace(selected, tunnels=(new.tunnel,)))
         for name in changes.removed:
             del self._configs[name]
             self._stopping[name] = None
@@ -55,10 +59,33 @@ class TunnelSet:
         left_out = tuple(tunnel.name for tunnel in config.enabled if tunnel.name not in started)
         return replace(changes, not_started=left_out)
 
-    def is_current(self, config: Config) -> bool:
-        """Whether a reload with this configuration would change nothing."""
+    def heal(self, config: Config, mended: Collection[Path]) -> tuple[str, ...]:
+        """Take over this configuration of tunnels held by a local fault, and start those of the `mended` files.
+
+        Return their names.
+        """
         changes = compare(self._configs, self._selection.without_others(config))
-        return not (changes.added or changes.changed or changes.removed)
+        taken = [new for new in changes.changed if self.runners[new.tunnel.name].is_held_by_local_fault]
+        taken += [new for new in changes.added if new.tunnel.file in mended]
+        for new in taken:
+            self._start(new)
+        return tuple(new.tunnel.name for new in taken)
+
+    def without_running(self, config: Config) -> Config:
+        """Return the configuration, with only those invalid files of which no tunnel runs."""
+        files = {each.tunnel.file for each in self._configs.values()}
+        return replace(config, invalid=tuple(file for file in config.invalid if file.path not in files))
+
+    def running(self) -> Running:
+        """Return what runs, for a comparison with the files."""
+        tunnels = {
+            name: RunningTunnel(
+                self._configs[name], runner.state.shown, runner.identity, runner.host_key, runner.files.pinned
+            )
+            for name, runner in self.runners.items()
+            if name in self._configs
+        }
+        return Running(tunnels, self._selection.names)
 
     def start(self, names: tuple[str, ...], config: Config, check: Callable[[Config], None]) -> Changes:
         """Start these tunnels of the configuration (none named: all) unless they run. Raises Fault, and starts none.
