@@ -22,6 +22,7 @@ class AgentScene:
     def __init__(self, home: Path, rig: stub.StubRig, database: Database) -> None:
         self.rig = rig
         self.database = database
+        self.ports: dict[str, int] = {}
         self.move_to(home)
         self.customer.run("keygen")
         self.add("orders")
@@ -37,6 +38,7 @@ class AgentScene:
         port = listen_port or processes.free_port()
         endpoint, target = f"{self.rig.host}:{port}", f"127.0.0.1:{self.database.port}"
         self.customer.run("register", name, "--endpoint", endpoint, "--to", target, "--ssh-port", str(self.rig.port))
+        self.ports[name] = port
         self.rig.authorize(self.paths.public_key.read_text(), port)
         return port
 
@@ -47,8 +49,16 @@ class AgentScene:
     @property
     def port(self) -> int:
         """Where `orders` listens on the jumphost."""
-        port: int = self.customer.tunnel("orders")["listen_port"]
-        return port
+        return self.ports["orders"]
+
+    def port_of(self, name: str) -> int:
+        """Where a tunnel listens on the jumphost."""
+        return self.ports[name]
+
+    def change(self, name: str, line: str) -> None:
+        """Add a line to a tunnel's table in the configuration."""
+        head = f"[tunnels.{name}]"
+        self.paths.config.write_text(self.paths.config.read_text().replace(head, f"{head}\n{line}"))
 
     def log(self, needle: str) -> list[str]:
         """Return the daemon's lines with this in them."""

@@ -7,9 +7,11 @@ never unlinked: two agents could then each lock a file of that name. The pid in 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import stat
 import time
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 4096  # bytes of a lock file that are read
 SHARED_LOCK_TIMEOUT = 0.5  # seconds after which a shared lock, as `holder` takes it, is released again
+# A link would have root write to whatever its owner likes; opening a FIFO would block.
+_OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 POLL_INTERVAL = 0.02  # seconds; flock(2) has no timeout
 
 
@@ -53,8 +57,9 @@ class AgentLock:
         make_folder(path.parent)
         content = {"pid": os.getpid(), "started_at": started_at, "version": version}
         with contextlib.ExitStack() as undo, _os_errors_as(path, CannotCreate):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o600)
             undo.callback(os.close, descriptor)
+            _check_regular(descriptor)
             if not _lock_within(descriptor, fcntl.LOCK_EX, SHARED_LOCK_TIMEOUT):
                 raise AlreadyRunning(_recorded_pid(descriptor))
             os.ftruncate(descriptor, 0)
@@ -95,11 +100,12 @@ def _opened(path: Path) -> Iterator[int | None]:
     """Open the lock file for reading; None if there is none."""
     with _os_errors_as(path, SystemRefused):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
         except FileNotFoundError:
             yield None
             return
         try:
+            _check_regular(descriptor)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -115,6 +121,11 @@ def _os_errors_as(path: Path, kind: type[Fault]) -> Iterator[None]:
             f"cannot use the lock {path}: {error.strerror}",
             hint="Run the command as the user that the agent runs as, or set IOCONNECT_HOME.",
         ) from error
+
+
+def _check_regular(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _lock_within(descriptor: int, kind: int, seconds: float) -> bool:

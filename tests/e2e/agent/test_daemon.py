@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.rigs import processes, stub
-from tests.rigs.customer import Customer
+from tests.rigs.agent_scene import AgentScene
 from tests.rigs.database import Database, pull
 
 from ioconnect.agent.process import launch
@@ -30,53 +30,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Scene:
-    """A jumphost, a database and a customer with one tunnel, `orders`, that is ready to go up."""
-
-    def __init__(self, rig: stub.StubRig, database: Database, customer: Customer) -> None:
-        self.rig = rig
-        self.database = database
-        self.customer = customer
-        self.paths = under(customer.home)
-        customer.run("keygen")
-        self.add("orders")
-        self.pin()
-
-    def add(self, name: str, *, listen_port: int | None = None) -> int:
-        """Register one more tunnel, which its jumphost permits; return its port there."""
-        port = listen_port or processes.free_port()
-        endpoint, target = f"{self.rig.host}:{port}", f"127.0.0.1:{self.database.port}"
-        self.customer.run("register", name, "--endpoint", endpoint, "--to", target, "--ssh-port", str(self.rig.port))
-        self.rig.authorize(self.paths.public_key.read_text(), port)
-        return port
-
-    def pin(self) -> None:
-        """Trust the jumphost's key."""
-        self.paths.known_hosts.write_text(self.rig.known_hosts_line + "\n")
-
-    @property
-    def port(self) -> int:
-        """Where `orders` listens on the jumphost."""
-        port: int = self.customer.tunnel("orders")["listen_port"]
-        return port
-
-    def log(self, needle: str) -> list[str]:
-        """Return the daemon's lines with this in them."""
-        return [line for line in self.customer.log_text().splitlines() if needle in line]
-
-
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path) -> Iterator[AgentScene]:
     """A scene whose agent is ended afterwards."""
     with stub.running(tmp_path / "stub") as rig, Database() as database:
-        customer = Customer(tmp_path / "home")
+        scene = AgentScene(tmp_path / "home", rig, database)
         try:
-            yield Scene(rig, database, customer)
+            yield scene
         finally:
-            customer.close()
+            scene.customer.close()
 
 
-def stderr_of(scene: Scene, *arguments: str, expect: int = 0) -> str:
+def stderr_of(scene: AgentScene, *arguments: str, expect: int = 0) -> str:
     done = scene.customer.try_run(*arguments)
     assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stderr}\n{scene.customer.log_text()}"
     text: str = done.stderr
@@ -86,7 +51,7 @@ def stderr_of(scene: Scene, *arguments: str, expect: int = 0) -> str:
 # --- up and down
 
 
-def test_up_returns_when_connected_and_down_when_the_port_is_free_again(scene: Scene) -> None:
+def test_up_returns_when_connected_and_down_when_the_port_is_free_again(scene: AgentScene) -> None:
     scene.customer.run("up", "--daemon")
     assert pull(scene.port, 100_000)[0] == 100_000
     pid = scene.customer.agent_pid()
@@ -100,7 +65,7 @@ def test_up_returns_when_connected_and_down_when_the_port_is_free_again(scene: S
     scene.customer.run("down")
 
 
-def test_up_twice_leaves_the_first_alone(scene: Scene) -> None:
+def test_up_twice_leaves_the_first_alone(scene: AgentScene) -> None:
     scene.customer.run("up", "--daemon")
     pid = scene.customer.agent_pid()
 
@@ -110,7 +75,7 @@ def test_up_twice_leaves_the_first_alone(scene: Scene) -> None:
     assert scene.customer.tunnel("orders")["attempts"] == 1
 
 
-def test_the_daemon_holds_no_pipe_of_its_starter(scene: Scene) -> None:
+def test_the_daemon_holds_no_pipe_of_its_starter(scene: AgentScene) -> None:
     """`$(ioconnect up --daemon)` ends: a shell reads until everybody has let go of its pipe."""
     done = subprocess.run(
         ["sh", "-c", 'x=$("$@" 2>&1); echo "[$x]"', "sh", *scene.customer.command, "up", "--daemon"],
@@ -128,7 +93,7 @@ def test_the_daemon_holds_no_pipe_of_its_starter(scene: Scene) -> None:
         assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
 
 
-def test_a_local_fault_leaves_nothing_running_and_names_itself(scene: Scene) -> None:
+def test_a_local_fault_leaves_nothing_running_and_names_itself(scene: AgentScene) -> None:
     scene.paths.identity.chmod(0o644)
     text = stderr_of(scene, "up", "--daemon", expect=ExitCode.NO_INPUT)
     assert str(scene.paths.identity) in text
@@ -153,7 +118,7 @@ def test_the_error_of_a_daemon_that_exits_at_once_is_quoted(tmp_path: Path) -> N
     assert told == []
 
 
-def test_an_unreachable_jumphost_is_retried_and_up_returns_75(scene: Scene) -> None:
+def test_an_unreachable_jumphost_is_retried_and_up_returns_75(scene: AgentScene) -> None:
     scene.rig.faults.turn_away(b"Not allowed at this time\r\n")
     text = stderr_of(scene, "up", "--daemon", "--wait", "2", expect=ExitCode.TEMP_FAIL)
 
@@ -168,7 +133,7 @@ def test_an_unreachable_jumphost_is_retried_and_up_returns_75(scene: Scene) -> N
 
 @pytest.mark.parametrize(("by", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_foreground_agent_leaves_cleanly_with_the_signals_code(
-    scene: Scene, tmp_path: Path, by: signal.Signals, code: int
+    scene: AgentScene, tmp_path: Path, by: signal.Signals, code: int
 ) -> None:
     agent = processes.start(
         [*scene.customer.command, "up"], log=tmp_path / "agent.log", env=scene.customer.environment
@@ -180,7 +145,7 @@ def test_a_foreground_agent_leaves_cleanly_with_the_signals_code(
     assert "ended, code" in (tmp_path / "agent.log").read_text()
 
 
-def test_after_kill_nine_status_says_so_and_the_next_start_works(scene: Scene) -> None:
+def test_after_kill_nine_status_says_so_and_the_next_start_works(scene: AgentScene) -> None:
     scene.customer.run("up", "--daemon")
     os.kill(scene.customer.agent_pid(), signal.SIGKILL)
     assert lock.wait_until_free(scene.paths.lock, 5)
@@ -194,7 +159,7 @@ def test_after_kill_nine_status_says_so_and_the_next_start_works(scene: Scene) -
     assert pull(scene.port, 1000)[0] == 1000
 
 
-def test_an_agent_that_does_not_answer_is_killed(scene: Scene) -> None:
+def test_an_agent_that_does_not_answer_is_killed(scene: AgentScene) -> None:
     scene.customer.run("up", "--daemon")
     pid = scene.customer.agent_pid()
     os.kill(pid, signal.SIGSTOP)
@@ -208,7 +173,7 @@ def test_an_agent_that_does_not_answer_is_killed(scene: Scene) -> None:
 # --- signals
 
 
-def test_reconnect_ends_the_wait_of_the_tunnel_that_is_named(scene: Scene) -> None:
+def test_reconnect_ends_the_wait_of_the_tunnel_that_is_named(scene: AgentScene) -> None:
     scene.rig.faults.revoke(scene_key(scene))
     stderr_of(scene, "up", "--daemon", "--wait", "5", expect=ExitCode.TEMP_FAIL)
     held = scene.customer.wait_for("held", "orders")
@@ -224,13 +189,13 @@ def test_reconnect_ends_the_wait_of_the_tunnel_that_is_named(scene: Scene) -> No
     scene.customer.wait_for("connected", "orders", deadline=5)
 
 
-def scene_key(scene: Scene) -> Any:
+def scene_key(scene: AgentScene) -> Any:
     from ioconnect.keys.authorized_keys import parse_public_key  # noqa: PLC0415  paramiko comes with it
 
     return parse_public_key(scene.paths.public_key.read_text())
 
 
-def test_reload_changes_what_changed_and_carries_the_rest_on(scene: Scene) -> None:
+def test_reload_changes_what_changed_and_carries_the_rest_on(scene: AgentScene) -> None:
     scene.add("second")
     scene.customer.run("up", "--daemon")
     with socket.create_connection(("127.0.0.1", scene.port)) as client:
@@ -251,7 +216,7 @@ def test_reload_changes_what_changed_and_carries_the_rest_on(scene: Scene) -> No
     assert scene.customer.tunnel("second")["attempts"] == 2
 
 
-def test_a_faulty_reload_is_refused_and_changes_nothing(scene: Scene) -> None:
+def test_a_faulty_reload_is_refused_and_changes_nothing(scene: AgentScene) -> None:
     scene.customer.run("up", "--daemon")
     config = scene.paths.config.read_text()
     scene.paths.config.write_text(config + "\n[tunnels.broken]\nendpoint = 5\n")
@@ -264,14 +229,14 @@ def test_a_faulty_reload_is_refused_and_changes_nothing(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("reload",), ("reconnect",), ("reconnect", "orders")])
-def test_without_an_agent_there_is_nothing_to_tell(scene: Scene, arguments: tuple[str, ...]) -> None:
+def test_without_an_agent_there_is_nothing_to_tell(scene: AgentScene, arguments: tuple[str, ...]) -> None:
     assert "the agent is not running" in stderr_of(scene, *arguments, expect=ExitCode.UNAVAILABLE)
 
 
 # --- status and log
 
 
-def test_status_shows_counters_within_two_seconds(scene: Scene) -> None:
+def test_status_shows_counters_within_two_seconds(scene: AgentScene) -> None:
     scene.customer.run("up", "--daemon")
     pull(scene.port, 250_000)
     read_at = time.monotonic()
@@ -288,7 +253,7 @@ def test_status_shows_counters_within_two_seconds(scene: Scene) -> None:
     assert tunnel["security"] == security
 
 
-def test_everything_that_the_agent_writes_is_private(scene: Scene) -> None:
+def test_everything_that_the_agent_writes_is_private(scene: AgentScene) -> None:
     scene.customer.run("up", "--daemon")
 
     written = [scene.paths.status, scene.paths.lock, scene.paths.log, scene.paths.log.with_name("crash.log")]
@@ -298,7 +263,7 @@ def test_everything_that_the_agent_writes_is_private(scene: Scene) -> None:
     assert json.loads(scene.paths.lock.read_text())["pid"] == scene.customer.agent_pid()
 
 
-def test_a_lost_connection_is_two_lines_in_the_log(scene: Scene) -> None:
+def test_a_lost_connection_is_two_lines_in_the_log(scene: AgentScene) -> None:
     scene.customer.run("up", "--daemon")
     scene.rig.faults.drop()
     processes.wait_until(lambda: scene.log("orders: connected again"), what="the second connection")
@@ -311,7 +276,7 @@ def test_a_lost_connection_is_two_lines_in_the_log(scene: Scene) -> None:
 # --- the service manager
 
 
-def test_systemd_is_notified_of_ready_status_watchdog_and_stopping(scene: Scene, tmp_path: Path) -> None:
+def test_systemd_is_notified_of_ready_status_watchdog_and_stopping(scene: AgentScene, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
         listener.settimeout(10)

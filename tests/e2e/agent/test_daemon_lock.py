@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs import ordinary_user, processes
 
-from ioconnect.errors import CannotCreate, ExitCode
+from ioconnect.errors import CannotCreate, ExitCode, SystemRefused
 from ioconnect.status import lock
 from ioconnect.status.lock import AgentLock, AlreadyRunning
 
@@ -143,3 +143,23 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 
     assert CannotCreate.__name__ in done.stderr
     assert lock.holder(tmp_path / "agent.lock") is None
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_a_lock_that_is_no_file_of_its_own_is_said_and_neither_waited_for_nor_written(
+    path: Path, tmp_path: Path, kind: str
+) -> None:
+    """Whoever owns the state folder must not have root's command hang, or write elsewhere."""
+    path.parent.mkdir()
+    other = tmp_path / "root's file"
+    other.write_text("precious")
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(other)
+
+    with pytest.raises(SystemRefused, match="cannot use the lock"):
+        lock.holder(path)
+    with pytest.raises(CannotCreate, match="cannot use the lock"):
+        acquire(path)
+    assert other.read_text() == "precious"

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs.simulated import ScriptedSession, Simulation, tunnel
 
-from ioconnect.agent.supervisor.mailbox import Reconnect, Reload, Report, Stop
+from ioconnect.agent.supervisor.mailbox import (
+    GetSnapshot,
+    Reconnect,
+    Reload,
+    Report,
+    StartTunnels,
+    Stop,
+    StopTunnels,
+)
+from ioconnect.agent.supervisor.reload import Changes
+from ioconnect.agent.supervisor.selection import TunnelNotRun
+from ioconnect.agent.supervisor.supervisor import AgentStopping
 from ioconnect.agent.tunnel.events import (
     Closed,
     CountersChanged,
@@ -32,9 +43,11 @@ from ioconnect.errors import (
     ConfigFault,
     ConfigInvalid,
     ExitCode,
+    Fault,
     KeepaliveTimeout,
     PortBusy,
     Unreachable,
+    UsageFault,
 )
 from ioconnect.status.snapshots import Availability, State
 
@@ -284,6 +297,162 @@ def test_reload_tries_a_held_tunnel_at_once(tmp_path: Path) -> None:
     simulation.run()
 
     assert [s.began for s in simulation.world.sessions] == [0, 5]
+
+
+# --- tunnels that are started and stopped by name
+
+
+def names_of(changes: object) -> tuple[list[str], ...]:
+    assert isinstance(changes, Changes)
+    return (
+        [new.tunnel.name for new in changes.added],
+        [new.tunnel.name for new in changes.changed],
+        list(changes.removed),
+        list(changes.unchanged),
+    )
+
+
+def test_an_agent_of_some_tunnels_is_given_another_and_keeps_it_over_reloads(tmp_path: Path) -> None:
+    simulation = Simulation(connects, tunnel("a", 1), tunnel("b", 2), folder=tmp_path, names=("a",))
+    simulation.ask(5, Reload())
+    simulation.ask(10, StartTunnels(("b",)))
+    simulation.ask(15, Reload())
+    simulation.run_until_idle()
+
+    assert [names_of(reply) for reply in simulation.replies] == [
+        ([], [], [], ["a"]),
+        (["b"], [], [], []),
+        ([], [], [], ["a", "b"]),
+    ]
+    assert [reply.not_started for reply in simulation.replies] == [("b",), (), ()]  # type: ignore[attr-defined]
+    assert [(s.tunnel.name, s.began) for s in simulation.world.sessions] == [("a", 0), ("b", 10)]
+
+
+def test_starting_without_names_starts_all_that_is_configured_by_now(tmp_path: Path) -> None:
+    simulation = Simulation(connects, tunnel("a", 1), folder=tmp_path, names=("a",))
+    simulation.recorder.config = replace(simulation.config, tunnels=(tunnel("a", 1), tunnel("b", 2)))
+    simulation.ask(5, StartTunnels())
+    simulation.ask(6, StartTunnels())
+    simulation.run_until_idle()
+
+    assert [names_of(reply)[::3] for reply in simulation.replies] == [(["b"], ["a"]), ([], ["a", "b"])]
+    assert simulation.recorder.checked == [["b"]]  # only what is to start
+
+
+def test_a_running_tunnel_is_left_with_its_earlier_configuration_and_that_is_said(tmp_path: Path) -> None:
+    simulation = Simulation(connects, folder=tmp_path)
+    changed = replace(tunnel(), max_connections=1)
+    simulation.recorder.config = replace(simulation.config, tunnels=(changed,))
+    simulation.ask(5, StartTunnels(("orders",)))
+    simulation.run_until_idle()
+
+    assert simulation.replies[0].outdated == ("orders",)  # type: ignore[attr-defined]
+    assert simulation.world.sessions[0].calls == []
+
+
+def test_a_tunnel_stopped_by_name_stays_stopped_until_it_is_started_by_name(tmp_path: Path) -> None:
+    simulation = Simulation(connects, tunnel("a", 1), tunnel("b", 2), folder=tmp_path)
+    simulation.ask(5, StopTunnels(("b",)))
+    simulation.ask(6, GetSnapshot())
+    reloaded(simulation, tunnel("a", 1), replace(tunnel("b", 2), max_connections=3), at=7)
+    simulation.ask(8, Reconnect(()))
+    simulation.ask(9, StartTunnels(("b",)))
+    simulation.run_until_idle()
+
+    stopped, shown, reconnected, started = simulation.replies
+    assert stopped == ("b",)
+    assert shown == {"a": State.CONNECTED, "b": State.STOPPED}
+    assert reconnected == ("a",)
+    assert names_of(started) == (["b"], [], [], [])
+    story = [(s.tunnel.name, s.began, s.calls) for s in simulation.world.sessions]
+    assert story == [("a", 0, ["probe"]), ("b", 0, ["close"]), ("b", 9, [])]
+    assert simulation.world.sessions[-1].tunnel.max_connections == 3
+
+
+def test_who_stops_a_tunnel_is_answered_once_its_session_has_closed(tmp_path: Path) -> None:
+    simulation = Simulation(lambda session: session.emit(*UP), folder=tmp_path)
+    simulation.ask(5, StopTunnels(("orders",)))
+    seen: list[int] = []
+    simulation.world.after(5 + STOP_TIMEOUT - 0.1, lambda: seen.append(len(simulation.replies)))
+    simulation.run_until_idle()
+
+    assert seen == [0]
+    assert simulation.replies == [("orders",)]
+
+
+def test_a_stop_by_name_wins_over_the_restart_that_a_reload_has_begun(tmp_path: Path) -> None:
+    simulation = Simulation(connects, folder=tmp_path)
+    reloaded(simulation, replace(tunnel(), max_connections=1), at=10)
+    simulation.ask(10.01, StopTunnels(("orders",)))
+    simulation.run_until_idle()
+
+    assert [s.calls for s in simulation.world.sessions] == [["close"]]
+    assert state(simulation) is State.STOPPED
+
+
+def test_a_start_while_the_tunnel_still_stops_begins_when_it_has(tmp_path: Path) -> None:
+    simulation = Simulation(connects, folder=tmp_path)
+    simulation.ask(10, StopTunnels(("orders",)))
+    simulation.ask(10.01, StartTunnels(("orders",)))
+    simulation.run_until_idle()
+
+    assert [s.began for s in simulation.world.sessions] == [0, pytest.approx(10.05)]
+    assert state(simulation) is State.CONNECTED
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        (StopTunnels(("orders", "nobody")), TunnelNotRun),
+        (Reconnect(("nobody",)), TunnelNotRun),
+        (StartTunnels(("orders", "nobody")), UsageFault),
+    ],
+)
+def test_an_unknown_name_is_a_fault_and_nothing_is_done(
+    tmp_path: Path, command: StopTunnels | Reconnect | StartTunnels, kind: type[Fault]
+) -> None:
+    simulation = Simulation(connects, folder=tmp_path)
+    simulation.ask(5, command)
+    simulation.run_until_idle()
+
+    assert [type(reply) for reply in simulation.replies] == [kind]
+    assert simulation.world.sessions[0].calls == []
+
+
+def test_whoever_asks_for_a_change_is_told_the_fault_of_the_configuration(tmp_path: Path) -> None:
+    fault = ConfigInvalid("config.toml is faulty")
+
+    def broken() -> object:
+        raise fault
+
+    simulation = Simulation(connects, folder=tmp_path)
+    simulation.recorder.load_config = broken  # type: ignore[assignment]
+    simulation.ask(5, Reload())
+    simulation.ask(6, StartTunnels())
+    simulation.run_until_idle()
+
+    assert simulation.replies == [fault, fault]
+
+
+def test_an_agent_that_stops_starts_nothing_any_more_and_says_so(tmp_path: Path) -> None:
+    simulation = Simulation(lambda session: session.emit(*UP), folder=tmp_path)
+    simulation.ask(5, Stop())
+    simulation.ask(6, StartTunnels())
+    simulation.ask(6, Reload())
+    simulation.run()
+
+    assert simulation.replies[0] == ("orders",)
+    assert [type(reply) for reply in simulation.replies[1:]] == [AgentStopping, AgentStopping]
+
+
+def test_asking_for_the_status_writes_nothing_and_publishes_nothing(tmp_path: Path) -> None:
+    simulation = Simulation(connects, folder=tmp_path)
+    for second in range(10, 20):
+        simulation.ask(second, GetSnapshot())
+    simulation.run_until_idle()
+
+    assert len(simulation.replies) == 10
+    assert [moment for moment in simulation.recorder.published_at if moment >= 1] == []
 
 
 # --- publishing and the watchdog

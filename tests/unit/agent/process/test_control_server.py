@@ -1,0 +1,187 @@
+"""The control server with a supervisor that answers, is slow, or hangs; nothing wakes it up while nobody asks."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs.control_client import ask, get, post
+from tests.rigs.processes import wait_until
+
+from ioconnect.agent.process import control_requests, control_server
+from ioconnect.agent.process.control_requests import Requests
+from ioconnect.agent.process.control_server import serving
+from ioconnect.agent.supervisor.mailbox import Request, Stop, StopTunnels
+from ioconnect.config.paths import under
+from ioconnect.errors import ConfigFault, ConfigInvalid, ExitCode, IdentityMissing
+from ioconnect.status import control
+from ioconnect.status.peer_credentials import Peer
+from ioconnect.status.records import Snapshot, State, TunnelStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ioconnect.agent.supervisor.mailbox import Message
+    from ioconnect.config.paths import Paths
+
+TUNNEL = TunnelStatus("orders", State.CONNECTED, "2026-11-22T10:00:00Z", None, "j.test:22", 1, "localhost:3306")
+SNAPSHOT = Snapshot(running=True, pid=1, version="0", started_at=None, tunnels=(TUNNEL,))
+
+
+class Supervisor:
+    """A mailbox that answers at once with `reply`; None: never."""
+
+    def __init__(self) -> None:
+        self.reply: object = SNAPSHOT
+        self.asked: list[object] = []
+        self.waiting: list[Callable[[object], None]] = []
+
+    def put(self, message: Message) -> None:
+        assert isinstance(message, Request)
+        self.asked.append(message.command)
+        if self.reply is None:
+            self.waiting.append(message.reply)
+        else:
+            message.reply(self.reply)
+
+    def get(self, deadline: float | None) -> Message | None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def supervisor() -> Supervisor:
+    return Supervisor()
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return under(tmp_path)
+
+
+@pytest.fixture
+def path(supervisor: Supervisor, paths: Paths) -> Iterator[Path]:
+    """The socket of a server."""
+    with serving(paths.control, Requests(supervisor, paths, "1:2")):
+        yield paths.control[0]
+    assert not paths.control[0].exists()
+    wait_until(lambda: not [each for each in threading.enumerate() if each.name.startswith("control")])
+
+
+def test_a_supervisor_that_hangs_is_said_within_two_seconds_and_holds_no_other_client(
+    path: Path, supervisor: Supervisor
+) -> None:
+    supervisor.reply = None
+    began = time.monotonic()
+    status, _, document = ask(path, get("/livez"))
+
+    assert (status, document["error"]["exit_code"]) == (504, 69)
+    assert 1 < time.monotonic() - began < 2
+    supervisor.reply = SNAPSHOT
+    assert ask(path, get("/livez"))[0] == 200
+    supervisor.waiting[0]("too late for whoever asked, and no harm")
+
+
+@pytest.mark.parametrize(
+    ("states", "query", "status"),
+    [
+        ([State.CONNECTED, State.STANDBY], "", 200),
+        ([State.CONNECTED, State.BACKOFF], "", 503),
+        ([State.CONNECTED, State.STOPPED], "", 503),
+        ([], "", 503),
+        ([State.CONNECTED, State.BACKOFF], "?tunnel=t0", 200),
+        ([State.CONNECTED, State.BACKOFF], "?tunnel=t1", 503),
+        ([State.CONNECTED], "?tunnel=t1", 404),
+    ],
+)
+def test_ready_is_every_enabled_tunnel_connected_or_in_standby(
+    path: Path, supervisor: Supervisor, states: list[State], query: str, status: int
+) -> None:
+    tunnels = tuple(replace(TUNNEL, name=f"t{number}", state=state) for number, state in enumerate(states))
+    disabled = replace(TUNNEL, name="off", state=State.STOPPED, enabled=False)
+    supervisor.reply = replace(SNAPSHOT, tunnels=(*tunnels, disabled))
+
+    assert ask(path, get(f"/readyz{query}"))[0] == status
+
+
+def test_a_fault_arrives_as_it_was_raised(path: Path, paths: Paths, supervisor: Supervisor) -> None:
+    assert path.exists()
+    supervisor.reply = IdentityMissing("there is no key", hint="Make one.")
+    with pytest.raises(Exception, match="there is no key") as missing:
+        control.request(paths, "POST", "/v1/reload", {})
+    supervisor.reply = ConfigInvalid("two faults", faults=(ConfigFault("tunnels.a", "b"), ConfigFault("c", "d")))
+    with pytest.raises(ConfigInvalid) as invalid:
+        control.request(paths, "POST", "/v1/reload", {})
+
+    assert (missing.value.exit_code, missing.value.hint) == (ExitCode.NO_INPUT, "Make one.")  # type: ignore[attr-defined]
+    assert (invalid.value.exit_code, invalid.value.faults) == (ExitCode.CONFIG, supervisor.reply.faults)
+
+
+def test_down_without_names_stops_the_agent_and_with_names_these(path: Path, supervisor: Supervisor) -> None:
+    supervisor.reply = ("a",)
+    assert ask(path, post("/v1/down"))[0] == 200
+    assert ask(path, post("/v1/down", b'{"tunnels": ["a", "b", "a"]}'))[0] == 200
+    assert ask(path, post("/v1/down", b""))[0] == 200
+
+    assert supervisor.asked == [Stop(), StopTunnels(("a", "b")), Stop()]
+
+
+def test_only_root_and_the_agents_user_may_change_something(supervisor: Supervisor, paths: Paths) -> None:
+    requests = Requests(supervisor, paths, "1:2")
+    parsed = control_requests.HttpRequest("POST", "/v1/reload", {}, {}, b"")
+
+    refused = requests.answer(parsed, Peer(4711, 1))
+    assert (refused.status, supervisor.asked) == (403, [])
+    asked = requests.answer(replace(parsed, method="GET", path="/livez"), Peer(4711, 1))
+    assert asked.status == 200
+
+
+def test_a_client_of_another_lock_is_sent_away(path: Path, supervisor: Supervisor) -> None:
+    message = b"GET /livez HTTP/1.1\r\nIoconnect-Lock: %s\r\n\r\n"
+
+    assert ask(path, message % b"3:4")[0] == 421
+    assert supervisor.asked == []
+    assert ask(path, message % b"1:2")[0] == 200
+
+
+def test_strangers_leave_room_for_us(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_server, "peer_of", lambda _: Peer(4711, 1))
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(control_server.MAX_OTHERS):
+            open_ones.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))
+        assert ask(path, get("/livez"))[0] == 503
+        monkeypatch.undo()
+        assert ask(path, get("/livez"))[0] == 200
+
+
+def test_a_thread_that_cannot_be_started_costs_that_client_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(control_server.threading, "Thread", refuse)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        assert client.recv(1) == b""
+    monkeypatch.undo()
+    assert ask(path, get("/livez"))[0] == 200
+
+
+def test_nothing_wakes_the_thread_up_while_nobody_asks(path: Path) -> None:
+    if not Path("/proc/self/task").exists():
+        pytest.skip("context switches are counted in Linux's /proc")
+    assert ask(path, get("/livez"))[0] == 200
+    thread = next(each for each in threading.enumerate() if each.name == "control")
+    status = Path(f"/proc/self/task/{thread.native_id}/status")
+
+    def switches() -> str:
+        return status.read_text().partition("voluntary_ctxt_switches:")[2]
+
+    wait_until(lambda: "\nState:\tS" in status.read_text())  # asleep again after the question
+    before, end = switches(), time.monotonic() + 1.5
+    wait_until(lambda: time.monotonic() > end)
+    assert switches() == before
