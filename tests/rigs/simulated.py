@@ -21,7 +21,7 @@ from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import AgentSettings, Config, InvalidFile, Tunnel
 from ioconnect.config.paths import under
 from ioconnect.keys.credentials import ReadFiles
-from ioconnect.status.snapshots import Security, Snapshot
+from ioconnect.status.snapshots import Security, Snapshot, TunnelStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ioconnect.agent.tunnel.events import SessionEvent
     from ioconnect.config.paths import Paths
     from ioconnect.errors import ExitCode
-    from ioconnect.status.snapshots import State
 
 Script = Callable[["ScriptedSession"], None]  # called when a session starts to dial
 
@@ -189,9 +188,12 @@ class Recorder:
         self.published_at.append(self.world.now())
         return Snapshot(running=True, pid=1, version="0", started_at=None, tunnels=())
 
-    def snapshot(self, runners: Iterable[TunnelRunner]) -> dict[str, State]:
-        """Return the shown states, which is all that is looked at."""
-        return {runner.tunnel.name: runner.state.shown for runner in runners}
+    def snapshot(self, runners: Iterable[TunnelRunner]) -> Snapshot:
+        tunnels = tuple(
+            TunnelStatus(each.tunnel.name, each.state.shown, "", None, "jumphost.test:22", 1, "localhost:3306")
+            for each in runners
+        )
+        return Snapshot(running=True, pid=1, version="0", started_at=None, tunnels=tunnels)
 
     def leave_out(self, invalid: tuple[InvalidFile, ...]) -> None:
         self.left_out = invalid

@@ -49,7 +49,7 @@ from ioconnect.errors import (
     Unreachable,
     UsageFault,
 )
-from ioconnect.status.snapshots import Availability, State
+from ioconnect.status.snapshots import Availability, Snapshot, State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -361,7 +361,8 @@ def test_a_tunnel_stopped_by_name_stays_stopped_until_it_is_started_by_name(tmp_
 
     stopped, shown, reconnected, started = simulation.replies
     assert stopped == ("b",)
-    assert shown == {"a": State.CONNECTED, "b": State.STOPPED}
+    assert isinstance(shown, Snapshot)
+    assert {each.name: each.state for each in shown.tunnels} == {"a": State.CONNECTED, "b": State.STOPPED}
     assert reconnected == ("a",)
     assert names_of(started) == (["b"], [], [], [])
     story = [(s.tunnel.name, s.began, s.calls) for s in simulation.world.sessions]
