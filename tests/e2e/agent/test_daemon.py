@@ -324,7 +324,7 @@ def test_systemd_is_notified_of_ready_status_watchdog_and_stopping(scene: Scene,
         hear_until("READY=1")
         told = [line for line in heard if line != "WATCHDOG=1"]  # which may come in between at any time
         assert told[0] == "RELOADING=1"
-        assert heard[1].startswith("MONOTONIC_USEC=")
+        assert told[1].startswith("MONOTONIC_USEC=")
         agent.send_signal(signal.SIGTERM)
         hear_until("STOPPING=1")
         assert processes.end(agent) == 0
