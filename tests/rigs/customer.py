@@ -45,17 +45,23 @@ class Customer:
 
     def tunnel(self, name: str = "default") -> dict[str, Any]:
         """Return one tunnel's part of `status --json`."""
-        return next(tunnel for tunnel in self.status()["tunnels"] if tunnel["name"] == name)
+        found = self._find(name)
+        assert found is not None, f"status has no tunnel {name}"
+        return found
+
+    def _find(self, name: str) -> dict[str, Any] | None:
+        """Return the same; None before the agent has taken the tunnel up, as for a moment after `reload`."""
+        return next((tunnel for tunnel in self.status()["tunnels"] if tunnel["name"] == name), None)
 
     def wait_for(self, state: str, name: str = "default", *, deadline: float = 15) -> dict[str, Any]:
         """Wait until the tunnel is in this state and return its part of `status --json`."""
 
         def there() -> dict[str, Any] | None:
-            seen = self.tunnel(name)
-            return seen if seen["state"] == state else None
+            seen = self._find(name)
+            return seen if seen and seen["state"] == state else None
 
         def instead() -> str:
-            return f"{json.dumps(self.tunnel(name), indent=1)}\n--- log\n{self.log_text()}"
+            return f"{json.dumps(self._find(name), indent=1)}\n--- log\n{self.log_text()}"
 
         found = processes.wait_until(there, deadline=deadline, what=f"tunnel {name} is {state}", instead=instead)
         assert found is not None

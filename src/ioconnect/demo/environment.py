@@ -68,16 +68,18 @@ class Environment:
 
         Signals are delivered after the command has exited, so that a started agent is known.
         """
-        process = subprocess.Popen(  # noqa: S603  our own interpreter and program
-            [sys.executable, "-m", "ioconnect", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self.home,
-            env=_environment(os.environ, self.home),
-            start_new_session=True,  # so that it does not get the terminal's Ctrl-C
-        )
-        with self._interruptions.deferred(), process:
+        with (
+            self._interruptions.deferred(),  # first: a signal may come while the command starts
+            subprocess.Popen(  # noqa: S603  our own interpreter and program
+                [sys.executable, "-m", "ioconnect", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self.home,
+                env=_environment(os.environ, self.home),
+                start_new_session=True,  # so that it does not get the terminal's Ctrl-C
+            ) as process,
+        ):
             try:
                 stdout, stderr = process.communicate(timeout=COMMAND_TIMEOUT)
             except subprocess.TimeoutExpired:
