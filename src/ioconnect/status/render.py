@@ -62,7 +62,8 @@ def head(snapshot: Snapshot, now: datetime, width: int, *, start: str = START) -
     bad = "" if snapshot.running and not snapshot.silent else "red"
     lines: list[Line] = [((line, bad),) for line in _wrapped(headline(snapshot, now, start), width)]
     if snapshot.silent:
-        hint = f"It is stopped (kill -CONT {snapshot.pid} lets it go on) or hangs; ioconnect down ends it."
+        process = f" (kill -CONT {snapshot.pid} lets it go on)" if snapshot.pid else ""
+        hint = f"It is stopped{process} or hangs; ioconnect down ends it."
         lines += [((line, ""),) for line in _wrapped(hint, width)]
     if snapshot.config_current is False:
         changed = f"{escaped(snapshot.config or 'the configuration')} differs from what runs: ioconnect reload"

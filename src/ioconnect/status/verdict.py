@@ -96,7 +96,7 @@ def summary(tunnels: Sequence[TunnelStatus]) -> str:
 def notes(tunnels: Iterable[TunnelStatus]) -> list[Note]:
     """Return what is wrong and what to do, one note for all tunnels that share it; warnings are last."""
     ordered = worst_first(tunnels)
-    problems = [found for tunnel in ordered for found in _problem(tunnel)]
+    problems = [found for tunnel in ordered if not is_well(tunnel) for found in _problem(tunnel)]
     warnings = [found for tunnel in ordered for found in _warnings(tunnel)]
     return _merged([*problems, *warnings])
 

@@ -112,6 +112,13 @@ def test_a_silent_agent_is_shown_as_that_with_the_age_of_its_last_word() -> None
     )
 
 
+def test_a_silent_agent_of_unknown_pid_is_said_too() -> None:
+    text = shown(Snapshot(True, None, "0.1.0", None, (), silent=True))
+
+    assert text.startswith("no answer from the agent within 2 s")
+    assert "None" not in text
+
+
 def test_a_configuration_that_differs_from_what_runs_is_said() -> None:
     changed = replace(SNAPSHOT, config="/etc/ioconnect/config.toml", config_current=False)
 

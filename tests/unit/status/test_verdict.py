@@ -59,6 +59,10 @@ def test_a_reason_that_tunnels_share_is_one_note() -> None:
     assert (busy.names, busy.text) == (("standby", "other"), f"{BUSY.message} (port_busy)")
 
 
+def test_a_standby_that_is_configured_is_not_told_to_stop_the_other_agent() -> None:
+    assert verdict.notes([replace(STANDBY, standby_ok=True), DISABLED, WELL]) == []
+
+
 def test_different_reasons_are_different_notes() -> None:
     elsewhere = replace(REFUSED, message="elsewhere does not accept the key")
 
