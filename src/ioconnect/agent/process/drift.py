@@ -125,8 +125,8 @@ def _identity_differences(tunnel: RunningTunnel, paths: Paths) -> list[Warning_]
         return [_warning(fault)]
     if tunnel.identity is None or now == tunnel.identity:
         return []
-    message = f"the key in {path} is {now}, {configured.name} signed in with {tunnel.identity}"
-    hint = f"ioconnect down {configured.name} and ioconnect up {configured.name} sign in with the new one."
+    message = f"the key in {path} is {now}, the agent signed in with {tunnel.identity}"
+    hint = "Once it is handed over, ioconnect down NAME and ioconnect up NAME sign in with it."
     return [Warning_(IDENTITY_CHANGED, message, hint)]
 
 

@@ -73,8 +73,8 @@ class Request:
     """A command that is answered: `reply` is called once, with the result or a Fault, on the supervisor's thread.
 
     It must return at once, like the `put` of a SimpleQueue. GetSnapshot is answered with a Snapshot, GetRunning
-    with a Running, Reload and
-    StartTunnels with Changes, the others with the names of the tunnels. Nobody answers once the agent has ended.
+    with a Running, Reload and StartTunnels with Changes, the others with the names of the tunnels. Nobody answers
+    once the agent has ended.
     """
 
     command: Command
