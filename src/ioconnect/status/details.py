@@ -38,9 +38,9 @@ def _facts(tunnel: TunnelStatus, now: datetime) -> Iterator[tuple[str, str]]:
     yield "since", tunnel.since
     if tunnel.down_since is not None:
         yield "down since", f"{tunnel.down_since} ({elapsed(tunnel.down_since, now)})"
-    yield "jumphost", tunnel.jumphost
-    yield "endpoint", f"{tunnel.jumphost.rpartition(':')[0]}:{tunnel.listen_port}"
-    yield "target", tunnel.target + _target_state(tunnel, now)
+    yield "jumphost", tunnel.jumphost or "-"
+    yield "endpoint", verdict.endpoint(tunnel)
+    yield "target", (tunnel.target or "-") + _target_state(tunnel, now)
     yield "identity", tunnel.identity or "-"
     yield "host key", tunnel.host_key or "-"
     yield "security", _security(tunnel)

@@ -127,13 +127,12 @@ def style_of(tunnel: TunnelStatus) -> str:
 
 
 def _row(tunnel: TunnelStatus, now: datetime) -> Iterable[str]:
-    host = tunnel.jumphost.rpartition(":")[0]
     return (
         tunnel.name,
         verdict.word(tunnel),
         elapsed(verdict.since(tunnel), now),
-        f"{host}:{tunnel.listen_port}",
-        tunnel.target,
+        verdict.endpoint(tunnel),
+        tunnel.target or "-",
         connections(tunnel),
         size(tunnel.bytes_from_target),
         size(tunnel.bytes_to_target),

@@ -101,6 +101,11 @@ def notes(tunnels: Iterable[TunnelStatus]) -> list[Note]:
     return _merged([*problems, *warnings])
 
 
+def endpoint(tunnel: TunnelStatus) -> str:
+    """Return the endpoint as the UI shows it; "-" for a tunnel whose file in config.d cannot be read."""
+    return f"{tunnel.jumphost.rpartition(':')[0]}:{tunnel.listen_port}" if tunnel.jumphost else "-"
+
+
 def _problem(tunnel: TunnelStatus) -> Iterator[tuple[object, Note]]:
     """Yield a key that tunnels with the same trouble share, and the note."""
     reason = tunnel.reason
