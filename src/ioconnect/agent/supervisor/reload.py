@@ -6,7 +6,7 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  dataclasses resolve it at run time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ioconnect.status.records import State  # noqa: TC001  as above
@@ -77,8 +77,13 @@ def compare(running: Mapping[str, TunnelConfig], new: Config) -> Changes:
     )
 
 
+def keeps_session(one: TunnelConfig, other: TunnelConfig) -> bool:
+    """Whether a session goes on with the other configuration: nothing differs but how its standby counts."""
+    return is_same(TunnelConfig(replace(one.tunnel, standby=other.tunnel.standby), one.settings), other)
+
+
 def is_same(one: TunnelConfig, other: TunnelConfig) -> bool:
-    """Whether a session of this tunnel would be the same with either configuration."""
+    """Whether everything that this tunnel uses is the same in either configuration."""
     return _effective(one.tunnel, one.settings) == _effective(other.tunnel, other.settings)
 
 

@@ -9,7 +9,15 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.supervisor.reload import Changes, Running, RunningTunnel, TunnelConfig, compare, is_same
+from ioconnect.agent.supervisor.reload import (
+    Changes,
+    Running,
+    RunningTunnel,
+    TunnelConfig,
+    compare,
+    is_same,
+    keeps_session,
+)
 from ioconnect.agent.supervisor.selection import check_run
 from ioconnect.agent.supervisor.tunnel_runner import AgentContext, TunnelRunner
 from ioconnect.agent.tunnel.events import RetryRequested, StopRequested
@@ -51,7 +59,12 @@ class TunnelSet:
             self._stopping[name] = None
             self._request_stop(name)
         for new in changes.changed + changes.added:
-            self._start(new)
+            name = new.tunnel.name
+            if name in self._configs and self._stopping.get(name) is None and keeps_session(self._configs[name], new):
+                self._configs[name] = new
+                self.runners[name].tunnel = new.tunnel
+            else:
+                self._start(new)
         for name in changes.unchanged:
             if self.runners[name].is_waiting:
                 self.runners[name].handle_event(RetryRequested("reload"))

@@ -124,3 +124,17 @@ def test_tunnels_of_a_file_with_a_fault_are_shown_as_held(tmp_path: Path) -> Non
         ("pricing", State.HELD, "config_invalid"),
         ("broken", State.HELD, "config_invalid"),
     ]
+
+
+def test_whether_a_standby_is_well_changes_without_a_new_session(tmp_path: Path) -> None:
+    sim = simulation(MISSING, tmp_path)
+    sim.recorder.config = replace(sim.config, tunnels=tuple(replace(t, standby=True) for t in sim.config.tunnels))
+    sim.recorder.load_valid_config = lambda: sim.config  # type: ignore[method-assign]
+    sim.world.post(5, Reload())
+    sim.world.after(6, lambda: seen.append(sim.supervisor.runners["good"].tunnel.standby))
+    seen: list[bool] = []
+    sim.world.post(7, Stop())
+    sim.run()
+
+    good = [session for session in sim.world.sessions if session.tunnel.name == "good"]
+    assert (seen, [session.began for session in good]) == ([True], [0])
