@@ -194,6 +194,18 @@ def test_reload_says_every_fault_of_every_file_and_the_agent_goes_on(fleet: Flee
     assert fleet.states() == {"orders": "connected", "stock": "connected"}
 
 
+def test_a_bad_file_does_not_keep_a_tunnel_of_another_from_being_started_by_name(fleet: Fleet) -> None:
+    fleet.write(fleet.table("orders"), fleet.table("stock"))
+    fleet.customer.run("up", "orders", "--daemon")
+    put(fleet, "a.toml", "[tunnels.pricing]\n")
+
+    fleet.customer.run("up", "stock", "--daemon")
+    done = fleet.customer.try_run("up", "pricing", "--daemon")
+
+    assert (done.returncode, "tunnels.pricing.endpoint: missing" in done.stderr) == (ExitCode.CONFIG, True)
+    assert fleet.states() == {"orders": "connected", "stock": "connected"}
+
+
 def test_an_agent_whose_every_file_is_bad_does_not_start(fleet: Fleet) -> None:
     fleet.write()
     put(fleet, "a.toml", "[")

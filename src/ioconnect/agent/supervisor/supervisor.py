@@ -34,7 +34,7 @@ from ioconnect.agent.tunnel.events import (
 from ioconnect.errors import ExitCode, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ioconnect.agent.supervisor.mailbox import Command, Message
     from ioconnect.agent.supervisor.publish import Publisher
@@ -179,7 +179,7 @@ class Supervisor:
         if isinstance(command, Reload):
             return self._reload()
         if isinstance(command, StartTunnels):
-            with self._loading() as config:
+            with self._loading(self._callbacks.load_valid_config) as config:  # another tunnel's file holds nobody up
                 return self._tunnels.start(command.names, config, self._callbacks.check)
         if isinstance(command, Reconnect):
             return self._tunnels.reconnect(command.names)
@@ -226,20 +226,20 @@ class Supervisor:
 
     def _reload(self) -> Changes:
         """Read the configuration and take it over. Raises the Fault for which nothing was changed."""
-        with self._loading() as config:
+        with self._loading(self._callbacks.load_config) as config:
             changes = self._tunnels.reload(config, self._callbacks.check)
             self._healing.leave_out(config)
         log.info("reload: %s", changes)
         return changes
 
     @contextlib.contextmanager
-    def _loading(self) -> Iterator[Config]:
+    def _loading(self, load: Callable[[], Config]) -> Iterator[Config]:
         """Read the configuration for this block, between RELOADING and READY; a fault of either is logged."""
         if self._code is not None:
             raise AgentStopping("the agent stops")
         self._callbacks.reloading()
         try:
-            yield self._callbacks.load_config()
+            yield load()
         except Fault as fault:
             faults = [f"{each.path}: {each.message}" for each in getattr(fault, "faults", ())]
             log.error("reload refused, going on as before: %s", "; ".join(faults) or fault.message)  # noqa: TRY400
