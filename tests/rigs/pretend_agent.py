@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from ioconnect.status.snapshots import Snapshot
 
 
+class _Requests(Requests):
+    """Answers the status as it was published: nothing runs here that files could differ from."""
+
+    def _snapshot_with_drift(self) -> Snapshot:
+        return self._snapshot()
+
+
 class PretendAgent:
     """Its mailbox answers every request with the snapshot that was published last; frozen, it answers nothing."""
 
@@ -39,9 +46,8 @@ class PretendAgent:
         """Take the lock, and answer."""
         lock = AgentLock.acquire(self.paths.lock, version=version, started_at=started_at)
         self._life.callback(lock.release)
-        self._life.enter_context(
-            serving(self.paths.control, Requests(self, self.paths, lock_identity(self.paths.lock)))
-        )
+        requests = _Requests(self, self.paths, lock_identity(self.paths.lock))
+        self._life.enter_context(serving(self.paths.control, requests))
 
     def end(self) -> None:
         """Release the lock; the last snapshot stays in its file."""

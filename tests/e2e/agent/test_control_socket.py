@@ -220,9 +220,11 @@ def test_what_is_not_ours_is_left_alone_and_the_agent_runs_without(
 
 def test_a_socket_whose_folder_others_may_write_in_is_not_asked(running: AgentScene) -> None:
     running.paths.control[0].parent.chmod(0o777)
-
-    with pytest.raises(AgentSilent, match="others may write"):
-        control.request(running.paths, "GET", "/v1/status", timeout=0.2)
+    try:
+        with pytest.raises(AgentSilent, match="others may write"):
+            control.request(running.paths, "GET", "/v1/status", timeout=0.2)
+    finally:
+        running.paths.control[0].parent.chmod(0o700)
 
 
 def test_two_agents_with_two_configurations_are_told_apart(running: AgentScene, tmp_path: Path) -> None:
