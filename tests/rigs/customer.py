@@ -80,8 +80,8 @@ class Customer:
     def close(self) -> None:
         """End the agent if one runs, by `down`, and by SIGKILL if that does not do it."""
         status = self.try_run("status", "--json")
-        agent = json.loads(status.stdout)["agent"] if status.returncode in (0, 75) else {"running": False}
+        agent = json.loads(status.stdout)["agent"] if status.stdout else {"running": False}
         if agent["running"]:
             self.try_run("down")
-            if processes.is_alive(agent["pid"]):
+            if agent["pid"] and processes.is_alive(agent["pid"]):
                 os.kill(agent["pid"], signal.SIGKILL)

@@ -315,15 +315,31 @@ def test_an_ordinary_user_without_it_is_told_that_no_agent_runs(machine: Machine
     assert machine.site.as_user("alice").try_ioconnect("status").returncode == 69
 
 
-def test_down_says_that_systemd_starts_it_again(service: Machine) -> None:
-    before = service.agent_pid()
+def test_down_stops_the_service_so_that_systemd_does_not_start_it_again(service: Machine) -> None:
+    pid = service.agent_pid()
 
     done = service.root.try_ioconnect("down")
 
     assert done.returncode == 0
-    assert "starts it again" in done.stderr
-    assert "sudo systemctl stop ioconnect.service" in done.stderr
-    service.wait_for_another(before, deadline=20)
+    assert f"Stopped the system's service {UNIT_NAME} (pid {pid})." in done.stderr
+    assert "ActiveState=inactive" in service.box.run("systemctl", "show", UNIT_NAME)
+
+
+def test_down_of_a_frozen_service_is_systemds_business_too(service: Machine) -> None:
+    pid = service.agent_pid()
+    service.box.run("kill", "-STOP", str(pid))
+
+    assert "Stopped" in service.root.try_ioconnect("down").stderr
+    assert not processes.is_alive(pid)
+
+
+def test_root_tells_the_services_agent_over_its_socket(service: Machine) -> None:
+    """It runs as an account of its own, in a folder that root made for it; others may ask, and not tell."""
+    before = service.agent_pid()
+
+    assert "left alone" in service.root.try_ioconnect("reload").stderr
+    assert "tries now" in service.root.try_ioconnect("reconnect").stderr
+    assert service.agent_pid() == before
 
 
 def test_what_is_registered_and_pinned_later_is_readable_too(service: Machine) -> None:
