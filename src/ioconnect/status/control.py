@@ -16,7 +16,7 @@ from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.errors import AgentNotRunning, ConfigFault, ConfigInvalid, ExitCode, Fault, ReasonCode
 from ioconnect.status import lock
 from ioconnect.status.control_folder import SocketRefused, address, check_trusted, opened
-from ioconnect.status.peer_credentials import Peer, peer_of
+from ioconnect.status.peer_credentials import peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,14 +89,6 @@ def check_config(body: Mapping[str, object], own: Path | str) -> None:
             f"the agent runs with {own}, not with {meant}: nothing was changed",
             hint="Leave --config away, or name the agent's; for an agent of its own set IOCONNECT_HOME.",
         )
-
-
-def peer(paths: Paths) -> Peer | None:
-    """Return the process that listens on the control socket, as the kernel knows it; None if none does."""
-    for path in paths.control:
-        with contextlib.suppress(OSError, SocketRefused), _connected(path, time.monotonic() + TIMEOUT) as connection:
-            return peer_of(connection)
-    return None
 
 
 def _exchange(paths: Paths, message: bytes, end: float) -> tuple[int, object]:

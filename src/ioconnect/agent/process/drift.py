@@ -106,10 +106,10 @@ def _config_differences(running: Running, paths: Paths) -> tuple[bool | None, di
         if invalid is not None:
             warnings[name] = (_warning(invalid.fault),)
         elif name in changed:
-            message = f"{name}: the configuration has changed since the agent read it"
+            message = "the configuration has changed since the agent read it"
             warnings[name] = (Warning_(CONFIG_CHANGED, message, RELOAD),)
         elif name in changes.removed:
-            message = f"{name} is no longer in the configuration, or disabled"
+            message = "the tunnel is no longer in the configuration, or disabled"
             warnings[name] = (Warning_(CONFIG_CHANGED, message, RELOAD),)
     is_current = not (changes.added or changes.changed or changes.removed or config.invalid)
     return is_current, warnings

@@ -36,8 +36,8 @@ class NotPermitted(Fault):
 def down(invocation: Invocation, names: tuple[str, ...]) -> None:
     """Stop the agent, or the named tunnels, cleanly: the jumphost frees the ports at once.
 
-    A tunnel that was stopped by its name is started again by `up NAME` only. An agent that a service manager runs is
-    stopped by stopping the service. One that does not answer is ended by a signal.
+    A tunnel that was stopped by its name stays so until `up` or `up NAME`; reload does not start it. An agent that a
+    service manager runs is stopped by stopping the service. One that does not answer is ended by a signal.
     """
     if names:
         stop_tunnels(invocation, names)
