@@ -84,7 +84,11 @@ def change(paths: Paths, path: str, body: Mapping[str, object]) -> dict[str, Any
 def check_config(body: Mapping[str, object], own: Path | str) -> None:
     """Raise OtherConfiguration if a request's body names another configuration than the agent's `own`."""
     meant = body.get("config")
-    if meant is not None and os.path.realpath(str(meant)) != os.path.realpath(own):
+    try:
+        is_own = meant is None or os.path.realpath(str(meant)) == os.path.realpath(own)
+    except ValueError:  # a NUL or a lone surrogate: no path at all
+        is_own = False
+    if not is_own:
         raise OtherConfiguration(
             f"the agent runs with {own}, not with {meant}: nothing was changed",
             hint="Leave --config away, or name the agent's; for an agent of its own set IOCONNECT_HOME.",

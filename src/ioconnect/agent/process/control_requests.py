@@ -138,7 +138,8 @@ class Requests:
             document: Any = json.loads(request.body or b"{}")
         except (ValueError, RecursionError):
             document = None
-        names = document.get("tunnels", []) if isinstance(document, dict) else None
+        is_known = isinstance(document, dict) and document.keys() <= {"tunnels", "config"}
+        names = document.get("tunnels", []) if is_known else None  # a misspelt key must not mean all tunnels
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise _bad_request('the body is not JSON like {"tunnels": ["NAME"]}')
         check_config(document, self._paths.config)

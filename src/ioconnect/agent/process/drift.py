@@ -28,6 +28,7 @@ CONFIG_CHANGED = "config_changed"
 IDENTITY_CHANGED = "identity_changed"
 PINS_CHANGED = "pins_changed"
 RELOAD = "ioconnect reload takes it over."
+READ_TIMEOUT = 1.0  # seconds that a client waits for another one that reads the files
 _SIGNED_IN = {State.CONNECTED, State.STANDBY}
 
 
@@ -57,11 +58,15 @@ class Drift:
         return replace(snapshot, config_current=found.config_current, tunnels=tuple(tunnels))
 
     def _differences(self, running: Running) -> Differences:
-        with self._lock:
+        if not self._lock.acquire(timeout=READ_TIMEOUT):  # a disk hangs: one client waits for it, not all
+            return Differences(None, {})
+        try:
             stamps = self._stamps(running)  # before anything is read
             if self._latest is None or self._latest[:2] != (stamps, running):
                 self._latest = stamps, running, differences(running, self._paths)
             return self._latest[2]
+        finally:
+            self._lock.release()
 
     def _stamps(self, running: Running) -> Stamps:
         files = {self._paths.known_hosts}

@@ -53,7 +53,8 @@ class RequestRefused(Exception):
 def received(connection: socket.socket, end: float) -> HttpRequest:
     """Return the request that the client sends. Raises RequestRefused, OSError."""
     data = bytearray()
-    while (length := _length(data)) is None or len(data) < length:
+    length: int | None = None
+    while length is None or len(data) < length:
         if len(data) > MAX_REQUEST or (length or 0) > MAX_REQUEST:
             raise RequestRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request has at most {MAX_REQUEST} bytes")
         remaining = end - time.monotonic()
@@ -67,6 +68,8 @@ def received(connection: socket.socket, end: float) -> HttpRequest:
         if not more:
             raise RequestRefused(HTTPStatus.BAD_REQUEST, "the request is not complete")
         data += more
+        if length is None:  # the head is parsed once, however slowly the body comes
+            length = _length(data)
     return _parsed(bytes(data))
 
 

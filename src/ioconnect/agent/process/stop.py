@@ -112,26 +112,28 @@ def _holds(paths: Paths, pid: int) -> bool:
     """Whether this process holds the lock: as the kernel lists it, else as the file of a held lock says."""
     if not LOCKS.exists():
         return lock.holder(paths.lock) == pid
-    facts = paths.lock.stat()
+    facts = paths.lock.stat(follow_symlinks=False)
     device = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
     # 1: FLOCK  ADVISORY  WRITE 4711 08:01:123456 0 EOF
     held = [line.split() for line in LOCKS.read_text().splitlines()]
     listed = any(words[1] == "FLOCK" and words[4:6] == [str(pid), device] for words in held if len(words) > 5)  # noqa: PLR2004
-    return listed or _has_locked(pid, device)
+    return listed or _has_locked(pid, facts)
 
 
-def _has_locked(pid: int, device: str) -> bool:
-    """Whether a descriptor of the process has the lock (proc_pid_fdinfo(5)), where the list shows none.
+def _has_locked(pid: int, facts: os.stat_result) -> bool:
+    """Whether a descriptor of the process is this file and has it locked (proc_pid_fdinfo(5)).
 
-    Some file systems (overlay) have another device number there than in stat(2): the inode's number decides.
+    Some file systems (overlay) have another device number in the kernel's list than in stat(2), which says the same
+    of the path and of the descriptor.
     """
-    number = device.rpartition(":")[2]
     with contextlib.suppress(OSError):
         for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
-            for line in entry.read_text().splitlines():
-                words = line.split()
-                if line.startswith("lock:") and "FLOCK" in words and words[-3].rpartition(":")[2] == number:
-                    return True
+            locked = any(
+                line.startswith("lock:") and {"FLOCK", "WRITE"} <= set(line.split())
+                for line in entry.read_text().splitlines()
+            )
+            if locked and os.path.samestat(Path(f"/proc/{pid}/fd/{entry.name}").stat(), facts):
+                return True
     return False
 
 

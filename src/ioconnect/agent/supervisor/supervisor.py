@@ -151,7 +151,8 @@ class Supervisor:
         elif isinstance(message, Reload):
             self._reload_for_signal()
         elif isinstance(message, FilesChanged):
-            self._healing.files_changed(message.tunnels)
+            if self._code is None:
+                self._healing.files_changed(message.tunnels)
         else:
             log.debug("%s: trying now", message.cause)  # debug, as a flapping link would fill the log
             for runner in self.runners.values():
@@ -253,8 +254,9 @@ class Supervisor:
         if not self._state_changed and not counters_due:
             return
         state_changed = self._state_changed
-        if state_changed:
+        if state_changed and self._code is None:
             self._healing.watch()
+            self._tunnels.replace_stopped()  # what was mended may begin at once
         self._state_changed, self._counters_changed, self._published_at = False, False, now
         snapshot = self._publisher.publish(self.runners.values())
         if state_changed:

@@ -95,6 +95,18 @@ def test_a_configuration_that_is_still_wrong_changes_nothing(tmp_path: Path) -> 
     assert states(sim) == {"good": State.CONNECTED, "bad": State.CONNECTED}
 
 
+def test_what_was_mended_before_the_fault_begins_at_once(tmp_path: Path) -> None:
+    """The configuration is read when the tunnel is held, in the turn that publishes that."""
+    sim = simulation(MISSING, tmp_path)
+    sim.recorder.config = mended(sim.config)
+    sim.world.post(60, Stop())
+    sim.run()
+
+    bad = [session for session in sim.world.sessions if session.tunnel.name == "bad"]
+    assert [session.tunnel.ssh_user for session in bad] == ["sshtunnel", "other"]
+    assert bad[1].began < 1
+
+
 def test_a_reload_does_not_give_up_a_tunnel_that_works_for_one_that_cannot(tmp_path: Path) -> None:
     sim = simulation(MISSING, tmp_path)
     sim.recorder.config = mended(sim.config)
