@@ -1,8 +1,10 @@
-"""SIGINT, SIGTERM and SIGHUP as one KeyboardInterrupt, which a block of code can defer."""
+"""SIGINT, SIGTERM and SIGHUP as one KeyboardInterrupt, which a block of code can defer; a wait that none escapes."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -74,3 +76,21 @@ class Interruptions:
         if not self._raised:
             self._raised = True
             raise KeyboardInterrupt
+
+
+def wait_readable(descriptor: int) -> None:
+    """Block until the descriptor can be read; a signal interrupts the wait however shortly before it came.
+
+    CPython's C handler only sets a flag, and the Python handler runs at the next bytecode (signal, "Execution of
+    Python signal handlers"): read(2) blocks although the signal came just before it. The C handler also writes to the
+    wakeup descriptor, here a pipe that select(2) watches. Main thread only.
+    """
+    with contextlib.ExitStack() as undo:
+        reading, writing = os.pipe()
+        for end in (reading, writing):
+            undo.callback(os.close, end)
+            os.set_blocking(end, False)
+        undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(-1))
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        while descriptor not in select.select([descriptor, reading], [], [])[0]:
+            os.read(reading, select.PIPE_BUF)  # the handler of this signal raised nothing

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from ioconnect.console.interruptions import wait_readable
 from ioconnect.errors import Fault, with_guide_link
 from ioconnect.escape import escaped
 
@@ -116,18 +117,24 @@ class Terminal:
         # Not input(): if standard output is captured, it writes the prompt there.
         sys.stderr.write(prompt)
         sys.stderr.flush()
-        line = sys.stdin.readline()
+        line = _read_line()
         if not line:
             raise EOFError
         return line.strip()
 
 
+def _read_line() -> str:
+    """Read a line from standard input, "" at its end."""
+    if sys.stdin.isatty():  # a read returns one line there (termios(3), canonical mode): none is buffered
+        wait_readable(sys.stdin.fileno())
+    return sys.stdin.readline()
+
+
 def _whole_paste(first: str) -> list[str]:
     """Return the lines of one paste: those after a backslash, and those that come faster than anybody types."""
     lines = [first]
-    # A read from a terminal returns one line (termios(3), canonical mode), so select sees every other one.
     while lines[-1].endswith("\\") or select.select([sys.stdin], [], [], PASTE_GAP)[0]:
-        line = sys.stdin.readline()
+        line = _read_line()
         if not line:
             break
         lines.append(line.rstrip())

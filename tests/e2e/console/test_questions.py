@@ -1,0 +1,54 @@
+"""Questions on a terminal: Ctrl-C ends one whenever it comes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from tests.rigs.terminals import Terminal
+
+# The calls of C that may block send a SIGINT before they begin: between the two no bytecode runs, so no handler.
+INTERRUPTED = """
+import ctypes, functools, operator, os, select, signal, sys
+from ioconnect.console import terminal
+
+def after_a_signal(call):
+    kill = functools.partial(ctypes.PyDLL(None).kill, os.getpid(), int(signal.SIGINT))
+    in_one_go = operator.methodcaller("__call__")
+    return lambda *given: list(map(in_one_go, (kill, functools.partial(call, *given))))[-1]
+
+class Stdin:
+    isatty, fileno = sys.stdin.isatty, sys.stdin.fileno
+    readline = staticmethod(after_a_signal(sys.stdin.readline))
+
+sys.stdin, select.select = Stdin(), after_a_signal(select.select)
+try:
+    terminal.Terminal().%s
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("question", ["choose('Which?')", "confirm('Sure?', default=True)", "ask('Who?', str)"])
+def test_a_signal_just_before_the_read_interrupts_it(question: str) -> None:
+    """CPython's C handler only sets a flag there, and the read would block all the same."""
+    with Terminal([sys.executable, "-c", INTERRUPTED % question], env=os.environ) as person:
+        person.expect("?")
+        person.expect("interrupted", deadline=10)
+        assert person.leave()[0] == 0
+
+
+def test_a_signal_whose_handler_raises_nothing_leaves_the_question_open() -> None:
+    """As that of a window that changes its size may."""
+    asking = (
+        "import os, signal, threading; from ioconnect.console.terminal import Terminal\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('signalled', flush=True))\n"
+        "threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()\n"
+        "print('answer', Terminal().choose('Which?'), signal.set_wakeup_fd(-1))"
+    )
+    with Terminal([sys.executable, "-c", asking], env=os.environ) as person:
+        person.expect("signalled")
+        person.type("this one")
+        person.expect("answer this one -1")
+        assert person.leave()[0] == 0
