@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.rigs import processes
 from tests.rigs.customer import Customer
+from tests.rigs.database import pull
 
 from ioconnect.config.paths import under
 
@@ -54,6 +55,10 @@ class AgentScene:
     def port_of(self, name: str) -> int:
         """Where a tunnel listens on the jumphost."""
         return self.ports[name]
+
+    def carries(self) -> bool:
+        """Say whether 100 000 bytes of the database arrive whole, through `orders`."""
+        return pull(self.port, 100_000)[0] == 100_000
 
     def change(self, name: str, line: str) -> None:
         """Add a line to a tunnel's table in the configuration."""

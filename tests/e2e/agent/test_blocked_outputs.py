@@ -14,53 +14,24 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.rigs import processes, stub
-from tests.rigs.customer import Customer
-from tests.rigs.database import Database, pull
-
-from ioconnect.config.paths import under
+from tests.rigs import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from tests.rigs.agent_scene import AgentScene
 
 STOP = 5.0  # seconds within which TERM ends the agent, whatever hangs
 NEEDS = 1.5  # seconds that a busy machine may add
 
 
-class Scene:
-    """A jumphost, a database, and a customer with the tunnel `orders`."""
-
-    def __init__(self, rig: stub.StubRig, database: Database, customer: Customer) -> None:
-        self.rig, self.customer = rig, customer
-        self.paths = under(customer.home)
-        self.port = processes.free_port()
-        customer.run("keygen")
-        endpoint, target = f"{rig.host}:{self.port}", f"127.0.0.1:{database.port}"
-        customer.run("register", "orders", "--endpoint", endpoint, "--to", target, "--ssh-port", str(rig.port))
-        rig.authorize(self.paths.public_key.read_text(), self.port)
-        self.paths.known_hosts.write_text(rig.known_hosts_line + "\n")
-
-    def start(self, *command: str, stderr: int, **environment: str) -> subprocess.Popen[bytes]:
-        """Start an agent in the foreground and wait until its tunnel carries bytes."""
-        env: Mapping[str, str] = self.customer.environment | environment
-        argv = command or (*self.customer.command, "-v", "up")
-        agent = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, env=env)
-        processes.wait_until(lambda: processes.listens(self.port), what="the tunnel is up")
-        return agent
-
-    def carries(self) -> bool:
-        return pull(self.port, 100_000)[0] == 100_000
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    with stub.running(tmp_path / "stub") as rig, Database() as database:
-        customer = Customer(tmp_path / "home")
-        try:
-            yield Scene(rig, database, customer)
-        finally:
-            customer.close()
+def start(scene: AgentScene, *command: str, stderr: int, **environment: str) -> subprocess.Popen[bytes]:
+    """Start an agent in the foreground and wait until its tunnel carries bytes."""
+    env = {**scene.customer.environment, **environment}
+    argv = command or (*scene.customer.command, "-v", "up")
+    agent = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, env=env)
+    processes.wait_until(lambda: processes.listens(scene.port), deadline=20, what="the tunnel is up")
+    return agent
 
 
 def fill(descriptor: int) -> int:
@@ -83,11 +54,11 @@ def end(agent: subprocess.Popen[bytes]) -> tuple[int, float]:
     return code, time.monotonic() - began
 
 
-def test_a_pipe_on_standard_error_that_nobody_reads(scene: Scene) -> None:
+def test_a_pipe_on_standard_error_that_nobody_reads(scene: AgentScene) -> None:
     """A blocking log driver of a container, Ctrl-S, a supervisor that hangs: full at 64 KiB, for ever."""
     reading, writing = os.pipe()
     assert fill(writing) >= 4096
-    agent = scene.start(stderr=writing)
+    agent = start(scene, stderr=writing)
     os.close(writing)
 
     assert all(scene.carries() for _ in range(50))
@@ -101,10 +72,10 @@ def test_a_pipe_on_standard_error_that_nobody_reads(scene: Scene) -> None:
     assert took < STOP + NEEDS
 
 
-def test_the_log_goes_on_when_it_is_read_again(scene: Scene) -> None:
+def test_the_log_goes_on_when_it_is_read_again(scene: AgentScene) -> None:
     reading, writing = os.pipe()
     filled = fill(writing)
-    agent = scene.start(stderr=writing)
+    agent = start(scene, stderr=writing)
     os.close(writing)
     said: list[bytes] = []
 
@@ -124,7 +95,7 @@ def test_the_log_goes_on_when_it_is_read_again(scene: Scene) -> None:
     assert text.splitlines()[-1].endswith("INFO ended, code 0")
 
 
-def test_a_log_file_that_hangs(scene: Scene) -> None:
+def test_a_log_file_that_hangs(scene: AgentScene) -> None:
     """A named pipe stands for the file on a disk that hangs."""
     scene.paths.log.parent.mkdir()
     os.mkfifo(scene.paths.log)
@@ -142,7 +113,7 @@ def test_a_log_file_that_hangs(scene: Scene) -> None:
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux limits the files of another process")
-def test_a_full_disk(scene: Scene) -> None:
+def test_a_full_disk(scene: AgentScene) -> None:
     """The tunnel comes back while nothing can be written, and the log says afterwards how much is missing."""
     scene.customer.run("up", "--daemon")
     pid = scene.customer.agent_pid()
@@ -161,7 +132,7 @@ def test_a_full_disk(scene: Scene) -> None:
     scene.customer.run("down")
 
 
-def test_a_service_manager_that_reads_no_notification(scene: Scene, tmp_path: Path) -> None:
+def test_a_service_manager_that_reads_no_notification(scene: AgentScene, tmp_path: Path) -> None:
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler,
@@ -171,7 +142,7 @@ def test_a_service_manager_that_reads_no_notification(scene: Scene, tmp_path: Pa
         while select.select([], [filler], [], 0)[1]:
             filler.send(b"x" * 100)
         variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
-        agent = scene.start(stderr=subprocess.DEVNULL, **variables)
+        agent = start(scene, stderr=subprocess.DEVNULL, **variables)
         assert all(scene.carries() for _ in range(20))
         code, took = end(agent)
 
@@ -179,13 +150,13 @@ def test_a_service_manager_that_reads_no_notification(scene: Scene, tmp_path: Pa
     assert took < STOP + NEEDS
 
 
-def test_a_supervisor_that_hangs(scene: Scene) -> None:
+def test_a_supervisor_that_hangs(scene: AgentScene) -> None:
     """A system call that does not return: TERM ends the process all the same, with TERM's code."""
     hanging = (
         "import sys, time; from ioconnect.agent.supervisor import supervisor; from ioconnect.cli import main; "
         "supervisor.Supervisor._stop = lambda *_: time.sleep(60); sys.argv = ['ioconnect', 'up']; sys.exit(main())"
     )
-    agent = scene.start(sys.executable, "-c", hanging, stderr=subprocess.DEVNULL)
+    agent = start(scene, sys.executable, "-c", hanging, stderr=subprocess.DEVNULL)
     code, took = end(agent)
 
     assert code == 0

@@ -11,10 +11,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.rigs import ordinary_user, processes, stub
+from tests.rigs import ordinary_user, processes
 from tests.rigs.agent_scene import AgentScene
 from tests.rigs.control_client import answer, ask, get, post
-from tests.rigs.database import Database, pull
+from tests.rigs.database import pull
 from tests.rigs.processes import find_program
 
 from ioconnect.errors import ExitCode
@@ -22,26 +22,7 @@ from ioconnect.status import control, lock
 from ioconnect.status.control import AgentSilent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[AgentScene]:
-    """A customer with the tunnel `orders`, ready to go up."""
-    with stub.running(tmp_path / "stub") as rig, Database() as database:
-        scene = AgentScene(tmp_path / "home", rig, database)
-        try:
-            yield scene
-        finally:
-            scene.customer.close()
-
-
-@pytest.fixture
-def running(scene: AgentScene) -> AgentScene:
-    """The same, up."""
-    scene.customer.run("up", "--daemon")
-    return scene
 
 
 # --- what is answered

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.rigs import processes, stub
-from tests.rigs.agent_scene import AgentScene
-from tests.rigs.database import Database, pull
+from tests.rigs import processes
+from tests.rigs.database import pull
 
 from ioconnect.agent.process import launch
 from ioconnect.agent.process.stop import stop
@@ -27,18 +26,7 @@ from ioconnect.ssh.transport import ClientTransport
 from ioconnect.status import lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[AgentScene]:
-    """A scene whose agent is ended afterwards."""
-    with stub.running(tmp_path / "stub") as rig, Database() as database:
-        scene = AgentScene(tmp_path / "home", rig, database)
-        try:
-            yield scene
-        finally:
-            scene.customer.close()
+    from tests.rigs.agent_scene import AgentScene
 
 
 def stderr_of(scene: AgentScene, *arguments: str, expect: int = 0) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs import processes, stub
 from tests.rigs.customer import Customer
-from tests.rigs.database import Database
 
 from ioconnect.config.paths import under
 from ioconnect.errors import ExitCode
@@ -18,6 +17,8 @@ from ioconnect.status import lock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.rigs.database import Database
 
 GOOD = [f"good{number}" for number in range(20)]
 
@@ -55,13 +56,10 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with stub.running(tmp_path / "stub") as rig, Database() as database:
-        customer = Customer(tmp_path / "home")
-        try:
-            yield Fleet(rig, database, customer)
-        finally:
-            customer.close()
+def fleet(tmp_path: Path, rig: stub.StubRig, db: Database) -> Iterator[Fleet]:
+    customer = Customer(tmp_path / "home")
+    yield Fleet(rig, db, customer)
+    customer.close()
 
 
 def missing(fleet: Fleet, key: Path) -> Callable[[], None]:

@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[stub.StubRig]:
-    with stub.running(tmp_path / "stub") as rig:
-        yield rig
-
-
-@pytest.fixture
 def customer(tmp_path: Path, rig: stub.StubRig) -> Iterator[Customer]:
     """A customer whose agent holds the tunnel `orders`."""
     customer = Customer(tmp_path / "home")

@@ -63,14 +63,11 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path, rig: stub.StubRig) -> Iterator[Scene]:
     """A scene whose agent is ended afterwards."""
-    with stub.running(tmp_path / "stub") as rig:
-        customer = Customer(tmp_path / "home")
-        try:
-            yield Scene(rig, customer)
-        finally:
-            customer.close()
+    customer = Customer(tmp_path / "home")
+    yield Scene(rig, customer)
+    customer.close()
 
 
 def test_a_database_that_is_down_and_comes_back(scene: Scene) -> None:

@@ -6,28 +6,23 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.rigs import processes, stub
-from tests.rigs.agent_scene import AgentScene
-from tests.rigs.database import Database, pull
+from tests.rigs import processes
+from tests.rigs.database import pull
 
 from ioconnect.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.rigs.agent_scene import AgentScene
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[AgentScene]:
+def scene(scene: AgentScene) -> AgentScene:
     """A customer with the tunnels `orders` and `pricing`, and an agent that runs `orders` alone."""
-    with stub.running(tmp_path / "stub") as rig, Database() as database:
-        scene = AgentScene(tmp_path / "home", rig, database)
-        scene.add("pricing")
-        try:
-            scene.customer.run("up", "orders", "--daemon")
-            yield scene
-        finally:
-            scene.customer.close()
+    scene.add("pricing")
+    scene.customer.run("up", "orders", "--daemon")
+    return scene
 
 
 def told(scene: AgentScene, *arguments: str, expect: int = 0) -> str:

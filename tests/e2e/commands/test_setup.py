@@ -11,7 +11,6 @@ import pytest
 from tests.rigs import processes
 from tests.rigs.customer import Customer
 from tests.rigs.greeter import Greeter, answers_through
-from tests.rigs.stub import StubRig, running
 from tests.rigs.terminals import CTRL_C, CTRL_D, Terminal
 
 from ioconnect.commands.setup.listening_sockets import DATABASES
@@ -20,17 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.rigs.stub import StubRig
+
 PASTE = "Paste the Tunnel Endpoint"
 DATABASE = "HOST:PORT)"
 TRUST = "Are these what Integrate.io told you?"
 AGAIN = "try again?"
 SERVICE = "Keep it running from every start on"
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[StubRig]:
-    with running(tmp_path / "stub") as stub:
-        yield stub
 
 
 @pytest.fixture

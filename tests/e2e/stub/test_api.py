@@ -18,7 +18,6 @@ from ioconnect.errors import ConfigInvalid, IdentityUnreadable, SystemRefused, U
 from ioconnect.stub import Stub
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -57,13 +56,6 @@ class Caller:
         status, answer = self.ask("POST", f"/v1/stub/{name}", arguments)
         assert status == 200, answer
         return answer
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[stubs.StubRig]:
-    """A running stub."""
-    with stubs.running(tmp_path / "stub") as rig:
-        yield rig
 
 
 @pytest.fixture

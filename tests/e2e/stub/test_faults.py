@@ -12,27 +12,12 @@ from tests.rigs import stub as stubs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.rigs.openssh import OpensshTunnel
 
     from ioconnect.stub.policy import Refusal
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[stubs.StubRig]:
-    """A running stub."""
-    with stubs.running(tmp_path / "stub") as rig:
-        yield rig
-
-
-@pytest.fixture
-def db() -> Iterator[database.Database]:
-    """A database that speaks bytes."""
-    with database.Database() as db:
-        yield db
 
 
 @pytest.fixture

@@ -28,20 +28,6 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[stubs.StubRig]:
-    """A running stub."""
-    with stubs.running(tmp_path / "stub") as rig:
-        yield rig
-
-
-@pytest.fixture
-def db() -> Iterator[database.Database]:
-    """A database that speaks bytes."""
-    with database.Database() as db:
-        yield db
-
-
-@pytest.fixture
 def port(rig: stubs.StubRig, db: database.Database) -> Iterator[int]:
     """The jumphost's port that leads to the database, by OpenSSH's client."""
     with stubs.openssh(rig, db.port) as tunnel:
