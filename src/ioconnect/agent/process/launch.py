@@ -7,7 +7,6 @@ EOF on the command's pipes is not blocked.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -20,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.config.files import make_folder
-from ioconnect.errors import CannotCreate, ExitCode, SystemRefused, with_guide_link
-from ioconnect.status import lock, snapshots
+from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused, with_guide_link
+from ioconnect.status import control, lock, observe, snapshots
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from ioconnect.status.snapshots import Snapshot
 
 EXIT_TIMEOUT = 3.0  # seconds for the daemon to exit after it closed the readiness pipe
-STATUS_INTERVAL = 0.5  # seconds between reads of the status, to show progress
+STATUS_INTERVAL = 0.5  # seconds between questions for the status, to show progress
 MAX_READY_LINE = 65536  # bytes
 MAX_CRASH_LOG = 1 << 20  # bytes; a larger one is truncated
 
@@ -170,9 +169,9 @@ def _exited(child: subprocess.Popen[bytes], crash_log: Path, log_size: int) -> S
 
 
 def _snapshot(paths: Paths, pid: int) -> Snapshot | None:
-    """Return the status that this agent published, None before the first."""
-    with contextlib.suppress(snapshots.StatusDamaged):
-        snapshot = snapshots.read(paths.status)
-        if snapshot is not None and snapshot.pid == pid:
-            return snapshot
-    return None
+    """Return what this agent says, or wrote last if it does not answer; None before the first word."""
+    try:
+        snapshot = snapshots.from_json(control.request(paths, "GET", "/v1/status", timeout=STATUS_INTERVAL))
+    except Fault:
+        snapshot = observe.silent(paths.status, pid)
+    return snapshot if snapshot.pid == pid and snapshot.tunnels else None
