@@ -17,15 +17,21 @@ from tests.rigs.systemd_box import SystemdBox, install_program
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+UNIT = "ioconnect.service"
+CONFIG = "/etc/ioconnect/config.toml"
 HOME = "/opt/100% a&b"  # characters that units, shells and XML each have a use for
 
 
 class Echo:
-    """The database: a service on loopback that sends back what it gets."""
+    """The database: a service on loopback that sends back what it gets. `close` and `start` may follow each other."""
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+        self.port = processes.free_port()
+        self.start()
+
+    def start(self) -> None:
+        """Listen."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -99,24 +105,44 @@ class Owner:
         parsed: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
         return parsed
 
-    def tunnel(self) -> dict[str, Any]:
-        """Return the first tunnel's part of it."""
-        tunnels = self.status().get("tunnels") or [{}]
-        return dict(tunnels[0])
+    def tunnel(self, name: str | None = None) -> dict[str, Any]:
+        """Return the first tunnel's part of it, or that of this one; {} if it is not there."""
+        tunnels: list[dict[str, Any]] = self.status().get("tunnels") or []
+        return next((tunnel for tunnel in tunnels if name in (None, tunnel["name"])), {})
 
-    def wait_connected(self, *, deadline: float = 30) -> None:
-        """Wait until status says so, and then believe only bytes that went through."""
+    def wait_connected(self, name: str | None = None, *, port: int = 0, deadline: float = 30) -> None:
+        """Wait until status says so, of the first tunnel or this one, and then believe only bytes that arrive."""
         try:
             processes.wait_until(
-                lambda: self.tunnel().get("state") == "connected", deadline=deadline, what="the tunnel is connected"
+                lambda: self.tunnel(name).get("state") == "connected", deadline=deadline, what="it is connected"
             )
-            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as pipeline:
+            with socket.create_connection(("127.0.0.1", port or self.port), timeout=10) as pipeline:
                 pipeline.sendall(b"select 1")
                 assert pipeline.recv(64) == b"select 1"
         except BaseException as failed:
             journal = self.box.try_run("journalctl", "--boot", "--lines=80", "--output=short-precise").stdout
             failed.args = (f"{failed}\n{self.status()}\n--- journal\n{journal}",)
             raise
+
+
+class Machine:
+    """A site whose root has the registered and pinned tunnel `orders`; nothing is installed yet."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.box, self.sshd = site, site.box, site.sshd
+        self.root = site.as_user("root")
+        self.root.set_up()
+
+    def install(self, *arguments: str) -> None:
+        self.root.ioconnect("install-service", "--kind", "systemd", *arguments)
+
+    def agent_pid(self) -> int:
+        return int(self.box.show(UNIT, "MainPID"))
+
+    def wait_for_another(self, before: int, *, deadline: float) -> None:
+        processes.wait_until(
+            lambda: self.agent_pid() not in (0, before), deadline=deadline, what="systemd starts the agent again"
+        )
 
 
 @contextlib.contextmanager

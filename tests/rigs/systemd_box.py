@@ -117,6 +117,10 @@ class SystemdBox:
         """Return where a file of the box is for us; valid while it runs."""
         return Path(f"/proc/{self._init}/root") / inside.lstrip("/")
 
+    def runs(self, pid: int) -> bool:
+        """Say whether it has this process, by its own numbers."""
+        return self.path(f"/proc/{pid}").exists()
+
     def show(self, unit: str, name: str) -> str:
         """Return a property of a unit (systemctl(1), show)."""
         return self.run("systemctl", "show", unit, f"--property={name}", "--value").strip()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 APPLICATION = "ioconnect"
 CREDENTIAL = "ssh-key"  # the identity's name in systemd's LoadCredential=
+SHORTEST_KEY = 64  # bytes; a shorter credential is what the unit's SetCredential= has for a missing file
 SITE_STATUS = Path("/run", APPLICATION, "status.json")  # world-readable snapshot of the system service's agent
 _IDENTITY = "id_ed25519"
 _SOCKET = "control.sock"
@@ -130,9 +131,17 @@ def _with_systemd_folders(paths: Paths, environ: Mapping[str, str]) -> Paths:
 
 def _with_credential(paths: Paths, environ: Mapping[str, str]) -> Paths:
     folder = environ.get("CREDENTIALS_DIRECTORY")
-    if not folder or not os.path.lexists(key := _absolute(folder) / CREDENTIAL):
+    if not folder or not is_handed_over(key := _absolute(folder) / CREDENTIAL):
         return paths
     return replace(paths, identity=key, credential=True)
+
+
+def is_handed_over(credential: Path) -> bool:
+    """Whether systemd read this credential from its file when the service started, which was not missing then."""
+    try:
+        return credential.lstat().st_size >= SHORTEST_KEY
+    except OSError:
+        return False
 
 
 def _first_folder(environ: Mapping[str, str], name: str) -> Path | None:

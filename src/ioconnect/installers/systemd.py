@@ -165,7 +165,10 @@ def _account(service: Service, version: int | None) -> str:
 
 
 def _credentials(service: Service, version: int | None) -> list[str]:
-    """Return the LoadCredential= lines: systemd reads the identities as root for an account that cannot."""
+    """Return the LoadCredential= lines: systemd reads the identities as root for an account that cannot.
+
+    SetCredential= is the default for a file that is missing: without, the unit would not start (systemd.exec(5)).
+    """
     if not service.credentials:
         return []
     needed = ENCRYPTED_SINCE if service.encrypted else CREDENTIALS_SINCE
@@ -176,8 +179,11 @@ def _credentials(service: Service, version: int | None) -> list[str]:
         )
     directive, suffix = ("LoadCredentialEncrypted", ".cred") if service.encrypted else ("LoadCredential", "")
     # The text after the colon is the path, unquoted, with specifiers (systemd.exec(5)).
-    why = "# Read by systemd and handed over: the account that runs the agent need not read the file."
-    return [
-        why,
-        *(f"{directive}={name}:{str(path).replace('%', '%%')}{suffix}" for name, path in service.credentials),
-    ]
+    why = (
+        "# Read by systemd and handed over: the account that runs the agent need not read the file. It may be",
+        "# missing: one tunnel without its key does not keep the others down.",
+    )
+    lines = [*why]
+    for name, path in service.credentials:
+        lines += [f"{directive}={name}:{str(path).replace('%', '%%')}{suffix}", f"SetCredential={name}:missing"]
+    return lines

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.files import Stamps, stamp
-from ioconnect.config.paths import CREDENTIAL
-from ioconnect.errors import HostKeyUnpinned
+from ioconnect.config.paths import CREDENTIAL, is_handed_over
+from ioconnect.errors import HostKeyUnpinned, IdentityUnreadable
 from ioconnect.keys import identity
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def identity_path(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Path
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if folder:
         credential = Path(folder, f"{CREDENTIAL}.{tunnel.name}" if tunnel.identity else CREDENTIAL)
-        if os.path.lexists(credential):
+        if is_handed_over(credential):
             return credential
     return tunnel.identity or settings.identity or paths.identity
 
@@ -57,8 +57,14 @@ def load_identity(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> byte
     """
     path = identity_path(tunnel, settings, paths)
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    credential = folder is not None and Path(folder) in path.parents
-    return identity.load(path, credential=credential)
+    if folder is not None and Path(folder) in path.parents:
+        return identity.load(path, credential=True)
+    try:
+        return identity.load(path)
+    except IdentityUnreadable as fault:
+        if are_copies():  # of an account that cannot read the original, which came after the start
+            fault.hint = f"{fault.hint} Or have systemd hand it over: sudo systemctl restart ioconnect."
+        raise
 
 
 def stamps(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Stamps:

@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs import processes
-from tests.rigs.site import HOME, Site, booted_site
+from tests.rigs.site import CONFIG, HOME, UNIT
 
 from ioconnect.installers.service import UNIT_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from tests.rigs.site import Machine
     from tests.rigs.systemd_box import SystemdBox
 
-UNIT = "ioconnect.service"
 UNIT_FILE = "/etc/systemd/system/ioconnect.service"
-CONFIG = "/etc/ioconnect/config.toml"
-
 
 # What the agent needs beyond the tunnel that the other tests use, tried inside the unit's own walls.
 PROBE = """
@@ -39,46 +35,6 @@ def refused(path):
         return True
 assert [path for path in ("/etc/x", "/usr/x", "/var/lib/x", "/root/", "/home/x") if not refused(path)] == []
 """
-
-
-class Machine:
-    """A machine whose root has a registered and pinned tunnel; nothing is installed yet."""
-
-    def __init__(self, site: Site) -> None:
-        self.site, self.box, self.sshd = site, site.box, site.sshd
-        self.root = site.as_user("root")
-        self.root.set_up()
-
-    def install(self, *arguments: str) -> None:
-        self.root.ioconnect("install-service", "--kind", "systemd", *arguments)
-
-    def agent_pid(self) -> int:
-        return int(self.box.show(UNIT, "MainPID"))
-
-    def wait_for_another(self, before: int, *, deadline: float) -> None:
-        processes.wait_until(
-            lambda: self.agent_pid() not in (0, before), deadline=deadline, what="systemd starts the agent again"
-        )
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    processes.need_library("libnss_systemd.so.2", package="libnss-systemd")  # the name of the unit's dynamic user
-    with booted_site() as site:
-        yield Machine(site)
-
-
-@pytest.fixture
-def service(machine: Machine) -> Iterator[Machine]:
-    """The same with the service installed and connected; as it was afterwards, whatever the test did."""
-    before = machine.box.path(CONFIG).read_bytes()
-    machine.install()
-    try:
-        machine.root.wait_connected()
-        yield machine
-    finally:
-        machine.box.path(CONFIG).write_bytes(before)
-        machine.root.ioconnect("uninstall-service", "--kind", "systemd")
 
 
 def test_it_is_active_and_says_what_it_does(service: Machine) -> None:
@@ -330,7 +286,7 @@ def test_down_of_a_frozen_service_is_systemds_business_too(service: Machine) -> 
     service.box.run("kill", "-STOP", str(pid))
 
     assert "Stopped" in service.root.try_ioconnect("down").stderr
-    assert not processes.is_alive(pid)
+    assert not service.box.runs(pid)
 
 
 def test_root_tells_the_services_agent_over_its_socket(service: Machine) -> None:

@@ -92,7 +92,9 @@ def test_a_credential_is_the_identity_if_it_is_there(tmp_path: Path, home: dict[
     environ = {**home, "CREDENTIALS_DIRECTORY": str(tmp_path)}
     assert discover(environ) == discover(home)
 
-    (tmp_path / "ssh-key").touch()
+    (tmp_path / "ssh-key").write_text("missing")
+    assert discover(environ) == discover(home)
+    (tmp_path / "ssh-key").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n" + "A" * 400)
 
     found = discover(environ)
     assert (found.identity, found.credential) == (tmp_path / "ssh-key", True)

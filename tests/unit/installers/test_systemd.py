@@ -23,6 +23,7 @@ PLAIN = Service(
 SINCE = {
     "RestartSteps": 254,
     "LoadCredential": 247,
+    "SetCredential": 247,
     "ProtectProc": 247,
     "ProcSubset": 247,
     "ProtectClock": 245,

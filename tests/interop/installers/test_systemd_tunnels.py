@@ -1,0 +1,146 @@
+"""What the system's service says and does while one tunnel, the database, or the service itself is not well."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs import processes
+from tests.rigs.site import CONFIG, UNIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.rigs.site import Machine
+
+KEY = "/etc/ioconnect/stock_key"
+DROP_IN = f"/run/systemd/system/{UNIT}.d/spoilt.conf"
+
+
+@pytest.fixture
+def stock(machine: Machine) -> Iterator[int]:
+    """A second tunnel, `stock`, with a key of its own; its port. What the test installed is removed."""
+    root, config, port = machine.root, machine.box.path(CONFIG), processes.free_port()
+    before = config.read_bytes()
+    machine.sshd.authorize(root.ioconnect("keygen", "--file", KEY), port, root.port)
+    ssh = ("--ssh-port", str(machine.sshd.port), "--ssh-user", machine.sshd.user)
+    target = f"localhost:{machine.site.echo.port}"
+    root.ioconnect("register", "stock", "--endpoint", f"localhost:{port}", "--to", target, *ssh)
+    config.write_text(config.read_text().replace("[tunnels.stock]", f'[tunnels.stock]\nidentity = "{KEY}"'))
+    yield port
+    root.ioconnect("uninstall-service", "--kind", "systemd")
+    machine.box.path(CONFIG).write_bytes(before)
+    machine.box.run("rm", "-f", KEY, f"{KEY}.pub")
+
+
+def _reboot_without_the_key(machine: Machine) -> None:
+    """Take the key away, reboot, and see that the others carry and that systemd says which one does not."""
+    machine.box.run("mv", KEY, f"{KEY}.aside")
+    machine.box.reboot()
+    machine.root.wait_connected("orders")
+    said = processes.wait_until(
+        lambda: "stock" in (text := machine.box.show(UNIT, "StatusText")) and text,
+        what="systemd's status line names the tunnel",
+        instead=lambda: machine.box.show(UNIT, "StatusText"),
+    )
+    assert "1 of 2 connected" in str(said)
+    assert machine.box.show(UNIT, "ActiveState") == "active"
+    assert machine.box.show(UNIT, "NRestarts") == "0"
+    assert machine.root.tunnel("stock")["state"] == "held"
+    assert machine.root.tunnel("stock")["reason"]["code"] == "identity_missing"
+
+
+def test_a_key_that_is_missing_at_boot_keeps_no_other_tunnel_down(machine: Machine, stock: int) -> None:
+    """T6. The account cannot read root's key, which systemd hands over at a start: so it says how to go on."""
+    machine.install()
+    _reboot_without_the_key(machine)
+
+    machine.box.run("mv", f"{KEY}.aside", KEY)
+    reason = processes.wait_until(
+        lambda: (found := machine.root.tunnel("stock")["reason"])["code"] == "identity_unreadable" and found,
+        what="the key is seen",
+    )
+
+    assert "sudo systemctl restart ioconnect" in reason["hint"]
+    machine.box.run("systemctl", "restart", UNIT)
+    machine.root.wait_connected("stock", port=stock)
+    machine.root.wait_connected("orders")
+
+
+def test_a_key_of_the_accounts_own_heals_its_tunnel_without_a_restart(machine: Machine, stock: int) -> None:
+    machine.box.run("useradd", "--system", "--shell", "/usr/sbin/nologin", "keeper")
+    machine.box.run("chown", "keeper", KEY)
+    machine.install("--run-as", "keeper")
+    _reboot_without_the_key(machine)
+    before = machine.agent_pid()
+
+    machine.box.run("mv", f"{KEY}.aside", KEY)
+
+    machine.root.wait_connected("stock", port=stock)
+    assert machine.agent_pid() == before
+    assert machine.box.show(UNIT, "StatusText") == "2 of 2 connected"
+
+
+def test_the_status_line_says_that_the_database_is_down(service: Machine) -> None:
+    """T2: systemd said "1 of 1 connected" to the end."""
+    echo = service.site.echo
+    echo.close()
+    try:
+        pipeline = socket.create_connection(("127.0.0.1", service.root.port), timeout=20)
+        with pipeline, suppress(ConnectionError):
+            assert pipeline.recv(1) == b""
+        processes.wait_until(
+            lambda: "1 target down; orders: cannot connect to" in service.box.show(UNIT, "StatusText"),
+            what="systemd says it",
+            instead=lambda: service.box.show(UNIT, "StatusText"),
+        )
+        assert service.root.try_ioconnect("status", "--check").returncode == 75
+    finally:
+        echo.start()
+    processes.wait_until(
+        lambda: service.box.show(UNIT, "StatusText") == "1 of 1 connected",
+        deadline=40,
+        what="the probe finds that it answers again",
+        instead=lambda: service.box.show(UNIT, "StatusText"),
+    )
+    assert service.root.try_ioconnect("status", "--check").returncode == 0
+
+
+def test_a_service_that_failed_is_started_by_systemd(service: Machine) -> None:
+    """T8: "Start it: ioconnect up --daemon" would be an agent without a sandbox, run by root."""
+    box, program = service.box, service.site.command.replace("%", "%%")
+    box.path(DROP_IN).parent.mkdir(parents=True)
+    box.path(DROP_IN).write_text(f'[Service]\nExecStart=\nExecStart="{program}" --no-such-option up\n')
+    box.run("systemctl", "daemon-reload")
+    try:
+        assert box.try_run("systemctl", "restart", UNIT).returncode != 0
+        processes.wait_until(lambda: box.show(UNIT, "ActiveState") == "failed", what="a usage error keeps it down")
+        done = service.root.try_ioconnect("status")
+    finally:
+        box.path(DROP_IN).unlink()
+        box.run("systemctl", "daemon-reload")
+    said = " ".join(done.stdout.split())
+
+    assert done.returncode == 69
+    assert f"its service {UNIT} has failed: systemctl status {UNIT} says why, " in said
+    assert f", systemctl start {UNIT} starts it" in said
+    assert "up --daemon" not in said
+    box.run("systemctl", "start", UNIT)
+    service.root.wait_connected()
+
+
+def test_an_agent_that_root_started_by_hand_holds_the_service_off_no_longer_than_it_runs(service: Machine) -> None:
+    """T8: its files kept the unit from starting."""
+    box, root = service.box, service.root
+    box.run("systemctl", "stop", UNIT)
+    root.ioconnect("up", "--daemon")
+    by_hand = root.status()["agent"]["pid"]
+
+    assert box.try_run("systemctl", "start", UNIT).returncode != 0
+    assert box.runs(by_hand)
+    root.ioconnect("down")
+
+    service.wait_for_another(by_hand, deadline=90)
+    root.wait_connected()
