@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _USER_UNIT = re.compile(r"/user@\d+\.service/(?:.*/)?([^/\n]+\.service)$", re.MULTILINE)
 _SYSTEM_UNIT = re.compile(r":/system\.slice/(?:.*/)?([^/\n]+\.service)$", re.MULTILINE)
+_RUNS_UP = re.compile(r"\bargv\[\]=[^;]*\bioconnect\b[^;]*\sup\b")  # in systemctl show, ExecStart
 QUERY_TIMEOUT = 10.0  # seconds for a query to systemd, launchd or cron
 
 
@@ -71,11 +72,17 @@ def unit_of(cgroup: str) -> tuple[str, Kind] | None:
 
 
 def manager_of(pid: int) -> ServiceManager | None:
-    """Return the service manager of the agent with this pid; None if it was started by hand."""
+    """Return the service manager of the agent with this pid; None if it was started by hand.
+
+    A unit counts if it is the installer's or runs `ioconnect up`, and the process is its main one.
+    """
     with contextlib.suppress(OSError, SystemRefused):
         found = unit_of(Path(f"/proc/{pid}/cgroup").read_text())
-        if found is not None and unit_properties(*found, "MainPID")["MainPID"] == str(pid):
-            return _systemd_manager(*found)
+        if found is not None:
+            shown = unit_properties(*found, "MainPID", "ExecStart")
+            is_ours = found[0] == UNIT_NAME or _RUNS_UP.search(shown.get("ExecStart", ""))
+            if is_ours and shown["MainPID"] == str(pid):
+                return _systemd_manager(*found)
     with contextlib.suppress(SystemRefused):
         for kind, domain in ((Kind.LAUNCHD_DAEMON, "system"), (Kind.LAUNCHD_AGENT, f"gui/{os.getuid()}")):
             if _launchd_pid(domain) == pid:

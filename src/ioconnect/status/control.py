@@ -1,5 +1,6 @@
 """Asks the running agent over its control socket: one HTTP/1.1 request per connection, JSON in, JSON out.
 
+The socket is asked first, and the lock only if nobody answers: a running agent's lock file may have been removed.
 Written by hand: `http.client` imports TLS and a mail parser, which takes longer than all the rest of `status`.
 """
 
@@ -56,6 +57,10 @@ class _OtherAgent(Exception):
     """The socket is that of an agent with another lock."""
 
 
+class _Busy(Exception):
+    """The agent has too many other clients."""
+
+
 def request(
     paths: Paths, method: str, path: str, body: Mapping[str, object] | None = None, timeout: float = TIMEOUT
 ) -> dict[str, Any]:
@@ -81,6 +86,42 @@ def change(paths: Paths, path: str, body: Mapping[str, object]) -> dict[str, Any
     return request(paths, "POST", path, body, CHANGE_TIMEOUT)
 
 
+def running_pid(paths: Paths) -> int | None:
+    """Return the pid of the running agent, None if none runs, 0 if it is not known.
+
+    Also of one whose lock file was removed or replaced, by its answer. Raises AgentSilent if the lock is free and
+    somebody listens and does not answer, SystemRefused if the lock cannot be read.
+    """
+    pid = lock.holder(paths.lock)
+    if pid is not None:
+        return pid
+    try:
+        return answering_pid(paths)
+    except AgentSilent as silent:
+        silent.hint = "Its lock is free, so it cannot be proved which process that is. Look with ps, and end it."
+        raise
+
+
+def answering_pid(paths: Paths) -> int | None:
+    """Return the pid of the agent that answers on a control socket of `paths`, whoever holds the lock.
+
+    None if none does, 0 if its answer has none. Raises AgentSilent if somebody listens and does not answer.
+    """
+    end = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            answer, _ = _first_answer(paths, _encoded(paths, "GET", "/v1/status", None), end)
+        except _Busy as busy:
+            if time.monotonic() + RETRY_INTERVAL > end:
+                raise AgentSilent(None, str(busy)) from None
+            time.sleep(RETRY_INTERVAL)
+            continue
+        try:
+            return None if answer is None else Fields(answer[1]).inner("agent").required("pid", int)
+        except Malformed:  # a fault: its supervisor is busy or hangs
+            return 0
+
+
 def check_config(body: Mapping[str, object], own: Path | str) -> None:
     """Raise OtherConfiguration if a request's body names another configuration than the agent's `own`."""
     meant = body.get("config")
@@ -98,25 +139,39 @@ def check_config(body: Mapping[str, object], own: Path | str) -> None:
 def _exchange(paths: Paths, message: bytes, end: float) -> tuple[int, object]:
     """Return status code and document of the first of our agent's sockets that answers."""
     while True:
-        why = "it has no control socket"
-        for path in paths.control:
-            try:
-                with _connected(path, end) as connection:
-                    return _answer(connection, message, end)
-            except (FileNotFoundError, _OtherAgent):  # noqa: PERF203  two sockets at most
-                continue
-            except TimeoutError:
-                raise AgentSilent(_holder(paths), "no answer in time") from None
-            except OSError as error:
-                why = f"{path}: {error.strerror or error}"
-            except SocketRefused as fault:
-                why = fault.message
+        try:
+            answer, why = _first_answer(paths, message, end)
+        except _Busy as busy:
+            answer, why = None, str(busy)
+        if answer is not None:
+            return answer
         pid = lock.holder(paths.lock)
         if pid is None:
             raise AgentNotRunning("the agent is not running", hint=NOT_RUNNING)
         if time.monotonic() + RETRY_INTERVAL > end:
             raise AgentSilent(pid, why)
         time.sleep(RETRY_INTERVAL)
+
+
+def _first_answer(paths: Paths, message: bytes, end: float) -> tuple[tuple[int, object] | None, str]:
+    """Try each socket once; return status code and document of the first answer, or None and the reason.
+
+    Raises AgentSilent if there is no answer in time, _Busy.
+    """
+    why = "it has no control socket"
+    for path in paths.control:
+        try:
+            with _connected(path, end) as connection:
+                return _answer(connection, message, end), ""
+        except (FileNotFoundError, _OtherAgent):  # noqa: PERF203  two sockets at most
+            continue
+        except TimeoutError:
+            raise AgentSilent(_holder(paths), "no answer in time") from None
+        except OSError as error:
+            why = f"{path}: {error.strerror or error}"
+        except SocketRefused as fault:
+            why = fault.message
+    return None, why
 
 
 @contextlib.contextmanager
@@ -136,19 +191,30 @@ def _connected(path: Path, end: float) -> Iterator[socket.socket]:
 def _encoded(paths: Paths, method: str, path: str, body: Mapping[str, object] | None) -> bytes:
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(content)}"]
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # who may not examine it means the agent of this socket
         lines.append(f"{LOCK_HEADER}: {lock_identity(paths.lock)}")
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
 def lock_identity(path: Path) -> str:
-    """Return what tells this lock file from others: an agent answers no client that means another. Raises OSError."""
-    facts = path.stat()
+    """Return what tells this lock file from others: an agent answers no client that means another.
+
+    It is the file's inode, or its path if there is no such file. Raises OSError if that cannot be said.
+    """
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return lock_name(path)
     return f"{facts.st_dev}:{facts.st_ino}"
 
 
+def lock_name(path: Path) -> str:
+    """Return the path of a lock file without links, as the value of a header."""
+    return os.fsencode(os.path.realpath(path)).hex()
+
+
 def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int, object]:
-    """Send the request and read to the end of the connection. Raises TimeoutError, _OtherAgent, OSError."""
+    """Send the request and read to the end of the connection. Raises TimeoutError, _OtherAgent, _Busy, OSError."""
     connection.sendall(message)
     received = bytearray()
     while len(received) <= MAX_ANSWER:
@@ -169,7 +235,7 @@ def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int,
     if status == MISDIRECTED:
         raise _OtherAgent
     if b"\r\nRetry-After:" in head:
-        raise ConnectionAbortedError("it has too many other clients")
+        raise _Busy("it has too many other clients")
     return status, document
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from ioconnect.agent.supervisor.mailbox import (
 from ioconnect.agent.supervisor.reload import Changes, Running
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import snapshots
-from ioconnect.status.control import LOCK_HEADER, check_config
+from ioconnect.status.control import LOCK_HEADER, check_config, lock_identity, lock_name
 from ioconnect.status.snapshots import Snapshot, State
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ _STATUS_OF = {
 
 
 class Requests:
-    """Answers requests; any thread. `lock` is the identity of the agent's lock file."""
+    """Answers requests; any thread. `lock` is the identity of the agent's lock file, which may be removed later."""
 
     def __init__(self, mailbox: Mailbox, paths: Paths, lock: str) -> None:
         self._mailbox = mailbox
@@ -74,7 +75,7 @@ class Requests:
 
     def answer(self, request: HttpRequest, peer: Peer) -> Answer:
         """Return the answer to a request of this peer."""
-        if request.headers.get(LOCK_HEADER.lower(), self._lock) != self._lock:
+        if not self._is_meant(request.headers.get(LOCK_HEADER.lower())):
             return error(HTTPStatus.MISDIRECTED_REQUEST, "this is the agent of another installation")
         method, route = self._routes.get(request.path, ("", None))
         if route is None:
@@ -95,6 +96,17 @@ class Requests:
             return route(request)
         except Fault as fault:
             return _fault_answer(fault)
+
+    def _is_meant(self, lock: str | None) -> bool:
+        """Whether a client with this lock means this agent: by the file it locked, or by the file's path.
+
+        The state folder may have been removed or renamed, and the file be missing or made anew since.
+        """
+        if lock in (None, self._lock, lock_name(self._paths.lock)):
+            return True
+        with contextlib.suppress(OSError):
+            return lock == lock_identity(self._paths.lock)
+        return False
 
     def _status(self, _request: HttpRequest) -> Answer:
         return Answer(HTTPStatus.OK, snapshots.to_json(self._snapshot_with_drift()))

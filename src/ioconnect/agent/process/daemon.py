@@ -35,7 +35,7 @@ from ioconnect.config import configuration
 from ioconnect.config.paths import public_status
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.escape import escaped
-from ioconnect.status.control import lock_identity
+from ioconnect.status.control import AgentSilent, answering_pid, lock_identity
 from ioconnect.status.lock import AgentLock, AlreadyRunning
 from ioconnect.status.records import carries
 from ioconnect.status.snapshots import timestamp
@@ -89,6 +89,7 @@ def _locked(
     started_at = timestamp(time.time())
     lock = AgentLock.acquire(paths.lock, version=__version__, started_at=started_at)
     try:
+        _check_alone(paths)
         selection = Selection(names)
         preflight.check(selection.of(config), paths)
         with contextlib.ExitStack() as closing:
@@ -114,6 +115,14 @@ def _locked(
     except BaseException:
         lock.release()
         raise
+
+
+def _check_alone(paths: Paths) -> None:
+    """Raise AlreadyRunning if an agent answers though its lock is not held here: its lock file was removed."""
+    with contextlib.suppress(AgentSilent):  # no agent, or one that is stopped: nobody can say which
+        pid = answering_pid(paths)
+        if pid is not None:
+            raise AlreadyRunning(pid)
 
 
 def _run_supervisor(supervisor: Supervisor) -> ExitCode:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
 
 KILL_TIMEOUT = 3.0  # seconds for a process to end after SIGKILL
+POLL_INTERVAL = 0.05  # seconds
 LOCKS = Path("/proc/locks")  # proc_locks(5)
 
 
@@ -43,7 +45,7 @@ def stop(
     If it does not answer, or has not ended after `deadline` seconds, it is sent SIGTERM and then SIGKILL; `say` is
     told before. Raises the Fault that it answers with, NotProven, SystemRefused if it does not end.
     """
-    pid = lock.holder(paths.lock)
+    pid = control.running_pid(paths)
     if pid is None:
         return None
     try:
@@ -53,16 +55,36 @@ def stop(
     except AgentSilent as silent:
         say(f"{silent.message}; ending it by a signal.")
     else:
-        if lock.wait_until_free(paths.lock, deadline):
+        if _wait_until_ended(paths, pid, deadline):
             return pid
         say(f"The agent (pid {pid}) has not ended after {deadline:g} s; ending it by a signal.")
     return _end_holder(paths, deadline)
 
 
-def proven_holder(paths: Paths) -> int | None:
-    """Return the pid of the process that provably holds the lock; None if none does, or it cannot be proved."""
+def _wait_until_ended(paths: Paths, pid: int, seconds: float) -> bool:
+    """Block until the lock is free and this agent answers no more; return False if that takes longer.
+
+    The second is the end of an agent whose lock file was removed.
+    """
+    end = time.monotonic() + seconds
+    if not lock.wait_until_free(paths.lock, seconds):
+        return False
+    with contextlib.suppress(AgentSilent):
+        while control.answering_pid(paths) == pid:
+            if time.monotonic() > end:
+                return False
+            time.sleep(POLL_INTERVAL)
+    return True
+
+
+def proven_pid(paths: Paths) -> int | None:
+    """Return the pid of the process that provably holds the lock, else of the agent that answers; None if unknown."""
     pid = lock.holder(paths.lock)
-    return pid if pid and _holds(paths, pid) else None
+    if pid and _holds(paths, pid):
+        return pid
+    with contextlib.suppress(AgentSilent):
+        return control.answering_pid(paths) or None
+    return None
 
 
 def _end_holder(paths: Paths, deadline: float) -> int | None:
@@ -109,9 +131,9 @@ def _pidfd(pid: int) -> int | None:
 
 
 def _holds(paths: Paths, pid: int) -> bool:
-    """Whether this process holds the lock: as the kernel lists it, else as the file of a held lock says."""
+    """Whether this process holds the lock, as the kernel lists it; False where it has no such list (macOS)."""
     if not LOCKS.exists():
-        return lock.holder(paths.lock) == pid
+        return False
     facts = paths.lock.stat(follow_symlinks=False)
     device = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
     # 1: FLOCK  ADVISORY  WRITE 4711 08:01:123456 0 EOF

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.agent.process.stop import proven_holder, stop
+from ioconnect.agent.process.stop import proven_pid, stop
 from ioconnect.commands.run.agent import message
 from ioconnect.console.command_group import command, names_argument
 from ioconnect.errors import AgentNotRunning, ExitCode, Fault, SystemRefused
 from ioconnect.installers import service_manager
 from ioconnect.installers.apply import run
-from ioconnect.status import control, lock
+from ioconnect.status import control
 from ioconnect.status.control import AgentSilent, check_config
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def down(invocation: Invocation, names: tuple[str, ...]) -> None:
 
 def stop_tunnels(invocation: Invocation, names: tuple[str, ...]) -> None:
     """Have the agent stop these tunnels; says so if none runs. Raises Fault."""
-    if lock.holder(invocation.paths.lock) is None:
+    if control.running_pid(invocation.paths) is None:
         _say_not_running(invocation)
         return
     with invocation.terminal.busy("stopping"):
@@ -59,11 +59,11 @@ def stop_tunnels(invocation: Invocation, names: tuple[str, ...]) -> None:
 def stop_agent(invocation: Invocation) -> None:
     """Stop the agent and wait until it has ended; says so if none runs. Raises Fault."""
     terminal = invocation.terminal
-    if lock.holder(invocation.paths.lock) is None:
+    if control.running_pid(invocation.paths) is None:
         _say_not_running(invocation)
         return
     body = message(invocation)
-    proven = proven_holder(invocation.paths)
+    proven = proven_pid(invocation.paths)
     manager = service_manager.manager_of(proven) if proven else None
     if manager is not None and manager.stop_argv:
         _check_config(invocation, body)

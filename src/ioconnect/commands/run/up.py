@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import replace
@@ -22,6 +23,7 @@ from ioconnect.status.records import carries
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
+    from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
 
 POLL_INTERVAL = 0.25  # seconds between questions to an agent that is to connect
@@ -56,10 +58,17 @@ def up(
     """
     if daemon:
         return start_agent(invocation, names, wait)
-    if ready_fd is None and lock.holder(invocation.paths.lock) is not None:
+    if ready_fd is None and _running_pid(invocation.paths) is not None:
         start_in_running_agent(invocation, names)
         return ExitCode.OK
     return _run_agent(invocation, names, ready_fd, log_to_file=log_to_file)
+
+
+def _running_pid(paths: Paths) -> int | None:
+    """Return the pid of the running agent; None also if the lock is free and its socket is another program's."""
+    with contextlib.suppress(control.AgentSilent):
+        return control.running_pid(paths)
+    return None
 
 
 def _run_agent(invocation: Invocation, names: Sequence[str], ready_fd: int | None, *, log_to_file: bool) -> ExitCode:
@@ -84,7 +93,7 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
     Raises the Fault that kept it from starting; its exit code is TEMP_FAIL if the agent runs and is not connected.
     """
     terminal = invocation.terminal
-    if lock.holder(invocation.paths.lock) is not None:
+    if _running_pid(invocation.paths) is not None:
         wanted = start_in_running_agent(invocation, names)
         with terminal.busy("waiting for the tunnels"):
             return _wait_until_connected(invocation, wanted, wait)
@@ -113,7 +122,7 @@ def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> tupl
     Raises AgentNotRunning, AgentSilent, and the Fault for which the agent refuses.
     """
     done = control.change(invocation.paths, "/v1/up", message(invocation, names, reads_config=True))
-    pid = lock.holder(invocation.paths.lock)
+    pid = _running_pid(invocation.paths)
     terminal = invocation.terminal
     terminal.say(f"the agent is already running (pid {pid}): {changes(done, added='started')}.")
     for remark in remarks(done):

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ioconnect.agent.process import stop
+from ioconnect.agent.process.stop import NotProven
+from ioconnect.config.paths import under
+from ioconnect.status.lock import AgentLock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,3 +30,18 @@ def test_a_lock_of_another_file_proves_nothing(tmp_path: Path) -> None:
         assert not stop._has_locked(os.getpid(), other.stat())
         shared = os.stat_result((*other.stat()[:1], ours.stat().st_ino, other.stat().st_dev + 1, *other.stat()[3:]))
         assert not stop._has_locked(os.getpid(), shared), "the same number on another file system"
+
+
+def test_without_the_kernels_list_of_locks_nobody_is_signalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS: the pid that the lock file names is no proof."""
+    paths = under(tmp_path)
+    held = AgentLock.acquire(paths.lock, version="1", started_at="then")
+    monkeypatch.setattr(stop, "LOCKS", tmp_path / "none")
+    try:
+        with pytest.raises(NotProven, match="cannot be proved"):
+            stop._end_holder(paths, 0.1)
+        assert stop.proven_pid(paths) is None
+    finally:
+        held.release()
