@@ -161,7 +161,9 @@ def test_after_kill_nine_the_stale_socket_is_replaced(running: AgentScene) -> No
     assert ask(running.paths.control[0], get("/livez"))[0] == 200
 
 
-@pytest.mark.parametrize("kind", ["fifo", "link", "file", "folder", "listener", "folder is a link", "open folder"])
+@pytest.mark.parametrize(
+    "kind", ["fifo", "link", "file", "folder", "listener", "another's", "folder is a link", "open folder"]
+)
 def test_what_is_not_ours_is_left_alone_and_the_agent_runs_without(
     scene: AgentScene, tmp_path: Path, kind: str
 ) -> None:
@@ -179,6 +181,11 @@ def test_what_is_not_ours_is_left_alone_and_the_agent_runs_without(
     elif kind == "listener":
         listener.bind(str(path))
         listener.listen()
+    elif kind == "another's":
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a file to somebody else")
+        listener.bind(str(path))
+        os.chown(path, ordinary_user.NOBODY, ordinary_user.NOBODY)
     elif kind == "folder is a link":
         path.parent.rmdir()
         (tmp_path / "elsewhere").mkdir()
