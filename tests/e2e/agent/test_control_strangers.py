@@ -38,7 +38,7 @@ while True:
     connection, _ = listener.accept()
     with contextlib.suppress(OSError):  # a client that turned away
         connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n" + b'{"schema": 1, "agent": {"running": true}, "tunnels": []}')
+        connection.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n" + b'{"schema": 1, "agent": {}, "tunnels": []}')
     connection.close()
 """
 ASK = """

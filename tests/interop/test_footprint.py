@@ -1,0 +1,87 @@
+"""What the agent takes of a machine while it has nothing to do, and after it had: memory, and wake-ups."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from benchmarks import gauges
+from tests.rigs import database, processes, stub
+from tests.rigs.agent_scene import AgentScene
+from tests.rigs.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's figures are read from /proc")
+
+MOST_RESIDENT = 50e6  # bytes, with one tunnel
+FOR_A_KEEPALIVE = 3  # its deadline, the answer, and one to spare
+NEVER = 3600  # seconds, longer than any test
+QUIET = 2.0  # seconds without a turn: what belongs to the start is over
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[[str, int], AgentScene]]:
+    """Return a function that makes a customer of one jumphost with this keepalive interval, and starts the agent."""
+    made: list[AgentScene] = []
+    with stub.running(tmp_path / "stub") as rig, Database() as target:
+
+        def start(name: str, keepalive: int) -> AgentScene:
+            scene = AgentScene(tmp_path / name, rig, target)
+            made.append(scene)
+            config = scene.paths.config
+            config.write_text(f"{config.read_text()}\n[agent]\nkeepalive_interval = {keepalive}\n")
+            scene.customer.run("up", "--daemon")
+            return scene
+
+        yield start
+        for scene in made:
+            scene.customer.close()
+
+
+@pytest.mark.alone
+def test_an_idle_agent_wakes_for_its_keepalives_only(
+    make: Callable[[str, int], AgentScene], figure: Callable[[str], None]
+) -> None:
+    silent, probing = make("silent", NEVER), make("probing", 2)
+    pids = {scene: [scene.customer.agent_pid()] for scene in (silent, probing)}
+    last = [time.monotonic(), -1.0]
+
+    def is_quiet() -> bool:
+        turns = gauges.wake_ups(pids[silent])
+        if turns != last[1]:
+            last[:] = [time.monotonic(), turns]
+        return time.monotonic() - last[0] > QUIET
+
+    processes.wait_until(is_quiet, deadline=20, what="what belongs to the start is over")
+    ledger, before = probing.rig.ledger, {scene: gauges.wake_ups(pids[scene]) for scene in pids}
+    seen = ledger.counters.keepalives
+    ledger.wait_for(lambda: ledger.counters.keepalives >= seen + 4, 30)
+    processes.wait_until(is_quiet, deadline=20, what="the last answer is read")
+    keepalives = ledger.counters.keepalives - seen + 1  # one may have been on its way at either end
+
+    woken = {scene: gauges.wake_ups(pids[scene]) - before[scene] for scene in pids}
+    figure(f"idle: {woken[silent]} wake-ups without keepalives, {woken[probing]} with {keepalives - 1}")
+    assert woken[silent] == 0
+    assert woken[probing] <= FOR_A_KEEPALIVE * keepalives
+
+
+def test_memory_after_some_traffic(make: Callable[[str, int], AgentScene], figure: Callable[[str], None]) -> None:
+    scene = make("busy", 10)
+    pid = scene.customer.agent_pid()
+    at_first = gauges.resident_bytes([pid])
+    for _ in range(100):
+        assert scene.carries()
+    count = 32 << 20
+    assert database.pull(scene.port, count) == (count, database.sha256_of(count))
+    assert database.push(scene.port, count)[:2] == (count, database.sha256_of(count))
+    for _ in range(20):
+        scene.customer.run("status", "--check")
+
+    resident = gauges.resident_bytes([pid])
+    figure(f"resident with one tunnel: {at_first / 1e6:.1f} MB, {resident / 1e6:.1f} MB after some traffic")
+    assert resident <= MOST_RESIDENT
