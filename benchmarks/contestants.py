@@ -57,6 +57,7 @@ class Entry:
     contestant: Contestant
     port: int
     processes: tuple[subprocess.Popen[bytes], ...]
+    folder: Path  # its own, which goes when it does
 
     @property
     def pids(self) -> list[int]:
@@ -96,7 +97,7 @@ def entered(
             processes.extend(start(command, log) for command in commands)
             for port in ports if commands else ():
                 wait_until_listening(port, processes, log)
-            yield Entry(contestant, ports[0] if commands else target_port, tuple(processes))
+            yield Entry(contestant, ports[0] if commands else target_port, tuple(processes), folder)
         finally:
             for process in processes:
                 stop(process)

@@ -106,6 +106,8 @@ FACTS = (
     Fact("rss_one", "resident with one tunnel", "{:.1f} MB", most=50),
     Fact("rss_further", "resident for each further idle tunnel", "{:.2f} MB", most=1),
     Fact("rss_loaded", "resident after all the loads above", "{:.1f} MB"),
+    Fact("status_p50", "`ioconnect status --json`, the whole command, median", "{:.0f} ms"),
+    Fact("status_to_file", "the same, divided by reading the status file instead", "{:.2f}", most=1.2),
     Fact("stub_out1", "the stub's throughput divided by sshd's, database → pipeline", "{:.2f}", least=0.7),
     Fact("stub_in1", "the stub's throughput divided by sshd's, pipeline → database", "{:.2f}", least=0.7),
 )

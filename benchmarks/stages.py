@@ -16,6 +16,7 @@ from benchmarks.contestants import KEEPALIVE_SECONDS, Contestant, Entry, entered
 from benchmarks.jumphost import stand_in_for
 from benchmarks.measures import EVERYONE, IOCONNECT, PLAIN
 from benchmarks.processes import BenchmarkFailed, companion
+from benchmarks.status_command import status_figures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 Load = Callable[[Entry], "Figures"]
 
 NEAR = ("out1", "in1", "out8", "in8", "ping", "ping1", "ping8", "churn")
-FAR, PGBENCH, PGBENCH_SELECT, IDLE, STUB = "far", "pgbench", "pgbench_select", "idle", "stub"
-ALL = (*NEAR, FAR, PGBENCH, PGBENCH_SELECT, IDLE, STUB)
+FAR, PGBENCH, PGBENCH_SELECT, IDLE, STUB, STATUS = "far", "pgbench", "pgbench_select", "idle", "stub", "status"
+ALL = (*NEAR, FAR, PGBENCH, PGBENCH_SELECT, IDLE, STUB, STATUS)
 
 FAR_ROUND_TRIP_MS = 80
 _FURTHER_TUNNELS = 9
@@ -63,6 +64,8 @@ def run_all(run: Run, jumphost: Jumphost) -> None:
             _attempt(run, IDLE, partial(idle, run, jumphost, endpoint))
         if STUB in run.wanted:
             _attempt(run, STUB, partial(stub, run, jumphost, endpoint))
+        if STATUS in run.wanted:
+            _attempt(run, STATUS, partial(status, run, jumphost, endpoint))
     folder = postgres.programs()
     if run.wanted & {PGBENCH, PGBENCH_SELECT} and folder is not None:
         _attempt(run, PGBENCH, partial(database, run, jumphost, folder))
@@ -161,6 +164,16 @@ def stub(run: Run, jumphost: Jumphost, endpoint: int) -> None:
                 _say(f"round {number + 1} of {run.rounds}: the stub, {key}")
                 rates = {id(entry): _bulk(key, run.sizes, entry)[key] for entry in (on_sshd, on_stub)}
                 run.samples.add(f"stub_{key}", IOCONNECT, rates[id(on_stub)] / rates[id(on_sshd)])
+
+
+def status(run: Run, jumphost: Jumphost, endpoint: int) -> None:
+    """`ioconnect status` beside an idle agent: asked over the control socket, and read from the file instead."""
+    ours = Contestant(IOCONNECT, "ioconnect", ioconnect)
+    with entered(ours, jumphost, target_port=endpoint) as entry:
+        for number in range(run.rounds):
+            _say(f"round {number + 1} of {run.rounds}: status")
+            for measure, figure in status_figures(entry.folder).items():
+                run.samples.add(measure, IOCONNECT, figure)
 
 
 def _gauge(run: Run, entry: Entry, measure: str, figure: Callable[[Entry], float]) -> None:

@@ -16,7 +16,8 @@ def test_the_benchmark_measures_us_beside_openssh_on_a_real_jumphost(tmp_path: P
     """Bulk both ways over one and eight connections, a ping-pong beside a bulk transfer, and new connections."""
     processes.need_program("sshd", package="openssh-server")
     figures = tmp_path / "figures.json"
-    argv = [sys.executable, "-m", "benchmarks", "--quick", "--only", "out1,in8,ping1,churn", "--json", str(figures)]
+    loads = "out1,in8,ping1,churn,status"
+    argv = [sys.executable, "-m", "benchmarks", "--quick", "--only", loads, "--json", str(figures)]
 
     done = subprocess.run(
         [*argv, "--contestants", "ioconnect,openssh-gcm,tcp", "--out", str(tmp_path)],
@@ -32,5 +33,6 @@ def test_the_benchmark_measures_us_beside_openssh_on_a_real_jumphost(tmp_path: P
     for measure in ("out1", "in8", "ping1_p50", "churn", "churn_cpu"):
         assert min(taken[measure]["ioconnect"]) > 0
         assert min(taken[measure]["openssh-gcm"]) > 0
+    assert min(taken["status_to_file"]["ioconnect"]) > 0
     assert "ioconnect, divided by" in (tmp_path / "RESULTS.md").read_text()
     assert (tmp_path / "chart.svg").read_text().startswith("<svg ")
