@@ -58,6 +58,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentScene]:
         (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400),
         (b"\r\n\r\n", 400),
         (b"GET //[x/v1/status HTTP/1.1\r\n\r\n", 404),
+        (get("/readyz?tunnel="), 404),  # no name, which must not mean all
+        (b"POST /v1/down HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", 417),
         (get("/" + "a" * 70_000), 413),
         (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 20_000, 413),
         (post("/v1/reload", b"x" * 70_000), 413),

@@ -38,7 +38,7 @@ def test_curl_gets_the_status_as_json(running: AgentScene) -> None:
     assert status["schema"] == 1
     assert status["agent"]["pid"] == running.customer.agent_pid()
     assert status["tunnels"][0]["state"] == "connected"
-    assert json.loads(told) == {"tunnels": ["orders"]}
+    assert json.loads(told) == {"tunnels": ["orders"], "connected": ["orders"]}
 
 
 def test_the_answer_is_of_this_moment(running: AgentScene) -> None:
@@ -147,7 +147,7 @@ def test_a_path_longer_than_a_socket_address(scene: AgentScene, tmp_path: Path) 
     assert len(str(scene.paths.control[0])) > 200
 
     scene.customer.run("up", "--daemon")
-    assert "tries now: orders" in scene.customer.try_run("reconnect").stderr
+    assert "a keepalive was sent: orders" in scene.customer.try_run("reconnect").stderr
     scene.customer.run("down")
     assert not scene.paths.control[0].exists()
 

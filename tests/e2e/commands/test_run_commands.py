@@ -114,6 +114,18 @@ def test_a_tunnel_that_was_stopped_stays_so_over_reload_and_comes_back_with_up(s
     assert pull(scene.port_of("pricing"), 1000)[0] == 1000
 
 
+def test_neither_up_nor_cron_starts_what_was_stopped_by_name(scene: AgentScene) -> None:
+    told(scene, "up", "pricing", "--daemon")
+    told(scene, "down", "pricing")
+
+    for arguments in (("up",), ("up", "--daemon")):
+        said = told(scene, *arguments)
+        assert "not started: pricing (stopped by `ioconnect down pricing`)" in said
+        assert states(scene)["pricing"] == "stopped"
+    assert "Already stopped: pricing" in told(scene, "down", "pricing")
+    assert "started pricing" in told(scene, "up", "pricing", "--daemon")
+
+
 def test_down_of_what_the_agent_does_not_run_stops_nothing(scene: AgentScene) -> None:
     assert "does not run" in told(scene, "down", "orders", "nobody", expect=ExitCode.UNAVAILABLE)
     assert states(scene)["orders"] == "connected"
@@ -150,7 +162,8 @@ def test_reload_of_an_agent_of_some_tunnels_says_what_it_left_out(scene: AgentSc
 
 
 def test_reconnect_is_of_the_named_tunnel_alone(scene: AgentScene) -> None:
-    assert "tries now: orders." in told(scene, "reconnect", "orders")
+    assert "only a keepalive was sent: orders." in told(scene, "reconnect", "orders")
+    assert "tries now" not in told(scene, "reconnect")
     said = told(scene, "reconnect", "pricing", expect=ExitCode.UNAVAILABLE)
     assert 'does not run a tunnel "pricing"' in said
     assert "ioconnect up pricing" in said

@@ -133,7 +133,10 @@ class Requests:
 
     def _reconnect(self, request: HttpRequest) -> Answer:
         names = self._tunnels_of(request)
-        return Answer(HTTPStatus.OK, {"tunnels": self._ask(Reconnect(names), CHANGE_TIMEOUT)})
+        before = {tunnel.name for tunnel in self._snapshot().tunnels if tunnel.state is State.CONNECTED}
+        done = self._ask(Reconnect(names), CHANGE_TIMEOUT)
+        assert isinstance(done, tuple)
+        return Answer(HTTPStatus.OK, {"tunnels": done, "connected": [name for name in done if name in before]})
 
     def _up(self, request: HttpRequest) -> Answer:
         names = self._tunnels_of(request)

@@ -94,6 +94,8 @@ def _length(data: bytearray) -> int | None:
     if end < 0:
         return None
     handler = _parse(bytes(data[: end + len(END_OF_HEAD)]))
+    if handler.headers.get("Expect"):
+        raise RequestRefused(HTTPStatus.EXPECTATION_FAILED, "no expectation is met: send the body at once")
     if handler.headers.get("Transfer-Encoding"):
         raise RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "no transfer encoding is understood: send Content-Length")
     lengths = set(handler.headers.get_all("Content-Length", ["0"]))
@@ -108,7 +110,10 @@ def _parsed(data: bytes) -> HttpRequest:
     handler = _parse(head + END_OF_HEAD)
     try:
         target = urlsplit(handler.path)
-        query = {name: values[-1] for name, values in parse_qs(target.query, max_num_fields=100).items()}
+        query = {
+            name: values[-1]
+            for name, values in parse_qs(target.query, keep_blank_values=True, max_num_fields=100).items()
+        }
     except ValueError:
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "the request's target is not a path") from None
     headers = {name.lower(): value for name, value in handler.headers.items()}
@@ -139,5 +144,5 @@ class _Parser(BaseHTTPRequestHandler):
         self.refused = RequestRefused(code, message or explain or HTTPStatus(code).phrase)
 
     def handle_expect_100(self) -> bool:
-        """Accept: the body is read in any case."""
+        """Go on: the head is examined first."""
         return True

@@ -20,7 +20,7 @@ from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.config.files import make_folder
 from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused, with_guide_link
-from ioconnect.status import control, lock, observe, snapshots
+from ioconnect.status import control, lock, snapshots
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
@@ -169,9 +169,9 @@ def _exited(child: subprocess.Popen[bytes], crash_log: Path, log_size: int) -> S
 
 
 def _snapshot(paths: Paths, pid: int) -> Snapshot | None:
-    """Return what this agent says, or wrote last if it does not answer; None before the first word."""
+    """Return what this agent says now; None if it does not answer, as before it serves its control socket."""
     try:
         snapshot = snapshots.from_json(control.request(paths, "GET", "/v1/status", timeout=STATUS_INTERVAL))
-    except Fault:
-        snapshot = observe.silent(paths.status, pid)
+    except (Fault, snapshots.StatusDamaged):
+        return None
     return snapshot if snapshot.pid == pid and snapshot.tunnels else None

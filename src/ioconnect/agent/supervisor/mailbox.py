@@ -48,14 +48,14 @@ class Reconnect:
 
 @dataclass(frozen=True, slots=True)
 class StartTunnels:
-    """Start these tunnels (none named: all that are configured) unless they run; reads the configuration again."""
+    """Start these tunnels (none named: all but those stopped by name) unless they run; reads the configuration."""
 
     names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StopTunnels:
-    """Stop these tunnels cleanly and go on without them; only StartTunnels starts them again."""
+    """Stop these tunnels cleanly and go on without them; only a StartTunnels that names them starts them again."""
 
     names: tuple[str, ...]
 

@@ -23,7 +23,7 @@ class TunnelNotRun(Fault):
 class Selection:
     """The names of an agent's tunnels. Belongs to the supervisor's thread.
 
-    `stopped` are those that were stopped by name: they stay part of the agent, and only `start` starts them again.
+    `stopped` are those that were stopped by name: they stay part of the agent until `start` names them.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -59,9 +59,9 @@ class Selection:
         return selected
 
     def start(self, names: tuple[str, ...]) -> None:
-        """Add the named tunnels (none named: all) to those that run."""
+        """Add the named tunnels (none named: all but those that were stopped by name) to those that run."""
         self._names = self._names | set(names) if self._names and names else set()
-        self.stopped = self.stopped - set(names) if names else set()
+        self.stopped -= set(names)
 
     def stop(self, names: tuple[str, ...]) -> None:
         """Note that these tunnels were stopped by name."""

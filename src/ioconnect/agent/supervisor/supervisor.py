@@ -107,7 +107,7 @@ class Supervisor:
         self._callbacks = callbacks
         self._healing = Healing(self._tunnels, publisher, callbacks, context.mailbox.put)
         self._healing.leave_out(config)
-        self._stop_replies: list[tuple[tuple[str, ...], Request]] = []  # who waits for tunnels to stop
+        self._stop_replies: list[tuple[Request, tuple[str, ...], tuple[str, ...]]] = []  # until these stop; the reply
         self._code: ExitCode | None = None
         self._state_changed = True
         self._counters_changed = False
@@ -170,7 +170,7 @@ class Supervisor:
         self._state_changed = True
         try:
             if isinstance(command, StopTunnels):
-                self._stop_replies.append((self._tunnels.stop(command.names), request))
+                self._stop_replies.append((request, command.names, self._tunnels.stop(command.names)))
             else:
                 request.reply(self._carry_out(command))
         except Fault as fault:
@@ -180,7 +180,8 @@ class Supervisor:
         if isinstance(command, Reload):
             return self._reload()
         if isinstance(command, StartTunnels):
-            with self._loading(self._callbacks.load_valid_config) as config:  # another tunnel's file holds nobody up
+            refused, load = "up refused, nothing was started", self._callbacks.load_valid_config
+            with self._loading(load, refused, logging.WARNING) as config:  # another tunnel's file holds nobody up
                 return self._tunnels.start(command.names, config, self._callbacks.check)
         if isinstance(command, Reconnect):
             return self._tunnels.reconnect(command.names)
@@ -213,10 +214,11 @@ class Supervisor:
 
     def _reply_stopped(self) -> None:
         """Reply to whoever waits for tunnels that have stopped, or that were removed or started again meanwhile."""
-        for names, request in list(self._stop_replies):
+        for waiting in list(self._stop_replies):
+            request, names, stopped = waiting
             if not self._tunnels.are_stopping(names):
-                self._stop_replies.remove((names, request))
-                request.reply(names)
+                self._stop_replies.remove(waiting)
+                request.reply(stopped)
 
     def _reload_for_signal(self) -> None:
         """Reload; nobody waits for an answer, and the log has the fault."""
@@ -227,15 +229,19 @@ class Supervisor:
 
     def _reload(self) -> Changes:
         """Read the configuration and take it over. Raises the Fault for which nothing was changed."""
-        with self._loading(self._callbacks.load_config) as config:
+        refused = "reload refused, going on as before"
+        with self._loading(self._callbacks.load_config, refused, logging.ERROR) as config:
             changes = self._tunnels.reload(config, self._callbacks.check)
             self._healing.leave_out(config)
         log.info("reload: %s", changes)
         return changes
 
     @contextlib.contextmanager
-    def _loading(self, load: Callable[[], Config]) -> Iterator[Config]:
-        """Read the configuration for this block, between RELOADING and READY; a fault of either is logged."""
+    def _loading(self, load: Callable[[], Config], refused: str, level: int) -> Iterator[Config]:
+        """Read the configuration for this block, between RELOADING and READY.
+
+        A fault of either is logged with `level` behind the words `refused`.
+        """
         if self._code is not None:
             raise AgentStopping("the agent stops")
         self._callbacks.reloading()
@@ -243,7 +249,7 @@ class Supervisor:
             yield load()
         except Fault as fault:
             faults = [f"{each.path}: {each.message}" for each in getattr(fault, "faults", ())]
-            log.error("reload refused, going on as before: %s", "; ".join(faults) or fault.message)  # noqa: TRY400
+            log.log(level, "%s: %s", refused, "; ".join(faults) or fault.message)
             raise
         finally:
             self._callbacks.reloaded()

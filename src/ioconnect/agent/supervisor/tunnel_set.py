@@ -101,14 +101,16 @@ class TunnelSet:
         return Running(tunnels, self._selection.names)
 
     def start(self, names: tuple[str, ...], config: Config, check: Callable[[Config], None]) -> Changes:
-        """Start these tunnels of the configuration (none named: all) unless they run. Raises Fault, and starts none.
+        """Start these tunnels of the configuration unless they run. Raises Fault, and starts none.
 
-        One that runs is left alone, also if its configuration differs.
+        None named: all but those that were stopped by name. One that runs is left alone, also if its configuration
+        differs.
         """
         chosen(config, names)  # raises for an unknown name
         new = {t.name: TunnelConfig(t, config.agent) for t in config.enabled if not names or t.name in names}
+        stopped = () if names else tuple(name for name in new if name in self._selection.stopped)
         running = [name for name in new if self._is_to_run(name)]
-        lacking = tuple(each for name, each in new.items() if name not in running)
+        lacking = tuple(each for name, each in new.items() if name not in running and name not in stopped)
         if lacking:
             check(replace(config, tunnels=tuple(each.tunnel for each in lacking)))
         self._selection.start(names)
@@ -117,18 +119,20 @@ class TunnelSet:
             self._start(each)
         outdated = tuple(name for name in running if not is_same(self._configs[name], new[name]))
         unchanged = tuple(name for name in running if name not in outdated)
-        return Changes(added=lacking, unchanged=unchanged, outdated=outdated)
+        return Changes(added=lacking, unchanged=unchanged, outdated=outdated, not_started=stopped)
 
     def stop(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Begin to stop these tunnels, which then stay stopped; return them. Raises TunnelNotRun."""
+        """Begin to stop these tunnels, which then stay stopped; return those that were not. Raises TunnelNotRun."""
         check_run(names, self.runners)
-        log.info("stopping %s", ", ".join(names))
+        running = tuple(name for name in names if self._is_to_run(name))
+        if running:
+            log.info("stopping %s", ", ".join(running))
         self._selection.stop(names)
-        for name in names:
+        for name in running:
             if self._stopping.get(name) is not None:  # a reload was about to start it again
                 del self._stopping[name]
             self._request_stop(name)
-        return names
+        return running
 
     def are_stopping(self, names: Iterable[str]) -> bool:
         """Whether one of these tunnels has been told to stop and still has a session."""

@@ -47,3 +47,14 @@ def remarks(answer: dict[str, Any]) -> list[str]:
         names = answer["not_started"]
         lines.append(f"Not started: {', '.join(names)}. ioconnect up {' '.join(names)} starts what is missing.")
     return lines
+
+
+def stopped_by_name(answer: dict[str, Any]) -> str:
+    """Return which tunnels a start of all left alone, as they were stopped by name; "" if none."""
+    names = " ".join(answer.get("not_started", ()))
+    listed = names.replace(" ", ", ")
+    return (
+        f"not started: {listed} (stopped by `ioconnect down {names}`); `ioconnect up {names}` starts it."
+        if names
+        else ""
+    )

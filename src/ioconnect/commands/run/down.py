@@ -36,8 +36,9 @@ class NotPermitted(Fault):
 def down(invocation: Invocation, names: tuple[str, ...]) -> None:
     """Stop the agent, or the named tunnels, cleanly: the jumphost frees the ports at once.
 
-    A tunnel that was stopped by its name stays so until `up` or `up NAME`; reload does not start it. An agent that a
-    service manager runs is stopped by stopping the service. One that does not answer is ended by a signal.
+    A tunnel that was stopped by its name stays so until `up NAME` or the agent's next start; neither reload nor `up`
+    starts it. An agent that a service manager runs is stopped by stopping the service. One that does not answer is
+    ended by a signal.
     """
     if names:
         stop_tunnels(invocation, names)
@@ -53,7 +54,11 @@ def stop_tunnels(invocation: Invocation, names: tuple[str, ...]) -> None:
     with invocation.terminal.busy("stopping"):
         done = control.change(invocation.paths, "/v1/down", message(invocation, names))
     stopped = done["tunnels"]
-    invocation.terminal.say(f"Stopped {', '.join(stopped)}; ioconnect up {' '.join(stopped)} starts it again.")
+    before = [name for name in dict.fromkeys(names) if name not in stopped]
+    if stopped:
+        invocation.terminal.say(f"Stopped {', '.join(stopped)}; ioconnect up {' '.join(stopped)} starts it again.")
+    if before:
+        invocation.terminal.say(f"Already stopped: {', '.join(before)}; ioconnect up {' '.join(before)} starts it.")
 
 
 def stop_agent(invocation: Invocation) -> None:

@@ -24,5 +24,11 @@ def reconnect(invocation: Invocation, name: str | None) -> None:
     """
     names = () if name is None else (name,)
     done = control.change(invocation.paths, "/v1/reconnect", message(invocation, names))
-    tried = ", ".join(done["tunnels"])
-    invocation.terminal.say(f"The agent tries now: {tried}." if tried else "The agent runs no tunnel now.")
+    probed = done.get("connected", [])
+    tried = [name for name in done["tunnels"] if name not in probed]
+    if tried:
+        invocation.terminal.say(f"The agent tries now: {', '.join(tried)}.")
+    if probed:
+        invocation.terminal.say(f"Already connected, so only a keepalive was sent: {', '.join(probed)}.")
+    if not done["tunnels"]:
+        invocation.terminal.say("The agent runs no tunnel now.")

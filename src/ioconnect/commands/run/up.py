@@ -13,7 +13,7 @@ import click
 
 from ioconnect.agent.process import launch
 from ioconnect.agent.supervisor.publish import summary
-from ioconnect.commands.run.agent import changes, message, remarks
+from ioconnect.commands.run.agent import changes, message, remarks, stopped_by_name
 from ioconnect.console.command_group import command, names_argument
 from ioconnect.console.selection import chosen
 from ioconnect.errors import ExitCode, Fault
@@ -54,7 +54,7 @@ def up(
     """Keep all tunnels, or the named ones, up.
 
     Runs in the foreground until Ctrl-C, TERM or `ioconnect down`. With an agent running, has it start those that it
-    lacks, and leaves: cron may repeat it.
+    lacks, and leaves: cron may repeat it. What `down NAME` stopped, only `up NAME` starts there.
     """
     if daemon:
         return start_agent(invocation, names, wait)
@@ -125,8 +125,9 @@ def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> tupl
     pid = _running_pid(invocation.paths)
     terminal = invocation.terminal
     terminal.say(f"the agent is already running (pid {pid}): {changes(done, added='started')}.")
-    for remark in remarks(done):
-        terminal.say(remark)
+    for remark in (*remarks({**done, "not_started": []}), stopped_by_name(done)):
+        if remark:
+            terminal.say(remark)
     return (*done["added"], *done["unchanged"], *done["outdated"])
 
 

@@ -370,6 +370,51 @@ def test_a_tunnel_stopped_by_name_stays_stopped_until_it_is_started_by_name(tmp_
     assert simulation.world.sessions[-1].tunnel.max_connections == 3
 
 
+def test_a_start_of_all_leaves_what_was_stopped_by_name_and_says_so(tmp_path: Path) -> None:
+    """As cron repeats it: only who names the tunnel may undo what somebody asked for."""
+    simulation = Simulation(connects, tunnel("a", 1), tunnel("b", 2), folder=tmp_path, names=("b",))
+    simulation.ask(5, StopTunnels(("b",)))
+    simulation.ask(6, StartTunnels())
+    simulation.ask(7, Reload())
+    simulation.ask(8, StartTunnels(("b",)))
+    simulation.run_until_idle()
+
+    _, all_of_them, reloaded_ones, named = simulation.replies
+    assert names_of(all_of_them) == (["a"], [], [], [])
+    assert all_of_them.not_started == reloaded_ones.not_started == ("b",)  # type: ignore[attr-defined]
+    assert names_of(named) == (["b"], [], [], [])
+    assert [(s.tunnel.name, s.began) for s in simulation.world.sessions] == [("b", 0), ("a", 6), ("b", 8)]
+
+
+def test_a_second_stop_by_name_stops_nothing_more_and_waits_for_the_first(tmp_path: Path) -> None:
+    simulation = Simulation(lambda session: session.emit(*UP), folder=tmp_path)
+    simulation.ask(5, StopTunnels(("orders",)))
+    simulation.ask(5.1, StopTunnels(("orders",)))
+    seen: list[int] = []
+    simulation.world.after(5 + STOP_TIMEOUT - 0.1, lambda: seen.append(len(simulation.replies)))
+    simulation.ask(20, StopTunnels(("orders",)))
+    simulation.run_until_idle()
+
+    assert seen == [0]
+    assert simulation.replies == [("orders",), (), ()]
+    assert simulation.world.sessions[0].calls == ["close", "abort"]
+
+
+def test_a_refused_start_is_logged_as_what_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> object:
+        raise ConfigInvalid("config.toml is faulty")
+
+    simulation = Simulation(connects, folder=tmp_path)
+    simulation.recorder.load_config = broken  # type: ignore[assignment]
+    simulation.ask(6, StartTunnels())
+    simulation.run_until_idle()
+
+    refused = [record for record in caplog.records if "refused" in record.message]
+    assert [(each.levelno, each.message) for each in refused] == [
+        (logging.WARNING, "up refused, nothing was started: config.toml is faulty")
+    ]
+
+
 def test_who_stops_a_tunnel_is_answered_once_its_session_has_closed(tmp_path: Path) -> None:
     simulation = Simulation(lambda session: session.emit(*UP), folder=tmp_path)
     simulation.ask(5, StopTunnels(("orders",)))
