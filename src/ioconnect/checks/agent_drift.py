@@ -9,18 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.results import CheckId, Finding, pinned_host_key
-from ioconnect.errors import Reason, ReasonCode
+from ioconnect.errors import ExitCode, Fault, ReasonCode
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ioconnect.checks.agent_state import Outcome
     from ioconnect.config.configuration import Tunnel
+    from ioconnect.status.control import AgentSilent
     from ioconnect.status.snapshots import Snapshot, TunnelStatus
 
 RELOAD = "ioconnect reload makes the agent take it over."
 _CODES_OF_CONFIG = ("config_changed", ReasonCode.CONFIG_INVALID.value)
 _OF_THE_JUMPHOST = (CheckId.DNS, CheckId.TCP, CheckId.HOST_KEY, CheckId.AUTH, CheckId.FORWARD)
+
+
+class AgentUnknown(Fault):
+    """What the running agent does is not known, as it does not answer."""
+
+    exit_code = ExitCode.UNAVAILABLE
+    code = ReasonCode.CONNECTION_LOST
 
 
 def config_finding(tunnel: Tunnel, status: TunnelStatus, snapshot: Snapshot, path: Path) -> Finding | None:
@@ -74,8 +82,10 @@ def still_valid(
     return {check: outcome for check, outcome in answers.items() if check not in lost}
 
 
-def silent(snapshot: Snapshot) -> dict[CheckId, Outcome]:
-    """Return what an agent that runs and does not answer says: nothing about the jumphost, and that of the port."""
-    message = f"the running agent (pid {snapshot.pid}) does not answer: whether it carries anything is not known"
-    hint = "It is stopped (kill -CONT lets it go on) or hangs; ioconnect down ends it."
-    return {CheckId.FORWARD: Reason(ReasonCode.CONNECTION_LOST, message, hint)}
+def silent(fault: AgentSilent) -> dict[CheckId, Outcome]:
+    """Return the outcome of the check `forward` beside an agent that does not answer: it fails.
+
+    That the agent has the port on the jumphost is not known; the other checks are run as without an agent.
+    """
+    message = f"{fault.message}; whether the tunnel carries anything is not known"
+    return {CheckId.FORWARD: AgentUnknown(message, hint=fault.hint)}

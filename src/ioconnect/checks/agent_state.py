@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from ioconnect.checks.results import CheckId, Finding, pinned_host_key
-from ioconnect.errors import Reason, ReasonCode
+from ioconnect.errors import Fault, Reason, ReasonCode
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
     from ioconnect.status.snapshots import TunnelStatus
 
-Outcome: TypeAlias = Finding | Reason
+Outcome: TypeAlias = Finding | Reason | Fault
 
 # The check that an agent's reason belongs to; all other reasons belong to host_key, the first step after TCP.
 _CHECK_OF_REASON = {

@@ -104,11 +104,10 @@ def pinned_host_key(fingerprint: str) -> Finding:
     return Finding(f"{fingerprint} is the pinned host key")
 
 
-def failed(name: CheckId, reason: Reason, ms: float) -> CheckResult:
-    """Return the result of a check that failed."""
-    return CheckResult(
-        name, CheckStatus.FAIL, reason.message, reason.code, reason.hint, ms=ms, exit_code=exit_code_of(reason.code)
-    )
+def failed(name: CheckId, reason: Reason, ms: float, exit_code: ExitCode | None = None) -> CheckResult:
+    """Return the result of a check that failed; without an exit code, with that of the reason's code."""
+    code = exit_code_of(reason.code) if exit_code is None else exit_code
+    return CheckResult(name, CheckStatus.FAIL, reason.message, reason.code, reason.hint, ms=ms, exit_code=code)
 
 
 def skipped(name: CheckId, because: CheckId) -> CheckResult:

@@ -18,6 +18,7 @@ from ioconnect.console import selection
 from ioconnect.errors import ConfigInvalid, Fault, Reason
 from ioconnect.keys import identity, known_hosts
 from ioconnect.keys.credentials import identity_path, load_identity
+from ioconnect.status.control import AgentSilent
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
@@ -101,9 +102,15 @@ class _Runner:
         except Fault as fault:
             if fault.code is None:
                 raise
-            outcome = fault.reason
+            outcome = fault
         ms = (time.monotonic() - began) * 1000
-        self._finish(failed(name, outcome, ms) if isinstance(outcome, Reason) else passed(name, outcome, ms))
+        if isinstance(outcome, Fault):
+            result = failed(name, outcome.reason, ms, outcome.exit_code)
+        elif isinstance(outcome, Reason):
+            result = failed(name, outcome, ms)
+        else:
+            result = passed(name, outcome, ms)
+        self._finish(result)
 
     def _finish(self, check: CheckResult) -> None:
         self._checks.append(check)
@@ -147,13 +154,14 @@ class _Runner:
 
     def _read_agent(self) -> Finding | None:
         """Take the running agent's answers to the checks; return what it has otherwise in its configuration."""
-        found = running_agent.tunnel_status(self._tunnel.name, self._paths, self._environ)
+        try:
+            found = running_agent.tunnel_status(self._tunnel.name, self._paths, self._environ)
+        except AgentSilent as fault:
+            self._from_agent = agent_drift.silent(fault)
+            return None
         if found is None:
             return None
         status, snapshot = found
-        if snapshot.silent:
-            self._from_agent = agent_drift.silent(snapshot)
-            return None
         self._agent = status
         self._from_agent = outcomes(status, snapshot.pid)
         differs = agent_drift.config_finding(self._tunnel, status, snapshot, self._paths.config)

@@ -32,12 +32,12 @@ def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[
     end = time.monotonic() + TIMEOUT
     while True:
         snapshot = _snapshot(paths, environ)
-        if snapshot is not None and snapshot.silent:
-            raise AgentSilent(snapshot.pid, "no answer in time")
+        if snapshot is not None and snapshot.silence is not None:
+            raise AgentSilent(snapshot.pid, snapshot.silence)
         tunnel = next((one for one in snapshot.tunnels if one.name == name), None) if snapshot else None
         if snapshot is None or tunnel is None or not is_active(tunnel):
             return None
-        if is_settled(tunnel) or snapshot.silent or time.monotonic() > end:
+        if is_settled(tunnel) or time.monotonic() > end:
             return tunnel, snapshot
         time.sleep(POLL_INTERVAL)
 

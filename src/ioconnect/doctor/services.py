@@ -28,9 +28,8 @@ def agent(paths: Paths, environ: Mapping[str, str]) -> Fact:
     """Check whether an agent runs."""
     try:
         snapshot = observe(paths)
-        if snapshot.silent:
-            hint = "It is stopped (kill -CONT lets it go on) or hangs; ioconnect down ends it."
-            return warning("agent", f"pid {snapshot.pid} runs and does not answer", hint)
+        if snapshot.silence is not None:
+            return warning("agent", f"pid {snapshot.pid} runs and {snapshot.silence}", snapshot.silence.hint)
         if snapshot.running:
             description = f"pid {snapshot.pid}, version {snapshot.version}"
             return passed("agent", f"running ({description}), since {snapshot.started_at}")

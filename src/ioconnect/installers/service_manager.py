@@ -9,7 +9,7 @@ import contextlib
 import os
 import pwd
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ from ioconnect.installers.apply import run
 from ioconnect.installers.launchd import DAEMONS
 from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
 from ioconnect.status import control, snapshots
-from ioconnect.status.observe import silent
+from ioconnect.status.observe import last_written
+from ioconnect.status.records import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,8 +117,11 @@ def _answer_of_system_agent(pid: int) -> Snapshot:
     """Return what the agent of the system service answers; if it does not, what it wrote last, as that."""
     try:
         return snapshots.from_json(control.request(site_paths(), "GET", "/v1/status"))
-    except (AgentNotRunning, control.AgentSilent, SystemRefused):  # the last: only root may read its lock
-        return silent(SITE_STATUS, pid)
+    except control.AgentSilent as fault:
+        silence = fault.silence
+    except (AgentNotRunning, SystemRefused):  # nothing answered; only root may read its lock
+        silence = Silence.of_socket("its control socket cannot be used", "")
+    return replace(last_written(SITE_STATUS, pid), silence=silence)
 
 
 def system_log_hint() -> str:

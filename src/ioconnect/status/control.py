@@ -18,6 +18,7 @@ from ioconnect.errors import AgentNotRunning, ConfigFault, ConfigInvalid, ExitCo
 from ioconnect.status import lock
 from ioconnect.status.control_folder import SocketRefused, address, check_trusted, opened
 from ioconnect.status.peer_credentials import peer_of
+from ioconnect.status.records import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,16 +36,14 @@ MISDIRECTED, GATEWAY_TIMEOUT = 421, 504  # RFC 9110
 
 
 class AgentSilent(Fault):
-    """The agent runs, as its lock is held, and does not answer in time: it is stopped, frozen, or older than this."""
+    """The agent runs, as its lock is held, and does not answer: it is stopped, hangs, or has no usable socket."""
 
     exit_code = ExitCode.UNAVAILABLE
 
-    def __init__(self, pid: int | None, why: str) -> None:
-        super().__init__(
-            "the agent" + (f" (pid {pid})" if pid else "") + f" does not answer: {why}",
-            hint="It may be stopped (kill -CONT lets it go on) or hang; ioconnect down ends it.",
-        )
+    def __init__(self, pid: int | None, silence: Silence) -> None:
+        super().__init__("the agent" + (f" (pid {pid})" if pid else "") + f" {silence}", hint=silence.hint)
         self.pid = pid
+        self.silence = silence
 
 
 class OtherConfiguration(Fault):
@@ -72,9 +71,9 @@ def request(
     end = time.monotonic() + timeout
     status, document = _exchange(paths, _encoded(paths, method, path, body), end)
     if status == GATEWAY_TIMEOUT:
-        raise AgentSilent(_holder(paths), "its supervisor is busy or hangs")
+        raise _silent(paths, "its supervisor is busy or hangs")
     if not isinstance(document, dict):
-        raise AgentSilent(_holder(paths), "its answer is not understood")
+        raise _silent(paths, "its answer is not understood")
     if status >= 400:  # noqa: PLR2004  RFC 9110: client and server errors
         raise _fault(document)
     return document
@@ -113,7 +112,7 @@ def answering_pid(paths: Paths) -> int | None:
             answer, _ = _first_answer(paths, _encoded(paths, "GET", "/v1/status", None), end)
         except _Busy as busy:
             if time.monotonic() + RETRY_INTERVAL > end:
-                raise AgentSilent(None, str(busy)) from None
+                raise AgentSilent(None, _busy(busy)) from None
             time.sleep(RETRY_INTERVAL)
             continue
         try:
@@ -140,38 +139,42 @@ def _exchange(paths: Paths, message: bytes, end: float) -> tuple[int, object]:
     """Return status code and document of the first of our agent's sockets that answers."""
     while True:
         try:
-            answer, why = _first_answer(paths, message, end)
+            answer, silence = _first_answer(paths, message, end)
         except _Busy as busy:
-            answer, why = None, str(busy)
+            answer, silence = None, _busy(busy)
         if answer is not None:
             return answer
         pid = lock.holder(paths.lock)
         if pid is None:
             raise AgentNotRunning("the agent is not running", hint=NOT_RUNNING)
         if time.monotonic() + RETRY_INTERVAL > end:
-            raise AgentSilent(pid, why)
+            raise AgentSilent(pid, silence)
         time.sleep(RETRY_INTERVAL)
 
 
-def _first_answer(paths: Paths, message: bytes, end: float) -> tuple[tuple[int, object] | None, str]:
-    """Try each socket once; return status code and document of the first answer, or None and the reason.
+def _first_answer(paths: Paths, message: bytes, end: float) -> tuple[tuple[int, object] | None, Silence]:
+    """Try each socket once; return status code and document of the first answer, or None; and why there is none.
 
     Raises AgentSilent if there is no answer in time, _Busy.
     """
-    why = "it has no control socket"
+    silence = Silence.of_socket("it has no control socket", "")
     for path in paths.control:
         try:
             with _connected(path, end) as connection:
-                return _answer(connection, message, end), ""
+                return _answer(connection, message, end), silence
         except (FileNotFoundError, _OtherAgent):  # noqa: PERF203  two sockets at most
             continue
         except TimeoutError:
-            raise AgentSilent(_holder(paths), "no answer in time") from None
+            raise _silent(paths) from None
         except OSError as error:
-            why = f"{path}: {error.strerror or error}"
+            silence = Silence.of_socket(f"its control socket {path}: {error.strerror or error}", "")
         except SocketRefused as fault:
-            why = fault.message
-    return None, why
+            silence = Silence.of_socket(f"its control socket is refused: {fault.message}", fault.hint)
+    return None, silence
+
+
+def _busy(busy: _Busy) -> Silence:
+    return Silence(str(busy), "Try again in a moment.")
 
 
 @contextlib.contextmanager
@@ -239,10 +242,11 @@ def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int,
     return status, document
 
 
-def _holder(paths: Paths) -> int | None:
+def _silent(paths: Paths, why: str = "") -> AgentSilent:
+    pid = None
     with contextlib.suppress(Fault):
-        return lock.holder(paths.lock)
-    return None
+        pid = lock.holder(paths.lock)
+    return AgentSilent(pid, Silence.of_process(pid, why))
 
 
 def _fault(document: dict[str, Any]) -> Fault:

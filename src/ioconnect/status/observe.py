@@ -28,8 +28,8 @@ def _none() -> tuple[Tunnel, ...]:
 def observe(paths: Paths, configured: Callable[[], Sequence[Tunnel]] = _none) -> Snapshot:
     """Return what the running agent answers; without an agent, the configured tunnels with their last known status.
 
-    If the agent runs and does not answer (it is stopped, or hangs), the snapshot is `silent`: the last one that it
-    wrote, without tunnels if there is none. `configured` is called only if no agent runs. Blocks for at most
+    If the agent runs and does not answer, the snapshot says why (`silence`): it is the last one that the agent wrote,
+    without tunnels if there is none. `configured` is called only if no agent runs. Blocks for at most
     `control.TIMEOUT` seconds. Raises StatusDamaged if the answer is not understood, SystemRefused if the lock cannot
     be read.
     """
@@ -38,15 +38,15 @@ def observe(paths: Paths, configured: Callable[[], Sequence[Tunnel]] = _none) ->
     except AgentNotRunning:
         return _not_running(paths, configured())
     except control.AgentSilent as fault:
-        return silent(paths.status, fault.pid)
+        return replace(last_written(paths.status, fault.pid), silence=fault.silence)
 
 
-def silent(file: Path, pid: int | None) -> Snapshot:
-    """Return what the agent with this pid wrote last to the file, as that."""
+def last_written(file: Path, pid: int | None) -> Snapshot:
+    """Return what the running agent with this pid wrote last to the file; without tunnels if it wrote nothing."""
     recorded = _recorded(file)
     if recorded is None or recorded.pid != pid:  # its predecessor's
-        return Snapshot(running=True, pid=pid, version=__version__, started_at=None, tunnels=(), silent=True)
-    return replace(recorded, running=True, silent=True, written_at=recorded.written_at or _mtime(file))
+        return Snapshot(running=True, pid=pid, version=__version__, started_at=None, tunnels=())
+    return replace(recorded, running=True, written_at=recorded.written_at or _mtime(file))
 
 
 def stopped(configured: Iterable[Tunnel], snapshot: Snapshot) -> dict[str, TunnelStatus]:

@@ -102,11 +102,35 @@ class TunnelStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """Why an agent that runs does not answer ("": it took too long), and what to do."""
+
+    why: str
+    hint: str
+
+    @classmethod
+    def of_process(cls, pid: int | None, why: str = "") -> Silence:
+        """Return that the process does not answer, though its control socket is there."""
+        resume = f" (kill -CONT {pid} lets it go on)" if pid else ""
+        return cls(why, f"It is stopped{resume} or hangs; ioconnect down ends it.")
+
+    @classmethod
+    def of_socket(cls, why: str, hint: str) -> Silence:
+        """Return that the control socket is not there, or may not be used; `hint` mends that, if anything does."""
+        anew = "The agent itself may be well: ioconnect down ends it, and one that is started anew makes the socket."
+        return cls(why, f"{hint}; or else: {anew}" if hint else anew)
+
+    def __str__(self) -> str:
+        """The predicate of a sentence about the agent."""
+        return f"does not answer: {self.why}" if self.why else "does not answer in time"
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The status of the agent; the reader sets `running` by the lock, not by the file.
 
     `config` is the path of the configuration that runs, `config_current` whether the file still says the same (None:
-    not known). `silent` is the reader's: the agent runs but did not answer, and this is what it wrote last.
+    not known). `silence` is the reader's: the agent runs but did not answer, and this is what it wrote last.
     """
 
     running: bool
@@ -117,7 +141,7 @@ class Snapshot:
     written_at: str | None = None
     config: str | None = None
     config_current: bool | None = None
-    silent: bool = False
+    silence: Silence | None = None
 
 
 def carries(tunnel: TunnelStatus) -> bool:
@@ -136,8 +160,8 @@ def is_well(tunnel: TunnelStatus) -> bool:
 
 
 def exit_code(snapshot: Snapshot) -> ExitCode:
-    """Return UNAVAILABLE if no agent runs or it is silent, OK if all enabled tunnels are well, else TEMP_FAIL."""
-    if not snapshot.running or snapshot.silent:
+    """Return UNAVAILABLE if no agent runs or answers, OK if all enabled tunnels are well, else TEMP_FAIL."""
+    if not snapshot.running or snapshot.silence is not None:
         return ExitCode.UNAVAILABLE
     enabled = [tunnel for tunnel in snapshot.tunnels if tunnel.enabled]
     return ExitCode.OK if enabled and all(map(is_well, enabled)) else ExitCode.TEMP_FAIL

@@ -59,12 +59,10 @@ def styled(lines: Iterable[Line]) -> list[Text]:
 
 def head(snapshot: Snapshot, now: datetime, width: int, *, start: str = START) -> list[Line]:
     """Return the lines about the agent, and the summary; `start` says how an agent that does not run is started."""
-    bad = "" if snapshot.running and not snapshot.silent else "red"
+    bad = "" if snapshot.running and snapshot.silence is None else "red"
     lines: list[Line] = [((line, bad),) for line in _wrapped(headline(snapshot, now, start), width)]
-    if snapshot.silent:
-        process = f" (kill -CONT {snapshot.pid} lets it go on)" if snapshot.pid else ""
-        hint = f"It is stopped{process} or hangs; ioconnect down ends it."
-        lines += [((line, ""),) for line in _wrapped(hint, width)]
+    if snapshot.silence is not None:
+        lines += [((line, ""),) for line in _wrapped(escaped(snapshot.silence.hint), width)]
     if snapshot.config_current is False:
         changed = f"{escaped(snapshot.config or 'the configuration')} differs from what runs: ioconnect reload"
         lines += [((line, "yellow"),) for line in _wrapped(changed, width)]
@@ -77,8 +75,9 @@ def headline(snapshot: Snapshot, now: datetime, start: str = START) -> str:
     """Return the line about the agent."""
     if not snapshot.running:
         return f"agent not running; {start}"
-    if snapshot.silent:
+    if snapshot.silence is not None:
         silence = "no answer from the agent" + (f" (pid {snapshot.pid})" if snapshot.pid else "") + " within 2 s"
+        silence += f": {escaped(snapshot.silence.why)}" if snapshot.silence.why else ""
         if not snapshot.tunnels:
             return f"{silence}, and nothing that it wrote"
         return f"{silence}; {elapsed(snapshot.written_at or '', now)} ago it wrote:"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -202,6 +203,10 @@ def test_what_is_not_ours_is_left_alone_and_the_agent_runs_without(
         assert done.returncode == ExitCode.UNAVAILABLE
         assert "does not answer" in done.stderr
         assert time.monotonic() - before < 8
+        shown = scene.customer.run("status", expect=ExitCode.UNAVAILABLE).replace("\n  ", " ")
+        if kind != "listener":  # which takes the connection and says nothing, as a frozen agent does
+            assert re.match(r"no answer from the agent \(pid \d+\) within 2 s: .* control socket", shown)
+            assert "kill -CONT" not in shown + done.stderr
     scene.customer.run("down")  # by a signal to the lock's proven holder
     assert lock.holder(scene.paths.lock) is None
 
@@ -213,6 +218,15 @@ def test_a_socket_whose_folder_others_may_write_in_is_not_asked(running: AgentSc
             control.request(running.paths, "GET", "/v1/status", timeout=0.2)
     finally:
         running.paths.control[0].parent.chmod(0o700)
+
+
+def test_a_socket_that_was_deleted_is_not_told_as_a_frozen_agent(running: AgentScene) -> None:
+    running.paths.control[0].unlink()
+
+    shown = running.customer.run("status", expect=ExitCode.UNAVAILABLE).replace("\n  ", " ")
+
+    assert "within 2 s: it has no control socket; " in shown
+    assert "kill -CONT" not in shown
 
 
 def test_two_agents_with_two_configurations_are_told_apart(running: AgentScene, tmp_path: Path) -> None:

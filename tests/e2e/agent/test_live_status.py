@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ def test_a_stopped_process_does_not_stay_green(customer: Customer) -> None:
         frozen = customer.try_run("status")
         check = customer.try_run("status", "--check")
         test = customer.try_run("test", "orders")
+        examined = customer.try_run("doctor", "--json")
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -55,6 +57,11 @@ def test_a_stopped_process_does_not_stay_green(customer: Customer) -> None:
     assert "orders" in frozen.stdout
     assert test.returncode == 69
     assert "All works" not in test.stdout + test.stderr
+    forward = next(line for line in test.stdout.splitlines() if " forward " in line)
+    assert forward.startswith("fail ")
+    assert f"the agent (pid {pid}) does not answer" in forward
+    assert examined.returncode != 0
+    assert "does not answer" in json.dumps(json.loads(examined.stdout)["tunnels"])
     assert customer.run("status", "--check") == ""
 
 

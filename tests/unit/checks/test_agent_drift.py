@@ -9,8 +9,9 @@ from ioconnect.checks import agent_drift
 from ioconnect.checks.agent_state import outcomes
 from ioconnect.checks.results import CheckId
 from ioconnect.config.configuration import HostPort, Tunnel
-from ioconnect.errors import Reason, ReasonCode
-from ioconnect.status.records import Snapshot, State, TunnelStatus, Warning_
+from ioconnect.errors import ExitCode, Fault, ReasonCode
+from ioconnect.status.control import AgentSilent
+from ioconnect.status.records import Silence, Snapshot, State, TunnelStatus, Warning_
 
 TUNNEL = Tunnel("orders", HostPort("jump.example", 58115), HostPort("localhost", 3306), ssh_port=22)
 STATUS = TunnelStatus(
@@ -67,8 +68,9 @@ def test_only_what_depends_on_a_change_is_tried_again() -> None:
 
 
 def test_an_agent_that_does_not_answer_is_a_failure() -> None:
-    """Nobody knows whether it carries anything, whatever it wrote last."""
-    reason = agent_drift.silent(replace(SNAPSHOT, silent=True))[CheckId.FORWARD]
-    assert isinstance(reason, Reason)
-    assert reason.code is ReasonCode.CONNECTION_LOST
-    assert "4711" in reason.message
+    """Nobody knows whether it carries anything, whatever it wrote last; the code is that of `status` then."""
+    fault = agent_drift.silent(AgentSilent(4711, Silence("its control socket is gone", "Look.")))[CheckId.FORWARD]
+    assert isinstance(fault, Fault)
+    assert (fault.code, fault.exit_code) == (ReasonCode.CONNECTION_LOST, ExitCode.UNAVAILABLE)
+    assert "the agent (pid 4711) does not answer: its control socket is gone" in fault.message
+    assert fault.hint == "Look."

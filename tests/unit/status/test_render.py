@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ioconnect.errors import Reason, ReasonCode
 from ioconnect.status import details, render
+from ioconnect.status.records import Silence
 from ioconnect.status.snapshots import (
     Availability,
     Connections,
@@ -100,12 +101,12 @@ def test_without_an_agent_it_says_how_to_start_one() -> None:
 
 def test_a_silent_agent_is_shown_as_that_with_the_age_of_its_last_word() -> None:
     """T1: what a frozen agent wrote is no news."""
-    silent = replace(SNAPSHOT, silent=True, written_at="2026-11-22T12:29:20Z")
+    silent = replace(SNAPSHOT, silence=Silence.of_process(4711), written_at="2026-11-22T12:29:20Z")
 
     first, second, *lines = shown(silent).splitlines()
 
     assert first == "no answer from the agent (pid 4711) within 2 s; 40s ago it wrote:"
-    assert "ioconnect down ends it" in second
+    assert second == "It is stopped (kill -CONT 4711 lets it go on) or hangs; ioconnect down ends it."
     assert any(line.startswith("orders") for line in lines)
     assert shown(replace(silent, tunnels=())).startswith(
         "no answer from the agent (pid 4711) within 2 s, and nothing that it wrote\n"
@@ -113,10 +114,21 @@ def test_a_silent_agent_is_shown_as_that_with_the_age_of_its_last_word() -> None
 
 
 def test_a_silent_agent_of_unknown_pid_is_said_too() -> None:
-    text = shown(Snapshot(True, None, "0.1.0", None, (), silent=True))
+    text = shown(Snapshot(True, None, "0.1.0", None, (), silence=Silence.of_process(None)))
 
     assert text.startswith("no answer from the agent within 2 s")
     assert "None" not in text
+
+
+def test_an_agent_without_a_socket_is_not_told_as_a_frozen_one() -> None:
+    silence = Silence.of_socket("its control socket is refused: others may write in the folder /x", "chmod go-w /x")
+    text = shown(replace(SNAPSHOT, silence=silence, written_at="2026-11-22T12:29:20Z"))
+
+    refused = "its control socket is refused: others may write in the folder /x"
+    assert text.startswith(
+        f"no answer from the agent (pid 4711) within 2 s: {refused}; 40s ago it wrote:\nchmod go-w /x"
+    )
+    assert "kill -CONT" not in text
 
 
 def test_a_configuration_that_differs_from_what_runs_is_said() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ioconnect.errors import ExitCode, Reason, ReasonCode
 from ioconnect.status import snapshots
+from ioconnect.status.records import Silence
 from ioconnect.status.snapshots import (
     Availability,
     Connections,
@@ -156,7 +157,7 @@ def test_an_older_agent_says_nothing_of_what_was_added() -> None:
 
 
 def test_silence_is_the_readers_and_not_written() -> None:
-    assert snapshots.to_json(replace(SNAPSHOT, silent=True)) == snapshots.to_json(SNAPSHOT)
+    assert snapshots.to_json(replace(SNAPSHOT, silence=Silence.of_process(1))) == snapshots.to_json(SNAPSHOT)
 
 
 def test_keys_are_in_the_contracts_order() -> None:
@@ -237,7 +238,7 @@ def test_nothing_but_a_clear_fault_comes_of_other_json(value: Any, where: str) -
         (SNAPSHOT, ExitCode.TEMP_FAIL),
         (replace(SNAPSHOT, tunnels=()), ExitCode.TEMP_FAIL),
         (replace(SNAPSHOT, running=False, tunnels=(ORDERS,)), ExitCode.UNAVAILABLE),
-        (replace(SNAPSHOT, silent=True, tunnels=(ORDERS,)), ExitCode.UNAVAILABLE),
+        (replace(SNAPSHOT, silence=Silence.of_process(1), tunnels=(ORDERS,)), ExitCode.UNAVAILABLE),
         (replace(SNAPSHOT, tunnels=(ORDERS, replace(BUSY, standby_ok=True))), ExitCode.OK),
         (replace(SNAPSHOT, tunnels=(ORDERS, replace(BUSY, enabled=False))), ExitCode.OK),
         (replace(SNAPSHOT, tunnels=(replace(ORDERS, enabled=False),)), ExitCode.TEMP_FAIL),

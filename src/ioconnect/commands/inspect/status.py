@@ -103,7 +103,7 @@ class _Look:
         """Return the snapshot as JSON; `answering` is false if it is what a silent agent wrote last."""
         shown = [tunnel for tunnel in snapshot.tunnels if not self._problems or not is_well(tunnel)]
         document = snapshots.to_json(replace(snapshot, tunnels=tuple(shown)))
-        document["agent"]["answering"] = snapshot.running and not snapshot.silent
+        document["agent"]["answering"] = snapshot.running and snapshot.silence is None
         return document
 
     def show(self, snapshot: Snapshot) -> None:

@@ -81,8 +81,8 @@ def _lines_of_changes() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[
 
 def lines(snapshot: Snapshot) -> Iterator[str]:
     """Yield a line about the agent and one about each tunnel; the same state gives the same lines."""
-    if snapshot.silent:
-        yield f"agent silent (pid {snapshot.pid}): no answer"
+    if snapshot.silence is not None:
+        yield escaped(f"agent silent (pid {snapshot.pid}): {snapshot.silence.why or 'no answer'}", limit=1000)
         return
     yield f"agent running (pid {snapshot.pid})" if snapshot.running else "agent not running"
     for tunnel in snapshot.tunnels:
