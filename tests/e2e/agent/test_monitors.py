@@ -57,7 +57,7 @@ class Machine:
         self.kernel.send(struct.pack("=IHHII", 32, 16, 0, 0, 0) + body)
 
     def next(self) -> RetryRequested:
-        return self.requests.get(timeout=5)
+        return self.requests.get(timeout=10)
 
     def close(self) -> None:
         self.stop.close()
@@ -148,6 +148,7 @@ def test_any_user_may_open_the_event_socket() -> None:
     event_socket.close()
 
 
+@pytest.mark.alone
 def test_changes_of_links_addresses_and_routes_are_reported() -> None:
     host = netns.Host("watched")
     try:
@@ -168,7 +169,7 @@ def test_changes_of_links_addresses_and_routes_are_reported() -> None:
                     requests.get()
                 host.ip(*change)
                 began = time.monotonic()
-                assert requests.get(timeout=5).cause == "the network changed", change
+                assert requests.get(timeout=10).cause == "the network changed", change
                 assert time.monotonic() - began < 1.5
         assert not [thread for thread in threading.enumerate() if thread.name == "network monitor"]
     finally:

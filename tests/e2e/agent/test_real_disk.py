@@ -121,7 +121,7 @@ def test_a_start_on_a_full_disk_says_why_it_does_not_connect(scene: AgentScene, 
     scene.rig.faults.revoke(parse_public_key(scene.paths.public_key.read_text()))
     disk.fill()
 
-    done = scene.customer.try_run("up", "--daemon", "--wait", "4")
+    done = scene.customer.try_run("up", "--daemon", "--wait", "6")
 
     assert done.returncode == ExitCode.TEMP_FAIL
     assert "does not accept this machine's key" in done.stderr

@@ -79,7 +79,7 @@ def test_a_database_that_is_down_and_comes_back(scene: Scene) -> None:
     scene.knock()
     refused_at = time.monotonic()
     down = scene.wait_for("down", deadline=10)
-    assert time.monotonic() - refused_at < 3  # 1 s, and starting the command on a busy machine
+    assert time.monotonic() - refused_at < 5  # 1 s, and starting the command on a busy machine
     assert (down["failed"], down["reason"]["code"]) == (1, "target_unreachable")
     where = f"127.0.0.1:{scene.database.port}"
     assert down["reason"]["message"] == f"cannot connect to {where}: 127.0.0.1: Connection refused"
