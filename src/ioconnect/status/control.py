@@ -218,14 +218,18 @@ def lock_name(path: Path) -> str:
 
 def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int, object]:
     """Send the request and read to the end of the connection. Raises TimeoutError, _OtherAgent, _Busy, OSError."""
-    connection.sendall(message)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was read: it has answered
+        connection.sendall(message)
     received = bytearray()
     while len(received) <= MAX_ANSWER:
         remaining = end - time.monotonic()
         if remaining <= 0:
             raise TimeoutError
         connection.settimeout(remaining)
-        data = connection.recv(1 << 18)
+        try:
+            data = connection.recv(1 << 18)
+        except ConnectionResetError:  # after the answer, as above
+            break
         if not data:
             break
         received += data

@@ -45,8 +45,10 @@ class AlreadyRunning(Fault):
 class AgentLock:
     """The exclusive lock of the running agent; the kernel releases it when the process ends, however it ends."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, path: Path, content: bytes) -> None:
+        self.path = path
         self._descriptor = descriptor
+        self._content = content
 
     @classmethod
     def acquire(cls, path: Path, *, version: str, started_at: str) -> AgentLock:
@@ -56,20 +58,43 @@ class AgentLock:
         """
         make_folder(path.parent)
         content = {"pid": os.getpid(), "started_at": started_at, "version": version}
-        with contextlib.ExitStack() as undo, _os_errors_as(path, CannotCreate):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o600)
-            undo.callback(os.close, descriptor)
-            _check_regular(descriptor)
-            if not _lock_within(descriptor, fcntl.LOCK_EX, SHARED_LOCK_TIMEOUT):
-                raise AlreadyRunning(_recorded_pid(descriptor))
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(content).encode() + b"\n", 0)
-            undo.pop_all()
-        return cls(descriptor)
+        encoded = json.dumps(content).encode() + b"\n"
+        return cls(_locked(path, encoded), path, encoded)
+
+    def restore(self) -> bool:
+        """Take the lock file anew if it is not at its path any more; return whether that was so.
+
+        The folder is made anew too, not its parents. A file that was renamed stays locked as well. Raises
+        AlreadyRunning if another agent holds what is there, CannotCreate.
+        """
+        facts = os.fstat(self._descriptor)
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self.path.stat(follow_symlinks=False), facts):
+                return False
+        with contextlib.suppress(OSError):  # `_locked` says what is wrong
+            self.path.parent.mkdir(mode=0o700)
+        before, self._descriptor = self._descriptor, _locked(self.path, self._content)
+        if facts.st_nlink == 0:
+            os.close(before)
+        return True
 
     def release(self) -> None:
         """Release the lock before the process ends, if the agent cannot start."""
         os.close(self._descriptor)
+
+
+def _locked(path: Path, content: bytes) -> int:
+    """Return the descriptor of the file, locked and with this content. Raises AlreadyRunning, CannotCreate."""
+    with contextlib.ExitStack() as undo, _os_errors_as(path, CannotCreate):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o600)
+        undo.callback(os.close, descriptor)
+        _check_regular(descriptor)
+        if not _lock_within(descriptor, fcntl.LOCK_EX, SHARED_LOCK_TIMEOUT):
+            raise AlreadyRunning(_recorded_pid(descriptor))
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, content, 0)
+        undo.pop_all()
+    return descriptor
 
 
 def holder(path: Path) -> int | None:

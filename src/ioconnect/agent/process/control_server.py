@@ -1,7 +1,8 @@
 """Serves the control sockets: HTTP/1.1 and JSON, one request per connection.
 
-One thread accepts and sleeps until somebody connects; each connection has a thread of its own for at most a few
-seconds. They post requests to the supervisor's mailbox and wait for the reply; the supervisor waits for nobody.
+One thread accepts and sleeps until somebody connects, but for a look once a minute whether the sockets are still
+there (`upkeep`). That look and each connection, for at most a few seconds, have a thread of their own. Those of
+connections post requests to the supervisor's mailbox and wait for the reply; the supervisor waits for nobody.
 Bounds: `MAX_CLIENTS` at once (half of them from other users), `REQUEST_TIMEOUT` for a whole request, `MAX_REQUEST`.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import select
 import socket
@@ -20,14 +22,16 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.process.control_requests import Requests, error
-from ioconnect.agent.process.control_socket import BoundSocket, bind
 from ioconnect.agent.process.http_request import Answer, RequestRefused, encoded, received
-from ioconnect.status.control_folder import SocketRefused
+from ioconnect.agent.process.upkeep import Upkeep
 from ioconnect.status.peer_credentials import Peer, peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from ioconnect.agent.process.control_socket import BoundSocket
+    from ioconnect.status.lock import AgentLock
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,8 @@ MAX_CLIENTS = 8
 MAX_OTHERS = 4  # of them, by other users than the agent's and root
 REQUEST_TIMEOUT = 2.0  # seconds, from the connection to the end of the request, and again for the answer
 DRAIN_TIMEOUT = 0.2  # seconds
+REFUSED_DRAIN_TIMEOUT = 0.02  # seconds; nobody else is accepted meanwhile
+LOOK_INTERVAL = 60.0  # seconds, each a wake-up
 MAX_DRAINED = 1 << 20  # bytes
 CLOSE_TIMEOUT = 0.5  # seconds that answers in progress have at the agent's end
 EXHAUSTED_DELAY = 1.0  # seconds to wait when there is no descriptor for a connection
@@ -46,35 +52,22 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 @contextlib.contextmanager
-def serving(paths: Sequence[Path], requests: Requests) -> Iterator[None]:
-    """Serve the sockets that can be bound; each that cannot is a warning in the log, and the agent goes on."""
-    with ControlServer(requests) as server:
-        for path in paths:
-            bound = _bound(path)
-            if bound is not None:
-                server.add(bound)
+def serving(paths: Sequence[Path], requests: Requests, lock: AgentLock | None = None) -> Iterator[None]:
+    """Serve the sockets that can be bound, and keep them and the lock file where they are looked for."""
+    with ControlServer(requests, Upkeep(paths, lock)) as server:
         server.start()
         yield
 
 
-def _bound(path: Path) -> BoundSocket | None:
-    try:
-        return bind(path)
-    except SocketRefused as fault:
-        log.warning("no control socket: %s", fault.message)
-    except FileNotFoundError:
-        log.info("no control socket in %s, whose parent does not exist", path.parent)
-    except OSError as failure:
-        log.warning("no control socket %s: %s", path, failure.strerror or failure)
-    return None
-
-
 class ControlServer:
-    """The threads that serve; add sockets, then start."""
+    """The threads that serve."""
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, upkeep: Upkeep) -> None:
         self._requests = requests
-        self._sockets: list[BoundSocket] = []
+        self._upkeep = upkeep
+        self._sockets: list[BoundSocket] = []  # guarded by the condition, like the next three
+        self._is_looking = False
+        self._is_closing = False
         self._wake_reader, self._wake_writer = os.pipe()
         self._condition = threading.Condition()
         self._clients: list[bool] = []  # one for each connection: whether it is another user's
@@ -86,6 +79,8 @@ class ControlServer:
 
     def __exit__(self, *_: object) -> None:
         """Stop accepting, remove the sockets, and give answers in progress a moment."""
+        with self._condition:
+            self._is_closing = True
         os.write(self._wake_writer, b".")
         if self._thread.ident is not None:
             self._thread.join(CLOSE_TIMEOUT)
@@ -94,27 +89,55 @@ class ControlServer:
         with self._condition:
             self._condition.wait_for(lambda: not self._clients, CLOSE_TIMEOUT)
 
-    def add(self, bound: BoundSocket) -> None:
-        """Serve this socket too; before the start."""
-        bound.listener.setblocking(False)
-        self._sockets.append(bound)
-
     def start(self) -> None:
-        """Start the thread, if there is a socket."""
-        if self._sockets:
-            self._thread.start()
+        """Bind the sockets, and start the thread."""
+        self._sockets = self._upkeep.look()
+        self._thread.start()
 
     def _accept_all(self) -> None:
-        listeners = {bound.listener.fileno(): bound.listener for bound in self._sockets}
-        poller = select.poll()
-        for descriptor in (*listeners, self._wake_reader):
-            poller.register(descriptor, select.POLLIN)
-        while True:
-            ready = [descriptor for descriptor, _ in poller.poll()]
-            if self._wake_reader in ready:
+        look_at = time.monotonic() + LOOK_INTERVAL
+        while not self._is_closing:
+            listeners = self._listeners()
+            poller = select.poll()
+            for descriptor in (*listeners, self._wake_reader):
+                poller.register(descriptor, select.POLLIN)
+            ready: list[int] = []
+            while self._wake_reader not in ready:
+                remaining = look_at - time.monotonic()
+                if remaining <= 0:
+                    look_at = time.monotonic() + LOOK_INTERVAL
+                    self._begin_look()
+                ready = [descriptor for descriptor, _ in poller.poll(math.ceil(max(0.0, remaining) * 1000))]
+                for descriptor in ready:
+                    if descriptor in listeners:
+                        self._accept(listeners[descriptor])
+            os.read(self._wake_reader, 1)
+
+    def _listeners(self) -> dict[int, socket.socket]:
+        with self._condition:
+            return {bound.listener.fileno(): bound.listener for bound in self._sockets}
+
+    def _begin_look(self) -> None:
+        """Start a thread that looks, unless the last one still does: its disk hangs."""
+        if not self._is_looking:
+            self._is_looking = True
+            with contextlib.suppress(RuntimeError):  # "can't start new thread"
+                threading.Thread(target=self._look, name="control look", daemon=True).start()
                 return
-            for descriptor in ready:
-                self._accept(listeners[descriptor])
+            self._is_looking = False
+
+    def _look(self) -> None:
+        found = self._upkeep.look()
+        with self._condition:
+            gone = [bound for bound in self._sockets if bound not in found]
+            new = [bound for bound in found if bound not in self._sockets]
+            self._sockets = found
+            self._is_looking = False
+            is_closing = self._is_closing
+        for bound in new if is_closing else gone:
+            bound.close()
+        if new:
+            os.write(self._wake_writer, b".")
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -131,6 +154,7 @@ class ControlServer:
                 if not self._admit(is_other=is_other):
                     connection.setblocking(False)
                     connection.send(encoded(_TOO_MANY))
+                    _drain(connection, REFUSED_DRAIN_TIMEOUT)
                     return
                 undo.callback(self._leave, is_other=is_other)
                 thread = threading.Thread(
@@ -162,7 +186,7 @@ class ControlServer:
                 answer = self._answer(connection, peer)
                 connection.settimeout(REQUEST_TIMEOUT)
                 connection.sendall(encoded(answer))
-                _drain(connection)
+                _drain(connection, DRAIN_TIMEOUT)
         except OSError as failure:  # the client has gone, or does not read
             log.debug("a control connection ended: %s", failure)
         except Exception:
@@ -178,10 +202,13 @@ class ControlServer:
         return self._requests.answer(request, peer)
 
 
-def _drain(connection: socket.socket) -> None:
+def _drain(connection: socket.socket, seconds: float) -> None:
     """Receive what is left of a refused request: closing a socket with unread data would reset the answer."""
     connection.shutdown(socket.SHUT_WR)
-    connection.settimeout(DRAIN_TIMEOUT)
-    left = MAX_DRAINED
-    while left > 0 and (data := connection.recv(left)):
+    end, left = time.monotonic() + seconds, MAX_DRAINED
+    while left > 0 and (remaining := end - time.monotonic()) > 0:
+        connection.settimeout(remaining)
+        data = connection.recv(left)
+        if not data:
+            return
         left -= len(data)

@@ -1,6 +1,6 @@
 """Binds the control sockets, and removes them at the end; whoever may enter the folder may connect.
 
-Only called while the agent's lock is held: so a socket of ours on which nobody listens was left by a killed agent.
+Only called by an agent that took its lock: so a socket of ours on which nobody listens was left by a killed agent.
 """
 
 from __future__ import annotations
@@ -29,6 +29,14 @@ class BoundSocket:
     listener: socket.socket
     path: Path
     inode: tuple[int, int]  # device and number
+
+    def is_there(self) -> bool:
+        """Whether clients that look for it at its path find this socket."""
+        try:
+            facts = self.path.stat(follow_symlinks=False)
+        except OSError:
+            return False
+        return (facts.st_dev, facts.st_ino) == self.inode
 
     def close(self) -> None:
         """Stop listening, and remove the file if it is still ours."""
@@ -62,7 +70,9 @@ def bind(path: Path) -> BoundSocket:
         facts = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
         os.chmod(path.name, MODE, dir_fd=folder)  # the umask narrowed it; GET is for all who may enter the folder
         listener.listen(BACKLOG)
-        return BoundSocket(socket.socket(fileno=listener.detach()), path, (facts.st_dev, facts.st_ino))
+        bound = socket.socket(fileno=listener.detach())
+        bound.setblocking(False)
+        return BoundSocket(bound, path, (facts.st_dev, facts.st_ino))
 
 
 def _remove_stale(folder: int, path: Path, name: str) -> None:

@@ -103,7 +103,7 @@ def _locked(
             closing.enter_context(_fault_handler())
             closing.enter_context(monitoring(mailbox.put))
             requests = Requests(mailbox, paths, lock_identity(paths.lock))
-            closing.enter_context(serving(paths.control, requests))
+            closing.enter_context(serving(paths.control, requests, lock))
             source_ports = SourcePorts(paths.state / "sources.json", writer.put)
             context = AgentContext(paths, _session_factory(), mailbox, clock, source_ports)
             public = public_status(os.environ)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import socket
 import threading
 import time
@@ -17,10 +19,12 @@ from tests.rigs.processes import wait_until
 from ioconnect.agent.process import control_requests, control_server
 from ioconnect.agent.process.control_requests import Requests
 from ioconnect.agent.process.control_server import serving
+from ioconnect.agent.process.upkeep import Upkeep
 from ioconnect.agent.supervisor.mailbox import Request, Stop, StopTunnels
 from ioconnect.config.paths import under
-from ioconnect.errors import ConfigFault, ConfigInvalid, ExitCode, IdentityMissing
-from ioconnect.status import control
+from ioconnect.errors import ConfigFault, ConfigInvalid, ExitCode, Fault, IdentityMissing
+from ioconnect.status import control, lock
+from ioconnect.status.lock import AgentLock
 from ioconnect.status.peer_credentials import Peer
 from ioconnect.status.records import Snapshot, State, TunnelStatus
 
@@ -169,6 +173,86 @@ def test_a_thread_that_cannot_be_started_costs_that_client_only(path: Path, monk
         assert client.recv(1) == b""
     monkeypatch.undo()
     assert ask(path, get("/livez"))[0] == 200
+
+
+def test_what_was_removed_or_replaced_is_made_anew(
+    paths: Paths, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock and the sockets of a running agent, whatever became of their folders."""
+    monkeypatch.setattr(control_server, "LOOK_INTERVAL", 0.05)
+    lock_file, path = paths.lock, paths.control[0]
+    held = AgentLock.acquire(lock_file, version="1", started_at="then")
+    with serving(paths.control, Requests(supervisor, paths, control.lock_identity(lock_file)), held):
+        path.unlink()
+        wait_until(lambda: path.is_socket() and ask(path, get("/livez"))[0] == 200)
+        shutil.rmtree(paths.state)
+        wait_until(lambda: lock.holder(lock_file) == os.getpid())
+        before = tmp_path / "renamed"
+        paths.state.rename(before)
+        path.parent.rename(tmp_path / "old run")
+        wait_until(lambda: lock.holder(lock_file) == os.getpid() and path.is_socket())
+        assert control.request(paths, "GET", "/livez") == {"live": True}
+        assert lock.holder(before / lock_file.name) == os.getpid(), "whoever looks there finds the agent too"
+    held.release()
+
+
+def test_what_cannot_be_made_anew_is_said_once(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another agent has taken the lock and the socket's place: nothing is taken from it."""
+    held = AgentLock.acquire(paths.lock, version="1", started_at="then")
+    upkeep = Upkeep(paths.control, held)
+    (bound,) = upkeep.look()
+    paths.control[0].unlink()
+    paths.lock.unlink()
+    other = AgentLock.acquire(paths.lock, version="2", started_at="now")
+    monkeypatch.setattr(lock, "SHARED_LOCK_TIMEOUT", 0.01)
+    paths.control[0].write_text("theirs")
+    for _ in range(3):
+        assert upkeep.look() == [bound]
+    bound.close()
+
+    assert paths.control[0].read_text() == "theirs"
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        f"another agent (pid {os.getpid()}) has locked {paths.lock} anew",
+        "no control socket",
+    ]
+    other.release()
+    held.release()
+
+
+def test_one_too_many_gets_its_answer_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing a socket with unread data in it would end the answer in a reset."""
+    monkeypatch.setattr(control_server, "MAX_CLIENTS", 0)
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(get("/livez"))
+            received = b""
+            while data := client.recv(4096):
+                received += data
+            assert received.startswith(b"HTTP/1.1 503 ")
+
+
+def test_an_answer_counts_though_its_connection_is_reset_after_it(paths: Paths) -> None:
+    paths.control[0].parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(paths.control[0]))
+        listener.listen()
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1)
+                connection.sendall(
+                    control_server.encoded(control_server.error(503, "not now", exit_code=ExitCode.TEMP_FAIL))
+                )
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(Fault, match="not now"):
+            control.request(paths, "GET", "/livez")
+        thread.join()
 
 
 def test_nothing_wakes_the_thread_up_while_nobody_asks(path: Path) -> None:
