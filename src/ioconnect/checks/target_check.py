@@ -11,6 +11,7 @@ from ioconnect.checks import tcp_check
 from ioconnect.checks.databases.identify import BY_PORT, identify, reuse
 from ioconnect.checks.databases.protocol_probe import ClientRejected
 from ioconnect.checks.results import Finding
+from ioconnect.config.addresses import is_loopback
 from ioconnect.errors import TargetUnreachable
 from ioconnect.escape import escaped
 
@@ -23,7 +24,7 @@ TIMEOUT = 8.0  # seconds for the whole check
 MAX_VERSION = 80  # characters shown
 _NO_TLS_HINT = (
     "What this machine and the database say to each other is not encrypted, and a pipeline that asks for SSL fails. "
-    "Turn TLS on in the database, or leave it off in the pipeline's connection if both are one machine."
+    "Turn TLS on in the database."
 )
 _EXPECTED_HINT = (
     "This port is a database's by custom. Is target = right, and does the server answer its own client from here? "
@@ -47,16 +48,19 @@ def check(target: HostPort) -> Finding:
             ) from None
     where = _where(target, address)
     if server is not None:
-        return _server_finding(server, where)
+        return _server_finding(server, where, address)
     detail = f"{where} {_PLAIN}{f', it says: {escaped(banner, limit=60)}' if banner else ''}"
     return Finding(detail, hint=_EXPECTED_HINT, warning=True) if target.port in BY_PORT else Finding(detail)
 
 
-def _server_finding(server: Server, where: str) -> Finding:
+def _server_finding(server: Server, where: str, address: Address) -> Finding:
+    """Return what the server is; without TLS a warning, unless no network is between it and this machine."""
     version = f" {escaped(server.version, limit=MAX_VERSION)}" if server.version else " (it hides its version)"
+    detail = f"{server.name}{version} at {where}"
     if server.tls is False:
-        return Finding(f"{server.name}{version} at {where}; it allows no TLS", hint=_NO_TLS_HINT, warning=True)
-    return Finding(f"{server.name}{version} at {where}{', TLS possible' if server.tls else ''}")
+        detail += "; it allows no TLS"
+        return Finding(detail) if is_loopback(str(address)) else Finding(detail, hint=_NO_TLS_HINT, warning=True)
+    return Finding(f"{detail}{', TLS possible' if server.tls else ''}")
 
 
 def _where(target: HostPort, address: Address) -> str:

@@ -20,7 +20,7 @@ from ioconnect.installers.apply import run
 from ioconnect.installers.launchd import DAEMONS
 from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
 from ioconnect.status import control, snapshots
-from ioconnect.status.observe import last_written
+from ioconnect.status.observe import ask, last_written
 from ioconnect.status.records import Silence
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def system_agent(paths: Paths, environ: Mapping[str, str]) -> SystemAgent | None
 def _answer_of_system_agent(pid: int) -> Snapshot:
     """Return what the agent of the system service answers; if it does not, what it wrote last, as that."""
     try:
-        return snapshots.from_json(control.request(site_paths(), "GET", "/v1/status"))
+        return ask(site_paths())
     except control.AgentSilent as fault:
         silence = fault.silence
     except (AgentNotRunning, SystemRefused):  # nothing answered; only root may read its lock

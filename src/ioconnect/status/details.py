@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.escape import escaped
 from ioconnect.status import verdict
-from ioconnect.status.durations import elapsed, size
+from ioconnect.status.durations import NEVER, elapsed, size
 from ioconnect.status.records import Availability
 from ioconnect.status.render import INDENT, connections, note_lines, style_of
 
@@ -27,7 +27,8 @@ def details(tunnels: Sequence[TunnelStatus], now: datetime, width: int) -> list[
     """Return the details of the tunnels, in their order, an empty line before each."""
     lines: list[Line] = []
     for tunnel in tunnels:
-        state = f"{verdict.word(tunnel)} for {elapsed(verdict.since(tunnel), now)}"
+        since = verdict.since(tunnel)
+        state = verdict.word(tunnel) + ("" if since == NEVER else f" for {elapsed(since, now)}")
         lines += [(), ((escaped(tunnel.name), "bold"), (": ", ""), (state, style_of(tunnel)))]
         lines += [((f"{INDENT}{name:<{LABEL_WIDTH}}{escaped(text)}", ""),) for name, text in _facts(tunnel, now)]
         lines += note_lines(verdict.notes([tunnel]), now, width)
@@ -35,7 +36,8 @@ def details(tunnels: Sequence[TunnelStatus], now: datetime, width: int) -> list[
 
 
 def _facts(tunnel: TunnelStatus, now: datetime) -> Iterator[tuple[str, str]]:
-    yield "since", tunnel.since
+    if tunnel.since != NEVER:
+        yield "since", tunnel.since
     if tunnel.down_since is not None:
         yield "down since", f"{tunnel.down_since} ({elapsed(tunnel.down_since, now)})"
     yield "jumphost", tunnel.jumphost or "-"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+NEVER = "1970-01-01T00:00:00Z"  # in the place of a moment that is not known
+
 
 def elapsed(since: str, now: datetime) -> str:
-    """Return the time since `since` (RFC 3339) as `3s`, `12m`, `2h 5m`, `3d 4h`; "-" if it is invalid."""
-    return _duration(since, now, -1)
+    """Return the time since `since` (RFC 3339) as `3s`, `12m`, `2h 5m`, `3d 4h`; "-" if it is NEVER or invalid."""
+    return "-" if since == NEVER else _duration(since, now, -1)
 
 
 def elapsed_until(moment: str, now: datetime) -> str:

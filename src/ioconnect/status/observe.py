@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ioconnect import __version__
 from ioconnect.errors import AgentNotRunning, Reason, ReasonCode
 from ioconnect.status import control, snapshots
+from ioconnect.status.durations import NEVER
 from ioconnect.status.snapshots import Snapshot, State, StatusDamaged, TunnelStatus, timestamp
 
 if TYPE_CHECKING:
@@ -34,11 +35,21 @@ def observe(paths: Paths, configured: Callable[[], Sequence[Tunnel]] = _none) ->
     be read.
     """
     try:
-        return snapshots.from_json(control.request(paths, "GET", "/v1/status"))
+        return ask(paths)
     except AgentNotRunning:
         return _not_running(paths, configured())
     except control.AgentSilent as fault:
         return replace(last_written(paths.status, fault.pid), silence=fault.silence)
+
+
+def ask(paths: Paths) -> Snapshot:
+    """Return what the running agent answers. Raises as `control.request`, and StatusDamaged."""
+    snapshot = snapshots.from_json(control.request(paths, "GET", "/v1/status"))
+    tunnels = (
+        replace(tunnel, stopped_by_name=tunnel.enabled and tunnel.state is State.STOPPED)
+        for tunnel in snapshot.tunnels
+    )
+    return replace(snapshot, tunnels=tuple(tunnels))
 
 
 def last_written(file: Path, pid: int | None) -> Snapshot:
@@ -51,7 +62,7 @@ def last_written(file: Path, pid: int | None) -> Snapshot:
 
 def stopped(configured: Iterable[Tunnel], snapshot: Snapshot) -> dict[str, TunnelStatus]:
     """Return the configured tunnels as a running agent that does not have them, by name."""
-    since = snapshot.written_at or timestamp(0)
+    since = snapshot.written_at or NEVER
     found = (_initial(tunnel, since) for tunnel in configured)
     if not snapshot.running:
         return {tunnel.name: tunnel for tunnel in found}
@@ -73,8 +84,7 @@ def _recorded(file: Path) -> Snapshot | None:
 
 def _not_running(paths: Paths, configured: Sequence[Tunnel]) -> Snapshot:
     recorded = _recorded(paths.status)
-    since = _mtime(paths.config)
-    tunnels = [_initial(tunnel, since) for tunnel in configured]
+    tunnels = [_initial(tunnel, NEVER) for tunnel in configured]
     if recorded is not None:
         last_written = recorded.written_at or _mtime(paths.status)
         known = {tunnel.name: _after_the_end(tunnel, last_written) for tunnel in recorded.tunnels}
@@ -118,8 +128,8 @@ def _after_the_end(tunnel: TunnelStatus, last_written: str) -> TunnelStatus:
 
 
 def _mtime(path: Path) -> str:
-    """Return the file's modification time; the epoch if it cannot be read."""
+    """Return the file's modification time; NEVER if it cannot be read."""
     try:
         return timestamp(path.stat().st_mtime)
     except OSError:
-        return timestamp(0)
+        return NEVER

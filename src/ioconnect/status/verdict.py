@@ -108,6 +108,10 @@ def endpoint(tunnel: TunnelStatus) -> str:
 
 def _problem(tunnel: TunnelStatus) -> Iterator[tuple[object, Note]]:
     """Yield a key that tunnels with the same trouble share, and the note."""
+    if tunnel.stopped_by_name:
+        name = escaped(tunnel.name)
+        yield State.STOPPED, Note((name,), f"stopped by `ioconnect down {name}`", f"`ioconnect up {name}` starts it.")
+        return
     reason = tunnel.reason
     if word(tunnel) == TARGET_DOWN and tunnel.target_state is not None:
         reason = tunnel.target_state.reason

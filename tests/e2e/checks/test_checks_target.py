@@ -14,7 +14,8 @@ from tests.rigs import processes
 from tests.rigs.handshakes import black_hole, mongodb, mysql, oracle, says, silence, sql_server
 from tests.rigs.proxies import Scripted, certified, inside_tls, read_exactly
 
-from ioconnect.checks import target_check
+from ioconnect.agent.dial.resolve import Address
+from ioconnect.checks import target_check, tcp_check
 from ioconnect.checks.databases.identify import identify
 from ioconnect.config.addresses import HostPort
 from ioconnect.errors import TargetUnreachable
@@ -128,12 +129,25 @@ def test_mongodb_that_takes_nothing_but_tls(tmp_path: Path) -> None:
     assert at_its_port(tls_only, 27017) == "MongoDB 7.0.14 True"
 
 
-def test_no_tls_is_a_warning_with_advice() -> None:
+def test_no_tls_over_a_network_is_a_warning_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(target: HostPort, deadline: float) -> tuple[socket.socket, Address]:
+        return connect(target, deadline)[0], Address(socket.AF_INET, ("192.0.2.7", target.port))
+
+    connect = tcp_check.connect
+    monkeypatch.setattr(tcp_check, "connect", elsewhere)
     finding = found(mysql("8.4.3", tls=False))
 
     assert finding.warning
-    assert "allows no TLS" in finding.detail
+    assert "(192.0.2.7); it allows no TLS" in finding.detail
     assert "Turn TLS on" in finding.hint
+
+
+def test_no_tls_on_this_machine_is_no_warning() -> None:
+    """T9: a loopback database without TLS always warned."""
+    finding = found(mysql("8.4.3", tls=False))
+
+    assert (finding.warning, finding.hint) == (False, "")
+    assert "allows no TLS" in finding.detail
 
 
 def test_what_is_no_database_is_quoted_escaped() -> None:

@@ -48,6 +48,15 @@ def test_from_options(customer: Customer) -> None:
     assert (customer.home / "config.toml").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_pinned_already_is_not_to_be_pinned(customer: Customer) -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVv8i9Ck0LVwb9LK0ZmyDFAHlZhZ8pVKxQk6Zm1yrDt"
+    (customer.home / "known_hosts").write_text(f"[{JUMPHOST}]:50683 {key}\n")
+
+    done = customer.try_run("register", "orders", "--endpoint", f"{JUMPHOST}:58115", "--to", "localhost:3306")
+
+    assert "Next: ioconnect up --daemon.\n" in done.stderr
+
+
 def test_every_option_is_saved(customer: Customer) -> None:
     options = ("--ssh-port", "22", "--ssh-user", "me", "--proxy", "socks5://proxy:1080")
 

@@ -217,6 +217,15 @@ def test_a_tunnel_that_the_agent_lacks_is_said(customer: Customer, agent: Preten
     assert "Did you mean stock?" in unknown.stderr
 
 
+def test_a_tunnel_that_was_stopped_by_its_name_says_so(customer: Customer, agent: PretendAgent) -> None:
+    agent.publish(snapshot_of(ORDERS, replace(STOCK, state=State.STOPPED, next_attempt_at=None)))
+
+    text = customer.run("status", expect=75)
+
+    assert "stock: stopped by `ioconnect down stock`\n  `ioconnect up stock` starts it." in text
+    assert "nothing answers" not in text
+
+
 def test_without_colours_80_columns_are_enough(customer: Customer, agent: PretendAgent) -> None:
     """U7: NO_COLOR on a terminal broke the table."""
     agent.publish(snapshot_of(replace(ORDERS, jumphost="virginia-tunnel.flydata.app:50683"), STOCK))
@@ -239,6 +248,8 @@ def test_without_an_agent_the_configuration_is_shown(customer: Customer) -> None
         ("stock", "stopped", 58116),
     ]
     assert all(tunnel["since"].endswith("Z") for tunnel in seen["tunnels"])
+    assert re.search(r"^orders +stopped +- ", customer.run("status", expect=69), re.MULTILINE), "since when?"
+    assert re.match(r".*\n\norders: stopped\n  jumphost ", customer.run("status", "orders", expect=69))
     assert customer.run("status", "--check", expect=69) == ""
 
 
@@ -335,6 +346,21 @@ def test_logs_of_one_tunnel_from_a_time_on(customer: Customer) -> None:
     assert customer.run("logs", "--level", "warning") == "2020-11-22T09:00:00.000Z WARNING orders: lost\n"
     assert customer.run("logs", "--since", "1w", "orders") == ""
     assert "neither like 1h" in customer.try_run("logs", "--since", "yesterday").stderr
+
+
+def test_logs_of_a_tunnel_that_there_is_not_is_a_usage_error(customer: Customer) -> None:
+    """Unless the log has lines of it, from before it was removed."""
+    (customer.home / "log").mkdir()
+    (customer.home / "log" / "ioconnect.log").write_text("2020-11-22T09:00:00.000Z WARNING past: lost\n")
+
+    for options in ((), ("-f",), ("--since", "1h")):
+        unknown = customer.try_run("logs", "stok", *options)
+        assert (unknown.returncode, unknown.stdout) == (64, "")
+        assert "Did you mean stock?" in unknown.stderr
+    assert customer.run("logs", "stock") == ""
+    assert "past: lost" in customer.run("logs", "past")
+    (customer.home / "config.toml").write_text("nonsense")
+    assert customer.run("logs", "stok") == ""
 
 
 def test_logs_without_a_log_says_so(customer: Customer) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from ioconnect.status.durations import elapsed, size
+from ioconnect.status.durations import NEVER, elapsed, size
 
 NOW = datetime(2026, 11, 22, 12, 30, 0, tzinfo=timezone.utc)
 
@@ -23,6 +23,7 @@ NOW = datetime(2026, 11, 22, 12, 30, 0, tzinfo=timezone.utc)
         ("2026-11-22T12:30:00+01:00", "1h 0m"),
         ("yesterday", "-"),
         ("", "-"),
+        (NEVER, "-"),
     ],
 )
 def test_elapsed(since: str, shown: str) -> None:

@@ -40,6 +40,14 @@ def test_the_line_of_the_service_has_the_worst_reason_too() -> None:
     assert verdict.summary([WELL, replace(STANDBY, standby_ok=True)]) == "1 of 2 connected, 1 standby"
 
 
+def test_a_tunnel_that_was_stopped_by_its_name_says_what_starts_it() -> None:
+    """Whatever was wrong with it before."""
+    for before in (WELL, LOST):
+        stopped = replace(before, name="orders", state=State.STOPPED, stopped_by_name=True)
+        (note,) = verdict.notes([stopped])
+        assert (note.text, note.hint) == ("stopped by `ioconnect down orders`", "`ioconnect up orders` starts it.")
+
+
 def test_an_outage_is_as_old_as_its_beginning() -> None:
     """T5: `since` is that of the current retry."""
     assert verdict.since(LOST) == "earlier"

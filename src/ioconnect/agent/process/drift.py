@@ -131,7 +131,8 @@ def _identity_differences(tunnel: RunningTunnel, paths: Paths) -> list[Warning_]
     if tunnel.identity is None or now == tunnel.identity:
         return []
     message = f"the key in {path} is {now}, the agent signed in with {tunnel.identity}"
-    hint = "Once it is handed over, ioconnect down NAME and ioconnect up NAME sign in with it."
+    name = configured.name
+    hint = f"Once it is handed over, ioconnect down {name} and ioconnect up {name} sign in with it."
     return [Warning_(IDENTITY_CHANGED, message, hint)]
 
 

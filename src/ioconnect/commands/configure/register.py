@@ -6,6 +6,7 @@ configuration is written last.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,9 @@ from ioconnect.config import addresses, configuration, pasted
 from ioconnect.console.command_group import FILE, PORT, command, name_argument
 from ioconnect.console.selection import default_name
 from ioconnect.console.terminal import answer, read_stdin
-from ioconnect.errors import Fault, UsageFault
+from ioconnect.errors import ConfigInvalid, Fault, UsageFault
 from ioconnect.escape import escaped
-from ioconnect.keys import identity
+from ioconnect.keys import identity, known_hosts
 from ioconnect.registration import request
 from ioconnect.registration.request import ENDPOINT_EXAMPLE, TARGET_EXAMPLE, Request
 from ioconnect.status import lock
@@ -140,7 +141,8 @@ def _register_by_hand(invocation: Invocation, name: str | None, described: Reque
     else:
         configuration.save(paths.config, changed)
         _say_saved(tunnel, terminal)
-        terminal.say(f"Next: ioconnect pin {name}, then {_how_to_start(invocation)}.")
+        pin = () if _is_pinned(tunnel, invocation) else (f"ioconnect pin {name}",)
+        terminal.say(f"Next: {', then '.join((*pin, _how_to_start(invocation)))}.")
     return name
 
 
@@ -196,6 +198,14 @@ def _show_key_of_paste(key: Path, terminal: Terminal) -> None:
 
 def _say_saved(tunnel: Tunnel, terminal: Terminal) -> None:
     terminal.say(f"Saved the tunnel {tunnel.name}: {tunnel.endpoint} leads to {tunnel.target}.")
+
+
+def _is_pinned(tunnel: Tunnel, invocation: Invocation) -> bool:
+    """Say whether a host key of the jumphost is pinned; not if the pins cannot be read, which `pin` then says."""
+    with contextlib.suppress(ConfigInvalid):
+        pins = known_hosts.load(invocation.paths.known_hosts)
+        return bool(pins.fingerprints_for(tunnel.jumphost.host, tunnel.jumphost.port))
+    return False
 
 
 def _how_to_start(invocation: Invocation) -> str:

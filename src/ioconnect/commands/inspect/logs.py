@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from ioconnect.console.command_group import command, name_argument
+from ioconnect.console.selection import check_known
 from ioconnect.console.terminal import answer
+from ioconnect.errors import ConfigInvalid
 from ioconnect.installers.journal import journal_of
 from ioconnect.installers.service_manager import system_log_hint
 from ioconnect.status import log_reader
 from ioconnect.status.log_filter import LEVELS, LogFilter, parse_since
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ioconnect.console.invocation import Invocation
 
 MAX_LINES = 1_000_000
@@ -70,11 +76,28 @@ def logs(
     paths = invocation.paths
     journal = journal_of(paths, os.environ)
     if journal is not None:
-        shown = journal.follow(count, wanted) if follow else journal.last_lines(count, wanted)
+        last_lines, following = journal.last_lines, journal.follow
     else:
-        if not log_reader.exists(paths.log):
-            invocation.terminal.say(f"There is no log yet at {paths.log}.{system_log_hint()}")
-        read = log_reader.follow if follow else log_reader.last_lines
-        shown = read(paths.log, count, wanted)
-    for line in shown:
+        last_lines = partial(log_reader.last_lines, paths.log)
+        following = partial(log_reader.follow, paths.log)
+    if name is not None:
+        _check_name(invocation, name, last_lines)
+    if journal is None and not log_reader.exists(paths.log):
+        invocation.terminal.say(f"There is no log yet at {paths.log}.{system_log_hint()}")
+    for line in (following if follow else last_lines)(count, wanted):
         answer(line)
+
+
+def _check_name(invocation: Invocation, name: str, last_lines: Callable[[int, LogFilter], list[str]]) -> None:
+    """Raise UsageFault for a tunnel that is neither configured nor in the log.
+
+    With a configuration that cannot be read any name may be a tunnel's.
+    """
+    with contextlib.suppress(ConfigInvalid):
+        config = invocation.config
+        names = [
+            *(tunnel.name for tunnel in config.tunnels),
+            *(name for file in config.invalid for name in file.names),
+        ]
+        if name not in names and not last_lines(1, LogFilter(name)):
+            check_known([name], names)

@@ -90,6 +90,10 @@ def test_only_a_session_can_have_another_key_or_pin(paths: Paths) -> None:
     identity.generate(paths.identity, force=True)
     known_hosts.pin(paths.known_hosts, "jump.example", 50683, [OTHER_KEY])
     assert seen(paths, connected) == (True, {"orders": ["identity_changed", "pins_changed"]})
+    assert (
+        "ioconnect down orders and ioconnect up orders"
+        in drift.differences(connected, paths).warnings["orders"][0].hint
+    )
     assert seen(paths, waiting) == (True, {})
 
 
