@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.checks.results import CheckId, Finding, pinned_host_key
 from ioconnect.errors import ExitCode, Fault, ReasonCode
+from ioconnect.status import hints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +47,12 @@ def config_finding(tunnel: Tunnel, status: TunnelStatus, snapshot: Snapshot, pat
     if snapshot.config is not None and snapshot.config != str(path):
         return Finding(detail, hint=f"The agent was started with {snapshot.config}.", warning=True)
     return Finding(detail, hint=RELOAD, warning=True)
+
+
+def other_config_finding(tunnel: Tunnel, snapshot: Snapshot, path: Path) -> Finding:
+    """Return that the agent does not have the tunnel, as it runs with another configuration than `path`."""
+    detail = f"the running agent (pid {snapshot.pid}) does not have {tunnel.name}: it runs with {snapshot.config}"
+    return Finding(f"{detail}, not with {path}", hint=hints.OTHER_CONFIG, warning=True)
 
 
 def identity_finding(name: str, key: str, status: TunnelStatus) -> Finding | None:

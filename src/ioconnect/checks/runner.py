@@ -19,6 +19,7 @@ from ioconnect.errors import ConfigInvalid, Fault, Reason
 from ioconnect.keys import identity, known_hosts
 from ioconnect.keys.credentials import identity_path, load_identity
 from ioconnect.status.control import AgentSilent
+from ioconnect.status.observe import has_other_config
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
@@ -155,13 +156,16 @@ class _Runner:
     def _read_agent(self) -> Finding | None:
         """Take the running agent's answers to the checks; return what it has otherwise in its configuration."""
         try:
-            found = running_agent.tunnel_status(self._tunnel.name, self._paths, self._environ)
+            status, snapshot = running_agent.tunnel_status(self._tunnel.name, self._paths, self._environ)
         except AgentSilent as fault:
             self._from_agent = agent_drift.silent(fault)
             return None
-        if found is None:
+        if snapshot is None:
             return None
-        status, snapshot = found
+        if status is None:
+            config = self._paths.config
+            is_other = has_other_config(snapshot, config)
+            return agent_drift.other_config_finding(self._tunnel, snapshot, config) if is_other else None
         self._agent = status
         self._from_agent = outcomes(status, snapshot.pid)
         differs = agent_drift.config_finding(self._tunnel, status, snapshot, self._paths.config)

@@ -23,8 +23,8 @@ TIMEOUT = 8.0  # seconds for a connection attempt of the agent that is in progre
 POLL_INTERVAL = 0.25  # seconds
 
 
-def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[TunnelStatus, Snapshot] | None:
-    """Return the tunnel's status in the running agent, and the agent's; None if no agent runs the tunnel.
+def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[TunnelStatus | None, Snapshot | None]:
+    """Return the tunnel's status in the running agent, None if it does not run the tunnel; and the agent's.
 
     Blocks for at most `TIMEOUT` seconds while a connection attempt of the agent is in progress. Raises AgentSilent if
     the agent does not answer: what it wrote last says nothing about now.
@@ -36,7 +36,7 @@ def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[
             raise AgentSilent(snapshot.pid, snapshot.silence)
         tunnel = next((one for one in snapshot.tunnels if one.name == name), None) if snapshot else None
         if snapshot is None or tunnel is None or not is_active(tunnel):
-            return None
+            return None, snapshot
         if is_settled(tunnel) or time.monotonic() > end:
             return tunnel, snapshot
         time.sleep(POLL_INTERVAL)

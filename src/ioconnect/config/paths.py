@@ -100,6 +100,14 @@ def site_paths() -> Paths:
     return replace(found, control=(SITE_STATUS.with_name(_SOCKET),))
 
 
+def is_same(one: Path | str, other: Path | str) -> bool:
+    """Say whether both paths lead to one file; False for a text that is no path."""
+    try:
+        return os.path.realpath(one) == os.path.realpath(other)
+    except ValueError:  # a NUL or a lone surrogate
+        return False
+
+
 def _user(environ: Mapping[str, str]) -> Paths:
     from platformdirs import PlatformDirs  # noqa: PLC0415  neither root nor IOCONNECT_HOME needs it
 

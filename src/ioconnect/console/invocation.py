@@ -34,6 +34,12 @@ class Invocation:
         return discover(os.environ, config=self.config_file)
 
     @property
+    def named_config(self) -> Path | None:
+        """The configuration that an option or the environment names; None if it is the default one."""
+        is_named = self.config_file is not None or os.environ.get("IOCONNECT_CONFIG")
+        return self.paths.config if is_named else None
+
+    @property
     def config(self) -> Config:
         """The configuration, read on every access. Raises ConfigInvalid."""
         from ioconnect.config.configuration import load  # noqa: PLC0415

@@ -14,8 +14,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ioconnect.config.json_fields import Fields, Malformed
+from ioconnect.config.paths import is_same
 from ioconnect.errors import AgentNotRunning, ConfigFault, ConfigInvalid, ExitCode, Fault, ReasonCode
-from ioconnect.status import lock
+from ioconnect.status import hints, lock
 from ioconnect.status.control_folder import SocketRefused, address, check_trusted, opened
 from ioconnect.status.peer_credentials import peer_of
 from ioconnect.status.records import Silence
@@ -124,14 +125,9 @@ def answering_pid(paths: Paths) -> int | None:
 def check_config(body: Mapping[str, object], own: Path | str) -> None:
     """Raise OtherConfiguration if a request's body names another configuration than the agent's `own`."""
     meant = body.get("config")
-    try:
-        is_own = meant is None or os.path.realpath(str(meant)) == os.path.realpath(own)
-    except ValueError:  # a NUL or a lone surrogate: no path at all
-        is_own = False
-    if not is_own:
+    if meant is not None and not is_same(str(meant), own):
         raise OtherConfiguration(
-            f"the agent runs with {own}, not with {meant}: nothing was changed",
-            hint="Leave --config away, or name the agent's; for an agent of its own set IOCONNECT_HOME.",
+            f"the agent runs with {own}, not with {meant}: nothing was changed", hint=hints.OTHER_CONFIG
         )
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ioconnect import __version__
+from ioconnect.config.paths import is_same
 from ioconnect.errors import AgentNotRunning, Reason, ReasonCode
-from ioconnect.status import control, snapshots
+from ioconnect.status import control, hints, snapshots
 from ioconnect.status.durations import NEVER
 from ioconnect.status.snapshots import Snapshot, State, StatusDamaged, TunnelStatus, timestamp
 
@@ -60,19 +61,27 @@ def last_written(file: Path, pid: int | None) -> Snapshot:
     return replace(recorded, running=True, written_at=recorded.written_at or _mtime(file))
 
 
-def stopped(configured: Iterable[Tunnel], snapshot: Snapshot) -> dict[str, TunnelStatus]:
-    """Return the configured tunnels as a running agent that does not have them, by name."""
+def stopped(configured: Iterable[Tunnel], snapshot: Snapshot, config: Path) -> dict[str, TunnelStatus]:
+    """Return the tunnels of the configuration `config` as a running agent that does not have them, by name."""
     since = snapshot.written_at or NEVER
     found = (_initial(tunnel, since) for tunnel in configured)
     if not snapshot.running:
         return {tunnel.name: tunnel for tunnel in found}
-    message = "the running agent does not have this tunnel"
+    message, hint = "the running agent does not have this tunnel", NOT_IN_THE_AGENT
+    if has_other_config(snapshot, config):
+        message += f": it runs with {snapshot.config}, not with {config}"
+        hint = hints.OTHER_CONFIG
     return {
         tunnel.name: replace(
-            tunnel, reason=Reason(ReasonCode.CONFIG_INVALID, message, NOT_IN_THE_AGENT.format(name=tunnel.name))
+            tunnel, reason=Reason(ReasonCode.CONFIG_INVALID, message, hint.replace("{name}", tunnel.name))
         )
         for tunnel in found
     }
+
+
+def has_other_config(snapshot: Snapshot, config: Path) -> bool:
+    """Say whether the agent runs with another configuration than `config`."""
+    return snapshot.running and snapshot.config is not None and not is_same(snapshot.config, config)
 
 
 def _recorded(file: Path) -> Snapshot | None:

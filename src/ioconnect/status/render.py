@@ -17,6 +17,7 @@ from ioconnect.status.records import State, is_well
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from rich.text import Text
 
@@ -57,12 +58,21 @@ def styled(lines: Iterable[Line]) -> list[Text]:
     return [Text.assemble(*line, no_wrap=True, overflow="ellipsis") for line in lines]
 
 
-def head(snapshot: Snapshot, now: datetime, width: int, *, start: str = START) -> list[Line]:
-    """Return the lines about the agent, and the summary; `start` says how an agent that does not run is started."""
+def head(
+    snapshot: Snapshot, now: datetime, width: int, *, start: str = START, meant: Path | None = None
+) -> list[Line]:
+    """Return the lines about the agent, and the summary.
+
+    `start` says how an agent that does not run is started; `meant` is a configuration that a person named and the
+    agent does not run with.
+    """
     bad = "" if snapshot.running and snapshot.silence is None else "red"
     lines: list[Line] = [((line, bad),) for line in _wrapped(headline(snapshot, now, start), width)]
     if snapshot.silence is not None:
         lines += [((line, ""),) for line in _wrapped(escaped(snapshot.silence.hint), width)]
+    if meant is not None:
+        other = f"the agent runs with {escaped(snapshot.config or '')}, not with {escaped(str(meant))}"
+        lines += [((line, "yellow"),) for line in _wrapped(other, width)]
     if snapshot.config_current is False:
         changed = f"{escaped(snapshot.config or 'the configuration')} differs from what runs: ioconnect reload"
         lines += [((line, "yellow"),) for line in _wrapped(changed, width)]

@@ -217,6 +217,28 @@ def test_a_tunnel_that_the_agent_lacks_is_said(customer: Customer, agent: Preten
     assert "Did you mean stock?" in unknown.stderr
 
 
+def test_another_configuration_than_the_agents_is_said(
+    customer: Customer, agent: PretendAgent, tmp_path: Path
+) -> None:
+    """T4: another --config silently showed the first agent."""
+    own, other = customer.home / "config.toml", tmp_path / "other.toml"
+    other.write_text(CONFIG)
+    agent.publish(replace(snapshot_of(ORDERS), config=str(own)))
+
+    said = f"the agent runs with {own}, not with {other}"
+    for named in (("--config", str(other), "status"), ("--config", str(other), "status", "orders")):
+        assert said in customer.run(*named).replace("\n  ", " ")
+    lacking = customer.run("--config", str(other), "status", "stock", expect=75).replace("\n  ", " ")
+    tried = json.loads(customer.try_run("--config", str(other), "test", "stock", "--json").stdout)["checks"][0]
+
+    assert "does not have this tunnel: it runs with" in lacking
+    assert "ioconnect up stock" not in lacking
+    assert "Leave --config away, or name the agent's" in lacking
+    assert (tried["id"], tried["status"]) == ("config", "warn")
+    assert f"does not have stock: it runs with {own}, not with {other}" in tried["detail"]
+    assert "not with" not in customer.run("--config", str(own), "status") + customer.run("status")
+
+
 def test_a_tunnel_that_was_stopped_by_its_name_says_so(customer: Customer, agent: PretendAgent) -> None:
     agent.publish(snapshot_of(ORDERS, replace(STOCK, state=State.STOPPED, next_attempt_at=None)))
 

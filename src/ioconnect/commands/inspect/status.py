@@ -18,7 +18,7 @@ from ioconnect.console.selection import check_known
 from ioconnect.console.terminal import answer, is_colourful
 from ioconnect.errors import ConfigInvalid, ExitCode, Fault
 from ioconnect.status import details, render, snapshots
-from ioconnect.status.observe import START_HINT, observe, stopped
+from ioconnect.status.observe import START_HINT, has_other_config, observe, stopped
 from ioconnect.status.records import is_well
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ class _Look:
 
     def head(self, snapshot: Snapshot, now: datetime, width: int) -> list[Line]:
         """Return the lines about the agent and the summary."""
-        return render.head(snapshot, now, width, start=self._start)
+        named = self._invocation.named_config
+        meant = named if named is not None and has_other_config(snapshot, named) else None
+        return render.head(snapshot, now, width, start=self._start, meant=meant)
 
     def body(self, snapshot: Snapshot, now: datetime, width: int) -> list[Line]:
         """Return the table and its notes, or the details of the named tunnels."""
@@ -174,6 +176,6 @@ class _Look:
             return snapshot
         known = {tunnel.name: tunnel for tunnel in snapshot.tunnels}
         if not set(self._names) <= known.keys():
-            known = {**stopped(self._configured(), snapshot), **known}
+            known = {**stopped(self._configured(), snapshot, self._invocation.paths.config), **known}
         check_known(self._names, list(known))
         return replace(snapshot, tunnels=tuple(known[name] for name in self._names))

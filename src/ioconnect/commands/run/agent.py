@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ def message(invocation: Invocation, names: Iterable[str] = (), *, reads_config: 
     the default one if it exists.
     """
     file = invocation.paths.config
-    is_named = invocation.config_file is not None or bool(os.environ.get("IOCONNECT_CONFIG"))
-    is_meant = is_named or (reads_config and file.exists())
+    is_meant = invocation.named_config is not None or (reads_config and file.exists())
     return {"tunnels": list(names), **({"config": str(file)} if is_meant else {})}
 
 

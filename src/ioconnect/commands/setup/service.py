@@ -51,7 +51,7 @@ def install_or_start(invocation: Invocation, name: str, answers: Answers) -> Non
         if (
             answers.start
             and lock.holder(invocation.paths.lock) is None
-            and tunnel_status(name, invocation.paths, os.environ) is None
+            and tunnel_status(name, invocation.paths, os.environ)[0] is None
         ):
             _install(invocation, kind, answers)
     elif _wants_service(invocation, kind, answers):
@@ -98,13 +98,13 @@ def _start(invocation: Invocation) -> None:
 def _wait_for_tunnel(invocation: Invocation, name: str) -> None:
     """Have the agent reload if it lacks this tunnel, wait for an attempt, and say what came of it."""
     with invocation.terminal.busy("waiting for the tunnel"):
-        seen = tunnel_status(name, invocation.paths, os.environ)
+        seen, _ = tunnel_status(name, invocation.paths, os.environ)
         if seen is None and lock.holder(invocation.paths.lock) is not None:
             reload_agent(invocation)
-            seen = tunnel_status(name, invocation.paths, os.environ)
-    if seen is not None and seen[0].state is State.CONNECTED:
+            seen, _ = tunnel_status(name, invocation.paths, os.environ)
+    if seen is not None and seen.state is State.CONNECTED:
         invocation.terminal.done(f"the tunnel {name} is connected")
-    elif seen is not None and seen[0].reason is not None:
-        invocation.terminal.warn(Fault(seen[0].reason.message, hint=seen[0].reason.hint))
+    elif seen is not None and seen.reason is not None:
+        invocation.terminal.warn(Fault(seen.reason.message, hint=seen.reason.hint))
     else:
         invocation.terminal.say("  ioconnect status shows how it goes on.")
