@@ -32,7 +32,6 @@ CHANGE_TIMEOUT = 15.0  # seconds, for a change: a tunnel takes up to 5 to stop, 
 RETRY_INTERVAL = 0.02  # seconds between attempts to connect to an agent that has just taken the lock
 MAX_ANSWER = 16 << 20  # bytes
 LOCK_HEADER = "Ioconnect-Lock"
-NOT_RUNNING = "ioconnect up --daemon starts it."
 MISDIRECTED, GATEWAY_TIMEOUT = 421, 504  # RFC 9110
 
 
@@ -142,7 +141,7 @@ def _exchange(paths: Paths, message: bytes, end: float) -> tuple[int, object]:
             return answer
         pid = lock.holder(paths.lock)
         if pid is None:
-            raise AgentNotRunning("the agent is not running", hint=NOT_RUNNING)
+            raise AgentNotRunning("the agent is not running", hint=hints.sentence(hints.START))
         if time.monotonic() + RETRY_INTERVAL > end:
             raise AgentSilent(pid, silence)
         time.sleep(RETRY_INTERVAL)

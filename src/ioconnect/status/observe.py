@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ioconnect.config.configuration import Tunnel
     from ioconnect.config.paths import Paths
 
-START_HINT = "Start it: ioconnect up --daemon."
 NOT_IN_THE_AGENT = "ioconnect up {name} starts it in the running agent."
 
 
@@ -129,7 +128,7 @@ def _after_the_end(tunnel: TunnelStatus, last_written: str) -> TunnelStatus:
         state=State.STOPPED,
         since=last_written,
         down_since=tunnel.down_since or last_written,
-        reason=Reason(code, message, START_HINT),
+        reason=Reason(code, message, hints.sentence(hints.START)),
         next_attempt_at=None,
         rtt_ms=None,
         connections=replace(tunnel.connections, open=0),

@@ -10,7 +10,7 @@ import textwrap
 from typing import TYPE_CHECKING, TypeAlias
 
 from ioconnect.escape import escaped
-from ioconnect.status import verdict
+from ioconnect.status import hints, verdict
 from ioconnect.status.durations import elapsed, elapsed_until, size
 from ioconnect.status.records import State, is_well
 
@@ -32,7 +32,6 @@ DROP_ORDER = ("RTT", "TO TARGET", "FROM TARGET", "CONNECTIONS", "TARGET", "ENDPO
 GAP = "  "
 INDENT = "  "
 NARROWEST = 40  # columns; below that every line would be a word
-START = "start it: ioconnect up --daemon"
 
 STYLES = {
     State.CONNECTED.value: "green",
@@ -59,7 +58,7 @@ def styled(lines: Iterable[Line]) -> list[Text]:
 
 
 def head(
-    snapshot: Snapshot, now: datetime, width: int, *, start: str = START, meant: Path | None = None
+    snapshot: Snapshot, now: datetime, width: int, *, start: str = hints.START, meant: Path | None = None
 ) -> list[Line]:
     """Return the lines about the agent, and the summary.
 
@@ -81,7 +80,7 @@ def head(
     return lines
 
 
-def headline(snapshot: Snapshot, now: datetime, start: str = START) -> str:
+def headline(snapshot: Snapshot, now: datetime, start: str = hints.START) -> str:
     """Return the line about the agent."""
     if not snapshot.running:
         return f"agent not running; {start}"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioconnect.errors import Reason, ReasonCode
-from ioconnect.status import details, render
+from ioconnect.status import details, hints, render
 from ioconnect.status.records import Silence
 from ioconnect.status.snapshots import (
     Availability,
@@ -51,12 +51,12 @@ LOST = replace(
 SNAPSHOT = Snapshot(True, 4711, "0.1.0", "2026-11-22T09:30:00Z", (ORDERS, LOST))
 
 
-def lines_of(snapshot: Snapshot, width: int, start: str = render.START) -> list[render.Line]:
+def lines_of(snapshot: Snapshot, width: int, start: str = hints.START) -> list[render.Line]:
     head = render.head(snapshot, NOW, width, start=start)
     return [*head, *render.body(snapshot.tunnels, NOW, width)]
 
 
-def shown(snapshot: Snapshot, width: int = 300, start: str = render.START) -> str:
+def shown(snapshot: Snapshot, width: int = 300, start: str = hints.START) -> str:
     return render.plain(lines_of(snapshot, width, start))
 
 

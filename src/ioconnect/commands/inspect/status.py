@@ -17,8 +17,8 @@ from ioconnect.console.command_group import command, names_argument
 from ioconnect.console.selection import check_known
 from ioconnect.console.terminal import answer, is_colourful
 from ioconnect.errors import ConfigInvalid, ExitCode, Fault
-from ioconnect.status import details, render, snapshots
-from ioconnect.status.observe import START_HINT, has_other_config, observe, stopped
+from ioconnect.status import details, hints, render, snapshots
+from ioconnect.status.observe import has_other_config, observe, stopped
 from ioconnect.status.records import is_well
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class _Look:
         self._invocation = invocation
         self._names = tuple(dict.fromkeys(names))
         self._problems = problems
-        self._start = render.START
+        self._start = hints.START
         self._tunnels: tuple[Tunnel, ...] | None = None
 
     def exit_code_alone(self) -> ExitCode:
@@ -163,8 +163,8 @@ class _Look:
             return snapshot
         self._start = hint
         tunnels = (
-            replace(tunnel, reason=replace(tunnel.reason, hint=f"{hint[:1].upper()}{hint[1:]}."))
-            if tunnel.reason is not None and tunnel.reason.hint == START_HINT
+            replace(tunnel, reason=replace(tunnel.reason, hint=hints.sentence(hint)))
+            if tunnel.reason is not None and tunnel.reason.hint == hints.sentence(hints.START)
             else tunnel
             for tunnel in snapshot.tunnels
         )
