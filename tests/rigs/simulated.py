@@ -9,9 +9,11 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
+from ioconnect.agent.supervisor.background_writer import write_at_once
 from ioconnect.agent.supervisor.mailbox import Request
 from ioconnect.agent.supervisor.selection import Selection
 from ioconnect.agent.supervisor.source_ports import SourcePorts
@@ -20,6 +22,7 @@ from ioconnect.agent.supervisor.tunnel_runner import AgentContext
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import AgentSettings, Config, InvalidFile, Tunnel
 from ioconnect.config.paths import under
+from ioconnect.errors import Fault
 from ioconnect.keys.credentials import ReadFiles
 from ioconnect.status.snapshots import Security, Snapshot, TunnelStatus
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from ioconnect.agent.supervisor.background_writer import Write
     from ioconnect.agent.supervisor.mailbox import Command, Message
     from ioconnect.agent.supervisor.tunnel_runner import TunnelRunner
     from ioconnect.agent.tunnel.counters import Counters
@@ -207,6 +211,17 @@ class Recorder:
     def check(self, config: Config) -> None:
         self.checked.append([tunnel.name for tunnel in config.tunnels])
 
+    def faults(self, config: Config) -> dict[str, Fault]:
+        found = {each.name: self._fault(replace(config, tunnels=(each,))) for each in config.tunnels}
+        return {name: fault for name, fault in found.items() if fault is not None}
+
+    def _fault(self, config: Config) -> Fault | None:
+        try:
+            self.check(config)
+        except Fault as fault:
+            return fault
+        return None
+
     def published(self, _snapshot: Snapshot) -> None:
         self.calls.append("published")
 
@@ -232,7 +247,13 @@ class Simulation:
     """A supervisor in a simulated world."""
 
     def __init__(
-        self, on_dial: Script, *tunnels: Tunnel, folder: Path, seed: int = 1, names: tuple[str, ...] = ()
+        self,
+        on_dial: Script,
+        *tunnels: Tunnel,
+        folder: Path,
+        seed: int = 1,
+        names: tuple[str, ...] = (),
+        background: Write = write_at_once,
     ) -> None:
         self.world = World(on_dial, seed=seed)
         self.config = Config(AgentSettings(), tunnels or (tunnel(),))
@@ -246,6 +267,7 @@ class Simulation:
             self.recorder,  # type: ignore[arg-type]
             self.recorder,
             Selection(names),
+            background=background,
         )
         self.replies: list[object] = []
 

@@ -30,9 +30,19 @@ OURS = (
         "read_regular",
         "configuration.load",
         "configuration.load_all_valid",
+        "configuration.stamps",
+        "preflight.faults",
         "known_hosts.load",
     ),
-    *("snapshots.read", "snapshots.write", "lock.holder", "lock.wait_until_free", "preflight.check", "apply.run"),
+    *(
+        "snapshots.read",
+        "snapshots.write",
+        "lock.holder",
+        "lock.wait_until_free",
+        "preflight.check",
+        "apply.run",
+        "preflight.faults",
+    ),
 )
 BLOCKING = re.compile(
     r"(open|print|input)"
@@ -76,9 +86,11 @@ ALLOWED = {
     "agent/supervisor/suspend_monitor.py": {"os.read": "a timer, non-blocking"},
     "agent/process/daemon.py": {
         "AgentLock.acquire": "before the start",
-        "configuration.load": "a tunnel is held for its configuration, which has changed",
-        "configuration.load_all_valid": "a reload, which a person asked for",
-        "preflight.check": "before the start, and with a reload",
+        **dict.fromkeys(
+            ("configuration.load", "configuration.load_all_valid", "configuration.stamps", "preflight.faults"),
+            "on the thread that reads the configuration",
+        ),
+        "preflight.check": "before the start",
         "sys.stderr.write": "before the start",
     },
     "agent/process/readiness.py": {"os.write": "one line into an empty pipe, which takes it at once"},

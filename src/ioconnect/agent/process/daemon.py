@@ -110,7 +110,8 @@ def _locked(
             publisher = Publisher(paths, clock, started_at=started_at, public=public, write=writer.put)
             callbacks = _DaemonCallbacks(paths, readiness)
             closing.callback(callbacks.close)
-            supervisor = Supervisor(config, context, publisher, callbacks, selection)
+            reader = BackgroundWriter("configuration", role="reader")  # not waited for at the end
+            supervisor = Supervisor(config, context, publisher, callbacks, selection, background=reader.put)
             return _run_supervisor(supervisor)
     except BaseException:
         lock.release()
@@ -174,9 +175,9 @@ class _DaemonCallbacks:
         """Return the stamps of the configuration's files."""
         return configuration.stamps(self._paths.config)
 
-    def check(self, config: Config) -> None:
-        """Check identities and pins of these tunnels. Raises Fault."""
-        preflight.check(config, self._paths)
+    def faults(self, config: Config) -> dict[str, Fault]:
+        """Return the faults of these tunnels' identities and pins."""
+        return preflight.faults(config, self._paths)
 
     def published(self, snapshot: Snapshot) -> None:
         """Send STATUS= if it changed; tell the starting process once all tunnels are connected."""

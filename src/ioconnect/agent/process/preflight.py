@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ioconnect.agent.supervisor.reload import raise_if_none_can_start
 from ioconnect.errors import Fault
 from ioconnect.keys import known_hosts
 from ioconnect.keys.credentials import load_identity, require_pin
@@ -28,9 +29,7 @@ def faults(config: Config, paths: Paths) -> dict[str, Fault]:
 
 def check(config: Config, paths: Paths) -> None:
     """Raise the fault of the first tunnel if no tunnel can be started."""
-    found = faults(config, paths)
-    if found and len(found) == len(config.enabled):
-        raise next(iter(found.values()))
+    raise_if_none_can_start(config, faults(config, paths))
 
 
 def _fault(tunnel: Tunnel, config: Config, paths: Paths, pins: known_hosts.Pins | Fault) -> Fault | None:

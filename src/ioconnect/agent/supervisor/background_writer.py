@@ -1,4 +1,4 @@
-"""A thread that does what may block for the supervisor: writes files, notifies the service manager."""
+"""A thread that does what may block for the supervisor: reads and writes files, notifies the service manager."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ class BackgroundWriter:
     when the next one is put, and delays nobody but the jobs behind it. Jobs handle their own errors.
     """
 
-    def __init__(self, what: str) -> None:
-        """`what` is written, as text for the log and as the thread's name."""
+    def __init__(self, what: str, *, role: str = "writer") -> None:
+        """`what` and the thread's `role` ("reader" or "writer") are its name, and text for the log."""
         self._what = what
+        self._doing, self._done = ("reading", "read") if role == "reader" else ("writing", "written")
         self._jobs: dict[str, Job] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._busy_since: float | None = None
         self._hung = False
-        self._thread = threading.Thread(target=self._run, name=f"{what} writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{what} {role}", daemon=True)
         self._thread.start()
 
     def put(self, key: str, job: Job) -> None:
@@ -50,7 +51,8 @@ class BackgroundWriter:
             hangs = since is not None and time.monotonic() - since > HUNG_AFTER and not self._hung
             self._hung |= hangs
         if hangs:
-            log.warning("writing the %s hangs for more than %.0f s; the agent goes on", self._what, HUNG_AFTER)
+            text = "%s the %s hangs for more than %.0f s; the agent goes on"
+            log.warning(text, self._doing, self._what, HUNG_AFTER)
 
     def close(self) -> None:
         """Do what was put, and end the thread; give up after FLUSH_TIMEOUT if it hangs."""
@@ -72,4 +74,4 @@ class BackgroundWriter:
             job()
             if self._hung:
                 self._hung = False
-                log.warning("the %s can be written again", self._what)
+                log.warning("the %s can be %s again", self._what, self._done)

@@ -16,9 +16,9 @@ from ioconnect.errors import Fault
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ioconnect.agent.supervisor.config_reader import ConfigReader, ReadConfig
     from ioconnect.agent.supervisor.mailbox import FilesChanged
     from ioconnect.agent.supervisor.publish import Publisher
-    from ioconnect.agent.supervisor.supervisor import Callbacks
     from ioconnect.agent.supervisor.tunnel_set import TunnelSet
     from ioconnect.config.configuration import Config, InvalidFile
     from ioconnect.config.files import Stamps
@@ -32,11 +32,16 @@ class Healing:
     """Watches the files of what is held, and acts on a change."""
 
     def __init__(
-        self, tunnels: TunnelSet, publisher: Publisher, callbacks: Callbacks, put: Callable[[FilesChanged], None]
+        self,
+        tunnels: TunnelSet,
+        publisher: Publisher,
+        reader: ConfigReader,
+        put: Callable[[FilesChanged], None],
     ) -> None:
         self._tunnels = tunnels
         self._publisher = publisher
-        self._callbacks = callbacks
+        self._reader = reader
+        self._reads = 0  # that have not ended
         self._monitor = FileMonitor(put)
         self._invalid: tuple[InvalidFile, ...] = ()
         self._config_stamps: Stamps | None = None  # None: the configuration is not watched
@@ -53,7 +58,7 @@ class Healing:
         wanted = {name: stamps for name, stamps in wanted.items() if stamps}
         if not self._invalid and not any(runner.is_held_by_local_fault for runner in runners.values()):
             self._config_stamps = None
-        elif self._config_stamps is None:
+        elif self._config_stamps is None and not self._reads:
             self._read_config()  # it may have been mended since it was read last
         if self._config_stamps is not None:
             wanted[CONFIGURATION] = self._config_stamps
@@ -69,13 +74,16 @@ class Healing:
                 self._tunnels.runners[name].handle_event(FileChanged())
 
     def _read_config(self) -> None:
-        self._config_stamps = self._callbacks.config_stamps()  # before it is read
-        try:
-            config = self._callbacks.load_valid_config()
-            started = self._tunnels.heal(config, [file.path for file in self._invalid])
-        except Fault as fault:
-            log.debug("the configuration is not taken over: %s", fault.message)
+        self._reads += 1
+        self._reader.read(self._take_over, is_checked=lambda _name: False)
+
+    def _take_over(self, read: ReadConfig) -> None:
+        self._reads -= 1
+        self._config_stamps = read.stamps
+        if isinstance(read.config, Fault):
+            log.debug("the configuration is not taken over: %s", read.config.message)
             return
+        started = self._tunnels.heal(read.config, [file.path for file in self._invalid])
         if started:
             log.info("mended in the configuration: %s", ", ".join(started))
-        self.leave_out(self._tunnels.without_running(config))
+        self.leave_out(self._tunnels.without_running(read.config))

@@ -19,6 +19,7 @@ from ioconnect.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ioconnect.agent.supervisor.config_reader import ReadConfig
     from ioconnect.agent.tunnel.events import RetryRequested, SessionEvent
 
 
@@ -97,8 +98,16 @@ class FilesChanged:
     tunnels: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigWasRead:
+    """The configuration was read, as the supervisor asked; `then` goes on with it, on the supervisor's thread."""
+
+    read: ReadConfig
+    then: Callable[[ReadConfig], None]
+
+
 Message: TypeAlias = (
-    "FilesChanged | Stop | Reload | Request | Report | RetryRequested"  # RetryRequested: for every tunnel
+    "ConfigWasRead | FilesChanged | Stop | Reload | Request | Report | RetryRequested"  # the last: for every tunnel
 )
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -8,14 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ioconnect import __version__
-from ioconnect.agent.supervisor import left_out
 from ioconnect.agent.supervisor.background_writer import write_at_once
 from ioconnect.errors import CannotCreate
 from ioconnect.status import snapshots, verdict
 from ioconnect.status.snapshots import Connections, Snapshot, State, TargetState, TunnelStatus, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from ioconnect.agent.supervisor.background_writer import Write
@@ -83,7 +82,7 @@ class Publisher:
     def snapshot(self, runners: Iterable[TunnelRunner]) -> Snapshot:
         """Return a snapshot of all tunnels."""
         tunnels = [self._tunnel_status(runner) for runner in runners]
-        tunnels += left_out.held(self._invalid, {tunnel.name for tunnel in tunnels}, self._invalid_since)
+        tunnels += held(self._invalid, {tunnel.name for tunnel in tunnels}, self._invalid_since)
         return Snapshot(
             running=True,
             pid=os.getpid(),
@@ -127,6 +126,26 @@ class Publisher:
 
 def _target_state(health: TargetHealth) -> TargetState:
     return TargetState(health.state, timestamp(health.since_wall), health.failed, health.reason)
+
+
+def held(invalid: Iterable[InvalidFile], running: Collection[str], since: str) -> Iterator[TunnelStatus]:
+    """Yield a status for each tunnel of these files that does not run; their addresses are not known.
+
+    A file in which no name can be read counts as one tunnel with the file's name.
+    """
+    for file in invalid:
+        for name in file.names or (file.path.stem,):
+            if name not in running:
+                yield TunnelStatus(
+                    name,
+                    State.HELD,
+                    since,
+                    file.fault.reason,
+                    jumphost="",
+                    listen_port=0,
+                    target="",
+                    down_since=since,
+                )
 
 
 def summary(snapshot: Snapshot) -> str:

@@ -13,6 +13,7 @@ from ioconnect.status.records import State  # noqa: TC001  as above
 
 if TYPE_CHECKING:
     from ioconnect.config.configuration import AgentSettings, Config, Tunnel
+    from ioconnect.errors import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,13 @@ class Changes:
             ("removed", list(self.removed)),
         )
         return "; ".join(f"{what} {', '.join(names)}" for what, names in groups if names) or "nothing changed"
+
+
+def raise_if_none_can_start(config: Config, faults: Mapping[str, Fault]) -> None:
+    """Raise the fault of the first tunnel if each that is enabled has one."""
+    found = [faults.get(tunnel.name) for tunnel in config.enabled]
+    if found and found[0] is not None and None not in found:
+        raise found[0]
 
 
 def compare(running: Mapping[str, TunnelConfig], new: Config) -> Changes:

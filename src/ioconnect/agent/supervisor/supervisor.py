@@ -6,12 +6,15 @@ wake-ups. Sessions (other threads) and signal handlers reach it by a message (`m
 
 from __future__ import annotations
 
-import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from ioconnect.agent.supervisor.background_writer import write_at_once
+from ioconnect.agent.supervisor.config_reader import ConfigReader, ConfigSource
 from ioconnect.agent.supervisor.healing import Healing
 from ioconnect.agent.supervisor.mailbox import (
+    ConfigWasRead,
     FilesChanged,
     GetRunning,
     GetSnapshot,
@@ -34,14 +37,15 @@ from ioconnect.agent.tunnel.events import (
 from ioconnect.errors import ExitCode, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from ioconnect.agent.supervisor.background_writer import Write
+    from ioconnect.agent.supervisor.config_reader import ReadConfig
     from ioconnect.agent.supervisor.mailbox import Command, Message
     from ioconnect.agent.supervisor.publish import Publisher
     from ioconnect.agent.supervisor.reload import Changes
     from ioconnect.agent.supervisor.tunnel_runner import AgentContext
     from ioconnect.config.configuration import Config
-    from ioconnect.config.files import Stamps
     from ioconnect.status.snapshots import Snapshot
 
 log = logging.getLogger(__name__)
@@ -56,22 +60,10 @@ class AgentStopping(Fault):
     exit_code = ExitCode.TEMP_FAIL
 
 
-class Callbacks(Protocol):
+class Callbacks(ConfigSource, Protocol):
     """What the supervisor needs of the process around it."""
 
     watchdog_interval: float | None  # seconds between calls of `watchdog`; None: never
-
-    def load_config(self) -> Config:
-        """Load the configuration, all of it. Raises Fault."""
-
-    def load_valid_config(self) -> Config:
-        """Load the configuration without files of config.d that have faults. Raises Fault."""
-
-    def config_stamps(self) -> Stamps:
-        """Return the stamps of the configuration's files."""
-
-    def check(self, config: Config) -> None:
-        """Check identities and pins of the tunnels that are to run. Raises Fault."""
 
     def published(self, snapshot: Snapshot) -> None:
         """Take note of a snapshot in which a tunnel's state changed."""
@@ -99,13 +91,17 @@ class Supervisor:
         publisher: Publisher,
         callbacks: Callbacks,
         selected: Selection | None = None,
+        *,
+        background: Write = write_at_once,
     ) -> None:
+        """`background` reads the configuration, on a thread of its own."""
         self._tunnels = TunnelSet(config, context, selected or Selection())
         self.runners = self._tunnels.runners
         self._context = context
         self._publisher = publisher
         self._callbacks = callbacks
-        self._healing = Healing(self._tunnels, publisher, callbacks, context.mailbox.put)
+        self._reader = ConfigReader(callbacks, background, context.mailbox.put)
+        self._healing = Healing(self._tunnels, publisher, self._reader, context.mailbox.put)
         self._healing.leave_out(config)
         self._stop_replies: list[tuple[Request, tuple[str, ...], tuple[str, ...]]] = []  # until these stop; the reply
         self._code: ExitCode | None = None
@@ -149,7 +145,9 @@ class Supervisor:
         if isinstance(message, Stop):
             self._stop(message.code)
         elif isinstance(message, Reload):
-            self._reload_for_signal()
+            self._read_for(message, lambda _reply: None)  # by a signal: the log has the fault
+        elif isinstance(message, ConfigWasRead):
+            message.then(message.read)
         elif isinstance(message, FilesChanged):
             if self._code is None:
                 self._healing.files_changed(message.tunnels)
@@ -171,18 +169,14 @@ class Supervisor:
         try:
             if isinstance(command, StopTunnels):
                 self._stop_replies.append((request, command.names, self._tunnels.stop(command.names)))
+            elif isinstance(command, (Reload, StartTunnels)):
+                self._read_for(command, request.reply)
             else:
                 request.reply(self._carry_out(command))
         except Fault as fault:
             request.reply(fault)
 
-    def _carry_out(self, command: Command) -> Changes | tuple[str, ...]:
-        if isinstance(command, Reload):
-            return self._reload()
-        if isinstance(command, StartTunnels):
-            refused, load = "up refused, nothing was started", self._callbacks.load_valid_config
-            with self._loading(load, refused, logging.WARNING) as config:  # another tunnel's file holds nobody up
-                return self._tunnels.start(command.names, config, self._callbacks.check)
+    def _carry_out(self, command: Command) -> tuple[str, ...]:
         if isinstance(command, Reconnect):
             return self._tunnels.reconnect(command.names)
         assert isinstance(command, Stop)
@@ -220,39 +214,41 @@ class Supervisor:
                 self._stop_replies.remove(waiting)
                 request.reply(stopped)
 
-    def _reload_for_signal(self) -> None:
-        """Reload; nobody waits for an answer, and the log has the fault."""
-        try:
-            self._reload()
-        except Fault as fault:
-            log.debug("not reloaded: %s", fault.message)
-
-    def _reload(self) -> Changes:
-        """Read the configuration and take it over. Raises the Fault for which nothing was changed."""
-        refused = "reload refused, going on as before"
-        with self._loading(self._callbacks.load_config, refused, logging.ERROR) as config:
-            changes = self._tunnels.reload(config, self._callbacks.check)
-            self._healing.leave_out(config)
-        log.info("reload: %s", changes)
-        return changes
-
-    @contextlib.contextmanager
-    def _loading(self, load: Callable[[], Config], refused: str, level: int) -> Iterator[Config]:
-        """Read the configuration for this block, between RELOADING and READY.
-
-        A fault of either is logged with `level` behind the words `refused`.
-        """
+    def _read_for(self, command: Reload | StartTunnels, reply: Callable[[object], None]) -> None:
+        """Have the configuration read, between RELOADING and READY, and carry the command out then."""
         if self._code is not None:
-            raise AgentStopping("the agent stops")
+            reply(AgentStopping("the agent stops"))
+            return
         self._callbacks.reloading()
+        then, is_checked = partial(self._take_over, command, reply), self._tunnels.checked_for(command)
+        all_valid = isinstance(command, Reload)  # for a start, another tunnel's file holds nobody up
+        self._reader.read(then, is_checked, all_valid=all_valid)
+
+    def _take_over(self, command: Reload | StartTunnels, reply: Callable[[object], None], read: ReadConfig) -> None:
+        """Reply with what the configuration changes, or with the Fault for which nothing was changed."""
         try:
-            yield load()
+            if self._code is not None:
+                raise AgentStopping("the agent stops")
+            reply(self._changes(command, read))
         except Fault as fault:
-            faults = [f"{each.path}: {each.message}" for each in getattr(fault, "faults", ())]
-            log.log(level, "%s: %s", refused, "; ".join(faults) or fault.message)
-            raise
+            faults = "; ".join(f"{each.path}: {each.message}" for each in getattr(fault, "faults", ()))
+            if isinstance(command, Reload):
+                log.error("reload refused, going on as before: %s", faults or fault.message)  # noqa: TRY400
+            else:
+                log.warning("up refused, nothing was started: %s", faults or fault.message)
+            reply(fault)
         finally:
             self._callbacks.reloaded()
+
+    def _changes(self, command: Reload | StartTunnels, read: ReadConfig) -> Changes:
+        if isinstance(read.config, Fault):
+            raise read.config
+        if isinstance(command, StartTunnels):
+            return self._tunnels.start(command.names, read.config, read.check)
+        changes = self._tunnels.reload(read.config, read.check)
+        self._healing.leave_out(read.config)
+        log.info("reload: %s", changes)
+        return changes
 
     def _publish(self) -> None:
         now = self._context.clock.now()

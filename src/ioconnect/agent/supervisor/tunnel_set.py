@@ -9,6 +9,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ioconnect.agent.supervisor.mailbox import Reload, StartTunnels
 from ioconnect.agent.supervisor.reload import (
     Changes,
     Running,
@@ -99,6 +100,13 @@ class TunnelSet:
             if name in self._configs
         }
         return Running(tunnels, self._selection.names)
+
+    def checked_for(self, command: Reload | StartTunnels) -> Callable[[str], bool]:
+        """Return which tunnels this command may start, by their names: their local faults count."""
+        selected, running = self._selection.names, {name for name in self.runners if self._is_to_run(name)}
+        if isinstance(command, Reload):
+            return lambda name: not selected or name in selected
+        return lambda name: name not in running and (not command.names or name in command.names)
 
     def start(self, names: tuple[str, ...], config: Config, check: Callable[[Config], None]) -> Changes:
         """Start these tunnels of the configuration unless they run. Raises Fault, and starts none.

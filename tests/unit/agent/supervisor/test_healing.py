@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs.simulated import ScriptedSession, Simulation, tunnel
 
-from ioconnect.agent.supervisor import left_out
 from ioconnect.agent.supervisor.healing import CONFIGURATION
 from ioconnect.agent.supervisor.mailbox import FilesChanged, Reload, Stop
+from ioconnect.agent.supervisor.publish import held
 from ioconnect.agent.tunnel.events import Granted, Lost, SignedIn
 from ioconnect.config.configuration import InvalidFile
 from ioconnect.errors import AuthRefused, ConfigInvalid, IdentityMissing, IdentityUnreadable
@@ -64,6 +64,22 @@ def test_a_tunnel_held_by_a_local_fault_alone_takes_its_new_configuration(tmp_pa
     assert states(sim) == {"good": State.CONNECTED, "bad": State.CONNECTED}
     assert [session.tunnel.ssh_user for session in sim.world.sessions] == ["sshtunnel", "sshtunnel", "other"]
     assert sim.world.now() < 6
+
+
+def test_a_configuration_that_is_being_read_is_not_read_again_for_every_snapshot(tmp_path: Path) -> None:
+    """Its disk hangs: one read waits for it, and the tunnel is tried on."""
+    read: list[str] = []
+    sim = Simulation(
+        with_fault(MISSING),  # type: ignore[arg-type]
+        *(tunnel("good", 1), tunnel("bad", 2)),
+        folder=tmp_path,
+        background=lambda key, _job: read.append(key),
+    )
+    sim.world.post(3600, Stop())
+    sim.run()
+
+    assert len(read) == 1
+    assert len([session for session in sim.world.sessions if session.tunnel.name == "bad"]) > 2
 
 
 def test_a_jumphosts_refusal_is_no_reason_to_read_the_configuration(tmp_path: Path) -> None:
@@ -131,7 +147,7 @@ def test_tunnels_of_a_file_with_a_fault_are_shown_as_held(tmp_path: Path) -> Non
         InvalidFile(tmp_path / "a.toml", "a.toml: typo", "Mend it.", names=("pricing", "running")),
         InvalidFile(tmp_path / "broken.toml", "broken.toml: not TOML", "Mend that line."),
     )
-    found = list(left_out.held(files, {"running"}, "2026-11-22T10:00:00Z"))
+    found = list(held(files, {"running"}, "2026-11-22T10:00:00Z"))
     assert [(each.name, each.state, each.reason and each.reason.code.value) for each in found] == [
         ("pricing", State.HELD, "config_invalid"),
         ("broken", State.HELD, "config_invalid"),

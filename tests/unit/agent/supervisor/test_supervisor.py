@@ -52,6 +52,7 @@ from ioconnect.errors import (
 from ioconnect.status.snapshots import Availability, Snapshot, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 UP = (SignedIn(), Granted(58115))
@@ -499,6 +500,39 @@ def test_asking_for_the_status_writes_nothing_and_publishes_nothing(tmp_path: Pa
 
     assert len(simulation.replies) == 10
     assert [moment for moment in simulation.recorder.published_at if moment >= 1] == []
+
+
+def test_a_configuration_on_a_disk_that_hangs_keeps_the_supervisor_from_nothing(tmp_path: Path) -> None:
+    """The read never ends: status is answered, a tunnel is stopped, and a TERM ends the agent."""
+    read: list[str] = []
+    simulation = Simulation(
+        connects, tunnel("a", 1), tunnel("b", 2), folder=tmp_path, background=lambda key, _: read.append(key)
+    )
+    simulation.world.post(4, Reload())
+    simulation.ask(5, StartTunnels())
+    simulation.ask(5, StopTunnels(("b",)))
+    simulation.ask(6, GetSnapshot())
+    simulation.world.post(7, Stop())
+
+    assert simulation.run() is ExitCode.OK
+    assert len(set(read)) == 2, "none replaces another: each is answered once the disk is back"
+    assert simulation.replies[0] == ("b",)
+    assert isinstance(simulation.replies[1], Snapshot)
+    assert simulation.world.now() == pytest.approx(7.05)
+
+
+def test_what_was_read_for_an_agent_that_stops_by_now_is_not_taken_over(tmp_path: Path) -> None:
+    jobs: list[Callable[[], None]] = []
+    simulation = Simulation(
+        lambda session: session.emit(*UP), folder=tmp_path, background=lambda _, job: jobs.append(job)
+    )
+    simulation.ask(5, Reload())
+    simulation.world.post(6, Stop())
+    simulation.world.after(7, lambda: [job() for job in jobs])
+    simulation.run()
+
+    assert [type(reply) for reply in simulation.replies] == [AgentStopping]
+    assert simulation.recorder.calls.count("reloaded") == 1
 
 
 # --- publishing and the watchdog
