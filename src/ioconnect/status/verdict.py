@@ -86,11 +86,14 @@ def counts(tunnels: Sequence[TunnelStatus]) -> str:
 
 def summary(tunnels: Sequence[TunnelStatus]) -> str:
     """Return `counts`, and the reason of the worst tunnel that is not well."""
-    for tunnel in worst_first(tunnels):
-        if not is_well(tunnel):
-            for _, note in _problem(tunnel):
-                return f"{counts(tunnels)}; {tunnel.name}: {note.text}"
-    return counts(tunnels)
+    worst = _worst(tunnels)
+    return counts(tunnels) if worst is None else f"{counts(tunnels)}; {worst.subject}: {worst.text}"
+
+
+def hint(tunnels: Iterable[TunnelStatus]) -> str:
+    """Return what to do about the tunnel that `summary` names, or where to look."""
+    worst = _worst(tunnels)
+    return (worst.hint if worst is not None else "") or "ioconnect status shows how it goes on."
 
 
 def notes(tunnels: Iterable[TunnelStatus]) -> list[Note]:
@@ -104,6 +107,11 @@ def notes(tunnels: Iterable[TunnelStatus]) -> list[Note]:
 def endpoint(tunnel: TunnelStatus) -> str:
     """Return the endpoint as the UI shows it; "-" for a tunnel whose file in config.d cannot be read."""
     return f"{tunnel.jumphost.rpartition(':')[0]}:{tunnel.listen_port}" if tunnel.jumphost else "-"
+
+
+def _worst(tunnels: Iterable[TunnelStatus]) -> Note | None:
+    problems = (note for tunnel in worst_first(tunnels) if not is_well(tunnel) for _, note in _problem(tunnel))
+    return next(problems, None)
 
 
 def _problem(tunnel: TunnelStatus) -> Iterator[tuple[object, Note]]:

@@ -40,6 +40,12 @@ def test_the_line_of_the_service_has_the_worst_reason_too() -> None:
     assert verdict.summary([WELL, replace(STANDBY, standby_ok=True)]) == "1 of 2 connected, 1 standby"
 
 
+def test_the_hint_is_that_of_the_tunnel_that_the_summary_names() -> None:
+    assert verdict.hint([STANDBY, HELD, WELL]) == "Register it. More: docs/troubleshooting.md#auth_refused"
+    assert verdict.hint([WELL, DOWN]) == "ioconnect status shows how it goes on."
+    assert verdict.hint([]) == "ioconnect status shows how it goes on."
+
+
 def test_a_tunnel_that_was_stopped_by_its_name_says_what_starts_it() -> None:
     """Whatever was wrong with it before."""
     for before in (WELL, LOST):

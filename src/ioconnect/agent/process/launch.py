@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.config.files import make_folder
-from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused, with_guide_link
-from ioconnect.status import control, lock, snapshots
-from ioconnect.status.snapshots import State
+from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused
+from ioconnect.status import control, lock, snapshots, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -129,7 +128,7 @@ def _result(line: bytes | None, paths: Paths, pid: int, wait: float) -> StartRes
             ExitCode.TEMP_FAIL,
             f"the agent runs (pid {pid}) and keeps trying, but after {wait:g} s "
             + (summary(snapshot) if snapshot else "it has not begun to connect"),
-            _hint(snapshot),
+            verdict.hint(snapshot.tunnels if snapshot else ()),
         )
     report: Any = json.loads(line)
     if "code" in report:
@@ -137,11 +136,6 @@ def _result(line: bytes | None, paths: Paths, pid: int, wait: float) -> StartRes
     if report["state"] == CONNECTED:
         return StartResult(ExitCode.OK, f"the agent runs (pid {pid}), every tunnel is connected")
     return _already_running(report["pid"])
-
-
-def _hint(snapshot: Snapshot | None) -> str:
-    reasons = [t.reason for t in snapshot.tunnels if t.state is not State.CONNECTED and t.reason] if snapshot else []
-    return with_guide_link(reasons[0].hint, reasons[0].code) if reasons else "ioconnect status shows how it goes on."
 
 
 def _already_running(pid: int | None) -> StartResult:
