@@ -43,6 +43,7 @@ class Channel:
         "_flight",
         "_round_began",
         "_round_bytes",
+        "_stalls",
         "_unadjusted",
         "close_received",
         "close_sent",
@@ -58,6 +59,7 @@ class Channel:
         "undelivered",
         "window",
         "window_size",
+        "written_off",
     )
 
     def __init__(  # noqa: PLR0917  the order of CHANNEL_OPEN
@@ -75,7 +77,9 @@ class Channel:
         self.peer_packet = peer_packet
         self._budget = budget
         self._flight = flight
-        self.in_flight = 0  # bytes sent and not acknowledged by WINDOW_ADJUST
+        self.in_flight = 0  # bytes sent and not acknowledged by WINDOW_ADJUST,
+        self.written_off = 0  # and those before them that no longer count as in flight
+        self._stalls = flight.stalls
         self.window_size = self.window = budget.admit()
         self.undelivered = 0  # bytes received and not yet written to the socket
         self._unadjusted = 0  # bytes delivered since the last WINDOW_ADJUST
@@ -101,6 +105,8 @@ class Channel:
     def sent(self, count: int) -> None:
         """`count` bytes went out as DATA."""
         assert count <= self.sendable()
+        if self._stalls != self._flight.stalls:
+            self._write_off()
         self.peer_window -= count
         self.in_flight += count
         self._flight.size += count
@@ -112,9 +118,21 @@ class Channel:
                 f"channel {self.id}: WINDOW_ADJUST of {count} overflows to a window beyond 2^32-1"
             )
         self.peer_window += count
+        if self._stalls != self._flight.stalls:
+            self._write_off()
+        if self.written_off:  # the peer acknowledges in order
+            old = min(count, self.written_off)
+            self.written_off -= old
+            count -= old
         acknowledged = min(count, self.in_flight)
         self.in_flight -= acknowledged
         self._flight.size -= acknowledged
+
+    def _write_off(self) -> None:
+        """Take note of a stall (see BytesInFlight): the session's count is without our bytes since then."""
+        self._stalls = self._flight.stalls
+        self.written_off += self.in_flight
+        self.in_flight = 0
 
     def socket_ended(self) -> None:
         """The socket brings nothing more (its EOF); it may still take."""
@@ -206,4 +224,5 @@ class Channel:
     def release(self) -> None:
         """Give back what this channel holds of budget and flight; once, when it is over or its session is."""
         self._budget.release(self.window_size)
-        self._flight.size -= self.in_flight
+        if self._stalls == self._flight.stalls:
+            self._flight.size -= self.in_flight

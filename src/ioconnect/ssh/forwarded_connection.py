@@ -259,10 +259,11 @@ class Connection:
         """The peer's WINDOW_ADJUST was taken: read again."""
         self._update_watch()
 
-    def resume(self) -> None:
-        """Read again: there is room in the in-flight queue."""
+    def resume(self) -> bool:
+        """Read again: there is room in the in-flight queue. Return False if the socket is closed."""
         self._waiting = False
         self._update_watch()
+        return self.open
 
     def _end(self) -> None:
         """Close the socket: it has nothing more to do."""

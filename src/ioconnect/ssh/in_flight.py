@@ -23,21 +23,26 @@ class BytesInFlight:
 
     All of it is queued before the next small answer. So bulk transfers together get no more than keeps the link busy,
     its bandwidth-delay product; windows alone would allow megabytes for each of them.
+
+    Some of it is not on its way any more: a peer that does not read keeps it in its own buffers, and OpenSSH returns
+    up to 96 KiB of an idle channel's window only with the channel's next data. After a stall it is written off.
     """
 
-    __slots__ = ("limit", "size")
+    __slots__ = ("limit", "size", "stalls")
 
     def __init__(self) -> None:
         self.size = 0
         self.limit = MIN_IN_FLIGHT
+        self.stalls = 0  # a channel that has seen fewer writes its own bytes off when it is used next
 
     def measured(self, round_trip: float) -> None:
-        """Raise the limit to the bandwidth-delay product of a round trip of so many seconds."""
-        self.limit = max(self.limit, int(round_trip * MAX_BANDWIDTH))
+        """Set the limit to the bandwidth-delay product of a round trip of so many seconds."""
+        self.limit = max(MIN_IN_FLIGHT, int(round_trip * MAX_BANDWIDTH))
 
-    def widen(self) -> None:
-        """Double the limit: no transfer could go on for a while."""
-        self.limit *= 2
+    def write_off(self) -> None:
+        """Count nothing of what was sent so far any more: none of it was given back for a while."""
+        self.stalls += 1
+        self.size = 0
 
     @property
     def room(self) -> int:
@@ -48,8 +53,8 @@ class BytesInFlight:
 class Transfer(Protocol):
     """A bulk transfer that may have to wait."""
 
-    def resume(self) -> None:
-        """Read and send again."""
+    def resume(self) -> bool:
+        """Read and send again; return False if it has ended meanwhile."""
 
 
 class InFlightQueue:
@@ -64,7 +69,7 @@ class InFlightQueue:
         self._until = FOREVER
 
     def measured(self, seconds: float) -> None:
-        """Take a round trip of the link into account."""
+        """Take a round trip of the link into account: the shortest counts, as it waited for nothing of ours."""
         self.round_trip = min(self.round_trip or seconds, seconds)
         self.in_flight.measured(self.round_trip)
 
@@ -86,17 +91,18 @@ class InFlightQueue:
             self._set_deadline()
 
     def expire(self, now: float) -> float:
-        """Raise the limit if no transfer could go on for too long; return when to call again."""
-        while self._waiting and now >= self._until:
-            self.in_flight.widen()
+        """Write off what is in flight if no transfer could go on for too long; return when to call again."""
+        if self._waiting and now >= self._until:
+            self.in_flight.write_off()
             self._resume()
+            self._set_deadline()
         return self._until if self._waiting else FOREVER
 
     def _resume(self) -> None:
         room = self.in_flight.room
         while self._waiting and room >= self._batch:
-            self._waiting.popleft().resume()
-            room -= self._batch
+            if self._waiting.popleft().resume():
+                room -= self._batch
 
     def _set_deadline(self) -> None:
         self._until = self._loop.now + STALL + 2 * self.round_trip

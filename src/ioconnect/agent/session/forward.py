@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 REKEY_PATIENCE = 60.0  # seconds for a later key exchange, during which nothing of ours may be sent
 SAME_ROUND_TRIP = 0.2  # a change of less than this part is not worth writing the status file again
 JITTER = 0.005  # seconds; nor is one of less than this, or an idle agent would wake for it every few keepalives
+FIRST_SAMPLES = 3  # of the round trip: the first answer came late, as sshd had a port to bind
 BIND_ADDRESS = "localhost"  # permitlisten="localhost:PORT" refuses "" and "127.0.0.1"
 FOREVER = float("inf")
 
@@ -93,6 +94,7 @@ class Forward:
         if granted:
             self._relay.listening = True
             self._report(Granted(self._tunnel.listen_port))
+            self._requests.sample_round_trip(FIRST_SAMPLES)
             return
         fault = forward_fault(self._tunnel, self._transport.debug_texts)
         if isinstance(fault, PortBusy):

@@ -68,14 +68,22 @@ class GlobalRequests:
             self._on_dead()
         elif action is Action.PROBE:
             self._keepalive.probe_sent(now)
-            # sshd does not know the request and replies REQUEST_FAILURE, which proves as much as a success.
-            self.send("keepalive@openssh.com", on_reply=lambda _success: None)
+            self._send_keepalive(on_reply=lambda _success: None)
         return self._keepalive.next_deadline()
 
     def probe_now(self, now: float, received_at: float) -> None:
         """Have the next `check_keepalive` send a keepalive with a short timeout."""
         self._note_received(received_at)  # first, or a byte received earlier would cancel the probe
         self._keepalive.probe_now(now)
+
+    def sample_round_trip(self, samples: int) -> None:
+        """Measure the link's round trip this many times, one after another; see `on_round_trip`."""
+        if samples:
+            self._send_keepalive(on_reply=lambda _success: self.sample_round_trip(samples - 1))
+
+    def _send_keepalive(self, on_reply: Callable[[bool], None]) -> None:
+        # sshd does not know the request and replies REQUEST_FAILURE, which proves as much as a success.
+        self.send("keepalive@openssh.com", on_reply=on_reply)
 
     def _note_received(self, received_at: float) -> None:
         if received_at > self._received_at:
