@@ -75,9 +75,10 @@ def host_key_finding(pinned: tuple[str, ...], status: TunnelStatus) -> Finding |
 def still_valid(
     answers: dict[CheckId, Outcome], status: TunnelStatus, tunnel: Tunnel, *, config: bool, key: bool, pin: bool
 ) -> dict[CheckId, Outcome]:
-    """Return the agent's answers without those that a changed configuration, key or pin has made worthless.
+    """Return those of the agent's answers that do not depend on what has changed: configuration, key or pin.
 
-    The port stays the agent's to answer for while it holds it: a second session could only find it in use.
+    While jumphost and port are the agent's, the answer on the forward stays valid under another configuration: a
+    session of the check's own could only find the port in use.
     """
     lost = set(_OF_THE_JUMPHOST) if config else set()
     if config and (str(tunnel.jumphost), tunnel.listen_port) == (status.jumphost, status.listen_port):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ioconnect.escape import escaped
-from ioconnect.status import verdict
+from ioconnect.status import overview
 from ioconnect.status.durations import NEVER, elapsed, size
 from ioconnect.status.records import Availability
 from ioconnect.status.render import INDENT, connections, note_lines, style_of
@@ -27,11 +27,11 @@ def details(tunnels: Sequence[TunnelStatus], now: datetime, width: int) -> list[
     """Return the details of the tunnels, in their order, an empty line before each."""
     lines: list[Line] = []
     for tunnel in tunnels:
-        since = verdict.since(tunnel)
-        state = verdict.word(tunnel) + ("" if since == NEVER else f" for {elapsed(since, now)}")
+        since = overview.since(tunnel)
+        state = overview.word(tunnel) + ("" if since == NEVER else f" for {elapsed(since, now)}")
         lines += [(), ((escaped(tunnel.name), "bold"), (": ", ""), (state, style_of(tunnel)))]
         lines += [((f"{INDENT}{name:<{LABEL_WIDTH}}{escaped(text)}", ""),) for name, text in _facts(tunnel, now)]
-        lines += note_lines(verdict.notes([tunnel]), now, width)
+        lines += note_lines(overview.notes([tunnel]), now, width)
     return lines
 
 
@@ -41,7 +41,7 @@ def _facts(tunnel: TunnelStatus, now: datetime) -> Iterator[tuple[str, str]]:
     if tunnel.down_since is not None:
         yield "down since", f"{tunnel.down_since} ({elapsed(tunnel.down_since, now)})"
     yield "jumphost", tunnel.jumphost or "-"
-    yield "endpoint", verdict.endpoint(tunnel)
+    yield "endpoint", overview.endpoint(tunnel)
     yield "target", (tunnel.target or "-") + _target_state(tunnel, now)
     yield "identity", tunnel.identity or "-"
     yield "host key", tunnel.host_key or "-"

@@ -1,4 +1,4 @@
-"""The records of a snapshot: what every tunnel does and why, and the verdict over all of them.
+"""The records of a snapshot: what every tunnel does and why, and the exit code over all of them.
 
 Pure.
 """

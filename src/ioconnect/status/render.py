@@ -10,7 +10,7 @@ import textwrap
 from typing import TYPE_CHECKING, TypeAlias
 
 from ioconnect.escape import escaped
-from ioconnect.status import hints, verdict
+from ioconnect.status import hints, overview
 from ioconnect.status.durations import elapsed, elapsed_until, size
 from ioconnect.status.records import State, is_well
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
+    from ioconnect.status.overview import Note
     from ioconnect.status.records import Snapshot, TunnelStatus
-    from ioconnect.status.verdict import Note
 
 Line: TypeAlias = "tuple[tuple[str, str], ...]"  # texts, each with its style
 
@@ -36,12 +36,12 @@ NARROWEST = 40  # columns; below that every line would be a word
 STYLES = {
     State.CONNECTED.value: "green",
     State.STANDBY.value: "cyan",
-    verdict.TARGET_DOWN: "yellow",
+    overview.TARGET_DOWN: "yellow",
     State.CONNECTING.value: "yellow",
     State.BACKOFF.value: "yellow",
     State.HELD.value: "red",
     State.STOPPED.value: "dim",
-    verdict.DISABLED: "dim",
+    overview.DISABLED: "dim",
 }
 
 
@@ -76,7 +76,7 @@ def head(
         changed = f"{escaped(snapshot.config or 'the configuration')} differs from what runs: ioconnect reload"
         lines += [((line, "yellow"),) for line in _wrapped(changed, width)]
     if snapshot.running and snapshot.tunnels:
-        lines += [((line, "bold"),) for line in _wrapped(verdict.counts(snapshot.tunnels), width)]
+        lines += [((line, "bold"),) for line in _wrapped(overview.counts(snapshot.tunnels), width)]
     return lines
 
 
@@ -98,13 +98,13 @@ def body(tunnels: Sequence[TunnelStatus], now: datetime, width: int) -> list[Lin
     """Return an empty line, the table and the notes; nothing without tunnels."""
     if not tunnels:
         return []
-    notes = note_lines(verdict.notes(tunnels), now, width)
+    notes = note_lines(overview.notes(tunnels), now, width)
     return [(), *table(tunnels, now, width), *([()] if notes else []), *notes]
 
 
 def table(tunnels: Sequence[TunnelStatus], now: datetime, width: int) -> list[Line]:
     """Return the titles and a line for each tunnel, the worst first; columns that do not fit are left out."""
-    ordered = verdict.worst_first(tunnels)
+    ordered = overview.worst_first(tunnels)
     cells = [tuple(escaped(cell) for cell in _row(tunnel, now)) for tunnel in ordered]
     widths = [max(len(row[column]) for row in (COLUMNS, *cells)) for column in range(len(COLUMNS))]
     columns = fitting_columns(widths, width)
@@ -131,15 +131,15 @@ def style_of(tunnel: TunnelStatus) -> str:
     """Return the style of the tunnel's state; a standby that is not configured is no good one."""
     if tunnel.state is State.STANDBY and not is_well(tunnel):
         return "yellow"
-    return STYLES[verdict.word(tunnel)]
+    return STYLES[overview.word(tunnel)]
 
 
 def _row(tunnel: TunnelStatus, now: datetime) -> Iterable[str]:
     return (
         tunnel.name,
-        verdict.word(tunnel),
-        elapsed(verdict.since(tunnel), now),
-        verdict.endpoint(tunnel),
+        overview.word(tunnel),
+        elapsed(overview.since(tunnel), now),
+        overview.endpoint(tunnel),
         tunnel.target or "-",
         connections(tunnel),
         size(tunnel.bytes_from_target),

@@ -70,7 +70,7 @@ class Requests:
 
     @staticmethod
     def may_change(peer: Peer) -> bool:
-        """Whether this process may POST: root's and the agent's own user's."""
+        """Whether the peer may send a POST: a process of root or of the agent's own user."""
         return peer.uid in (0, os.geteuid())
 
     def answer(self, request: HttpRequest, peer: Peer) -> Answer:

@@ -20,7 +20,7 @@ from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.config.files import make_folder
 from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused
-from ioconnect.status import control, lock, snapshots, verdict
+from ioconnect.status import control, lock, overview, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,7 +128,7 @@ def _result(line: bytes | None, paths: Paths, pid: int, wait: float) -> StartRes
             ExitCode.TEMP_FAIL,
             f"the agent runs (pid {pid}) and keeps trying, but after {wait:g} s "
             + (summary(snapshot) if snapshot else "it has not begun to connect"),
-            verdict.hint(snapshot.tunnels if snapshot else ()),
+            overview.hint(snapshot.tunnels if snapshot else ()),
         )
     report: Any = json.loads(line)
     if "code" in report:

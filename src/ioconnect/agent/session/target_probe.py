@@ -50,7 +50,7 @@ class TargetProbe(TargetConnect):
         self._sign_in = RefusedSignIn()
 
     def connected(self, sock: socket.socket) -> None:
-        """The target answers; leave it as it likes best."""
+        """The target answers: close at once, or after the handshake where it may be MySQL or MariaDB."""
         if self._port in CLIENT_FIRST:
             sock.close()
         else:

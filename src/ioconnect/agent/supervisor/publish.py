@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ioconnect import __version__
 from ioconnect.agent.supervisor.background_writer import write_at_once
 from ioconnect.errors import CannotCreate
-from ioconnect.status import snapshots, verdict
+from ioconnect.status import overview, snapshots
 from ioconnect.status.snapshots import Connections, Snapshot, State, TargetState, TunnelStatus, timestamp
 
 if TYPE_CHECKING:
@@ -150,4 +150,4 @@ def held(invalid: Iterable[InvalidFile], running: Collection[str], since: str) -
 
 def summary(snapshot: Snapshot) -> str:
     """Return the status in one line: how many tunnels do what, and the reason of the worst."""
-    return verdict.summary(snapshot.tunnels)
+    return overview.summary(snapshot.tunnels)

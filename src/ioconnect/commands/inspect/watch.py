@@ -14,7 +14,7 @@ from ioconnect.console.interruptions import Interruptions
 from ioconnect.console.keyboard import Key, keys
 from ioconnect.console.terminal import answer, is_colourful
 from ioconnect.escape import escaped
-from ioconnect.status import render, snapshots, verdict
+from ioconnect.status import overview, render, snapshots
 from ioconnect.status.durations import size
 from ioconnect.status.snapshots import timestamp
 from ioconnect.status.throughput import Meter, sparkline
@@ -86,7 +86,7 @@ def lines(snapshot: Snapshot) -> Iterator[str]:
         return
     yield f"agent running (pid {snapshot.pid})" if snapshot.running else "agent not running"
     for tunnel in snapshot.tunnels:
-        said = f"{tunnel.name} {verdict.word(tunnel)}"
+        said = f"{tunnel.name} {overview.word(tunnel)}"
         reason = tunnel.target_state.reason if tunnel.target_state and not tunnel.reason else tunnel.reason
         if reason is not None:
             said += f": {reason.message} ({reason.code.value})"

@@ -17,7 +17,7 @@ from ioconnect.commands.run.agent import changes, message, remarks, stopped_by_n
 from ioconnect.console.command_group import command, names_argument
 from ioconnect.console.selection import chosen
 from ioconnect.errors import ExitCode, Fault
-from ioconnect.status import control, lock, snapshots, verdict
+from ioconnect.status import control, lock, overview, snapshots
 from ioconnect.status.records import carries
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: fl
         if time.monotonic() >= end:
             why = summary(replace(snapshot, tunnels=chosen_ones))
             fault = Fault(f"the agent keeps trying, but after {wait:g} s {why}")
-            fault.hint = verdict.hint(lacking)
+            fault.hint = overview.hint(lacking)
             fault.exit_code = ExitCode.TEMP_FAIL
             raise fault
         time.sleep(POLL_INTERVAL)

@@ -1,4 +1,4 @@
-"""What the files have otherwise than the agent: compared by content, and read only if something changed."""
+"""`Drift` reports how the configuration, keys and pins on disk differ from the running agent's, by their content."""
 
 from __future__ import annotations
 

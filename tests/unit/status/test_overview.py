@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ioconnect.errors import Reason, ReasonCode
-from ioconnect.status import verdict
+from ioconnect.status import overview
 from ioconnect.status.records import Availability, State, TargetState, TunnelStatus, Warning_
 
 WELL = TunnelStatus("well", State.CONNECTED, "then", None, "jump:50683", 58115, "db:3306")
@@ -20,45 +20,45 @@ ALL = (WELL, DISABLED, replace(STANDBY, standby_ok=True), STANDBY, DOWN, LOST, H
 
 
 def test_the_worst_is_first_and_others_keep_their_order() -> None:
-    ordered = [tunnel.name for tunnel in verdict.worst_first((replace(WELL, name="one"), *ALL, WELL))]
+    ordered = [tunnel.name for tunnel in overview.worst_first((replace(WELL, name="one"), *ALL, WELL))]
 
     assert ordered == ["held", "lost", "down", "standby", "standby", "one", "well", "well", "disabled"]
 
 
 def test_the_summary_counts_what_is_not_connected() -> None:
-    assert verdict.counts([*[WELL] * 18, STANDBY, HELD]) == "18 of 20 connected, 1 standby, 1 held"
-    assert verdict.counts([WELL, DOWN]) == "1 of 2 connected, 1 target down"
-    assert verdict.counts([WELL, DISABLED]) == "1 of 1 connected, 1 disabled"
-    assert verdict.counts([]) == "0 of 0 connected"
+    assert overview.counts([*[WELL] * 18, STANDBY, HELD]) == "18 of 20 connected, 1 standby, 1 held"
+    assert overview.counts([WELL, DOWN]) == "1 of 2 connected, 1 target down"
+    assert overview.counts([WELL, DISABLED]) == "1 of 1 connected, 1 disabled"
+    assert overview.counts([]) == "0 of 0 connected"
 
 
 def test_the_line_of_the_service_has_the_worst_reason_too() -> None:
-    assert verdict.summary([WELL, LOST, HELD]) == (
+    assert overview.summary([WELL, LOST, HELD]) == (
         "1 of 3 connected, 1 backoff, 1 held; held: jump does not accept the key (auth_refused)"
     )
-    assert verdict.summary([WELL, DOWN]).endswith("; down: db:3306 does not accept connections")
-    assert verdict.summary([WELL, replace(STANDBY, standby_ok=True)]) == "1 of 2 connected, 1 standby"
+    assert overview.summary([WELL, DOWN]).endswith("; down: db:3306 does not accept connections")
+    assert overview.summary([WELL, replace(STANDBY, standby_ok=True)]) == "1 of 2 connected, 1 standby"
 
 
 def test_the_hint_is_that_of_the_tunnel_that_the_summary_names() -> None:
-    assert verdict.hint([STANDBY, HELD, WELL]) == "Register it. More: docs/troubleshooting.md#auth_refused"
-    assert verdict.hint([WELL, DOWN]) == "ioconnect status shows how it goes on."
-    assert verdict.hint([]) == "ioconnect status shows how it goes on."
+    assert overview.hint([STANDBY, HELD, WELL]) == "Register it. More: docs/troubleshooting.md#auth_refused"
+    assert overview.hint([WELL, DOWN]) == "ioconnect status shows how it goes on."
+    assert overview.hint([]) == "ioconnect status shows how it goes on."
 
 
 def test_a_tunnel_that_was_stopped_by_its_name_says_what_starts_it() -> None:
     """Whatever was wrong with it before."""
     for before in (WELL, LOST):
         stopped = replace(before, name="orders", state=State.STOPPED, stopped_by_name=True)
-        (note,) = verdict.notes([stopped])
+        (note,) = overview.notes([stopped])
         assert (note.text, note.hint) == ("stopped by `ioconnect down orders`", "`ioconnect up orders` starts it.")
 
 
 def test_an_outage_is_as_old_as_its_beginning() -> None:
     """T5: `since` is that of the current retry."""
-    assert verdict.since(LOST) == "earlier"
-    assert verdict.since(WELL) == "then"
-    assert verdict.since(DOWN) == "noon"
+    assert overview.since(LOST) == "earlier"
+    assert overview.since(WELL) == "then"
+    assert overview.since(DOWN) == "noon"
 
 
 def test_a_reason_that_tunnels_share_is_one_note() -> None:
@@ -67,24 +67,24 @@ def test_a_reason_that_tunnels_share_is_one_note() -> None:
     other = replace(STANDBY, name="other", listen_port=58116, reason=other_port)
     later = replace(HELD, name="later", next_attempt_at="2026-11-22T12:00:30Z")
 
-    refused, busy = verdict.notes([STANDBY, later, other, HELD, WELL])
+    refused, busy = overview.notes([STANDBY, later, other, HELD, WELL])
 
     assert (refused.names, refused.next_attempt_at) == (("later", "held"), HELD.next_attempt_at)
     assert (busy.names, busy.text) == (("standby", "other"), f"{BUSY.message} (port_busy)")
 
 
 def test_a_standby_that_is_configured_is_not_told_to_stop_the_other_agent() -> None:
-    assert verdict.notes([replace(STANDBY, standby_ok=True), DISABLED, WELL]) == []
+    assert overview.notes([replace(STANDBY, standby_ok=True), DISABLED, WELL]) == []
 
 
 def test_different_reasons_are_different_notes() -> None:
     elsewhere = replace(REFUSED, message="elsewhere does not accept the key")
 
-    assert len(verdict.notes([HELD, replace(HELD, name="other", reason=elsewhere)])) == 2
+    assert len(overview.notes([HELD, replace(HELD, name="other", reason=elsewhere)])) == 2
 
 
 def test_many_names_are_not_all_in_a_note() -> None:
-    few, many = (verdict.Note(tuple("abcdefg"[:count]), "", "") for count in (4, 7))
+    few, many = (overview.Note(tuple("abcdefg"[:count]), "", "") for count in (4, 7))
 
     assert few.subject == "a, b, c, d"
     assert many.subject == "a, b, c and 4 more"
@@ -93,7 +93,7 @@ def test_many_names_are_not_all_in_a_note() -> None:
 def test_warnings_are_last_and_shared_too() -> None:
     warning = Warning_("root", "the agent runs as root", "Use --run-as.")
 
-    *_, note = verdict.notes([replace(WELL, warnings=(warning,)), replace(HELD, warnings=(warning,))])
+    *_, note = overview.notes([replace(WELL, warnings=(warning,)), replace(HELD, warnings=(warning,))])
 
     assert (note.names, note.is_warning) == (("held", "well"), True)
     assert note.text == "warning: the agent runs as root (root)"
