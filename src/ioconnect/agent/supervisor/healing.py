@@ -42,6 +42,7 @@ class Healing:
         self._publisher = publisher
         self._reader = reader
         self._reads = 0  # that have not ended
+        self._is_closed = False
         self._monitor = FileMonitor(put)
         self._invalid: tuple[InvalidFile, ...] = ()
         self._config_stamps: Stamps | None = None  # None: the configuration is not watched
@@ -64,8 +65,14 @@ class Healing:
             wanted[CONFIGURATION] = self._config_stamps
         self._monitor.watch(wanted)
 
+    def close(self) -> None:
+        """Start nothing any more, as the agent stops: neither for a changed file nor for what is being read."""
+        self._is_closed = True
+
     def files_changed(self, names: tuple[str, ...]) -> None:
         """Try these tunnels again."""
+        if self._is_closed:
+            return
         if CONFIGURATION in names:
             self._read_config()
         for name in names:
@@ -79,6 +86,8 @@ class Healing:
 
     def _take_over(self, read: ReadConfig) -> None:
         self._reads -= 1
+        if self._is_closed:
+            return
         self._config_stamps = read.stamps
         if isinstance(read.config, Fault):
             log.debug("the configuration is not taken over: %s", read.config.message)

@@ -149,8 +149,7 @@ class Supervisor:
         elif isinstance(message, ConfigWasRead):
             message.then(message.read)
         elif isinstance(message, FilesChanged):
-            if self._code is None:
-                self._healing.files_changed(message.tunnels)
+            self._healing.files_changed(message.tunnels)
         else:
             log.debug("%s: trying now", message.cause)  # debug, as a flapping link would fill the log
             for runner in self.runners.values():
@@ -203,6 +202,7 @@ class Supervisor:
         log.info("stopping" if self._code is None else "stopping at once")
         self._callbacks.stopping()
         self._code = code if self._code is None else self._code
+        self._healing.close()
         for runner in self.runners.values():
             runner.handle_event(StopRequested())
 

@@ -17,6 +17,7 @@ from ioconnect.errors import AuthRefused, ConfigInvalid, IdentityMissing, Identi
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ioconnect.config.configuration import Config
@@ -166,3 +167,29 @@ def test_whether_a_standby_is_well_changes_without_a_new_session(tmp_path: Path)
 
     good = [session for session in sim.world.sessions if session.tunnel.name == "good"]
     assert (seen, [session.began for session in good]) == ([True], [0])
+
+
+def test_what_was_mended_is_not_started_by_an_agent_that_stops(tmp_path: Path) -> None:
+    """The configuration was being read when the stop came, and sessions take a while to close."""
+    file = tmp_path / "config.d" / "new.toml"
+    jobs: list[Callable[[], None]] = []
+
+    def background(_key: str, job: Callable[[], None]) -> None:
+        jobs.append(job) if sim.world.now() >= 5 else job()
+
+    sim = Simulation(lambda session: session.emit(SignedIn(), Granted(1)), folder=tmp_path, background=background)
+    sim.recorder.config = replace(sim.config, invalid=(InvalidFile(file, "new.toml: typo", "Mend it."),))
+    sim.world.post(1, Reload())
+    sim.world.post(5, FilesChanged((CONFIGURATION,)))
+    sim.world.post(6, Stop())
+
+    def finish_reading() -> None:
+        sim.recorder.config = replace(sim.config, tunnels=(*sim.config.tunnels, replace(tunnel("new", 2), file=file)))
+        for job in jobs:
+            job()
+
+    sim.world.after(6.1, finish_reading)
+    sim.run()
+
+    assert len(jobs) == 1
+    assert [session.tunnel.name for session in sim.world.sessions] == ["orders"]
