@@ -147,7 +147,7 @@ def _with_credential(paths: Paths, environ: Mapping[str, str]) -> Paths:
 def is_handed_over(credential: Path) -> bool:
     """Whether systemd read this credential from its file when the service started, which was not missing then."""
     try:
-        return credential.lstat().st_size >= SHORTEST_KEY
+        return credential.stat().st_size >= SHORTEST_KEY  # of a link, as in a Secret of Kubernetes, its target's
     except OSError:
         return False
 

@@ -98,6 +98,10 @@ def test_a_credential_is_the_identity_if_it_is_there(tmp_path: Path, home: dict[
 
     found = discover(environ)
     assert (found.identity, found.credential) == (tmp_path / "ssh-key", True)
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "ssh-key").rename(tmp_path / "..data" / "ssh-key")
+    (tmp_path / "ssh-key").symlink_to("..data/ssh-key")  # as Kubernetes mounts a Secret
+    assert discover(environ) == found
     assert found.known_hosts == discover(home).known_hosts
 
 
