@@ -33,10 +33,11 @@ RETRY_INTERVAL = 0.02  # seconds between attempts to connect to an agent that ha
 MAX_ANSWER = 16 << 20  # bytes
 LOCK_HEADER = "Ioconnect-Lock"
 MISDIRECTED, GATEWAY_TIMEOUT = 421, 504  # RFC 9110
+_UNFINISHED = "It goes on with it: see ioconnect status. Does the disk with the configuration and the keys hang?"
 
 
 class AgentSilent(Fault):
-    """The agent runs, as its lock is held, and does not answer: it is stopped, hangs, or has no usable socket."""
+    """The agent runs and does not answer: it is stopped, hangs, is busy, or has no usable socket."""
 
     exit_code = ExitCode.UNAVAILABLE
 
@@ -70,6 +71,8 @@ def request(
     """
     end = time.monotonic() + timeout
     status, document = _exchange(paths, _encoded(paths, method, path, body), end)
+    if status == GATEWAY_TIMEOUT and method == "POST":  # `change` has asked before whether the supervisor answers
+        raise AgentSilent(_holder(paths), Silence("it has not done that in time", _UNFINISHED))
     if status == GATEWAY_TIMEOUT:
         raise _silent(paths, "its supervisor is busy or hangs")
     if not isinstance(document, dict):
@@ -242,10 +245,15 @@ def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int,
 
 
 def _silent(paths: Paths, why: str = "") -> AgentSilent:
-    pid = None
-    with contextlib.suppress(Fault):
-        pid = lock.holder(paths.lock)
+    pid = _holder(paths)
     return AgentSilent(pid, Silence.of_process(pid, why))
+
+
+def _holder(paths: Paths) -> int | None:
+    """Return the pid of the lock's holder; None also if the lock cannot be read."""
+    with contextlib.suppress(Fault):
+        return lock.holder(paths.lock)
+    return None
 
 
 def _fault(document: dict[str, Any]) -> Fault:

@@ -119,7 +119,7 @@ class Silence:
     @classmethod
     def of_socket(cls, why: str, hint: str) -> Silence:
         """Return that the control socket is not there, or may not be used; `hint` mends that, if anything does."""
-        anew = "The agent itself may be well: ioconnect down ends it, and one that is started anew makes the socket."
+        anew = "The agent may be well, and makes its socket anew within a minute. If not, ioconnect down ends it."
         return cls(why, f"{hint}; or else: {anew}" if hint else anew)
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
 """Serves the control sockets: HTTP/1.1 and JSON, one request per connection.
 
-One thread accepts and sleeps until somebody connects, but for a look once a minute whether the sockets are still
-there (`upkeep`). That look and each connection, for at most a few seconds, have a thread of their own. Those of
-connections post requests to the supervisor's mailbox and wait for the reply; the supervisor waits for nobody.
+One thread accepts, and sleeps until somebody connects. Each connection has a thread of its own, for at most a few
+seconds, which posts a request to the supervisor's mailbox and waits for the reply; the supervisor waits for nobody.
+Once a minute the accepting thread starts one that makes sockets anew which were removed (`upkeep`): that may hang.
 Bounds: `MAX_CLIENTS` at once (half of them from other users), `REQUEST_TIMEOUT` for a whole request, `MAX_REQUEST`.
 """
 
@@ -40,7 +40,7 @@ MAX_OTHERS = 4  # of them, by other users than the agent's and root
 REQUEST_TIMEOUT = 2.0  # seconds, from the connection to the end of the request, and again for the answer
 DRAIN_TIMEOUT = 0.2  # seconds
 REFUSED_DRAIN_TIMEOUT = 0.02  # seconds; nobody else is accepted meanwhile
-LOOK_INTERVAL = 60.0  # seconds, each a wake-up
+UPKEEP_INTERVAL = 60.0  # seconds, each a wake-up
 MAX_DRAINED = 1 << 20  # bytes
 CLOSE_TIMEOUT = 0.5  # seconds that answers in progress have at the agent's end
 EXHAUSTED_DELAY = 1.0  # seconds to wait when there is no descriptor for a connection
@@ -65,12 +65,12 @@ class ControlServer:
     def __init__(self, requests: Requests, upkeep: Upkeep) -> None:
         self._requests = requests
         self._upkeep = upkeep
-        self._sockets: list[BoundSocket] = []  # guarded by the condition, like the next three
-        self._is_looking = False
-        self._is_closing = False
         self._wake_reader, self._wake_writer = os.pipe()
-        self._condition = threading.Condition()
+        self._condition = threading.Condition()  # guards the next four
+        self._sockets: list[BoundSocket] = []
         self._clients: list[bool] = []  # one for each connection: whether it is another user's
+        self._in_upkeep = False
+        self._is_closing = False
         self._thread = threading.Thread(target=self._accept_all, name="control", daemon=True)
 
     def __enter__(self) -> ControlServer:  # noqa: PYI034  typing.Self came with 3.11
@@ -91,11 +91,11 @@ class ControlServer:
 
     def start(self) -> None:
         """Bind the sockets, and start the thread."""
-        self._sockets = self._upkeep.look()
+        self._sockets = self._upkeep.restore()
         self._thread.start()
 
     def _accept_all(self) -> None:
-        look_at = time.monotonic() + LOOK_INTERVAL
+        upkeep_at = time.monotonic() + UPKEEP_INTERVAL
         while not self._is_closing:
             listeners = self._listeners()
             poller = select.poll()
@@ -103,10 +103,10 @@ class ControlServer:
                 poller.register(descriptor, select.POLLIN)
             ready: list[int] = []
             while self._wake_reader not in ready:
-                remaining = look_at - time.monotonic()
+                remaining = upkeep_at - time.monotonic()
                 if remaining <= 0:
-                    look_at = time.monotonic() + LOOK_INTERVAL
-                    self._begin_look()
+                    upkeep_at = time.monotonic() + UPKEEP_INTERVAL
+                    self._begin_upkeep()
                 ready = [descriptor for descriptor, _ in poller.poll(math.ceil(max(0.0, remaining) * 1000))]
                 for descriptor in ready:
                     if descriptor in listeners:
@@ -117,22 +117,25 @@ class ControlServer:
         with self._condition:
             return {bound.listener.fileno(): bound.listener for bound in self._sockets}
 
-    def _begin_look(self) -> None:
-        """Start a thread that looks, unless the last one still does: its disk hangs."""
-        if not self._is_looking:
-            self._is_looking = True
-            with contextlib.suppress(RuntimeError):  # "can't start new thread"
-                threading.Thread(target=self._look, name="control look", daemon=True).start()
+    def _begin_upkeep(self) -> None:
+        """Start a thread that restores what was removed, unless the last one has not ended: its disk hangs."""
+        with self._condition:
+            if self._in_upkeep:
                 return
-            self._is_looking = False
+            self._in_upkeep = True
+        try:
+            threading.Thread(target=self._restore, name="control upkeep", daemon=True).start()
+        except RuntimeError:  # "can't start new thread"
+            with self._condition:
+                self._in_upkeep = False
 
-    def _look(self) -> None:
-        found = self._upkeep.look()
+    def _restore(self) -> None:
+        found = self._upkeep.restore()
         with self._condition:
             gone = [bound for bound in self._sockets if bound not in found]
             new = [bound for bound in found if bound not in self._sockets]
             self._sockets = found
-            self._is_looking = False
+            self._in_upkeep = False
             is_closing = self._is_closing
         for bound in new if is_closing else gone:
             bound.close()

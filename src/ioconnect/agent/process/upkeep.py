@@ -1,7 +1,7 @@
 """Keeps the lock file and the control sockets at their paths: each that was removed or replaced is made anew.
 
 A state folder may be removed under a running agent, and a log-out removes XDG_RUNTIME_DIR. Reads and writes folders,
-so a look may hang with their disk.
+so it may hang with their disk.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Upkeep:
         self._bound: dict[Path, BoundSocket] = {}
         self._said: dict[Path, str] = {}
 
-    def look(self) -> list[BoundSocket]:
+    def restore(self) -> list[BoundSocket]:
         """Make what is not there, and return the sockets that are bound now."""
         if self._lock is not None:
-            self._restore(self._lock)
+            self._restore_lock(self._lock)
         for path in self._paths:
             bound = self._bound.get(path)
             if bound is None or not bound.is_there():
                 self._bind(path)
         return list(self._bound.values())
 
-    def _restore(self, lock: AgentLock) -> None:
+    def _restore_lock(self, lock: AgentLock) -> None:
         try:
             restored = lock.restore()
         except AlreadyRunning as other:

@@ -24,6 +24,7 @@ from ioconnect.agent.supervisor.mailbox import Request, Stop, StopTunnels
 from ioconnect.config.paths import under
 from ioconnect.errors import ConfigFault, ConfigInvalid, ExitCode, Fault, IdentityMissing
 from ioconnect.status import control, lock
+from ioconnect.status.control import AgentSilent
 from ioconnect.status.lock import AgentLock
 from ioconnect.status.peer_credentials import Peer
 from ioconnect.status.records import Snapshot, State, TunnelStatus
@@ -175,11 +176,23 @@ def test_a_thread_that_cannot_be_started_costs_that_client_only(path: Path, monk
     assert ask(path, get("/livez"))[0] == 200
 
 
+def test_a_change_that_takes_long_is_not_told_as_a_frozen_agent(
+    path: Path, paths: Paths, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of the configuration may hang: nobody is told to end an agent whose tunnels are well."""
+    assert path.is_socket()
+    monkeypatch.setattr(control_requests, "CHANGE_TIMEOUT", 0.05)
+    supervisor.reply = None
+    with pytest.raises(AgentSilent, match="it has not done that in time") as silent:
+        control.request(paths, "POST", "/v1/reload", {})
+    assert "ioconnect down" not in silent.value.hint
+
+
 def test_what_was_removed_or_replaced_is_made_anew(
     paths: Paths, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lock and the sockets of a running agent, whatever became of their folders."""
-    monkeypatch.setattr(control_server, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(control_server, "UPKEEP_INTERVAL", 0.05)
     lock_file, path = paths.lock, paths.control[0]
     held = AgentLock.acquire(lock_file, version="1", started_at="then")
     with serving(paths.control, Requests(supervisor, paths, control.lock_identity(lock_file)), held):
@@ -202,14 +215,14 @@ def test_what_cannot_be_made_anew_is_said_once(
     """Another agent has taken the lock and the socket's place: nothing is taken from it."""
     held = AgentLock.acquire(paths.lock, version="1", started_at="then")
     upkeep = Upkeep(paths.control, held)
-    (bound,) = upkeep.look()
+    (bound,) = upkeep.restore()
     paths.control[0].unlink()
     paths.lock.unlink()
     other = AgentLock.acquire(paths.lock, version="2", started_at="now")
     monkeypatch.setattr(lock, "SHARED_LOCK_TIMEOUT", 0.01)
     paths.control[0].write_text("theirs")
     for _ in range(3):
-        assert upkeep.look() == [bound]
+        assert upkeep.restore() == [bound]
     bound.close()
 
     assert paths.control[0].read_text() == "theirs"
