@@ -31,7 +31,6 @@ OURS = (
         "configuration.load",
         "configuration.load_all_valid",
         "configuration.stamps",
-        "preflight.faults",
         "known_hosts.load",
     ),
     *(

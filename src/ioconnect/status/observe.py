@@ -42,9 +42,9 @@ def observe(paths: Paths, configured: Callable[[], Sequence[Tunnel]] = _none) ->
         return replace(last_written(paths.status, fault.pid), silence=fault.silence)
 
 
-def ask(paths: Paths) -> Snapshot:
+def ask(paths: Paths, timeout: float = control.TIMEOUT) -> Snapshot:
     """Return what the running agent answers. Raises as `control.request`, and StatusDamaged."""
-    snapshot = snapshots.from_json(control.request(paths, "GET", "/v1/status"))
+    snapshot = snapshots.from_json(control.request(paths, "GET", "/v1/status", timeout=timeout))
     tunnels = (
         replace(tunnel, stopped_by_name=tunnel.enabled and tunnel.state is State.STOPPED)
         for tunnel in snapshot.tunnels

@@ -125,7 +125,7 @@ def test_a_start_on_a_full_disk_says_why_it_does_not_connect(scene: AgentScene, 
 
     assert done.returncode == ExitCode.TEMP_FAIL
     assert "does not accept this machine's key" in done.stderr
-    assert "it has not begun to connect" not in done.stderr
+    assert "it has not said what it does" not in done.stderr
 
 
 def _ways(disk: SmallDisk, kind: str) -> tuple[Callable[[], None], Callable[[], None]]:

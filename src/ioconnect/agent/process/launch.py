@@ -20,7 +20,8 @@ from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.config.files import make_folder
 from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused
-from ioconnect.status import control, lock, overview, snapshots
+from ioconnect.status import lock, overview
+from ioconnect.status.observe import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +128,7 @@ def _result(line: bytes | None, paths: Paths, pid: int, wait: float) -> StartRes
         return StartResult(
             ExitCode.TEMP_FAIL,
             f"the agent runs (pid {pid}) and keeps trying, but after {wait:g} s "
-            + (summary(snapshot) if snapshot else "it has not begun to connect"),
+            + (summary(snapshot) if snapshot else "it has not said what it does"),
             overview.hint(snapshot.tunnels if snapshot else ()),
         )
     report: Any = json.loads(line)
@@ -165,7 +166,7 @@ def _exited(child: subprocess.Popen[bytes], crash_log: Path, log_size: int) -> S
 def _snapshot(paths: Paths, pid: int) -> Snapshot | None:
     """Return what this agent says now; None if it does not answer, as before it serves its control socket."""
     try:
-        snapshot = snapshots.from_json(control.request(paths, "GET", "/v1/status", timeout=STATUS_INTERVAL))
-    except (Fault, snapshots.StatusDamaged):
+        snapshot = ask(paths, STATUS_INTERVAL)
+    except Fault:
         return None
     return snapshot if snapshot.pid == pid and snapshot.tunnels else None

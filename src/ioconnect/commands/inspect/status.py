@@ -55,22 +55,22 @@ def status(
     """
     if as_json + keep_watching + check > 1:
         raise click.UsageError("--json, --watch and --check exclude each other")
-    look = _Look(invocation, names, problems=problems)
+    view = _View(invocation, names, problems=problems)
     if check:
-        return look.exit_code_alone()
-    snapshot = look.observed(say=True)
+        return view.exit_code_alone()
+    snapshot = view.observed(say=True)
     if keep_watching:
         from ioconnect.commands.inspect.watch import watch  # noqa: PLC0415  a plain status draws nothing
 
-        return watch(snapshot, lambda: look.observed(say=False), look.head, look.body)
+        return watch(snapshot, lambda: view.observed(say=False), view.head, view.body)
     if as_json:
-        answer(json.dumps(look.document(snapshot), indent=2))
+        answer(json.dumps(view.document(snapshot), indent=2))
     else:
-        look.show(snapshot)
+        view.show(snapshot)
     return snapshots.exit_code(snapshot)
 
 
-class _Look:
+class _View:
     """One invocation's view of the agent: which tunnels, and in which form."""
 
     def __init__(self, invocation: Invocation, names: tuple[str, ...], *, problems: bool) -> None:

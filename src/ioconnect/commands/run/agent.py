@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from ioconnect.console.invocation import Invocation
 
@@ -35,24 +35,23 @@ def changes(answer: dict[str, Any], *, added: str = "added") -> str:
     return "; ".join(parts) or "nothing to do"
 
 
-def remarks(answer: dict[str, Any]) -> list[str]:
-    """Return what is true after the change and easily overlooked."""
-    lines = []
-    if answer.get("outdated"):
-        names = ", ".join(answer["outdated"])
-        lines.append(f"With an earlier configuration: {names}. ioconnect reload takes the new one over.")
-    if answer.get("not_started"):
-        names = answer["not_started"]
-        lines.append(f"Not started: {', '.join(names)}. ioconnect up {' '.join(names)} starts what is missing.")
-    return lines
+def outdated(answer: dict[str, Any]) -> Iterator[str]:
+    """Yield which tunnels go on with an earlier configuration, if any do."""
+    names = answer.get("outdated")
+    if names:
+        yield f"With an earlier configuration: {', '.join(names)}. ioconnect reload takes the new one over."
 
 
-def stopped_by_name(answer: dict[str, Any]) -> str:
-    """Return which tunnels a start of all left alone, as they were stopped by name; "" if none."""
-    names = " ".join(answer.get("not_started", ()))
-    listed = names.replace(" ", ", ")
-    return (
-        f"not started: {listed} (stopped by `ioconnect down {names}`); `ioconnect up {names}` starts it."
-        if names
-        else ""
-    )
+def not_started(answer: dict[str, Any]) -> Iterator[str]:
+    """Yield which configured tunnels the agent does not run after a reload, if any."""
+    names = answer.get("not_started")
+    if names:
+        yield f"Not started: {', '.join(names)}. ioconnect up {' '.join(names)} starts what is missing."
+
+
+def stopped_by_name(answer: dict[str, Any]) -> Iterator[str]:
+    """Yield which tunnels a start of all left alone, as they were stopped by name, if any."""
+    names = answer.get("not_started")
+    if names:
+        down, up = (f"`ioconnect {verb} {' '.join(names)}`" for verb in ("down", "up"))
+        yield f"not started: {', '.join(names)} (stopped by {down}); {up} starts it."

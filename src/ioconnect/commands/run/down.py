@@ -76,7 +76,7 @@ def stop_agent(invocation: Invocation) -> None:
         return
     with terminal.busy("stopping the agent"):
         pid = stop(invocation.paths, deadline=STOP_TIMEOUT, body=body, say=terminal.say)
-    terminal.say(f"Stopped the agent (pid {pid})." if pid else "No agent is running.")
+    terminal.say("No agent is running." if pid is None else f"Stopped the agent (pid {pid or 'unknown'}).")
     if manager is not None:
         terminal.say(f"{manager.name} starts it again {manager.restart_delay}. To stop it: {manager.stop}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.commands.run.agent import changes, message, remarks
+from ioconnect.commands.run.agent import changes, message, not_started, outdated
 from ioconnect.console.command_group import command
 from ioconnect.console.terminal import answer
 from ioconnect.status import control
@@ -37,5 +37,5 @@ def reload_agent(invocation: Invocation, *, as_json: bool = False) -> None:
     if as_json:
         answer(json.dumps(done, indent=2))
     invocation.terminal.say(f"The agent has read its configuration again: {changes(done)}.")
-    for remark in remarks(done):
+    for remark in (*outdated(done), *not_started(done)):
         invocation.terminal.say(remark)

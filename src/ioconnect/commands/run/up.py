@@ -13,11 +13,12 @@ import click
 
 from ioconnect.agent.process import launch
 from ioconnect.agent.supervisor.publish import summary
-from ioconnect.commands.run.agent import changes, message, remarks, stopped_by_name
+from ioconnect.commands.run.agent import changes, message, outdated, stopped_by_name
 from ioconnect.console.command_group import command, names_argument
 from ioconnect.console.selection import chosen
 from ioconnect.errors import ExitCode, Fault
-from ioconnect.status import control, lock, overview, snapshots
+from ioconnect.status import control, lock, overview
+from ioconnect.status.observe import ask
 from ioconnect.status.records import carries
 
 if TYPE_CHECKING:
@@ -122,12 +123,10 @@ def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> tupl
     Raises AgentNotRunning, AgentSilent, and the Fault for which the agent refuses.
     """
     done = control.change(invocation.paths, "/v1/up", message(invocation, names, reads_config=True))
-    pid = _running_pid(invocation.paths)
-    terminal = invocation.terminal
-    terminal.say(f"the agent is already running (pid {pid}): {changes(done, added='started')}.")
-    for remark in (*remarks({**done, "not_started": []}), stopped_by_name(done)):
-        if remark:
-            terminal.say(remark)
+    running = lock.AlreadyRunning(_running_pid(invocation.paths))
+    invocation.terminal.say(f"{running.message}: {changes(done, added='started')}.")
+    for remark in (*outdated(done), *stopped_by_name(done)):
+        invocation.terminal.say(remark)
     return (*done["added"], *done["unchanged"], *done["outdated"])
 
 
@@ -135,7 +134,7 @@ def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: fl
     """Wait until these tunnels of the running agent are well, at most `wait` seconds. Raises Fault if one is not."""
     end = time.monotonic() + wait
     while True:
-        snapshot = snapshots.from_json(control.request(invocation.paths, "GET", "/v1/status"))
+        snapshot = ask(invocation.paths)
         chosen_ones = tuple(tunnel for tunnel in snapshot.tunnels if tunnel.name in names)
         lacking = [tunnel for tunnel in chosen_ones if tunnel.enabled and not carries(tunnel)]
         if not lacking:
@@ -143,7 +142,7 @@ def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: fl
         if time.monotonic() >= end:
             why = summary(replace(snapshot, tunnels=chosen_ones))
             fault = Fault(f"the agent keeps trying, but after {wait:g} s {why}")
-            fault.hint = overview.hint(lacking)
+            fault.hint = overview.hint(chosen_ones)
             fault.exit_code = ExitCode.TEMP_FAIL
             raise fault
         time.sleep(POLL_INTERVAL)
