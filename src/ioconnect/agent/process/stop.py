@@ -88,10 +88,19 @@ def proven_pid(paths: Paths) -> int | None:
 
 
 def _end_holder(paths: Paths, deadline: float) -> int | None:
-    """End the process that holds the lock, and return its pid; None if it has ended meanwhile."""
+    """End the process that holds the lock, and return its pid; None if it has ended meanwhile.
+
+    An agent whose lock file was removed is not signalled: raises NotProven, or AgentSilent if it does not answer.
+    """
     pid = lock.holder(paths.lock)
     if pid is None:
-        return None
+        other = control.running_pid(paths)
+        if other is None:
+            return None
+        raise NotProven(
+            f"the agent (pid {other or 'unknown'}) does not end, and its lock is free: no proof which process it is",
+            hint="Look at it with ps, and end it yourself.",
+        )
     with _own_process(paths, pid) as send:
         send(signal.SIGTERM)
         send(signal.SIGCONT)  # one that is stopped handles no signal but these two and SIGKILL

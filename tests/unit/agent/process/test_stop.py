@@ -45,3 +45,15 @@ def test_without_the_kernels_list_of_locks_nobody_is_signalled(
         assert stop.proven_pid(paths) is None
     finally:
         held.release()
+
+
+@pytest.mark.parametrize(("answering", "ended"), [(None, True), (4711, False)])
+def test_an_agent_without_its_lock_that_does_not_end_is_not_told_as_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answering: int | None, *, ended: bool
+) -> None:
+    monkeypatch.setattr(stop.control, "answering_pid", lambda _paths: answering)
+    if ended:
+        assert stop._end_holder(under(tmp_path), 0.1) is None
+    else:
+        with pytest.raises(NotProven, match="pid 4711"):
+            stop._end_holder(under(tmp_path), 0.1)
