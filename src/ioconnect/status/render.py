@@ -69,6 +69,8 @@ def head(
     lines: list[Line] = [((line, bad),) for line in _wrapped(headline(snapshot, now, start), width)]
     if snapshot.silence is not None:
         lines += [((line, ""),) for line in _wrapped(escaped(snapshot.silence.hint), width)]
+        if snapshot.tunnels:
+            lines.append(((f"{elapsed(snapshot.written_at or '', now)} ago it wrote:", ""),))
     if meant is not None:
         other = f"the agent runs with {escaped(snapshot.config or '')}, not with {escaped(str(meant))}"
         lines += [((line, "yellow"),) for line in _wrapped(other, width)]
@@ -87,9 +89,7 @@ def headline(snapshot: Snapshot, now: datetime, start: str = hints.START) -> str
     if snapshot.silence is not None:
         silence = "no answer from the agent" + (f" (pid {snapshot.pid})" if snapshot.pid else "") + " within 2 s"
         silence += f": {escaped(snapshot.silence.why)}" if snapshot.silence.why else ""
-        if not snapshot.tunnels:
-            return f"{silence}, and nothing that it wrote"
-        return f"{silence}; {elapsed(snapshot.written_at or '', now)} ago it wrote:"
+        return silence if snapshot.tunnels else f"{silence}, and nothing that it wrote"
     since = f", for {elapsed(snapshot.started_at, now)}" if snapshot.started_at else ""
     return f"agent running (pid {snapshot.pid}, version {escaped(snapshot.version)}){since}"
 

@@ -225,7 +225,7 @@ def test_a_socket_that_was_deleted_is_not_told_as_a_frozen_agent(running: AgentS
 
     shown = running.customer.run("status", expect=ExitCode.UNAVAILABLE).replace("\n  ", " ")
 
-    assert "within 2 s: it has no control socket; " in shown
+    assert "within 2 s: it has no control socket\n" in shown
     assert "kill -CONT" not in shown
 
 

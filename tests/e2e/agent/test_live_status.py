@@ -53,7 +53,8 @@ def test_a_stopped_process_does_not_stay_green(customer: Customer) -> None:
         os.kill(pid, signal.SIGCONT)
 
     assert (frozen.returncode, check.returncode, check.stdout) == (69, 69, "")
-    assert frozen.stdout.startswith(f"no answer from the agent (pid {pid}) within 2 s; ")
+    assert frozen.stdout.startswith(f"no answer from the agent (pid {pid}) within 2 s\n")
+    assert " ago it wrote:\n" in frozen.stdout
     assert "orders" in frozen.stdout
     assert test.returncode == 69
     assert "All works" not in test.stdout + test.stderr
