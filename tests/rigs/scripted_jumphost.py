@@ -80,7 +80,10 @@ class _Doors(paramiko.ServerInterface):  # type: ignore[misc]
 
 
 class ScriptedJumphost:
-    """One listening socket, one client; `messages` are what it sent after the sign-in. Forwards are granted."""
+    """One listening socket, one client; `messages` are what it sent after the sign-in.
+
+    Forwards are granted, keepalives answered as sshd does.
+    """
 
     def __init__(self, *, ciphers: tuple[str, ...] = ("aes128-gcm@openssh.com",), strict: bool = True) -> None:
         self._ciphers = ciphers
@@ -128,6 +131,8 @@ class ScriptedJumphost:
         if kind == GLOBAL_REQUEST and b"tcpip-forward" in body[:20]:
             if body[4:17] == b"tcpip-forward":
                 self.send(bytes((REQUEST_SUCCESS if self.grant else REQUEST_FAILURE,)), wait=False)
+        elif kind == GLOBAL_REQUEST and b"keepalive@openssh.com" in body[:25]:
+            self.send(bytes((REQUEST_FAILURE,)), wait=False)
         else:
             self.messages.put((kind, body))
 
