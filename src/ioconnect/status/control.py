@@ -61,6 +61,14 @@ class _Busy(Exception):
     """The agent has too many other clients."""
 
 
+class _NoAnswer(Exception):
+    """Somebody listens and does not answer in time; `pid` as the kernel tells it, None if it does not."""
+
+    def __init__(self, pid: int | None) -> None:
+        super().__init__()
+        self.pid = pid
+
+
 def request(
     paths: Paths, method: str, path: str, body: Mapping[str, object] | None = None, timeout: float = TIMEOUT
 ) -> dict[str, Any]:
@@ -95,19 +103,14 @@ def running_pid(paths: Paths) -> int | None:
     somebody listens and does not answer, SystemRefused if the lock cannot be read.
     """
     pid = lock.holder(paths.lock)
-    if pid is not None:
-        return pid
-    try:
-        return answering_pid(paths)
-    except AgentSilent as silent:
-        silent.hint = "Its lock is free, so it cannot be proved which process that is. Look with ps, and end it."
-        raise
+    return answering_pid(paths) if pid is None else pid
 
 
 def answering_pid(paths: Paths) -> int | None:
     """Return the pid of the agent that answers on a control socket of `paths`, whoever holds the lock.
 
-    None if none does, 0 if its answer has none. Raises AgentSilent if somebody listens and does not answer.
+    None if none does, 0 if its answer has none. Raises AgentSilent if somebody listens and does not answer, with the
+    listener's pid if the kernel tells it.
     """
     end = time.monotonic() + TIMEOUT
     while True:
@@ -118,6 +121,8 @@ def answering_pid(paths: Paths) -> int | None:
                 raise AgentSilent(None, _busy(busy)) from None
             time.sleep(RETRY_INTERVAL)
             continue
+        except _NoAnswer as none:
+            raise AgentSilent(none.pid, Silence.of_unproven(none.pid)) from None
         try:
             return None if answer is None else Fields(answer[1]).inner("agent").required("pid", int)
         except Malformed:  # a fault: its supervisor is busy or hangs
@@ -140,6 +145,11 @@ def _exchange(paths: Paths, message: bytes, end: float) -> tuple[int, object]:
             answer, silence = _first_answer(paths, message, end)
         except _Busy as busy:
             answer, silence = None, _busy(busy)
+        except _NoAnswer as none:
+            holder = _holder(paths)
+            if holder and none.pid in (None, holder):
+                raise _silent(paths) from None
+            raise AgentSilent(none.pid, Silence.of_unproven(none.pid)) from None
         if answer is not None:
             return answer
         pid = lock.holder(paths.lock)
@@ -153,17 +163,21 @@ def _exchange(paths: Paths, message: bytes, end: float) -> tuple[int, object]:
 def _first_answer(paths: Paths, message: bytes, end: float) -> tuple[tuple[int, object] | None, Silence]:
     """Try each socket once; return status code and document of the first answer, or None; and why there is none.
 
-    Raises AgentSilent if there is no answer in time, _Busy.
+    Raises _NoAnswer if somebody listens and does not answer in time, _Busy.
     """
     silence = Silence.of_socket("it has no control socket", "")
     for path in paths.control:
+        listener = None
         try:
             with _connected(path, end) as connection:
+                listener = peer_of(connection).pid
                 return _answer(connection, message, end), silence
-        except (FileNotFoundError, _OtherAgent):  # noqa: PERF203  two sockets at most
+        except (FileNotFoundError, _OtherAgent):
             continue
         except TimeoutError:
-            raise _silent(paths) from None
+            raise _NoAnswer(listener) from None
+        except BlockingIOError:  # of connect(2), unix(7): its backlog is full
+            raise _Busy("more clients wait than its backlog holds") from None
         except OSError as error:
             silence = Silence.of_socket(f"its control socket {path}: {error.strerror or error}", "")
         except SocketRefused as fault:

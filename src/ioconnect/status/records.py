@@ -117,6 +117,13 @@ class Silence:
         return cls(why, f"It is stopped{resume} or hangs; ioconnect down ends it.")
 
     @classmethod
+    def of_unproven(cls, pid: int | None) -> Silence:
+        """Return that who listens on the control socket does not answer, and that the lock does not name it."""
+        resume = f", or let it go on (kill -CONT {pid})" if pid else ""
+        proof = "The lock does not name it, so it cannot be proved which process it is."
+        return cls("", f"{proof} Look with ps, and end it{resume}.")
+
+    @classmethod
     def of_socket(cls, why: str, hint: str) -> Silence:
         """Return that the control socket is not there, or may not be used; `hint` mends that, if anything does."""
         anew = "The agent may be well, and makes its socket anew within a minute. If not, ioconnect down ends it."

@@ -7,7 +7,9 @@ import os
 import re
 import signal
 import socket
+import socketserver
 import stat
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -162,9 +164,7 @@ def test_after_kill_nine_the_stale_socket_is_replaced(running: AgentScene) -> No
     assert ask(running.paths.control[0], get("/livez"))[0] == 200
 
 
-@pytest.mark.parametrize(
-    "kind", ["fifo", "link", "file", "folder", "listener", "another's", "folder is a link", "open folder"]
-)
+@pytest.mark.parametrize("kind", ["fifo", "link", "file", "folder", "another's", "folder is a link", "open folder"])
 def test_what_is_not_ours_is_left_alone_and_the_agent_runs_without(
     scene: AgentScene, tmp_path: Path, kind: str
 ) -> None:
@@ -179,9 +179,6 @@ def test_what_is_not_ours_is_left_alone_and_the_agent_runs_without(
         path.write_text("mine")
     elif kind == "folder":
         path.mkdir()
-    elif kind == "listener":
-        listener.bind(str(path))
-        listener.listen()
     elif kind == "another's":
         if os.geteuid() != 0:
             pytest.skip("only root can give a file to somebody else")
@@ -204,11 +201,44 @@ def test_what_is_not_ours_is_left_alone_and_the_agent_runs_without(
         assert "does not answer" in done.stderr
         assert time.monotonic() - before < 8
         shown = scene.customer.run("status", expect=ExitCode.UNAVAILABLE).replace("\n  ", " ")
-        if kind != "listener":  # which takes the connection and says nothing, as a frozen agent does
-            assert re.match(r"no answer from the agent \(pid \d+\) within 2 s: .* control socket", shown)
-            assert "kill -CONT" not in shown + done.stderr
+        assert re.match(r"no answer from the agent \(pid \d+\) within 2 s: .* control socket", shown)
+        assert "kill -CONT" not in shown + done.stderr
     scene.customer.run("down")  # by a signal to the lock's proven holder
     assert lock.holder(scene.paths.lock) is None
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_up_is_refused_while_a_process_of_ours_listens_and_says_nothing(scene: AgentScene, *, is_full: bool) -> None:
+    """It may be an agent that is stopped and has lost its lock file: a second one would fight it for the port."""
+    path = scene.paths.control[0]
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(str(path))
+        listener.listen(0 if is_full else 8)
+        if is_full:
+            waiting.connect(str(path))
+        for arguments in (("up",), ("up", "--daemon")):
+            done = scene.customer.try_run(*arguments)
+            assert done.returncode == ExitCode.UNAVAILABLE, done.stderr
+            assert "does not answer" in done.stderr
+            assert is_full or f"(pid {os.getpid()})" in done.stderr
+            assert lock.holder(scene.paths.lock) is None
+
+
+def test_up_runs_beside_a_listener_that_is_no_agent(scene: AgentScene) -> None:
+    path = scene.paths.control[0]
+    path.parent.mkdir(mode=0o700)
+
+    class Greeting(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"220 ready\r\n")
+
+    with socketserver.ThreadingUnixStreamServer(str(path), Greeting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        scene.customer.run("up", "--daemon")
+        assert pull(scene.port, 1000)[0] == 1000
+        assert len(scene.log("no control socket")) == 1
+        server.shutdown()
 
 
 def test_a_socket_whose_folder_others_may_write_in_is_not_asked(running: AgentScene) -> None:

@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.rigs import processes, stub
-from tests.rigs.agent_scene import AgentScene
-from tests.rigs.database import Database, pull
+from tests.rigs import processes
+from tests.rigs.database import pull
 
 from ioconnect.errors import ExitCode
+from ioconnect.status import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.rigs.agent_scene import AgentScene
+
+HOLD_LOCK = """
+import sys, time
+from pathlib import Path
+from ioconnect.status.lock import AgentLock
+held = AgentLock.acquire(Path(sys.argv[1]), version="1", started_at="2026-11-22T10:00:00Z")
+time.sleep(60)
+"""
+
 
 @pytest.fixture(params=["removed", "renamed and made anew", "lock alone"])
-def gone(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[AgentScene]:
+def gone(running: AgentScene, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[AgentScene]:
     """A customer whose agent runs, with its state gone in this way."""
-    with stub.running(tmp_path / "stub") as rig, Database() as database:
-        scene = AgentScene(tmp_path / "home", rig, database)
-        scene.customer.run("up", "--daemon")
-        pid = scene.customer.agent_pid()
-        if request.param == "removed":
-            shutil.rmtree(scene.paths.state)
-        elif request.param == "lock alone":
-            scene.paths.lock.unlink()
-        else:
-            scene.paths.state.rename(tmp_path / "old state")
-            scene.paths.state.mkdir(mode=0o700)
-            scene.paths.lock.touch(mode=0o600)
-        try:
-            yield scene
-        finally:
-            scene.customer.close()
-            if processes.is_alive(pid):
-                os.kill(pid, signal.SIGKILL)
+    pid = running.customer.agent_pid()
+    if request.param == "removed":
+        shutil.rmtree(running.paths.state)
+    elif request.param == "lock alone":
+        running.paths.lock.unlink()
+    else:
+        running.paths.state.rename(tmp_path / "old state")
+        running.paths.state.mkdir(mode=0o700)
+        running.paths.lock.touch(mode=0o600)
+    yield running
+    running.customer.close()
+    if processes.is_alive(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def start_without_a_look(gone: AgentScene) -> tuple[int, str]:
+    """Be the process that `up --daemon` starts; return its exit code and what it says over the readiness pipe."""
+    reading, writing = os.pipe()
+    try:
+        command = [*gone.customer.command, "up", "--ready-fd", str(writing)]
+        done = subprocess.run(command, env=gone.customer.environment, pass_fds=[writing], timeout=30, check=False)
+    finally:
+        os.close(writing)
+    with os.fdopen(reading) as line:
+        return done.returncode, line.read()
 
 
 def test_status_and_reload_reach_it(gone: AgentScene) -> None:
@@ -63,15 +82,10 @@ def test_up_starts_no_second_one(gone: AgentScene, arguments: tuple[str, ...]) -
 def test_a_start_that_did_not_look_finds_it(gone: AgentScene) -> None:
     """As another `up` in the same moment: the daemon itself asks, once it has the lock."""
     pid = gone.customer.agent_pid()
-    reading, writing = os.pipe()
-    try:
-        command = [*gone.customer.command, "up", "--ready-fd", str(writing)]
-        done = subprocess.run(command, env=gone.customer.environment, pass_fds=[writing], timeout=30, check=False)
-    finally:
-        os.close(writing)
-    with os.fdopen(reading) as line:
-        assert f'"pid": {pid}' in line.read()
-    assert done.returncode == 0
+
+    code, said = start_without_a_look(gone)
+
+    assert (code, json.loads(said)["pid"]) == (0, pid)
 
 
 def test_down_of_a_tunnel_and_of_the_agent_reach_it(gone: AgentScene) -> None:
@@ -89,8 +103,39 @@ def test_one_that_is_frozen_is_said_and_no_process_signalled(gone: AgentScene) -
     pid = gone.customer.agent_pid()
     os.kill(pid, signal.SIGSTOP)
     try:
-        done = gone.customer.try_run("down")
-        assert done.returncode == ExitCode.UNAVAILABLE
-        assert "cannot be proved" in done.stderr
+        for arguments in (("down",), ("up",), ("up", "--daemon"), ("status",)):
+            done = gone.customer.try_run(*arguments)
+            assert done.returncode == ExitCode.UNAVAILABLE, arguments
+            said = " ".join((done.stdout + done.stderr).split())
+            assert f"(pid {pid})" in said
+            assert "cannot be proved" in said
+            assert lock.holder(gone.paths.lock) is None
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def test_a_start_that_did_not_look_is_refused_beside_one_that_is_frozen(gone: AgentScene) -> None:
+    pid = gone.customer.agent_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        code, said = start_without_a_look(gone)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert (code, json.loads(said)["code"]) == (ExitCode.UNAVAILABLE, ExitCode.UNAVAILABLE)
+    assert f"(pid {pid})" in said
+
+
+def test_down_signals_no_other_agent_than_the_one_that_is_frozen(gone: AgentScene, tmp_path: Path) -> None:
+    """An agent that took the lock anew is well: not the one that does not answer."""
+    pid = gone.customer.agent_pid()
+    os.kill(pid, signal.SIGSTOP)
+    other = processes.start([sys.executable, "-c", HOLD_LOCK, str(gone.paths.lock)], log=tmp_path / "log")
+    try:
+        processes.wait_until(lambda: lock.holder(gone.paths.lock) == other.pid)
+        done = gone.customer.try_run("down")
+        assert (done.returncode, f"(pid {pid})" in done.stderr) == (ExitCode.UNAVAILABLE, True), done.stderr
+        assert other.poll() is None
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        processes.end(other)

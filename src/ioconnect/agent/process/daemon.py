@@ -35,7 +35,7 @@ from ioconnect.config import configuration
 from ioconnect.config.paths import public_status
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.escape import escaped
-from ioconnect.status.control import AgentSilent, answering_pid, lock_identity
+from ioconnect.status.control import answering_pid, lock_identity
 from ioconnect.status.lock import AgentLock, AlreadyRunning
 from ioconnect.status.records import carries
 from ioconnect.status.snapshots import timestamp
@@ -119,11 +119,13 @@ def _locked(
 
 
 def _check_alone(paths: Paths) -> None:
-    """Raise AlreadyRunning if an agent answers though its lock is not held here: its lock file was removed."""
-    with contextlib.suppress(AgentSilent):  # no agent, or one that is stopped: nobody can say which
-        pid = answering_pid(paths)
-        if pid is not None:
-            raise AlreadyRunning(pid)
+    """Raise AlreadyRunning if an agent answers though its lock is not held: its lock file was removed.
+
+    Raises AgentSilent if somebody listens on its socket and does not answer, as an agent that is stopped.
+    """
+    pid = answering_pid(paths)
+    if pid is not None:
+        raise AlreadyRunning(pid)
 
 
 def _run_supervisor(supervisor: Supervisor) -> ExitCode:

@@ -53,6 +53,8 @@ def stop(
     except AgentNotRunning:  # it has ended meanwhile
         return pid
     except AgentSilent as silent:
+        if silent.pid not in (None, pid):  # the lock was removed and taken anew: its holder may be well
+            raise
         say(f"{silent.message}; ending it by a signal.")
     else:
         if _wait_until_ended(paths, pid, deadline):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from dataclasses import replace
@@ -24,7 +23,6 @@ from ioconnect.status.records import carries
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
-    from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
 
 POLL_INTERVAL = 0.25  # seconds between questions to an agent that is to connect
@@ -59,17 +57,10 @@ def up(
     """
     if daemon:
         return start_agent(invocation, names, wait)
-    if ready_fd is None and _running_pid(invocation.paths) is not None:
+    if ready_fd is None and control.running_pid(invocation.paths) is not None:
         start_in_running_agent(invocation, names)
         return ExitCode.OK
     return _run_agent(invocation, names, ready_fd, log_to_file=log_to_file)
-
-
-def _running_pid(paths: Paths) -> int | None:
-    """Return the pid of the running agent; None also if the lock is free and its socket is another program's."""
-    with contextlib.suppress(control.AgentSilent):
-        return control.running_pid(paths)
-    return None
 
 
 def _run_agent(invocation: Invocation, names: Sequence[str], ready_fd: int | None, *, log_to_file: bool) -> ExitCode:
@@ -94,7 +85,7 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
     Raises the Fault that kept it from starting; its exit code is TEMP_FAIL if the agent runs and is not connected.
     """
     terminal = invocation.terminal
-    if _running_pid(invocation.paths) is not None:
+    if control.running_pid(invocation.paths) is not None:
         wanted = start_in_running_agent(invocation, names)
         with terminal.busy("waiting for the tunnels"):
             return _wait_until_connected(invocation, wanted, wait)
@@ -123,7 +114,7 @@ def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> tupl
     Raises AgentNotRunning, AgentSilent, and the Fault for which the agent refuses.
     """
     done = control.change(invocation.paths, "/v1/up", message(invocation, names, reads_config=True))
-    running = lock.AlreadyRunning(_running_pid(invocation.paths))
+    running = lock.AlreadyRunning(control.running_pid(invocation.paths))
     invocation.terminal.say(f"{running.message}: {changes(done, added='started')}.")
     for remark in (*outdated(done), *stopped_by_name(done)):
         invocation.terminal.say(remark)
