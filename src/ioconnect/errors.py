@@ -49,6 +49,7 @@ class ReasonCode(str, Enum):
     CONFIG_INVALID = "config_invalid"
     IDENTITY_MISSING = "identity_missing"
     IDENTITY_UNREADABLE = "identity_unreadable"
+    STOPPED = "stopped"
 
 
 class Disposition(Enum):
@@ -269,6 +270,16 @@ class TargetUnreachable(Fault):
     exit_code = ExitCode.UNAVAILABLE
     disposition = Disposition.RETRY
     code = ReasonCode.TARGET_UNREACHABLE
+
+
+class TunnelStopped(Fault):
+    """A tunnel was stopped by its name, and stays so until `up` names it."""
+
+    exit_code = ExitCode.TEMP_FAIL
+    code = ReasonCode.STOPPED
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"stopped by `ioconnect down {name}`", hint=f"`ioconnect up {name}` starts it.")
 
 
 def exit_code_of(code: ReasonCode) -> ExitCode:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ioconnect.config.configuration import Tunnel
     from ioconnect.config.paths import Paths
 
-NOT_IN_THE_AGENT = "ioconnect up {name} starts it in the running agent."
-
 
 def _none() -> tuple[Tunnel, ...]:
     return ()
@@ -44,12 +42,7 @@ def observe(paths: Paths, configured: Callable[[], Sequence[Tunnel]] = _none) ->
 
 def ask(paths: Paths, timeout: float = control.TIMEOUT) -> Snapshot:
     """Return what the running agent answers. Raises as `control.request`, and StatusDamaged."""
-    snapshot = snapshots.from_json(control.request(paths, "GET", "/v1/status", timeout=timeout))
-    tunnels = (
-        replace(tunnel, stopped_by_name=tunnel.enabled and tunnel.state is State.STOPPED)
-        for tunnel in snapshot.tunnels
-    )
-    return replace(snapshot, tunnels=tuple(tunnels))
+    return snapshots.from_json(control.request(paths, "GET", "/v1/status", timeout=timeout))
 
 
 def last_written(file: Path, pid: int | None) -> Snapshot:
@@ -66,16 +59,17 @@ def stopped(configured: Iterable[Tunnel], snapshot: Snapshot, config: Path) -> d
     found = (_initial(tunnel, since) for tunnel in configured)
     if not snapshot.running:
         return {tunnel.name: tunnel for tunnel in found}
-    message, hint = "the running agent does not have this tunnel", NOT_IN_THE_AGENT
+    return {tunnel.name: replace(tunnel, reason=_not_in(snapshot, config, tunnel.name)) for tunnel in found}
+
+
+def _not_in(snapshot: Snapshot, config: Path, name: str) -> Reason:
+    """Return why the running agent does not have this tunnel of the configuration `config`, and what starts it."""
+    message = "the running agent does not have this tunnel"
+    hint = f"ioconnect up {name} starts it in the running agent."
     if has_other_config(snapshot, config):
         message += f": it runs with {snapshot.config}, not with {config}"
         hint = hints.OTHER_CONFIG
-    return {
-        tunnel.name: replace(
-            tunnel, reason=Reason(ReasonCode.CONFIG_INVALID, message, hint.replace("{name}", tunnel.name))
-        )
-        for tunnel in found
-    }
+    return Reason(ReasonCode.CONFIG_INVALID, message, hint)
 
 
 def has_other_config(snapshot: Snapshot, config: Path) -> bool:
@@ -117,8 +111,9 @@ def _with_configured_addresses(configured: TunnelStatus, known: TunnelStatus | N
 
 def _after_the_end(tunnel: TunnelStatus, last_written: str) -> TunnelStatus:
     """Return the tunnel as stopped; an agent that was killed left another state, which becomes part of the reason."""
-    if tunnel.state is State.STOPPED:
-        return tunnel
+    if tunnel.state is State.STOPPED:  # by its name: the next agent starts it
+        is_by_name = tunnel.reason is not None and tunnel.reason.code is ReasonCode.STOPPED
+        return replace(tunnel, reason=None) if is_by_name else tunnel
     message = "the agent ended without a word (killed, or the machine went down)"
     if tunnel.reason is not None:
         message += f"; before that: {tunnel.reason.message}"

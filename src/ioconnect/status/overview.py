@@ -5,6 +5,7 @@ Pure.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -116,10 +117,6 @@ def _worst(tunnels: Iterable[TunnelStatus]) -> Note | None:
 
 def _problem(tunnel: TunnelStatus) -> Iterator[tuple[object, Note]]:
     """Yield a key that tunnels with the same trouble share, and the note."""
-    if tunnel.stopped_by_name:
-        name = escaped(tunnel.name)
-        yield State.STOPPED, Note((name,), f"stopped by `ioconnect down {name}`", f"`ioconnect up {name}` starts it.")
-        return
     reason = tunnel.reason
     if word(tunnel) == TARGET_DOWN and tunnel.target_state is not None:
         reason = tunnel.target_state.reason
@@ -143,7 +140,7 @@ def _warnings(tunnel: TunnelStatus) -> Iterator[tuple[object, Note]]:
 
 def _without_its_own(text: str, tunnel: TunnelStatus) -> str:
     """Return the text without the tunnel's own name and port, in which tunnels with the same trouble differ."""
-    words = [each.strip(".,;:()'\"") for each in text.split()]
+    words = [each.strip(".,;:()'`\"") for each in text.split()]
     own = {tunnel.name, str(tunnel.listen_port)}
     return " ".join("" if each in own or each.endswith(f":{tunnel.listen_port}") else each for each in words)
 
@@ -159,4 +156,12 @@ def _one_note(group: Sequence[Note]) -> Note:
     first = group[0]
     attempts = [note.next_attempt_at for note in group if note.next_attempt_at is not None]
     names = tuple(note.names[0] for note in group)
-    return Note(names, first.text, first.hint, min(attempts, default=None), first.is_warning)
+    text, hint = (_of_any(names, part) for part in (first.text, first.hint))
+    return Note(names, text, hint, min(attempts, default=None), first.is_warning)
+
+
+def _of_any(names: tuple[str, ...], text: str) -> str:
+    """Return the text of the first tunnel as that of all: of several, its commands are for NAME."""
+    if len(names) == 1:
+        return text
+    return re.sub(rf"(\bioconnect [a-z]+ ){re.escape(names[0])}(?![\w-])", r"\1NAME", text)

@@ -75,7 +75,6 @@ class TunnelStatus:
 
     `down_since` is the start of the outage, across retries; None while connected. `identity` is the fingerprint of
     the key in use. `standby_ok`: another agent may hold the port. A tunnel that is not `enabled` is not started.
-    `stopped_by_name` is the reader's: the agent runs, and has this tunnel stopped until `up` names it.
     """
 
     name: str
@@ -100,7 +99,6 @@ class TunnelStatus:
     warnings: tuple[Warning_, ...] = ()
     standby_ok: bool = False
     enabled: bool = True
-    stopped_by_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from tests.rigs.customer import Customer
 from tests.rigs.terminals import CTRL_C, Terminal
 
 from ioconnect import __version__
-from ioconnect.errors import Reason, ReasonCode
+from ioconnect.errors import Reason, ReasonCode, TunnelStopped
 from ioconnect.status import snapshots
 from ioconnect.status.lock import AgentLock
 from ioconnect.status.snapshots import Availability, Connections, Snapshot, State, TargetState, TunnelStatus
@@ -240,12 +240,12 @@ def test_another_configuration_than_the_agents_is_said(
 
 
 def test_a_tunnel_that_was_stopped_by_its_name_says_so(customer: Customer, agent: PretendAgent) -> None:
-    agent.publish(snapshot_of(ORDERS, replace(STOCK, state=State.STOPPED, next_attempt_at=None)))
+    reason = TunnelStopped("stock").reason
+    agent.publish(snapshot_of(ORDERS, replace(STOCK, state=State.STOPPED, next_attempt_at=None, reason=reason)))
 
     text = customer.run("status", expect=75)
 
-    assert "stock: stopped by `ioconnect down stock`\n  `ioconnect up stock` starts it." in text
-    assert "nothing answers" not in text
+    assert "stock: stopped by `ioconnect down stock` (stopped)\n  `ioconnect up stock` starts it." in text
 
 
 def test_without_colours_80_columns_are_enough(customer: Customer, agent: PretendAgent) -> None:

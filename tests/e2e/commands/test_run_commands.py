@@ -107,7 +107,8 @@ def test_a_tunnel_that_was_stopped_stays_so_over_reload_and_comes_back_with_up(s
     scene.change("pricing", "max_connections = 7")
 
     assert "Not started: pricing. ioconnect up pricing" in told(scene, "reload")
-    assert states(scene)["pricing"] == "stopped"
+    shown = scene.customer.tunnel("pricing")
+    assert (shown["state"], shown["reason"]["code"]) == ("stopped", "stopped")
     assert "ioconnect up pricing" in told(scene, "reconnect", "pricing", expect=ExitCode.UNAVAILABLE)
 
     told(scene, "up", "pricing", "--daemon")

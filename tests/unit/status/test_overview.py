@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ioconnect.errors import Reason, ReasonCode
+from ioconnect.errors import Reason, ReasonCode, TunnelStopped
 from ioconnect.status import overview
 from ioconnect.status.records import Availability, State, TargetState, TunnelStatus, Warning_
 
@@ -47,11 +47,18 @@ def test_the_hint_is_that_of_the_tunnel_that_the_summary_names() -> None:
 
 
 def test_a_tunnel_that_was_stopped_by_its_name_says_what_starts_it() -> None:
-    """Whatever was wrong with it before."""
-    for before in (WELL, LOST):
-        stopped = replace(before, name="orders", state=State.STOPPED, stopped_by_name=True)
-        (note,) = overview.notes([stopped])
-        assert (note.text, note.hint) == ("stopped by `ioconnect down orders`", "`ioconnect up orders` starts it.")
+    """Of several, one note says it of any of them."""
+    names = ("orders", "orders-2", "db.orders")
+    several = [replace(WELL, name=n, state=State.STOPPED, reason=TunnelStopped(n).reason) for n in names]
+
+    (one,) = overview.notes(several[:1])
+    (all_of_them,) = overview.notes(several)
+
+    more = "More: docs/troubleshooting.md#stopped"
+    assert one.text == "stopped by `ioconnect down orders` (stopped)"
+    assert one.hint == f"`ioconnect up orders` starts it. {more}"
+    assert (all_of_them.names, all_of_them.text) == (names, "stopped by `ioconnect down NAME` (stopped)")
+    assert all_of_them.hint == f"`ioconnect up NAME` starts it. {more}"
 
 
 def test_an_outage_is_as_old_as_its_beginning() -> None:

@@ -107,7 +107,9 @@ def _locked(
             source_ports = SourcePorts(paths.state / "sources.json", writer.put)
             context = AgentContext(paths, _session_factory(), mailbox, clock, source_ports)
             public = public_status(os.environ)
-            publisher = Publisher(paths, clock, started_at=started_at, public=public, write=writer.put)
+            publisher = Publisher(
+                paths, clock, started_at=started_at, public=public, write=writer.put, selection=selection
+            )
             callbacks = _DaemonCallbacks(paths, readiness)
             closing.callback(callbacks.close)
             reader = BackgroundWriter("configuration", role="reader")  # not waited for at the end

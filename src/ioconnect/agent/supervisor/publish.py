@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ioconnect import __version__
 from ioconnect.agent.supervisor.background_writer import write_at_once
-from ioconnect.errors import CannotCreate
+from ioconnect.agent.supervisor.selection import Selection
+from ioconnect.errors import CannotCreate, TunnelStopped
 from ioconnect.status import overview, snapshots
 from ioconnect.status.snapshots import Connections, Snapshot, State, TargetState, TunnelStatus, timestamp
 
@@ -40,13 +41,16 @@ class Publisher:
         started_at: str,
         public: Path | None = None,
         write: Write = write_at_once,
+        selection: Selection | None = None,
     ) -> None:
+        """`selection` knows which tunnels were stopped by name."""
         self._path = paths.status
         self._config = str(paths.config)
         self._public = public
         self._clock = clock
         self._started_at = started_at
         self._write = write
+        self._selection = selection or Selection()
         self._write_failed = False
         self._invalid: tuple[InvalidFile, ...] = ()
         self._invalid_since = ""
@@ -102,7 +106,7 @@ class Publisher:
             name=tunnel.name,
             state=state.shown,
             since=timestamp(runner.since_wall),
-            reason=state.reason,
+            reason=TunnelStopped(tunnel.name).reason if tunnel.name in self._selection.stopped else state.reason,
             jumphost=str(tunnel.jumphost),
             listen_port=tunnel.listen_port,
             target=str(tunnel.target),

@@ -11,11 +11,12 @@ from tests.rigs.simulated import EPOCH, ScriptedSession, Simulation, tunnel
 from ioconnect.agent.supervisor.mailbox import Stop
 from ioconnect.agent.supervisor.outage_log import format_duration
 from ioconnect.agent.supervisor.publish import Publisher, summary
+from ioconnect.agent.supervisor.selection import Selection
 from ioconnect.agent.tunnel.events import Granted, Lost, SignedIn
 from ioconnect.agent.tunnel.target_health import TargetHealth, reason_for, refused
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.paths import under
-from ioconnect.errors import AuthRefused, ConnectionLost, ReasonCode
+from ioconnect.errors import AuthRefused, ConnectionLost, ReasonCode, TunnelStopped
 from ioconnect.status import snapshots
 from ioconnect.status.snapshots import Availability, State, TargetState
 
@@ -97,6 +98,19 @@ def test_an_outage_has_one_beginning_over_all_its_retries(tmp_path: Path) -> Non
     assert [seen[second].down_since for second in seen] == [None, *[snapshots.timestamp(EPOCH + 10)] * 2, None]
     assert seen[80].since > seen[20].since > snapshots.timestamp(EPOCH + 9)
     assert seen[80].state is not State.CONNECTED
+
+
+def test_a_tunnel_that_was_stopped_by_its_name_has_that_as_its_reason(simulation: Simulation, tmp_path: Path) -> None:
+    """Whatever was wrong with it before."""
+    selection = Selection()
+    publisher = Publisher(under(tmp_path), simulation.world, started_at="then", selection=selection)
+    simulation.run()
+    selection.stop(("bad",))
+
+    good, bad = publisher.snapshot(simulation.supervisor.runners.values()).tunnels
+
+    assert good.reason is None
+    assert bad.reason == TunnelStopped("bad").reason
 
 
 def test_a_snapshot_says_when_it_was_made_and_of_which_configuration(simulation: Simulation, tmp_path: Path) -> None:
