@@ -74,7 +74,8 @@ class TunnelStatus:
     """The status of one tunnel; times are RFC 3339 UTC (`2026-11-22T10:00:00Z`), sizes in bytes.
 
     `down_since` is the start of the outage, across retries; None while connected. `identity` is the fingerprint of
-    the key in use. `standby_ok`: another agent may hold the port. A tunnel that is not `enabled` is not started.
+    the key in use; it and `security` are None while no session is signed in. `standby_ok`: another agent may hold
+    the port. A tunnel that is not `enabled` is not started.
     """
 
     name: str

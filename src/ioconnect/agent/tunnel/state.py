@@ -39,6 +39,9 @@ SHOWN = {
 }
 
 
+_SIGNED_IN = {Phase.REQUESTING, Phase.CONNECTED, Phase.STANDBY, Phase.REQUESTING_AGAIN}
+
+
 @dataclass(frozen=True, slots=True)
 class TunnelState:
     """The state of one tunnel; all times are seconds of the caller's monotonic clock."""
@@ -65,3 +68,8 @@ class TunnelState:
     def shown(self) -> State:
         """The state as status shows it."""
         return SHOWN[self.phase]
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether a session is authenticated."""
+        return self.phase in _SIGNED_IN

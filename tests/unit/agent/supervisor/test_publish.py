@@ -113,6 +113,35 @@ def test_a_tunnel_that_was_stopped_by_its_name_has_that_as_its_reason(simulation
     assert bad.reason == TunnelStopped("bad").reason
 
 
+def test_identity_and_security_are_those_in_use(tmp_path: Path) -> None:
+    """Null while nothing is signed in; the host key, which was verified before, stays."""
+
+    def script(session: ScriptedSession) -> None:
+        if session.began > 0:
+            return  # nothing answers
+        session.emit(SignedIn())
+        session.emit(Granted(1), after=5)
+        session.emit(Lost(ConnectionLost("the jumphost closed the connection"), unclean=False), after=10)
+
+    simulation = Simulation(script, folder=tmp_path)
+    publisher = Publisher(under(tmp_path), simulation.world, started_at="then")
+    seen: list[snapshots.TunnelStatus] = []
+    for second in (2.0, 7.0, 20.0):
+        simulation.world.after(
+            second, lambda: seen.extend(publisher.snapshot(simulation.supervisor.runners.values()).tunnels)
+        )
+    simulation.world.post(21, Stop())
+    simulation.run()
+
+    assert [(each.state, each.identity) for each in seen] == [
+        (State.CONNECTING, "SHA256:simulated key"),
+        (State.CONNECTED, "SHA256:simulated key"),
+        (State.CONNECTING, None),
+    ]
+    assert [each.security is None for each in seen] == [False, False, True]
+    assert {each.host_key for each in seen} == {"SHA256:simulated"}
+
+
 def test_a_snapshot_says_when_it_was_made_and_of_which_configuration(simulation: Simulation, tmp_path: Path) -> None:
     publisher = Publisher(under(tmp_path), simulation.world, started_at="then")
 
