@@ -42,6 +42,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentScene]:
         (post("/v1/down", b'{"tunnels": "orders"}'), 400),
         (post("/v1/down", b'{"tunnels": [1]}'), 400),
         (post("/v1/down", b'{"tunnel": ["orders"]}'), 400),  # misspelt, which must not mean all
+        (post("/v1/reload", b'{"tunnels": ["orders"]}'), 400),  # which would be all
         (post("/v1/reload", b'{"config": "\\u0000"}'), 422),
         (post("/v1/reload", b'{"config": "\\ud800"}'), 422),
         (post("/v1/down", b"\xff\xfe"), 400),

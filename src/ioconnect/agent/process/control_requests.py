@@ -128,7 +128,8 @@ class Requests:
         return Answer(status, {"ready": is_ready, "waiting": waiting})
 
     def _reload(self, request: HttpRequest) -> Answer:
-        self._tunnels_of(request)
+        if self._tunnels_of(request):
+            raise _bad_request("a reload is of the whole configuration, not of single tunnels")
         return Answer(HTTPStatus.OK, _changes_to_json(self._ask(Reload(), CHANGE_TIMEOUT)))
 
     def _reconnect(self, request: HttpRequest) -> Answer:
