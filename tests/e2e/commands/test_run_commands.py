@@ -104,6 +104,9 @@ def test_down_of_one_tunnel_frees_its_port_and_leaves_the_others(scene: AgentSce
 def test_a_tunnel_that_was_stopped_stays_so_over_reload_and_comes_back_with_up(scene: AgentScene) -> None:
     told(scene, "up", "pricing", "--daemon")
     told(scene, "down", "pricing")
+    said = told(scene, "reload")
+    assert "left alone orders.\n" in said
+    assert "Not started: pricing. ioconnect up pricing" in said
     scene.change("pricing", "max_connections = 7")
 
     assert "Not started: pricing. ioconnect up pricing" in told(scene, "reload")

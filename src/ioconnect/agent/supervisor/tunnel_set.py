@@ -71,7 +71,8 @@ class TunnelSet:
                 self.runners[name].handle_event(RetryRequested("reload"))
         started = {tunnel.name for tunnel in selected.tunnels} - self._selection.stopped
         left_out = tuple(tunnel.name for tunnel in config.enabled if tunnel.name not in started)
-        return replace(changes, not_started=left_out)
+        unchanged = tuple(name for name in changes.unchanged if name not in left_out)
+        return replace(changes, unchanged=unchanged, not_started=left_out)
 
     def heal(self, config: Config, mended: Collection[Path]) -> tuple[str, ...]:
         """Take over this configuration of tunnels held by a local fault, and start those of the `mended` files.
