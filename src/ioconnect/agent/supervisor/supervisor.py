@@ -7,6 +7,7 @@ wake-ups. Sessions (other threads) and signal handlers reach it by a message (`m
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -81,6 +82,15 @@ class Callbacks(ConfigSource, Protocol):
         """Reset the service manager's watchdog; called only while the loops of all sessions run."""
 
 
+@dataclass(frozen=True, slots=True)
+class _PendingStop:
+    """A StopTunnels of these names; the reply is due once they have stopped, with those that it `stopped`."""
+
+    request: Request
+    names: tuple[str, ...]
+    stopped: tuple[str, ...]
+
+
 class Supervisor:
     """Runs the tunnels of a configuration until a Stop."""
 
@@ -103,7 +113,7 @@ class Supervisor:
         self._reader = ConfigReader(callbacks, background, context.mailbox.put)
         self._healing = Healing(self._tunnels, publisher, self._reader, context.mailbox.put)
         self._healing.leave_out(config)
-        self._stop_replies: list[tuple[Request, tuple[str, ...], tuple[str, ...]]] = []  # until these stop; the reply
+        self._pending_stops: list[_PendingStop] = []
         self._code: ExitCode | None = None
         self._state_changed = True
         self._counters_changed = False
@@ -167,7 +177,8 @@ class Supervisor:
         self._state_changed = True
         try:
             if isinstance(command, StopTunnels):
-                self._stop_replies.append((request, command.names, self._tunnels.stop(command.names)))
+                stopped = self._tunnels.stop(command.names)
+                self._pending_stops.append(_PendingStop(request, command.names, stopped))
             elif isinstance(command, (Reload, StartTunnels)):
                 self._read_for(command, request.reply)
             else:
@@ -208,11 +219,10 @@ class Supervisor:
 
     def _reply_stopped(self) -> None:
         """Reply to whoever waits for tunnels that have stopped, or that were removed or started again meanwhile."""
-        for waiting in list(self._stop_replies):
-            request, names, stopped = waiting
-            if not self._tunnels.are_stopping(names):
-                self._stop_replies.remove(waiting)
-                request.reply(stopped)
+        for pending in list(self._pending_stops):
+            if not self._tunnels.are_stopping(pending.names):
+                self._pending_stops.remove(pending)
+                pending.request.reply(pending.stopped)
 
     def _read_for(self, command: Reload | StartTunnels, reply: Callable[[object], None]) -> None:
         """Have the configuration read, between RELOADING and READY, and carry the command out then."""
