@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
-from ioconnect.agent.supervisor.background_writer import write_at_once
+from ioconnect.agent.supervisor.background_jobs import do_at_once
 from ioconnect.agent.supervisor.mailbox import Request
 from ioconnect.agent.supervisor.selection import Selection
 from ioconnect.agent.supervisor.source_ports import SourcePorts
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from ioconnect.agent.supervisor.background_writer import Write
+    from ioconnect.agent.supervisor.background_jobs import Put
     from ioconnect.agent.supervisor.mailbox import Command, Message
     from ioconnect.agent.supervisor.tunnel_runner import TunnelRunner
     from ioconnect.agent.tunnel.counters import Counters
@@ -253,7 +253,7 @@ class Simulation:
         folder: Path,
         seed: int = 1,
         names: tuple[str, ...] = (),
-        background: Write = write_at_once,
+        background: Put = do_at_once,
     ) -> None:
         self.world = World(on_dial, seed=seed)
         self.config = Config(AgentSettings(), tunnels or (tunnel(),))

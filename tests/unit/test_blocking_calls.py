@@ -71,8 +71,8 @@ ALLOWED = {
         "scan.transport.join": "for `pin`, which waits for it",
     },
     "agent/session/target.py": {"socket.getaddrinfo": "on the resolver's thread"},
-    "agent/supervisor/background_writer.py": {
-        "self._changed.wait": "on the writer's thread",
+    "agent/supervisor/background_jobs.py": {
+        "self._changed.wait": "on the thread itself",
         "self._thread.join": "when the agent ends, for a second at most",
     },
     "agent/supervisor/file_monitor.py": {"self._condition.wait_for": "on the monitor's thread"},

@@ -117,7 +117,7 @@ MAY_CALL = {
         {"installers/apply.py": "what root installs for a user is that user's"},
     ),
     "a thread": (
-        r"threading\.Thread$",
+        r"threading\.(Thread|Timer)$",
         {
             "agent/process/exit_deadline.py": "ends a process that hangs",
             "agent/process/log_queue.py": "writes the log, which may block",
@@ -125,7 +125,7 @@ MAY_CALL = {
             "agent/session/target.py": "looks a database's name up beside the loop",
             "agent/dial/resolve.py": "getaddrinfo has no deadline of its own",
             "agent/dial/proxy_tls.py": "TLS to a proxy, under paramiko's plain socket",
-            "agent/supervisor/background_writer.py": "writes files, which may block",
+            "agent/supervisor/background_jobs.py": "reads and writes files, which may block; tells a job that hangs",
             "agent/supervisor/mailbox.py": "waits for signals",
             "agent/supervisor/file_monitor.py": "examines the files of held tunnels, on whatever file system",
             "agent/process/control_server.py": "accepts and answers requests of the control socket",

@@ -23,7 +23,7 @@ from ioconnect.agent.process.exit_deadline import ExitDeadline
 from ioconnect.agent.process.log_setup import LogSetup
 from ioconnect.agent.process.readiness import Readiness
 from ioconnect.agent.process.sd_notify import Notifier
-from ioconnect.agent.supervisor.background_writer import BackgroundWriter
+from ioconnect.agent.supervisor.background_jobs import BackgroundThread
 from ioconnect.agent.supervisor.mailbox import SignalMailbox, Stop, SystemClock
 from ioconnect.agent.supervisor.network_monitor import monitoring
 from ioconnect.agent.supervisor.publish import Publisher, summary
@@ -97,7 +97,7 @@ def _locked(
             closing.enter_context(mailbox.receiving_signals())  # first: threads inherit the signal mask
             logs = LogSetup(file=paths.log if to_file else None, verbose=verbose, environ=os.environ)
             closing.callback(logs.close)
-            writer = BackgroundWriter("state files")
+            writer = BackgroundThread("state files writer")
             closing.callback(writer.close)
             closing.enter_context(_stopping_on_thread_exception(mailbox))
             closing.enter_context(_fault_handler())
@@ -108,11 +108,11 @@ def _locked(
             context = AgentContext(paths, _session_factory(), mailbox, clock, source_ports)
             public = public_status(os.environ)
             publisher = Publisher(
-                paths, clock, started_at=started_at, public=public, write=writer.put, selection=selection
+                paths, clock, started_at=started_at, public=public, put=writer.put, selection=selection
             )
             callbacks = _DaemonCallbacks(paths, readiness)
             closing.callback(callbacks.close)
-            reader = BackgroundWriter("configuration", role="reader")  # not waited for at the end
+            reader = BackgroundThread("configuration reader")  # not waited for at the end
             supervisor = Supervisor(config, context, publisher, callbacks, selection, background=reader.put)
             return _run_supervisor(supervisor)
     except BaseException:

@@ -13,7 +13,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.supervisor.background_writer import BackgroundWriter
+from ioconnect.agent.supervisor.background_jobs import BackgroundThread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,18 +25,18 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str]) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._writer = BackgroundWriter("notification") if address else None
+        self._sender = BackgroundThread("notification sender") if address else None
         self.watchdog_interval = _watchdog_interval(environ) if address else None  # seconds; None: no watchdog
 
     def send(self, *lines: str) -> None:
         """Have assignments such as READY=1 sent in one datagram; returns at once."""
-        if self._writer is not None:
-            self._writer.put(lines[0].partition("=")[0], partial(self._send, "\n".join(lines).encode()))
+        if self._sender is not None:
+            self._sender.put(lines[0].partition("=")[0], partial(self._send, "\n".join(lines).encode()))
 
     def close(self) -> None:
         """Send what waits, for a second at most."""
-        if self._writer is not None:
-            self._writer.close()
+        if self._sender is not None:
+            self._sender.close()
 
     def _send(self, datagram: bytes) -> None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

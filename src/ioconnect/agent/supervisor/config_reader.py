@@ -11,7 +11,7 @@ from ioconnect.agent.supervisor.reload import raise_if_none_can_start
 from ioconnect.errors import Fault
 
 if TYPE_CHECKING:
-    from ioconnect.agent.supervisor.background_writer import Write
+    from ioconnect.agent.supervisor.background_jobs import Put
     from ioconnect.agent.supervisor.mailbox import Message
     from ioconnect.config.configuration import Config
     from ioconnect.config.files import Stamps
@@ -55,7 +55,7 @@ Then: TypeAlias = Callable[[ReadConfig], None]
 class ConfigReader:
     """Has the configuration read by `background`; what was read is put into the mailbox."""
 
-    def __init__(self, source: ConfigSource, background: Write, put: Callable[[Message], None]) -> None:
+    def __init__(self, source: ConfigSource, background: Put, put: Callable[[Message], None]) -> None:
         self._source = source
         self._background = background
         self._put = put

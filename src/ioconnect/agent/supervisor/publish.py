@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ioconnect import __version__
-from ioconnect.agent.supervisor.background_writer import write_at_once
+from ioconnect.agent.supervisor.background_jobs import do_at_once
 from ioconnect.agent.supervisor.selection import Selection
 from ioconnect.errors import CannotCreate, TunnelStopped
 from ioconnect.status import overview, snapshots
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
-    from ioconnect.agent.supervisor.background_writer import Write
+    from ioconnect.agent.supervisor.background_jobs import Put
     from ioconnect.agent.supervisor.mailbox import Clock
     from ioconnect.agent.supervisor.tunnel_runner import TunnelRunner
     from ioconnect.agent.tunnel.target_health import TargetHealth
@@ -40,7 +40,7 @@ class Publisher:
         *,
         started_at: str,
         public: Path | None = None,
-        write: Write = write_at_once,
+        put: Put = do_at_once,
         selection: Selection | None = None,
     ) -> None:
         """`selection` knows which tunnels were stopped by name."""
@@ -49,7 +49,7 @@ class Publisher:
         self._public = public
         self._clock = clock
         self._started_at = started_at
-        self._write = write
+        self._put = put
         self._selection = selection or Selection()
         self._write_failed = False
         self._invalid: tuple[InvalidFile, ...] = ()
@@ -68,11 +68,11 @@ class Publisher:
         for runner in runners:
             runner.counters.changed = False  # before reading: a later change is reported again
         snapshot = self.snapshot(runners)
-        self._write("status", partial(self._write_files, snapshot))
+        self._put("status", partial(self._write_files, snapshot))
         return snapshot
 
     def _write_files(self, snapshot: Snapshot) -> None:
-        """Write the files, on the thread of `write`."""
+        """Write the files, on the thread of `put`."""
         try:
             snapshots.write(self._path, snapshot)
             if self._public is not None:

@@ -13,14 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
-from ioconnect.agent.supervisor.background_writer import write_at_once
+from ioconnect.agent.supervisor.background_jobs import do_at_once
 from ioconnect.config.files import write_atomically
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ioconnect.agent.supervisor.background_writer import Write
+    from ioconnect.agent.supervisor.background_jobs import Put
     from ioconnect.config.configuration import Tunnel
 
 log = logging.getLogger(__name__)
@@ -30,11 +30,11 @@ _MAX_PORT = 65535
 
 
 class SourcePorts:
-    """The stored source ports; belongs to the supervisor's thread. The file is written by `write`, with fsync(2)."""
+    """The stored source ports; belongs to the supervisor's thread. `put` has the file written, with fsync(2)."""
 
-    def __init__(self, path: Path, write: Write = write_at_once) -> None:
+    def __init__(self, path: Path, put: Put = do_at_once) -> None:
         self._path = path
-        self._write = write
+        self._put = put
         self._write_failed = False
         self._stored = _read(path)
 
@@ -55,10 +55,10 @@ class SourcePorts:
 
     def _changed(self) -> None:
         document = {key: [source.address, source.port, source.peer] for key, source in self._stored.items()}
-        self._write("source ports", partial(self._write_file, document))
+        self._put("source ports", partial(self._write_file, document))
 
     def _write_file(self, document: dict[str, list[str | int | None]]) -> None:
-        """Write the file, on the thread of `write`."""
+        """Write the file, on the thread of `put`."""
         try:
             write_atomically(self._path, json.dumps(document).encode() + b"\n")
             self._write_failed = False

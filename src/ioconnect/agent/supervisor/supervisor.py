@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.agent.supervisor.background_writer import write_at_once
+from ioconnect.agent.supervisor.background_jobs import do_at_once
 from ioconnect.agent.supervisor.config_reader import ConfigReader, ConfigSource
 from ioconnect.agent.supervisor.healing import Healing
 from ioconnect.agent.supervisor.mailbox import (
@@ -40,7 +40,7 @@ from ioconnect.errors import ExitCode, Fault
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.agent.supervisor.background_writer import Write
+    from ioconnect.agent.supervisor.background_jobs import Put
     from ioconnect.agent.supervisor.config_reader import ReadConfig
     from ioconnect.agent.supervisor.mailbox import Command, Message
     from ioconnect.agent.supervisor.publish import Publisher
@@ -102,7 +102,7 @@ class Supervisor:
         callbacks: Callbacks,
         selected: Selection | None = None,
         *,
-        background: Write = write_at_once,
+        background: Put = do_at_once,
     ) -> None:
         """`background` reads the configuration, on a thread of its own."""
         self._tunnels = TunnelSet(config, context, selected or Selection())
