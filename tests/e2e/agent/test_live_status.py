@@ -41,7 +41,7 @@ def register(customer: Customer, rig: stub.StubRig, name: str, *more: str) -> No
 
 
 def test_a_stopped_process_does_not_stay_green(customer: Customer) -> None:
-    """T1: SIGSTOP for 40 s showed connected."""
+    """SIGSTOP for 40 s showed connected."""
     pid = customer.agent_pid()
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -67,7 +67,7 @@ def test_a_stopped_process_does_not_stay_green(customer: Customer) -> None:
 
 
 def test_a_lost_tunnel_is_seen_though_nothing_can_be_written(customer: Customer, rig: stub.StubRig) -> None:
-    """T1: on a full or read-only disk the last word on it was green for ever. Here a folder is in the way."""
+    """On a full or read-only disk the last word on it was green for ever. Here a folder is in the way."""
     under(customer.home).status.unlink()
     under(customer.home).status.mkdir()  # no file can take its place
 
@@ -80,7 +80,7 @@ def test_a_lost_tunnel_is_seen_though_nothing_can_be_written(customer: Customer,
 
 
 def test_a_configuration_that_differs_from_what_runs_is_said(customer: Customer, rig: stub.StubRig) -> None:
-    """T3, T4: compared by content; until the agent has taken it over, and also if it is nonsense."""
+    """Compared by content; until the agent has taken it over, and also if it is nonsense."""
     file = under(customer.home).config
     before = file.read_text()
 

@@ -1,4 +1,4 @@
-"""T1 on a real disk: full or read-only below a running agent, `status` is true and live, and nothing stops."""
+"""On a real disk that is full or read-only below a running agent `status` is true and live, and nothing stops."""
 
 from __future__ import annotations
 

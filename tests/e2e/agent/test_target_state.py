@@ -71,7 +71,7 @@ def scene(tmp_path: Path, rig: stub.StubRig) -> Iterator[Scene]:
 
 
 def test_a_database_that_is_down_and_comes_back(scene: Scene) -> None:
-    """T2: no pipeline tries again, and still it is known that the database answers."""
+    """No pipeline tries again, and still it is known that the database answers."""
     customer = scene.customer
     assert scene.target()["state"] == "unknown"
     customer.run("status", "--check")

@@ -143,7 +143,7 @@ def test_no_tls_over_a_network_is_a_warning_with_advice(monkeypatch: pytest.Monk
 
 
 def test_no_tls_on_this_machine_is_no_warning() -> None:
-    """T9: a loopback database without TLS always warned."""
+    """A loopback database without TLS always warned."""
     finding = found(mysql("8.4.3", tls=False))
 
     assert (finding.warning, finding.hint) == (False, "")

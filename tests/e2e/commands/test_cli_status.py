@@ -108,7 +108,7 @@ def test_a_running_agent_is_shown_as_it_says(customer: Customer, agent: PretendA
 def test_what_a_running_agent_says_does_not_depend_on_its_file(
     customer: Customer, agent: PretendAgent, file: str
 ) -> None:
-    """T1: on a disk that is full or read-only the file stays what it was, and showed green for ever."""
+    """On a disk that is full or read-only the file stays what it was, and showed green for ever."""
     path = customer.home / "state" / "status.json"
     agent.publish(snapshot_of(ORDERS, STOCK))
     path.unlink()
@@ -124,7 +124,7 @@ def test_what_a_running_agent_says_does_not_depend_on_its_file(
 
 
 def test_a_frozen_agent_is_said_with_what_it_wrote_last(customer: Customer, agent: PretendAgent) -> None:
-    """T1: what it wrote last was green."""
+    """What it wrote last was green."""
     agent.publish(snapshot_of(ORDERS))
     agent.is_frozen = True
 
@@ -163,7 +163,6 @@ def test_one_that_is_not_connected_is_75_in_every_form(customer: Customer, agent
 
 
 def test_a_database_that_refuses_is_75_and_said(customer: Customer, agent: PretendAgent) -> None:
-    """T2."""
     reason = Reason(ReasonCode.TARGET_UNREACHABLE, "db:3306 refuses", "Start it.")
     down = replace(ORDERS, target_state=TargetState(Availability.DOWN, SINCE, 4, reason))
     agent.publish(snapshot_of(down))
@@ -176,7 +175,7 @@ def test_a_database_that_refuses_is_75_and_said(customer: Customer, agent: Prete
 
 
 def test_a_standby_is_well_where_it_is_configured(customer: Customer, agent: PretendAgent) -> None:
-    """T9: the monitoring of the second agent was never green."""
+    """The monitoring of the second agent was never green."""
     standby = replace(STOCK, state=State.STANDBY)
     agent.publish(snapshot_of(ORDERS, standby))
     customer.run("status", "--check", expect=75)
@@ -206,7 +205,7 @@ def test_named_tunnels_are_shown_in_detail(customer: Customer, agent: PretendAge
 
 
 def test_a_tunnel_that_the_agent_lacks_is_said(customer: Customer, agent: PretendAgent) -> None:
-    """T4: saved after the agent started."""
+    """Saved after the agent started."""
     agent.publish(snapshot_of(ORDERS))
 
     text = customer.run("status", "stock", expect=75)
@@ -220,7 +219,7 @@ def test_a_tunnel_that_the_agent_lacks_is_said(customer: Customer, agent: Preten
 def test_another_configuration_than_the_agents_is_said(
     customer: Customer, agent: PretendAgent, tmp_path: Path
 ) -> None:
-    """T4: another --config silently showed the first agent."""
+    """Another --config silently showed the first agent."""
     own, other = customer.home / "config.toml", tmp_path / "other.toml"
     other.write_text(CONFIG)
     agent.publish(replace(snapshot_of(ORDERS), config=str(own)))
@@ -249,7 +248,7 @@ def test_a_tunnel_that_was_stopped_by_its_name_says_so(customer: Customer, agent
 
 
 def test_without_colours_80_columns_are_enough(customer: Customer, agent: PretendAgent) -> None:
-    """U7: NO_COLOR on a terminal broke the table."""
+    """NO_COLOR on a terminal broke the table."""
     agent.publish(snapshot_of(replace(ORDERS, jumphost="virginia-tunnel.flydata.app:50683"), STOCK))
     for environment in ({"NO_COLOR": "1"}, {}):
         with Terminal([*customer.command, "status"], env={**customer.environment, **environment}) as terminal:

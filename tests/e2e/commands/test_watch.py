@@ -138,7 +138,7 @@ def test_on_a_terminal_it_is_drawn_anew(customer: Watched) -> None:
 
 @pytest.mark.usefixtures("agent")
 def test_what_does_not_fit_scrolls(customer: Watched) -> None:
-    """T9: it was cut. The head stays, the worst is first, and the last picture is the whole."""
+    """It was cut. The head stays, the worst is first, and the last picture is the whole."""
     names = [f"tunnel-{number:02}" for number in range(60)]
     customer.publish(*(replace(ORDERS, name=name) for name in names), replace(LOST, name="worst"))
     with Terminal([*customer.command, "status", "--watch"], env=customer.environment) as person:
@@ -166,7 +166,7 @@ def test_what_does_not_fit_scrolls(customer: Watched) -> None:
 
 @pytest.mark.usefixtures("agent")
 def test_an_agent_that_falls_silent_is_said(customer: Watched) -> None:
-    """T1: the last picture is not left standing as if it were now."""
+    """The last picture is not left standing as if it were now."""
     with Terminal([*customer.command, "status", "--watch"], env=customer.environment) as person:
         person.expect("agent running")
         customer.agent.is_frozen = True

@@ -241,7 +241,7 @@ def test_an_ordinary_user_sees_the_machines_agent_and_whose_it_is(service: Machi
 
 
 def test_an_ordinary_user_sees_that_the_machines_agent_is_frozen(service: Machine) -> None:
-    """T1: the snapshot that everybody may read stays what it was."""
+    """The snapshot that everybody may read stays what it was."""
     pid = service.agent_pid()
     service.box.run("kill", "-STOP", str(pid))
     try:
@@ -254,7 +254,7 @@ def test_an_ordinary_user_sees_that_the_machines_agent_is_frozen(service: Machin
 
 
 def test_a_service_that_was_stopped_is_started_by_systemd(service: Machine) -> None:
-    """T8: `ioconnect up --daemon` as root would start an agent without a sandbox, in the way of the unit."""
+    """`ioconnect up --daemon` as root would start an agent without a sandbox, in the way of the unit."""
     service.box.run("systemctl", "stop", UNIT_NAME)
 
     for owner, sudo in ((service.root, ""), (service.site.as_user("alice"), "sudo ")):

@@ -53,7 +53,7 @@ def _reboot_without_the_key(machine: Machine) -> None:
 
 
 def test_a_key_that_is_missing_at_boot_keeps_no_other_tunnel_down(machine: Machine, stock: int) -> None:
-    """T6. The account cannot read root's key, which systemd hands over at a start: so it says how to go on."""
+    """The account cannot read root's key, which systemd hands over at a start: so it says how to go on."""
     machine.install()
     _reboot_without_the_key(machine)
 
@@ -84,7 +84,7 @@ def test_a_key_of_the_accounts_own_heals_its_tunnel_without_a_restart(machine: M
 
 
 def test_the_status_line_says_that_the_database_is_down(service: Machine) -> None:
-    """T2: systemd said "1 of 1 connected" to the end."""
+    """Systemd said "1 of 1 connected" to the end."""
     echo = service.site.echo
     echo.close()
     try:
@@ -109,7 +109,7 @@ def test_the_status_line_says_that_the_database_is_down(service: Machine) -> Non
 
 
 def test_a_service_that_failed_is_started_by_systemd(service: Machine) -> None:
-    """T8: "Start it: ioconnect up --daemon" would be an agent without a sandbox, run by root."""
+    """An agent that `ioconnect up --daemon` starts would have no sandbox, and be run by root."""
     box, program = service.box, service.site.command.replace("%", "%%")
     box.path(DROP_IN).parent.mkdir(parents=True)
     box.path(DROP_IN).write_text(f'[Service]\nExecStart=\nExecStart="{program}" --no-such-option up\n')
@@ -132,7 +132,7 @@ def test_a_service_that_failed_is_started_by_systemd(service: Machine) -> None:
 
 
 def test_an_agent_that_root_started_by_hand_holds_the_service_off_no_longer_than_it_runs(service: Machine) -> None:
-    """T8: its files kept the unit from starting."""
+    """Its files kept the unit from starting."""
     box, root = service.box, service.root
     box.run("systemctl", "stop", UNIT)
     root.ioconnect("up", "--daemon")

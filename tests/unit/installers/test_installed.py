@@ -51,7 +51,7 @@ def state_is(monkeypatch: pytest.MonkeyPatch, state: str | None) -> None:
 def test_an_installed_service_is_started_by_its_manager(
     paths: Paths, monkeypatch: pytest.MonkeyPatch, state: str | None, said: str
 ) -> None:
-    """T8: `up --daemon` as root starts an agent whose files then block the unit."""
+    """`up --daemon` as root starts an agent whose files then block the unit."""
     install(paths, paths.config)
     state_is(monkeypatch, state)
 

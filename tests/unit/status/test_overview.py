@@ -62,7 +62,7 @@ def test_a_tunnel_that_was_stopped_by_its_name_says_what_starts_it() -> None:
 
 
 def test_an_outage_is_as_old_as_its_beginning() -> None:
-    """T5: `since` is that of the current retry."""
+    """`since` is that of the current retry."""
     assert overview.since(LOST) == "earlier"
     assert overview.since(WELL) == "then"
     assert overview.since(DOWN) == "noon"

@@ -100,7 +100,7 @@ def test_without_an_agent_it_says_how_to_start_one() -> None:
 
 
 def test_a_silent_agent_is_shown_as_that_with_the_age_of_its_last_word() -> None:
-    """T1: what a frozen agent wrote is no news."""
+    """What a frozen agent wrote is no news."""
     silent = replace(SNAPSHOT, silence=Silence.of_process(4711), written_at="2026-11-22T12:29:20Z")
 
     first, second, third, *lines = shown(silent).splitlines()
@@ -138,7 +138,7 @@ def test_a_configuration_that_differs_from_what_runs_is_said() -> None:
 
 
 def test_a_database_that_refuses_is_said_beside_a_connected_tunnel() -> None:
-    """T2: yellow, not green, with the reason, also at 80 columns."""
+    """Yellow, not green, with the reason, also at 80 columns."""
     reason = Reason(ReasonCode.TARGET_UNREACHABLE, "localhost:3306 refuses", "Start it.")
     down = TargetState(Availability.DOWN, "2026-11-22T12:27:00Z", 4, reason)
     snapshot = replace(SNAPSHOT, tunnels=(replace(ORDERS, target_state=down),))
@@ -162,7 +162,7 @@ def test_a_standby_is_well_only_where_it_is_configured() -> None:
 
 
 def test_a_hundred_tunnels_are_readable_at_80_columns() -> None:
-    """T9: one note for all that share a reason, no word is cut, the worst are first."""
+    """One note for all that share a reason, no word is cut, the worst are first."""
     hint = "Compare the public key (`ioconnect keygen` shows it) with the one in the tunnel's settings."
     refused = Reason(ReasonCode.AUTH_REFUSED, f"jump.example:50683 does not accept the key {'x' * 90}", hint)
     tunnels = [replace(ORDERS, name=f"tunnel-{number:02}", listen_port=50000 + number) for number in range(80)]

@@ -155,14 +155,14 @@ def test_a_refused_key_names_the_account() -> None:
 
 
 def test_a_replaced_key_needs_a_restart_where_systemd_handed_the_old_one_over() -> None:
-    """T8: `reconnect` alone signs in with the copy from the service's start."""
+    """`reconnect` alone signs in with the copy from the service's start."""
     assert "systemctl restart ioconnect" in auth_refused(JUMPHOST, "sshtunnel", is_copy=True).hint
     assert "systemctl" not in auth_refused(JUMPHOST, "sshtunnel").hint
 
 
 @pytest.mark.parametrize("verdict", [HostKeyStatus.UNPINNED, HostKeyStatus.CHANGED])
 def test_after_a_new_pin_it_is_tried_again_at_once(verdict: HostKeyStatus) -> None:
-    """T8: else the old complaint stays until the next try, minutes later."""
+    """Else the old complaint stays until the next try, minutes later."""
     tunnel = Tunnel("orders", HostPort("jump.test", 58115), HostPort("localhost", 3306))
 
     assert "then `ioconnect reconnect orders`" in host_key_fault(tunnel, verdict, "SHA256:x", ()).hint

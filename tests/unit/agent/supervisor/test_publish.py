@@ -72,7 +72,7 @@ def test_the_target_is_shown_as_connections_found_it(simulation: Simulation, tmp
 
 
 def test_an_outage_has_one_beginning_over_all_its_retries(tmp_path: Path) -> None:
-    """T5: `since` begins anew with each retry, `down_since` does not; connected it is null."""
+    """`since` begins anew with each retry, `down_since` does not; connected it is null."""
     lost = Lost(ConnectionLost("the jumphost closed the connection"), unclean=False)
 
     def script(session: ScriptedSession) -> None:
