@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.config.settings import MISSING_CREDENTIAL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 APPLICATION = "ioconnect"
 CREDENTIAL = "ssh-key"  # the identity's name in systemd's LoadCredential=
-SHORTEST_KEY = 64  # bytes; a shorter credential is what the unit's SetCredential= has for a missing file
 SITE_STATUS = Path("/run", APPLICATION, "status.json")  # world-readable snapshot of the system service's agent
 _IDENTITY = "id_ed25519"
 _SOCKET = "control.sock"
@@ -147,9 +148,10 @@ def _with_credential(paths: Paths, environ: Mapping[str, str]) -> Paths:
 def is_handed_over(credential: Path) -> bool:
     """Whether systemd read this credential from its file when the service started, which was not missing then."""
     try:
-        return credential.stat().st_size >= SHORTEST_KEY  # of a link, as in a Secret of Kubernetes, its target's
+        size = credential.stat().st_size  # of a link, as in a Secret of Kubernetes, its target's
     except OSError:
         return False
+    return size > len(MISSING_CREDENTIAL)
 
 
 def _first_folder(environ: Mapping[str, str], name: str) -> Path | None:

@@ -12,6 +12,8 @@ from pathlib import Path  # noqa: TC003  dataclasses resolve it at run time
 from ioconnect.config.addresses import HostPort, quoted
 from ioconnect.errors import ConfigFault, ConfigInvalid, UsageFault
 
+MISSING_CREDENTIAL = "missing"  # instead of an identity that is missing, by the unit's SetCredential=; no key
+
 DEFAULT_SSH_PORT = 50683
 DEFAULT_SSH_USER = "sshtunnel"
 MIB = 1 << 20

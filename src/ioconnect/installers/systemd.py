@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ioconnect.config.settings import MISSING_CREDENTIAL
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.reachability import REINSTALL
 from ioconnect.installers.service import MARK, UNIT_NAME, Command, File, Installation, Kind, Service
@@ -185,5 +186,6 @@ def _credentials(service: Service, version: int | None) -> list[str]:
     )
     lines = [*why]
     for name, path in service.credentials:
-        lines += [f"{directive}={name}:{str(path).replace('%', '%%')}{suffix}", f"SetCredential={name}:missing"]
+        lines += [f"{directive}={name}:{str(path).replace('%', '%%')}{suffix}"]
+        lines += [f"SetCredential={name}:{MISSING_CREDENTIAL}"]
     return lines
