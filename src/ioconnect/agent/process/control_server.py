@@ -4,6 +4,7 @@ One thread accepts, and sleeps until somebody connects. Each connection has a th
 seconds, which posts a request to the supervisor's mailbox and waits for the reply; the supervisor waits for nobody.
 Once a minute the accepting thread starts one that makes sockets anew which were removed (`upkeep`): that may hang.
 Bounds: `MAX_CLIENTS` at once (half of them from other users), `REQUEST_TIMEOUT` for a whole request, `MAX_REQUEST`.
+A client that sends nothing makes room for the next one sooner than that: `PATIENCE`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import select
 import socket
 import threading
 import time
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -38,8 +40,9 @@ log = logging.getLogger(__name__)
 MAX_CLIENTS = 8
 MAX_OTHERS = 4  # of them, by other users than the agent's and root
 REQUEST_TIMEOUT = 2.0  # seconds, from the connection to the end of the request, and again for the answer
+PATIENCE = 0.5  # seconds for a request when another client waits; clients of ours send it at once
 DRAIN_TIMEOUT = 0.2  # seconds
-REFUSED_DRAIN_TIMEOUT = 0.02  # seconds; nobody else is accepted meanwhile
+MAX_REFUSED = 16  # refused connections that are kept open until the client has read why
 UPKEEP_INTERVAL = 60.0  # seconds, each a wake-up
 MAX_DRAINED = 1 << 20  # bytes
 CLOSE_TIMEOUT = 0.5  # seconds that answers in progress have at the agent's end
@@ -49,6 +52,16 @@ _TOO_MANY = replace(
     headers={"Retry-After": "1"},
 )
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+@dataclass(eq=False, slots=True)
+class _Client:
+    """A connection; `is_other`: by another user than the agent's and root."""
+
+    connection: socket.socket
+    is_other: bool
+    is_received: bool = False  # its request is
+    began: float = field(default_factory=time.monotonic)
 
 
 @contextlib.contextmanager
@@ -66,9 +79,10 @@ class ControlServer:
         self._requests = requests
         self._upkeep = upkeep
         self._wake_reader, self._wake_writer = os.pipe()
+        self._refused: deque[socket.socket] = deque()  # belongs to the accepting thread
         self._condition = threading.Condition()  # guards the next four
         self._sockets: list[BoundSocket] = []
-        self._clients: list[bool] = []  # one for each connection: whether it is another user's
+        self._clients: list[_Client] = []
         self._in_upkeep = False
         self._is_closing = False
         self._thread = threading.Thread(target=self._accept_all, name="control", daemon=True)
@@ -106,12 +120,14 @@ class ControlServer:
                 remaining = upkeep_at - time.monotonic()
                 if remaining <= 0:
                     upkeep_at = time.monotonic() + UPKEEP_INTERVAL
+                    self._forget_refused(0)
                     self._begin_upkeep()
                 ready = [descriptor for descriptor, _ in poller.poll(math.ceil(max(0.0, remaining) * 1000))]
                 for descriptor in ready:
                     if descriptor in listeners:
                         self._accept(listeners[descriptor])
             os.read(self._wake_reader, 1)
+        self._forget_refused(0)
 
     def _listeners(self) -> dict[int, socket.socket]:
         with self._condition:
@@ -153,40 +169,69 @@ class ControlServer:
             undo.enter_context(connection)
             try:
                 peer = peer_of(connection)
-                is_other = not self._requests.may_change(peer)
-                if not self._admit(is_other=is_other):
-                    connection.setblocking(False)
-                    connection.send(encoded(_TOO_MANY))
-                    _drain(connection, REFUSED_DRAIN_TIMEOUT)
+                client = _Client(connection, is_other=not self._requests.may_change(peer))
+                if not self._admit(client):
+                    self._refuse(connection)
+                    undo.pop_all()
                     return
-                undo.callback(self._leave, is_other=is_other)
-                thread = threading.Thread(
-                    target=self._serve, args=(connection, peer), kwargs={"is_other": is_other}, name="control client"
-                )
-                thread.daemon = True
-                thread.start()
+                undo.callback(self._leave, client)
+                threading.Thread(target=self._serve, args=(client, peer), name="control client", daemon=True).start()
             except (OSError, RuntimeError) as failure:  # it has gone, or "can't start new thread"
                 log.debug("a control connection was refused: %s", failure)
                 return
             undo.pop_all()
 
-    def _admit(self, *, is_other: bool) -> bool:
+    def _admit(self, client: _Client) -> bool:
         with self._condition:
-            admitted = len(self._clients) < MAX_CLIENTS and not (is_other and sum(self._clients) >= MAX_OTHERS)
+            if self._is_full(client):
+                self._make_room(client)
+            admitted = not self._is_full(client)
             if admitted:
-                self._clients.append(is_other)
+                self._clients.append(client)
             return admitted
 
-    def _leave(self, *, is_other: bool) -> None:
+    def _is_full(self, client: _Client) -> bool:
+        others = sum(each.is_other for each in self._clients)
+        return len(self._clients) >= MAX_CLIENTS or (client.is_other and others >= MAX_OTHERS)
+
+    def _make_room(self, client: _Client) -> None:
+        """End the oldest connection that has not sent its request; another user's client never ends one of ours."""
+        latest = client.began - PATIENCE
+        for each in self._clients:
+            if not each.is_received and each.began < latest and (each.is_other or not client.is_other):
+                self._clients.remove(each)
+                with contextlib.suppress(OSError):  # it has gone
+                    each.connection.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and leaves
+                return
+
+    def _refuse(self, connection: socket.socket) -> None:
+        """Say that there are too many, without waiting: who floods the socket must not keep others from it.
+
+        Closing it with unread data would reset the answer, so it stays open for a minute, or until MAX_REFUSED others
+        were refused.
+        """
+        self._refused.append(connection)
+        self._forget_refused(MAX_REFUSED)
+        connection.setblocking(False)
+        connection.send(encoded(_TOO_MANY))
+        connection.shutdown(socket.SHUT_WR)
+
+    def _forget_refused(self, most: int) -> None:
+        """Close the oldest refused connections until there are at most so many."""
+        while len(self._refused) > most:
+            self._refused.popleft().close()
+
+    def _leave(self, client: _Client) -> None:
         with self._condition:
-            self._clients.remove(is_other)
+            if client in self._clients:
+                self._clients.remove(client)
             self._condition.notify_all()
 
-    def _serve(self, connection: socket.socket, peer: Peer, *, is_other: bool) -> None:
+    def _serve(self, client: _Client, peer: Peer) -> None:
         """Receive one request, and answer it. A thread of its own, which never raises."""
         try:
-            with connection:
-                answer = self._answer(connection, peer)
+            with client.connection as connection:
+                answer = self._answer(client, peer)
                 connection.settimeout(REQUEST_TIMEOUT)
                 connection.sendall(encoded(answer))
                 _drain(connection, DRAIN_TIMEOUT)
@@ -195,13 +240,15 @@ class ControlServer:
         except Exception:
             log.exception("a bug: a request of the control socket was not answered")
         finally:
-            self._leave(is_other=is_other)
+            self._leave(client)
 
-    def _answer(self, connection: socket.socket, peer: Peer) -> Answer:
+    def _answer(self, client: _Client, peer: Peer) -> Answer:
         try:
-            request = received(connection, time.monotonic() + REQUEST_TIMEOUT)
+            request = received(client.connection, client.began + REQUEST_TIMEOUT)
         except RequestRefused as refused:
             return error(refused.status, refused.message)
+        finally:
+            client.is_received = True
         return self._requests.answer(request, peer)
 
 

@@ -282,3 +282,47 @@ def test_nothing_wakes_the_thread_up_while_nobody_asks(path: Path) -> None:
     before, end = switches(), time.monotonic() + 1.5
     wait_until(lambda: time.monotonic() > end)
     assert switches() == before
+
+
+def connect_many(path: Path, count: int, closing: contextlib.ExitStack) -> None:
+    """Connect clients that send nothing."""
+    for _ in range(count):
+        connection = closing.enter_context(socket.socket(socket.AF_UNIX))
+        connection.settimeout(5)
+        connection.connect(str(path))
+
+
+@pytest.fixture
+def held(paths: Paths) -> Iterator[None]:
+    """The lock of an agent."""
+    lock_of_agent = AgentLock.acquire(paths.lock, version="1", started_at="then")
+    yield
+    lock_of_agent.release()
+
+
+@pytest.mark.usefixtures("held")
+def test_clients_that_send_nothing_make_room(path: Path, paths: Paths) -> None:
+    with contextlib.ExitStack() as closing:
+        connect_many(path, control_server.MAX_CLIENTS, closing)
+        began = time.monotonic()
+        assert control.request(paths, "GET", "/livez") == {"live": True}
+        assert time.monotonic() - began < control.TIMEOUT / 2
+
+
+def test_another_users_client_ends_none_of_ours(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.ExitStack() as closing:
+        connect_many(path, control_server.MAX_CLIENTS, closing)
+        wait_until(lambda: ask(path, get("/livez"))[0] == 503)  # all of them are accepted
+        monkeypatch.setattr(control_server, "PATIENCE", -1)
+        with monkeypatch.context() as stranger:
+            stranger.setattr(Requests, "may_change", staticmethod(lambda _peer: False))
+            assert ask(path, get("/livez"))[0] == 503
+        assert ask(path, get("/livez"))[0] == 200
+
+
+@pytest.mark.usefixtures("held")
+def test_a_flood_of_connections_keeps_nobody_from_the_agent(path: Path, paths: Paths) -> None:
+    """What waits behind them in the backlog would be told as a frozen agent."""
+    with contextlib.ExitStack() as closing:
+        connect_many(path, control_server.MAX_CLIENTS + 110, closing)
+        assert control.request(paths, "GET", "/livez") == {"live": True}
