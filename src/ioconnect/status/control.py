@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.config.paths import is_same
-from ioconnect.errors import AgentNotRunning, ConfigFault, ConfigInvalid, ExitCode, Fault, ReasonCode
+from ioconnect.errors import AgentNotRunning, ConfigFault, ConfigInvalid, ExitCode, Fault, ReasonCode, SystemRefused
 from ioconnect.status import hints, lock
 from ioconnect.status.control_folder import SocketRefused, address, check_trusted, opened
 from ioconnect.status.peer_credentials import peer_of
@@ -100,9 +100,16 @@ def running_pid(paths: Paths) -> int | None:
     """Return the pid of the running agent, None if none runs, 0 if it is not known.
 
     Also of one whose lock file was removed or replaced, by its answer. Raises AgentSilent if the lock is free and
-    somebody listens and does not answer, SystemRefused if the lock cannot be read.
+    somebody listens and does not answer, SystemRefused if the lock cannot be read and nobody answers.
     """
-    pid = lock.holder(paths.lock)
+    try:
+        pid = lock.holder(paths.lock)
+    except SystemRefused:  # not ours, or what is there now is no lock
+        with contextlib.suppress(AgentSilent):
+            pid = answering_pid(paths)
+            if pid is not None:
+                return pid
+        raise
     return answering_pid(paths) if pid is None else pid
 
 

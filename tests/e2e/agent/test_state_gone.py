@@ -139,3 +139,18 @@ def test_down_signals_no_other_agent_than_the_one_that_is_frozen(gone: AgentScen
     finally:
         os.kill(pid, signal.SIGCONT)
         processes.end(other)
+
+
+@pytest.mark.parametrize("what", ["state", "lock"])
+def test_what_is_no_lock_any_more_keeps_no_command_from_the_agent(running: AgentScene, what: str) -> None:
+    pid = running.customer.agent_pid()
+    path = running.paths.state if what == "state" else running.paths.lock
+    path.rename(path.with_name("renamed"))
+    os.mkfifo(path)
+
+    assert f"already running (pid {pid})" in running.customer.try_run("up", "--daemon").stderr
+    assert "Stopped orders" in running.customer.try_run("down", "orders").stderr
+    assert "started orders" in running.customer.try_run("up", "orders").stderr
+    assert f"Stopped the agent (pid {pid})" in running.customer.try_run("down").stderr
+    processes.wait_until(lambda: not processes.is_alive(pid))
+    assert running.customer.try_run("down").returncode == ExitCode.OS_ERROR, "nobody answers, and the lock is none"

@@ -60,17 +60,18 @@ def stop(
         if _wait_until_ended(paths, pid, deadline):
             return pid
         say(f"The agent (pid {pid}) has not ended after {deadline:g} s; ending it by a signal.")
-    return _end_holder(paths, deadline)
+    return _end_holder(paths, pid, deadline)
 
 
 def _wait_until_ended(paths: Paths, pid: int, seconds: float) -> bool:
-    """Block until the lock is free and this agent answers no more; return False if that takes longer.
+    """Block until this agent has released the lock and answers no more; return False if that takes longer.
 
-    The second is the end of an agent whose lock file was removed.
+    The second is the end of an agent whose lock file was removed or replaced.
     """
     end = time.monotonic() + seconds
-    if not lock.wait_until_free(paths.lock, seconds):
-        return False
+    with contextlib.suppress(SystemRefused):
+        if not _is_released(paths, pid, seconds):
+            return False
     with contextlib.suppress(AgentSilent):
         while control.answering_pid(paths) == pid:
             if time.monotonic() > end:
@@ -79,36 +80,50 @@ def _wait_until_ended(paths: Paths, pid: int, seconds: float) -> bool:
     return True
 
 
+def _is_released(paths: Paths, pid: int, seconds: float) -> bool:
+    """Block until this process does not hold the lock, though another may; return False if that takes longer."""
+    end = time.monotonic() + seconds
+    while lock.holder(paths.lock) in (pid, 0):  # 0: not known yet
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL_INTERVAL)
+    return True
+
+
 def proven_pid(paths: Paths) -> int | None:
     """Return the pid of the process that provably holds the lock, else of the agent that answers; None if unknown."""
-    pid = lock.holder(paths.lock)
-    if pid and _holds(paths, pid):
-        return pid
+    with contextlib.suppress(SystemRefused):
+        pid = lock.holder(paths.lock)
+        if pid and _holds(paths, pid):
+            return pid
     with contextlib.suppress(AgentSilent):
         return control.answering_pid(paths) or None
     return None
 
 
-def _end_holder(paths: Paths, deadline: float) -> int | None:
-    """End the process that holds the lock, and return its pid; None if it has ended meanwhile.
+def _end_holder(paths: Paths, pid: int, deadline: float) -> int | None:
+    """End this process, which holds the lock, and return its pid; None if no agent runs any more.
 
     An agent whose lock file was removed is not signalled: raises NotProven, or AgentSilent if it does not answer.
     """
-    pid = lock.holder(paths.lock)
-    if pid is None:
-        other = control.running_pid(paths)
-        if other is None:
-            return None
+    holder = lock.holder(paths.lock)
+    other = control.running_pid(paths) if holder is None else holder
+    if other is None:
+        return None
+    if pid and other not in (pid, 0):  # it has ended meanwhile, and another one was started
+        return pid
+    pid = pid or other
+    if holder is None:
         raise NotProven(
-            f"the agent (pid {other or 'unknown'}) does not end, and its lock is free: no proof which process it is",
+            f"the agent (pid {pid or 'unknown'}) does not end, and its lock is free: no proof which process it is",
             hint="Look at it with ps, and end it yourself.",
         )
     with _own_process(paths, pid) as send:
         send(signal.SIGTERM)
         send(signal.SIGCONT)  # one that is stopped handles no signal but these two and SIGKILL
-        if not lock.wait_until_free(paths.lock, deadline):
+        if not _is_released(paths, pid, deadline):
             send(signal.SIGKILL)
-            if not lock.wait_until_free(paths.lock, KILL_TIMEOUT):
+            if not _is_released(paths, pid, KILL_TIMEOUT):
                 raise SystemRefused(
                     f"the agent (pid {pid}) does not end, not even killed", hint="Is its disk hanging?"
                 )

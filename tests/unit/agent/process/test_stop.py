@@ -12,7 +12,10 @@ import pytest
 from ioconnect.agent.process import stop
 from ioconnect.agent.process.stop import NotProven
 from ioconnect.config.paths import under
+from ioconnect.status import control
+from ioconnect.status.control import AgentSilent
 from ioconnect.status.lock import AgentLock
+from ioconnect.status.records import Silence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +44,7 @@ def test_without_the_kernels_list_of_locks_nobody_is_signalled(
     monkeypatch.setattr(stop, "LOCKS", tmp_path / "none")
     try:
         with pytest.raises(NotProven, match="cannot be proved"):
-            stop._end_holder(paths, 0.1)
+            stop._end_holder(paths, os.getpid(), 0.1)
         assert stop.proven_pid(paths) is None
     finally:
         held.release()
@@ -53,7 +56,31 @@ def test_an_agent_without_its_lock_that_does_not_end_is_not_told_as_ended(
 ) -> None:
     monkeypatch.setattr(stop.control, "answering_pid", lambda _paths: answering)
     if ended:
-        assert stop._end_holder(under(tmp_path), 0.1) is None
+        assert stop._end_holder(under(tmp_path), 4711, 0.1) is None
     else:
         with pytest.raises(NotProven, match="pid 4711"):
-            stop._end_holder(under(tmp_path), 0.1)
+            stop._end_holder(under(tmp_path), 4711, 0.1)
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_an_agent_that_was_started_after_the_one_that_ended_is_not_signalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, silent: bool
+) -> None:
+    """As `up --daemon`, which cron repeats, in the same moment as `down`."""
+    paths, sent = under(tmp_path), list[int]()
+    ended = os.getpid() + 1
+    another = AgentLock.acquire(paths.lock, version="1", started_at="then")
+
+    def change(*_: object) -> None:
+        if silent:
+            raise AgentSilent(ended, Silence("", ""))
+
+    monkeypatch.setattr(control, "running_pid", lambda _paths: ended)
+    monkeypatch.setattr(control, "change", change)
+    monkeypatch.setattr(control, "answering_pid", lambda _paths: os.getpid())
+    monkeypatch.setattr(stop, "_send", lambda pid, *_: sent.append(pid))
+    try:
+        assert stop.stop(paths, deadline=0.2) == ended
+        assert not sent
+    finally:
+        another.release()
