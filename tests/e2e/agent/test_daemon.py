@@ -63,6 +63,37 @@ def test_up_twice_leaves_the_first_alone(scene: AgentScene) -> None:
     assert scene.customer.tunnel("orders")["attempts"] == 1
 
 
+def test_two_ups_at_once_bring_both_their_tunnels_up(scene: AgentScene) -> None:
+    """Neither sees an agent yet: the one that is too late has its tunnel started in the agent of the other."""
+    scene.add("pricing")
+    both = [
+        subprocess.Popen(
+            [*scene.customer.command, "up", *arguments],
+            env=scene.customer.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for arguments in (("orders", "--daemon"), ("pricing", "--daemon"))
+    ]
+    said = [each.communicate(timeout=30)[1] for each in both]
+
+    assert [each.returncode for each in both] == [0, 0], said
+    states = {tunnel["name"]: tunnel["state"] for tunnel in scene.customer.status()["tunnels"]}
+    assert states == {"orders": "connected", "pricing": "connected"}, said
+
+
+def test_a_daemon_that_is_stopped_while_it_starts_is_no_bug(scene: AgentScene) -> None:
+    scene.rig.faults.turn_away(b"Not allowed at this time\r\n")
+    starting = subprocess.Popen(
+        [*scene.customer.command, "up", "--daemon"], env=scene.customer.environment, stderr=subprocess.PIPE, text=True
+    )
+    processes.wait_until(lambda: scene.customer.status()["agent"]["running"])
+    scene.customer.run("down")
+
+    said = starting.communicate(timeout=30)[1]
+    assert (starting.returncode, "was stopped while it started" in said) == (69, True), said
+
+
 def test_the_daemon_holds_no_pipe_of_its_starter(scene: AgentScene) -> None:
     """`$(ioconnect up --daemon)` ends: a shell reads until everybody has let go of its pipe."""
     done = subprocess.run(

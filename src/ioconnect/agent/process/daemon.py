@@ -64,17 +64,15 @@ def run(
 ) -> ExitCode:
     """Run the named tunnels (none named: all, also those that a reload adds) until a signal stops them.
 
-    Main thread only. Blocks; returns OK after SIGTERM, or if another agent is running (with a message on standard
-    error), INTERRUPTED after SIGINT, SOFTWARE if an exception ended one of our threads. Raises the Fault of a local
-    error, before anything is started.
+    Main thread only. Blocks; returns OK after SIGTERM, INTERRUPTED after SIGINT, SOFTWARE if an exception ended
+    one of our threads. Raises AlreadyRunning, and the Fault of a local error, before anything is started.
     """
     readiness = Readiness(ready_fd)
     try:
         return _locked(config, paths, names, readiness, to_file=to_file, verbose=verbose)
     except AlreadyRunning as other:
         readiness.running(other.pid)
-        sys.stderr.write(f"{other.message}\n")
-        return ExitCode.OK
+        raise
     except Fault as fault:
         readiness.fault(fault)
         raise

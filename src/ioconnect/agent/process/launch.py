@@ -21,6 +21,7 @@ from ioconnect.agent.supervisor.publish import summary
 from ioconnect.config.files import make_folder
 from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused
 from ioconnect.status import lock, overview
+from ioconnect.status.lock import AlreadyRunning
 from ioconnect.status.observe import ask
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ def start(paths: Paths, arguments: Sequence[str], *, wait: float, progress: Call
 
     `arguments` are those of the command, with global options, `up` and names (`-v up orders`); the daemon gets the
     same and the hidden `--ready-fd N`. It runs in `/`, so file names must be absolute. `progress` is called with a
-    status summary whenever it changes. Returns OK once all tunnels are connected (or if an agent runs already),
-    TEMP_FAIL if the agent runs and a tunnel is not connected, or the exit code of the fault that kept it from
-    running. Raises CannotCreate, SystemRefused.
+    status summary whenever it changes. Returns OK once all tunnels are connected, TEMP_FAIL if the agent runs and a
+    tunnel is not connected, or the exit code of the fault that kept it from running. Raises AlreadyRunning,
+    CannotCreate, SystemRefused.
     """
     pid = lock.holder(paths.lock)
     if pid is not None:
-        return _already_running(pid)
+        raise AlreadyRunning(pid)
     crash_log = paths.log.with_name("crash.log")
     reading, writing = os.pipe()
     try:
@@ -136,12 +137,7 @@ def _result(line: bytes | None, paths: Paths, pid: int, wait: float) -> StartRes
         return StartResult(ExitCode(report["code"]), report["message"], report["hint"])
     if report["state"] == CONNECTED:
         return StartResult(ExitCode.OK, f"the agent runs (pid {pid}), every tunnel is connected")
-    return _already_running(report["pid"])
-
-
-def _already_running(pid: int | None) -> StartResult:
-    running = lock.AlreadyRunning(pid)
-    return StartResult(ExitCode.OK, running.message, running.hint)
+    raise AlreadyRunning(report["pid"])
 
 
 def _exited(child: subprocess.Popen[bytes], crash_log: Path, log_size: int) -> StartResult:
@@ -151,6 +147,8 @@ def _exited(child: subprocess.Popen[bytes], crash_log: Path, log_size: int) -> S
     except subprocess.TimeoutExpired:
         child.kill()
         code = child.wait()
+    if code == 0:
+        return StartResult(ExitCode.UNAVAILABLE, "the agent was stopped while it started", "See ioconnect logs.")
     with crash_log.open("rb") as file:
         file.seek(log_size)
         output = file.read(MAX_READY_LINE).decode("utf-8", "backslashreplace").splitlines()

@@ -17,6 +17,7 @@ from ioconnect.console.command_group import command, names_argument
 from ioconnect.console.selection import chosen
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import control, lock, overview
+from ioconnect.status.lock import AlreadyRunning
 from ioconnect.status.observe import ask
 from ioconnect.status.records import carries
 
@@ -60,7 +61,12 @@ def up(
     if ready_fd is None and control.running_pid(invocation.paths) is not None:
         start_in_running_agent(invocation, names)
         return ExitCode.OK
-    return _run_agent(invocation, names, ready_fd, log_to_file=log_to_file)
+    try:
+        return _run_agent(invocation, names, ready_fd, log_to_file=log_to_file)
+    except AlreadyRunning:  # another `up` was faster; with a `ready_fd`, whoever started us is told by it
+        if ready_fd is None:
+            start_in_running_agent(invocation, names)
+        return ExitCode.OK
 
 
 def _run_agent(invocation: Invocation, names: Sequence[str], ready_fd: int | None, *, log_to_file: bool) -> ExitCode:
@@ -86,9 +92,7 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
     """
     terminal = invocation.terminal
     if control.running_pid(invocation.paths) is not None:
-        wanted = start_in_running_agent(invocation, names)
-        with terminal.busy("waiting for the tunnels"):
-            return _wait_until_connected(invocation, wanted, wait)
+        return _have_running_agent_start(invocation, names, wait)
     wanted = chosen(invocation.config, names)  # here a fault is shown as what it is, not as a daemon that ended
     named = ["--", *wanted] if names else []
     _make_absolute(os.environ)
@@ -96,6 +100,8 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
         with terminal.busy("starting the agent"):
             arguments = [*_global_options(invocation), "up", *named]
             outcome = launch.start(invocation.paths, arguments, wait=wait, progress=terminal.say)
+    except AlreadyRunning:  # another `up` was faster
+        return _have_running_agent_start(invocation, names, wait)
     except KeyboardInterrupt:
         if lock.holder(invocation.paths.lock) is not None:
             terminal.say("\nThe agent goes on in the background; ioconnect down ends it.")
@@ -106,6 +112,12 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
         raise fault
     terminal.say(outcome.message)
     return ExitCode.OK
+
+
+def _have_running_agent_start(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
+    wanted = start_in_running_agent(invocation, names)
+    with invocation.terminal.busy("waiting for the tunnels"):
+        return _wait_until_connected(invocation, wanted, wait)
 
 
 def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> tuple[str, ...]:
