@@ -102,10 +102,10 @@ class Requests:
 
         The state folder may have been removed or renamed, and the file be missing or made anew since.
         """
-        if lock in (None, self._lock, lock_name(self._paths.lock)):
+        if lock in (None, self._lock):  # first, as the folder's disk may hang
             return True
         with contextlib.suppress(OSError):
-            return lock == lock_identity(self._paths.lock)
+            return lock in (lock_name(self._paths.lock), lock_identity(self._paths.lock))
         return False
 
     def _status(self, _request: HttpRequest) -> Answer:
