@@ -29,6 +29,8 @@ class Selection:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = set(names)  # empty: all
         self.stopped: set[str] = set()
+        self.stops = 0  # so many times tunnels were stopped by name
+        self._stopped_at: dict[str, int] = {}  # of those stops, by the tunnel's name
 
     def without_others(self, config: Config) -> Config:
         """Return the configuration with this agent's enabled tunnels only, though it may be none."""
@@ -58,14 +60,23 @@ class Selection:
         self.stopped &= {tunnel.name for tunnel in tunnels}
         return selected
 
-    def start(self, names: tuple[str, ...]) -> None:
-        """Add the named tunnels (none named: all but those that were stopped by name) to those that run."""
+    def kept_stopped(self, names: tuple[str, ...], stops: int) -> set[str]:
+        """Return which tunnels a start of these, asked for after so many stops, does not start.
+
+        None named: all that were stopped by name; else those that were stopped since it was asked for.
+        """
+        return {name for name in self.stopped if not names or self._stopped_at[name] > stops}
+
+    def start(self, names: tuple[str, ...], kept_stopped: set[str]) -> None:
+        """Add the named tunnels (none named: all) to those that run, but for those that are kept stopped."""
         self._names = self._names | set(names) if self._names and names else set()
-        self.stopped -= set(names)
+        self.stopped -= set(names) - kept_stopped
 
     def stop(self, names: tuple[str, ...]) -> None:
         """Note that these tunnels were stopped by name."""
         self.stopped |= set(names)
+        self.stops += 1
+        self._stopped_at.update(dict.fromkeys(names, self.stops))
 
 
 def check_run(names: tuple[str, ...], running: Iterable[str]) -> None:

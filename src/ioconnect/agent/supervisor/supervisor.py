@@ -230,16 +230,23 @@ class Supervisor:
             reply(AgentStopping("the agent stops"))
             return
         self._callbacks.reloading()
-        then, is_checked = partial(self._take_over, command, reply), self._tunnels.checked_for(command)
+        then = partial(self._take_over, partial(self._changes, command, self._tunnels.stops), command, reply)
+        is_checked = self._tunnels.checked_for(command)
         all_valid = isinstance(command, Reload)  # for a start, another tunnel's file holds nobody up
         self._reader.read(then, is_checked, all_valid=all_valid)
 
-    def _take_over(self, command: Reload | StartTunnels, reply: Callable[[object], None], read: ReadConfig) -> None:
+    def _take_over(
+        self,
+        changes: Callable[[ReadConfig], Changes],
+        command: Reload | StartTunnels,
+        reply: Callable[[object], None],
+        read: ReadConfig,
+    ) -> None:
         """Reply with what the configuration changes, or with the Fault for which nothing was changed."""
         try:
             if self._code is not None:
                 raise AgentStopping("the agent stops")
-            reply(self._changes(command, read))
+            reply(changes(read))
         except Fault as fault:
             faults = "; ".join(f"{each.path}: {each.message}" for each in getattr(fault, "faults", ()))
             if isinstance(command, Reload):
@@ -250,11 +257,12 @@ class Supervisor:
         finally:
             self._callbacks.reloaded()
 
-    def _changes(self, command: Reload | StartTunnels, read: ReadConfig) -> Changes:
+    def _changes(self, command: Reload | StartTunnels, stops: int, read: ReadConfig) -> Changes:
+        """Carry the command out, which came after so many stops by name. Raises Fault."""
         if isinstance(read.config, Fault):
             raise read.config
         if isinstance(command, StartTunnels):
-            return self._tunnels.start(command.names, read.config, read.check)
+            return self._tunnels.start(command.names, read.config, read.check, stops=stops)
         changes = self._tunnels.reload(read.config, read.check)
         self._healing.leave_out(read.config)
         log.info("reload: %s", changes)

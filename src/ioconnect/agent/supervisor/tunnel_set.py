@@ -109,20 +109,29 @@ class TunnelSet:
             return lambda name: not selected or name in selected
         return lambda name: name not in running and (not command.names or name in command.names)
 
-    def start(self, names: tuple[str, ...], config: Config, check: Callable[[Config], None]) -> Changes:
+    @property
+    def stops(self) -> int:
+        """How many times tunnels were stopped by name."""
+        return self._selection.stops
+
+    def start(
+        self, names: tuple[str, ...], config: Config, check: Callable[[Config], None], *, stops: int
+    ) -> Changes:
         """Start these tunnels of the configuration unless they run. Raises Fault, and starts none.
 
-        None named: all but those that were stopped by name. One that runs is left alone, also if its configuration
+        None named: all but those that were stopped by name; nor is one that was stopped after so many `stops`, which
+        is when the start was asked for. One that runs is left alone, also if its configuration
         differs.
         """
         chosen(config, names)  # raises for an unknown name
         new = {t.name: TunnelConfig(t, config.agent) for t in config.enabled if not names or t.name in names}
-        stopped = () if names else tuple(name for name in new if name in self._selection.stopped)
+        kept_stopped = self._selection.kept_stopped(names, stops)
+        stopped = tuple(name for name in new if name in kept_stopped)
         running = [name for name in new if self._is_to_run(name)]
         lacking = tuple(each for name, each in new.items() if name not in running and name not in stopped)
         if lacking:
             check(replace(config, tunnels=tuple(each.tunnel for each in lacking)))
-        self._selection.start(names)
+        self._selection.start(names, kept_stopped)
         for each in lacking:
             log.info("%s: starting", each.tunnel.name)
             self._start(each)

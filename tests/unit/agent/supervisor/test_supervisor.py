@@ -535,6 +535,27 @@ def test_what_was_read_for_an_agent_that_stops_by_now_is_not_taken_over(tmp_path
     assert simulation.recorder.calls.count("reloaded") == 1
 
 
+def test_a_down_counts_though_the_up_before_it_reads_the_configuration_still(tmp_path: Path) -> None:
+    """The disk hangs while `up b` comes; `down b` comes later, so it is the last word."""
+    jobs: list[Callable[[], None]] = []
+    simulation = Simulation(
+        connects, tunnel("a", 1), tunnel("b", 2), folder=tmp_path, background=lambda _, job: jobs.append(job)
+    )
+    simulation.ask(3, StopTunnels(("b",)))
+    simulation.ask(4, StartTunnels(("b",)))
+    simulation.ask(5, StopTunnels(("b",)))
+    simulation.world.after(6, lambda: [job() for job in jobs])
+    simulation.ask(7, GetSnapshot())
+    simulation.world.post(8, Stop())
+    simulation.run()
+
+    started, snapshot = simulation.replies[2:]
+    assert isinstance(started, Changes)
+    assert (started.added, started.not_started) == ((), ("b",))
+    assert isinstance(snapshot, Snapshot)
+    assert [each.state for each in snapshot.tunnels] == [State.CONNECTED, State.STOPPED]
+
+
 # --- publishing and the watchdog
 
 
