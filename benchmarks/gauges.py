@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from pathlib import Path
@@ -28,12 +29,16 @@ def resident_bytes(pids: Iterable[int]) -> int:
 
 
 def wake_ups(pids: Iterable[int]) -> int:
-    """How often the threads of these processes went to sleep by themselves (voluntary context switches)."""
-    return sum(
-        _field(thread / "status", "voluntary_ctxt_switches")
-        for pid in pids
-        for thread in Path(f"/proc/{pid}/task").iterdir()
-    )
+    """How often the threads of these processes went to sleep by themselves (voluntary context switches).
+
+    A thread that has ended counts no more.
+    """
+    turns = 0
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                turns += _field(thread / "status", "voluntary_ctxt_switches")
+    return turns
 
 
 def _field(status: Path, name: str) -> int:

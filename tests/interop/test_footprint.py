@@ -12,6 +12,8 @@ from tests.rigs import database, processes, stub
 from tests.rigs.agent_scene import AgentScene
 from tests.rigs.database import Database
 
+from ioconnect.agent.supervisor.background_jobs import HUNG_AFTER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's fi
 MOST_RESIDENT = 50e6  # bytes, with one tunnel
 FOR_A_KEEPALIVE = 3  # its deadline, the answer, and one to spare
 NEVER = 3600  # seconds, longer than any test
-QUIET = 2.0  # seconds without a turn: what belongs to the start is over
+QUIET = HUNG_AFTER + 1  # seconds without a turn: the start's last timer is over, and has taken its turns with it
 
 
 @pytest.fixture
@@ -57,11 +59,11 @@ def test_an_idle_agent_wakes_for_its_keepalives_only(
             last[:] = [time.monotonic(), turns]
         return time.monotonic() - last[0] > QUIET
 
-    processes.wait_until(is_quiet, deadline=20, what="what belongs to the start is over")
+    processes.wait_until(is_quiet, deadline=30, what="what belongs to the start is over")
     ledger, before = probing.rig.ledger, {scene: gauges.wake_ups(pids[scene]) for scene in pids}
     seen = ledger.counters.keepalives
     ledger.wait_for(lambda: ledger.counters.keepalives >= seen + 4, 30)
-    processes.wait_until(is_quiet, deadline=20, what="the last answer is read")
+    processes.wait_until(is_quiet, deadline=30, what="the last answer is read")
     keepalives = ledger.counters.keepalives - seen + 1  # one may have been on its way at either end
 
     woken = {scene: gauges.wake_ups(pids[scene]) - before[scene] for scene in pids}
