@@ -188,7 +188,7 @@ def test_kill_nine_leaves_nothing_that_stops_the_next_start(scene: Scene, figure
         scene.customer.run("up", "--daemon")
         took = time.monotonic() - began
         os.kill(scene.customer.agent_pid(), signal.SIGKILL)
-        assert lock.wait_until_free(scene.paths.lock, 5)
+        processes.wait_until(lambda: lock.holder(scene.paths.lock) is None, deadline=5, what="the lock is free")
     figure(f"started and connected {took:.2f} s after kill -9")
     assert took <= 10
 

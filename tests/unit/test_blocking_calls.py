@@ -37,7 +37,6 @@ OURS = (
         "snapshots.read",
         "snapshots.write",
         "lock.holder",
-        "lock.wait_until_free",
         "preflight.check",
         "apply.run",
         "preflight.faults",

@@ -89,7 +89,7 @@ def _locked(path: Path, content: bytes) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o600)
         undo.callback(os.close, descriptor)
         _check_regular(descriptor)
-        if not _lock_within(descriptor, fcntl.LOCK_EX, SHARED_LOCK_TIMEOUT):
+        if not _lock_within(descriptor, SHARED_LOCK_TIMEOUT):
             raise AlreadyRunning(_recorded_pid(descriptor))
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)
@@ -112,12 +112,6 @@ def holder(path: Path) -> int | None:
                 return pid or 0
             time.sleep(POLL_INTERVAL)
         return None
-
-
-def wait_until_free(path: Path, seconds: float) -> bool:
-    """Block until no agent holds the lock; return False if one still does after this many seconds."""
-    with _opened(path) as descriptor:
-        return descriptor is None or _lock_within(descriptor, fcntl.LOCK_SH, seconds)
 
 
 @contextlib.contextmanager
@@ -153,10 +147,10 @@ def _check_regular(descriptor: int) -> None:
         raise OSError(errno.EINVAL, "it is not a regular file")
 
 
-def _lock_within(descriptor: int, kind: int, seconds: float) -> bool:
-    """Take the lock within this many seconds; return False if another process holds it."""
+def _lock_within(descriptor: int, seconds: float) -> bool:
+    """Take the exclusive lock within this many seconds; return False if another process holds it."""
     end = time.monotonic() + seconds
-    while not _try_lock(descriptor, kind):
+    while not _try_lock(descriptor, fcntl.LOCK_EX):
         if time.monotonic() >= end:
             return False
         time.sleep(POLL_INTERVAL)

@@ -157,7 +157,7 @@ def test_a_path_longer_than_a_socket_address(scene: AgentScene, tmp_path: Path) 
 
 def test_after_kill_nine_the_stale_socket_is_replaced(running: AgentScene) -> None:
     os.kill(running.customer.agent_pid(), signal.SIGKILL)
-    assert lock.wait_until_free(running.paths.lock, 5)
+    processes.wait_until(lambda: lock.holder(running.paths.lock) is None, deadline=5, what="the lock is free")
     assert running.paths.control[0].is_socket()
 
     running.customer.run("up", "--daemon")

@@ -167,7 +167,7 @@ def test_a_foreground_agent_leaves_cleanly_with_the_signals_code(
 def test_after_kill_nine_status_says_so_and_the_next_start_works(scene: AgentScene) -> None:
     scene.customer.run("up", "--daemon")
     os.kill(scene.customer.agent_pid(), signal.SIGKILL)
-    assert lock.wait_until_free(scene.paths.lock, 5)
+    processes.wait_until(lambda: lock.holder(scene.paths.lock) is None, deadline=5, what="the lock is free")
 
     status = scene.customer.status()
     assert status["agent"]["running"] is False

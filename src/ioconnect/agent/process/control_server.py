@@ -234,7 +234,7 @@ class ControlServer:
                 answer = self._answer(client, peer)
                 connection.settimeout(REQUEST_TIMEOUT)
                 connection.sendall(encoded(answer))
-                _drain(connection, DRAIN_TIMEOUT)
+                _drain(connection)
         except OSError as failure:  # the client has gone, or does not read
             log.debug("a control connection ended: %s", failure)
         except Exception:
@@ -252,10 +252,10 @@ class ControlServer:
         return self._requests.answer(request, peer)
 
 
-def _drain(connection: socket.socket, seconds: float) -> None:
+def _drain(connection: socket.socket) -> None:
     """Receive what is left of a refused request: closing a socket with unread data would reset the answer."""
     connection.shutdown(socket.SHUT_WR)
-    end, left = time.monotonic() + seconds, MAX_DRAINED
+    end, left = time.monotonic() + DRAIN_TIMEOUT, MAX_DRAINED
     while left > 0 and (remaining := end - time.monotonic()) > 0:
         connection.settimeout(remaining)
         data = connection.recv(left)

@@ -230,23 +230,19 @@ class Supervisor:
             reply(AgentStopping("the agent stops"))
             return
         self._callbacks.reloading()
-        then = partial(self._take_over, partial(self._changes, command, self._tunnels.stops), command, reply)
+        then = partial(self._take_over, command, reply, self._tunnels.stops)
         is_checked = self._tunnels.checked_for(command)
         all_valid = isinstance(command, Reload)  # for a start, another tunnel's file holds nobody up
         self._reader.read(then, is_checked, all_valid=all_valid)
 
     def _take_over(
-        self,
-        changes: Callable[[ReadConfig], Changes],
-        command: Reload | StartTunnels,
-        reply: Callable[[object], None],
-        read: ReadConfig,
+        self, command: Reload | StartTunnels, reply: Callable[[object], None], stops: int, read: ReadConfig
     ) -> None:
         """Reply with what the configuration changes, or with the Fault for which nothing was changed."""
         try:
             if self._code is not None:
                 raise AgentStopping("the agent stops")
-            reply(changes(read))
+            reply(self._changes(command, stops, read))
         except Fault as fault:
             faults = "; ".join(f"{each.path}: {each.message}" for each in getattr(fault, "faults", ()))
             if isinstance(command, Reload):

@@ -120,8 +120,7 @@ class TunnelSet:
         """Start these tunnels of the configuration unless they run. Raises Fault, and starts none.
 
         None named: all but those that were stopped by name; nor is one that was stopped after so many `stops`, which
-        is when the start was asked for. One that runs is left alone, also if its configuration
-        differs.
+        is when the start was asked for. One that runs is left alone, also if its configuration differs.
         """
         chosen(config, names)  # raises for an unknown name
         new = {t.name: TunnelConfig(t, config.agent) for t in config.enabled if not names or t.name in names}
