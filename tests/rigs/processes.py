@@ -71,6 +71,11 @@ def _own_ports() -> Iterator[int]:
 _ports = _own_ports()
 
 
+def reserving() -> int:
+    """Return how many descriptors of this process keep a block of ports for it: `free_port` may open another."""
+    return len(_blocks)
+
+
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody listens on, and that no later call returns."""
     for port in _ports:
