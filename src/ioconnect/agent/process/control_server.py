@@ -2,7 +2,7 @@
 
 One thread accepts, and sleeps until somebody connects. Each connection has a thread of its own, for at most a few
 seconds, which posts a request to the supervisor's mailbox and waits for the reply; the supervisor waits for nobody.
-Once a minute the accepting thread starts one that makes sockets anew which were removed (`upkeep`): that may hang.
+Another thread makes sockets anew which were removed (`upkeep`), once a minute: that may hang.
 Bounds: `MAX_CLIENTS` at once (half of them from other users), `REQUEST_TIMEOUT` for a whole request, `MAX_REQUEST`.
 A client that sends nothing makes room for the next one sooner than that: `PATIENCE`.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import math
 import os
 import select
 import socket
@@ -43,6 +42,7 @@ REQUEST_TIMEOUT = 2.0  # seconds, from the connection to the end of the request,
 PATIENCE = 0.5  # seconds for a request when another client waits; clients of ours send it at once
 DRAIN_TIMEOUT = 0.2  # seconds
 MAX_REFUSED = 16  # refused connections that are kept open until the client has read why
+REFUSED_TIMEOUT = 60.0  # seconds without an event after which they are closed
 UPKEEP_INTERVAL = 60.0  # seconds, each a wake-up
 MAX_DRAINED = 1 << 20  # bytes
 CLOSE_TIMEOUT = 0.5  # seconds that answers in progress have at the agent's end
@@ -80,10 +80,9 @@ class ControlServer:
         self._upkeep = upkeep
         self._wake_reader, self._wake_writer = os.pipe()
         self._refused: deque[socket.socket] = deque()  # belongs to the accepting thread
-        self._condition = threading.Condition()  # guards the next four
+        self._condition = threading.Condition()  # guards the next three
         self._sockets: list[BoundSocket] = []
         self._clients: list[_Client] = []
-        self._in_upkeep = False
         self._is_closing = False
         self._thread = threading.Thread(target=self._accept_all, name="control", daemon=True)
 
@@ -95,6 +94,7 @@ class ControlServer:
         """Stop accepting, remove the sockets, and give answers in progress a moment."""
         with self._condition:
             self._is_closing = True
+            self._condition.notify_all()
         os.write(self._wake_writer, b".")
         if self._thread.ident is not None:
             self._thread.join(CLOSE_TIMEOUT)
@@ -104,12 +104,12 @@ class ControlServer:
             self._condition.wait_for(lambda: not self._clients, CLOSE_TIMEOUT)
 
     def start(self) -> None:
-        """Bind the sockets, and start the thread."""
+        """Bind the sockets, and start the threads."""
         self._sockets = self._upkeep.restore()
         self._thread.start()
+        threading.Thread(target=self._restore_all, name="control upkeep", daemon=True).start()
 
     def _accept_all(self) -> None:
-        upkeep_at = time.monotonic() + UPKEEP_INTERVAL
         while not self._is_closing:
             listeners = self._listeners()
             poller = select.poll()
@@ -117,15 +117,13 @@ class ControlServer:
                 poller.register(descriptor, select.POLLIN)
             ready: list[int] = []
             while self._wake_reader not in ready:
-                remaining = upkeep_at - time.monotonic()
-                if remaining <= 0:
-                    upkeep_at = time.monotonic() + UPKEEP_INTERVAL
-                    self._forget_refused(0)
-                    self._begin_upkeep()
-                ready = [descriptor for descriptor, _ in poller.poll(math.ceil(max(0.0, remaining) * 1000))]
+                timeout = REFUSED_TIMEOUT * 1000 if self._refused else None
+                ready = [descriptor for descriptor, _ in poller.poll(timeout)]
                 for descriptor in ready:
                     if descriptor in listeners:
                         self._accept(listeners[descriptor])
+                if not ready:
+                    self._forget_refused(0)
             os.read(self._wake_reader, 1)
         self._forget_refused(0)
 
@@ -133,30 +131,23 @@ class ControlServer:
         with self._condition:
             return {bound.listener.fileno(): bound.listener for bound in self._sockets}
 
-    def _begin_upkeep(self) -> None:
-        """Start a thread that restores what was removed, unless the last one has not ended: its disk hangs."""
-        with self._condition:
-            if self._in_upkeep:
-                return
-            self._in_upkeep = True
-        try:
-            threading.Thread(target=self._restore, name="control upkeep", daemon=True).start()
-        except RuntimeError:  # "can't start new thread"
+    def _restore_all(self) -> None:
+        """Restore what was removed, once a minute. A thread of its own: its disk may hang."""
+        while not self._closes_within(UPKEEP_INTERVAL):
+            found = self._upkeep.restore()
             with self._condition:
-                self._in_upkeep = False
+                gone = [bound for bound in self._sockets if bound not in found]
+                new = [bound for bound in found if bound not in self._sockets]
+                self._sockets = found
+                is_closing = self._is_closing
+            for bound in new if is_closing else gone:
+                bound.close()
+            if new:
+                os.write(self._wake_writer, b".")
 
-    def _restore(self) -> None:
-        found = self._upkeep.restore()
+    def _closes_within(self, timeout: float) -> bool:
         with self._condition:
-            gone = [bound for bound in self._sockets if bound not in found]
-            new = [bound for bound in found if bound not in self._sockets]
-            self._sockets = found
-            self._in_upkeep = False
-            is_closing = self._is_closing
-        for bound in new if is_closing else gone:
-            bound.close()
-        if new:
-            os.write(self._wake_writer, b".")
+            return self._condition.wait_for(lambda: self._is_closing, timeout)
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -207,8 +198,8 @@ class ControlServer:
     def _refuse(self, connection: socket.socket) -> None:
         """Say that there are too many, without waiting: who floods the socket must not keep others from it.
 
-        Closing it with unread data would reset the answer, so it stays open for a minute, or until MAX_REFUSED others
-        were refused.
+        Closing it with unread data would reset the answer, so it stays open until nobody has come for a minute, or
+        MAX_REFUSED others were refused.
         """
         self._refused.append(connection)
         self._forget_refused(MAX_REFUSED)
