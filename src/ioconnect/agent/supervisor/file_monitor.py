@@ -32,11 +32,18 @@ class FileMonitor:
         self._running = False
 
     def watch(self, wanted: Mapping[str, Stamps]) -> None:
-        """Watch these files, by the name of their tunnel, and no others; the stamps are of when they were read."""
+        """Watch these files, by the name of their tunnel, and no others; the stamps are of when they were read.
+
+        After a report, only files that were read again since are watched: by stamps that are another object, though
+        they may be equal.
+        """
         with self._condition:
-            if wanted == self._wanted:
-                return
-            self._wanted, self._unchanged = wanted, dict(wanted)
+            self._unchanged = {
+                name: stamps
+                for name, stamps in wanted.items()
+                if name in self._unchanged or stamps is not self._wanted.get(name)
+            }
+            self._wanted = wanted
             if not wanted:
                 self._condition.notify()
             elif not self._running:

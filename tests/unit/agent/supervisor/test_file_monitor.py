@@ -79,6 +79,25 @@ def test_a_file_that_comes_is_reported_to_those_who_wait_for_it_once(
     monitor.watch({})
 
 
+def test_what_was_read_again_and_found_as_it_was_is_watched_on(
+    key: Path, monitor: FileMonitor, reports: queue.Queue[FilesChanged]
+) -> None:
+    """As a file that vanishes for a moment, and is back before it is read."""
+    link = key.with_name("link")
+    link.symlink_to(key)
+    before = stamps(link)
+    monitor.watch({"orders": before})
+    link.unlink()
+    assert reports.get(timeout=10) == FilesChanged(("orders",))
+
+    link.symlink_to(key)
+    monitor.watch({"orders": stamps(link)})
+    assert stamps(link) == before
+    key.chmod(0o600)
+    assert reports.get(timeout=10) == FilesChanged(("orders",))
+    monitor.watch({})
+
+
 def test_a_change_before_the_watch_began_is_not_missed(
     key: Path, monitor: FileMonitor, reports: queue.Queue[FilesChanged]
 ) -> None:
