@@ -10,8 +10,7 @@ from ioconnect.agent.process.control_server import serving
 from ioconnect.agent.supervisor.mailbox import Request
 from ioconnect.config.paths import under
 from ioconnect.status import snapshots
-from ioconnect.status.control import lock_identity
-from ioconnect.status.lock import AgentLock
+from ioconnect.status.lock import AgentLock, identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +45,7 @@ class PretendAgent:
         """Take the lock, and answer."""
         lock = AgentLock.acquire(self.paths.lock, version=version, started_at=started_at)
         self._life.callback(lock.release)
-        requests = _Requests(self, self.paths, lock_identity(self.paths.lock))
+        requests = _Requests(self, self.paths, identity(self.paths.lock))
         self._life.enter_context(serving(self.paths.control, requests))
 
     def end(self) -> None:

@@ -130,6 +130,7 @@ MAY_CALL = {
             "agent/supervisor/file_monitor.py": "examines the files of held tunnels, on whatever file system",
             "agent/process/control_server.py": "accepts and answers requests of the control socket",
             "agent/supervisor/network_monitor.py": "blocks in the kernel until the network changes",
+            "status/disk.py": "a disk has no deadline of its own",
             "registration/client.py": "an HTTP request that Ctrl-C must not wait for",
             "demo/database.py": "the demo's database",
             "stub/listener.py": "accepts connections to the jumphost",

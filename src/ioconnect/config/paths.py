@@ -104,7 +104,7 @@ def site_paths() -> Paths:
 def is_same(one: Path | str, other: Path | str) -> bool:
     """Say whether both paths lead to one file; False for a text that is no path."""
     try:
-        return os.path.realpath(one) == os.path.realpath(other)
+        return str(one) == str(other) or os.path.realpath(one) == os.path.realpath(other)
     except ValueError:  # a NUL or a lone surrogate
         return False
 

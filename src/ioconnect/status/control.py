@@ -1,6 +1,7 @@
 """Asks the running agent over its control socket: one HTTP/1.1 request per connection, JSON in, JSON out.
 
-The socket is asked first, and the lock only if nobody answers: a running agent's lock file may have been removed.
+The socket is asked first, and the lock only if nobody answers: a running agent's lock file may have been removed, or
+be on a disk that hangs.
 Written by hand: `http.client` imports TLS and a mail parser, which takes longer than all the rest of `status`.
 """
 
@@ -8,21 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.config.paths import is_same
 from ioconnect.errors import AgentNotRunning, ConfigFault, ConfigInvalid, ExitCode, Fault, ReasonCode, SystemRefused
-from ioconnect.status import hints, lock
-from ioconnect.status.control_folder import SocketRefused, address, check_trusted, opened
+from ioconnect.status import disk, hints, lock
+from ioconnect.status.control_folder import SocketRefused, connected
 from ioconnect.status.peer_credentials import peer_of
 from ioconnect.status.records import Silence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    import socket
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from ioconnect.config.paths import Paths
@@ -33,6 +34,8 @@ RETRY_INTERVAL = 0.02  # seconds between attempts to connect to an agent that ha
 MAX_ANSWER = 16 << 20  # bytes
 LOCK_HEADER = "Ioconnect-Lock"
 MISDIRECTED, GATEWAY_TIMEOUT = 421, 504  # RFC 9110
+_Answer: TypeAlias = tuple[int, object]  # status code and document
+_Encoded: TypeAlias = "Callable[[str | None], bytes]"  # the request, to the agent of the lock with this identity
 _UNFINISHED = "It goes on with it: see ioconnect status. Does the disk with the configuration and the keys hang?"
 
 
@@ -57,16 +60,20 @@ class _OtherAgent(Exception):
     """The socket is that of an agent with another lock."""
 
 
-class _Busy(Exception):
-    """The agent has too many other clients."""
-
-
 class _NoAnswer(Exception):
     """Somebody listens and does not answer in time; `pid` as the kernel tells it, None if it does not."""
 
-    def __init__(self, pid: int | None) -> None:
+    def __init__(self, pid: int | None, silence: Silence | None = None) -> None:
         super().__init__()
         self.pid = pid
+        self.silence = silence or Silence.of_unproven(pid)
+
+
+class _Busy(_NoAnswer):
+    """The agent has too many other clients."""
+
+    def __init__(self, pid: int | None, why: str) -> None:
+        super().__init__(pid, Silence(why, "Try again in a moment."))
 
 
 def request(
@@ -78,7 +85,7 @@ def request(
     seconds, SystemRefused if the lock cannot be read, and the Fault that the agent answered with.
     """
     end = time.monotonic() + timeout
-    status, document = _exchange(paths, _encoded(paths, method, path, body), end)
+    status, document = _exchange(paths, partial(_encoded, method, path, body), end)
     if status == GATEWAY_TIMEOUT and method == "POST":  # `change` has asked before whether the supervisor answers
         raise AgentSilent(_holder(paths), Silence("it has not done that in time", _UNFINISHED))
     if status == GATEWAY_TIMEOUT:
@@ -119,21 +126,13 @@ def answering_pid(paths: Paths) -> int | None:
     None if none does, 0 if its answer has none. Raises AgentSilent if somebody listens and does not answer, with the
     listener's pid if the kernel tells it.
     """
-    end = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            answer, _ = _first_answer(paths, _encoded(paths, "GET", "/v1/status", None), end)
-        except _Busy as busy:
-            if time.monotonic() + RETRY_INTERVAL > end:
-                raise AgentSilent(None, _busy(busy)) from None
-            time.sleep(RETRY_INTERVAL)
-            continue
-        except _NoAnswer as none:
-            raise AgentSilent(none.pid, Silence.of_unproven(none.pid)) from None
-        try:
-            return None if answer is None else Fields(answer[1]).inner("agent").required("pid", int)
-        except Malformed:  # a fault: its supervisor is busy or hangs
-            return 0
+    try:
+        answer, _ = _first_answer(paths, partial(_encoded, "GET", "/v1/status", None), time.monotonic() + TIMEOUT)
+        return None if answer is None else Fields(answer[1]).inner("agent").required("pid", int)
+    except _NoAnswer as none:
+        raise AgentSilent(none.pid, none.silence) from None
+    except Malformed:  # a fault: its supervisor is busy or hangs
+        return 0
 
 
 def check_config(body: Mapping[str, object], own: Path | str) -> None:
@@ -145,18 +144,13 @@ def check_config(body: Mapping[str, object], own: Path | str) -> None:
         )
 
 
-def _exchange(paths: Paths, message: bytes, end: float) -> tuple[int, object]:
-    """Return status code and document of the first of our agent's sockets that answers."""
+def _exchange(paths: Paths, encoded: _Encoded, end: float) -> _Answer:
+    """Return the answer of the first of our agent's sockets that answers."""
     while True:
         try:
-            answer, silence = _first_answer(paths, message, end)
-        except _Busy as busy:
-            answer, silence = None, _busy(busy)
+            answer, silence = _first_answer(paths, encoded, end)
         except _NoAnswer as none:
-            holder = _holder(paths)
-            if holder and none.pid in (None, holder):
-                raise _silent(paths) from None
-            raise AgentSilent(none.pid, Silence.of_unproven(none.pid)) from None
+            raise _unanswered(paths, none) from None
         if answer is not None:
             return answer
         pid = lock.holder(paths.lock)
@@ -167,75 +161,67 @@ def _exchange(paths: Paths, message: bytes, end: float) -> tuple[int, object]:
         time.sleep(RETRY_INTERVAL)
 
 
-def _first_answer(paths: Paths, message: bytes, end: float) -> tuple[tuple[int, object] | None, Silence]:
-    """Try each socket once; return status code and document of the first answer, or None; and why there is none.
+def _first_answer(paths: Paths, encoded: _Encoded, end: float) -> tuple[_Answer | None, Silence]:
+    """Return the answer of the first socket that answers, None if none does, and why.
 
-    Raises _NoAnswer if somebody listens and does not answer in time, _Busy.
+    Raises _NoAnswer if somebody listens and does not answer in time; a busy agent is asked again until then.
     """
+    busy: _Busy | None = None
+    while True:
+        try:
+            return _ask_each(paths, encoded, end)
+        except _Busy as again:
+            busy = again
+            if time.monotonic() + RETRY_INTERVAL > end:
+                raise
+        except _NoAnswer as none:  # for the last attempt little time is left
+            raise busy or none from None
+        time.sleep(RETRY_INTERVAL)
+
+
+def _ask_each(paths: Paths, encoded: _Encoded, end: float) -> tuple[_Answer | None, Silence]:
+    """As `_first_answer`, each socket once; an agent that does not know the lock is asked by its next identity."""
     silence = Silence.of_socket("it has no control socket", "")
     for path in paths.control:
-        listener = None
-        try:
-            with _connected(path, end) as connection:
-                listener = peer_of(connection).pid
-                return _answer(connection, message, end), silence
-        except (FileNotFoundError, _OtherAgent):
-            continue
-        except TimeoutError:
-            raise _NoAnswer(listener) from None
-        except BlockingIOError:  # of connect(2), unix(7): its backlog is full
-            raise _Busy("more clients wait than its backlog holds") from None
-        except OSError as error:
-            silence = Silence.of_socket(f"its control socket {path}: {error.strerror or error}", "")
-        except SocketRefused as fault:
-            silence = Silence.of_socket(f"its control socket is refused: {fault.message}", fault.hint)
+        for identity in lock.identities(paths.lock):
+            try:
+                return _ask(path, encoded(identity), end), silence
+            except _OtherAgent:
+                continue
+            except FileNotFoundError:
+                pass
+            except disk.DiskHangs as error:
+                silence = Silence(f"its control socket {path}: {error.strerror}", disk.HINT)
+            except OSError as error:
+                silence = Silence.of_socket(f"its control socket {path}: {error.strerror or error}", "")
+            except SocketRefused as fault:
+                silence = Silence.of_socket(f"its control socket is refused: {fault.message}", fault.hint)
+            break
     return None, silence
 
 
-def _busy(busy: _Busy) -> Silence:
-    return Silence(str(busy), "Try again in a moment.")
+def _ask(path: Path, message: bytes, end: float) -> _Answer:
+    """Return the answer at this socket. Raises _NoAnswer, _OtherAgent, _Busy, OSError, SocketRefused."""
+    listener = None
+    try:
+        with disk.within_timeout(path, lambda: connected(path, end - time.monotonic())) as connection:
+            listener = peer_of(connection).pid
+            return _answer(connection, message, end)
+    except TimeoutError:
+        raise _NoAnswer(listener) from None
+    except BlockingIOError:  # of connect(2), unix(7): its backlog is full
+        raise _Busy(None, "more clients wait than its backlog holds") from None
 
 
-@contextlib.contextmanager
-def _connected(path: Path, end: float) -> Iterator[socket.socket]:
-    """Yield a connection to the socket, whose listener is who may own it. Raises OSError, SocketRefused."""
-    with opened(path.parent) as folder, socket.socket(socket.AF_UNIX) as connection:
-        owner = check_trusted(folder, path)
-        connection.settimeout(max(0.001, end - time.monotonic()))
-        with address(folder, path) as name:
-            connection.connect(name)
-        uid = peer_of(connection).uid
-        if uid not in (0, os.geteuid(), owner):
-            raise SocketRefused(f"a process of another user (uid {uid}) listens on {path}")
-        yield connection
-
-
-def _encoded(paths: Paths, method: str, path: str, body: Mapping[str, object] | None) -> bytes:
+def _encoded(method: str, path: str, body: Mapping[str, object] | None, identity: str | None) -> bytes:
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(content)}"]
-    with contextlib.suppress(OSError):  # who may not examine it means the agent of this socket
-        lines.append(f"{LOCK_HEADER}: {lock_identity(paths.lock)}")
+    if identity is not None:
+        lines.append(f"{LOCK_HEADER}: {identity}")
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
-def lock_identity(path: Path) -> str:
-    """Return what tells this lock file from others: an agent answers no client that means another.
-
-    It is the file's inode, or its path if there is no such file. Raises OSError if that cannot be said.
-    """
-    try:
-        facts = path.stat()
-    except FileNotFoundError:
-        return lock_name(path)
-    return f"{facts.st_dev}:{facts.st_ino}"
-
-
-def lock_name(path: Path) -> str:
-    """Return the path of a lock file without links, as the value of a header."""
-    return os.fsencode(os.path.realpath(path)).hex()
-
-
-def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int, object]:
+def _answer(connection: socket.socket, message: bytes, end: float) -> _Answer:
     """Send the request and read to the end of the connection. Raises TimeoutError, _OtherAgent, _Busy, OSError."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was read: it has answered
         connection.sendall(message)
@@ -261,11 +247,24 @@ def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int,
     if status == MISDIRECTED:
         raise _OtherAgent
     if b"\r\nRetry-After:" in head:
-        raise _Busy("it has too many other clients")
+        raise _Busy(peer_of(connection).pid, "it has too many other clients")
     return status, document
 
 
-def _silent(paths: Paths, why: str = "") -> AgentSilent:
+def _unanswered(paths: Paths, none: _NoAnswer) -> AgentSilent:
+    """Return that an agent runs and does not answer; it is the listener unless the lock says that."""
+    try:
+        holder = lock.holder(paths.lock)
+    except SystemRefused as fault:
+        return AgentSilent(none.pid, none.silence if isinstance(none, _Busy) else Silence(fault.message, fault.hint))
+    if isinstance(none, _Busy):
+        return AgentSilent(none.pid or holder, none.silence)
+    if holder and none.pid in (None, holder):
+        return AgentSilent(holder, Silence.of_process(holder))
+    return AgentSilent(none.pid, none.silence)
+
+
+def _silent(paths: Paths, why: str) -> AgentSilent:
     pid = _holder(paths)
     return AgentSilent(pid, Silence.of_process(pid, why))
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.errors import ExitCode, Fault
+from ioconnect.status.peer_credentials import peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +82,21 @@ def check_trusted(folder: int, path: Path) -> int:
     if own.st_uid not in (0, os.geteuid(), facts.st_uid):
         raise SocketRefused(f"the socket {path} belongs to another user (uid {own.st_uid})")
     return own.st_uid
+
+
+def connected(path: Path, timeout: float) -> socket.socket:
+    """Return a connection to the socket, whose listener is who may own it. Raises OSError, SocketRefused."""
+    with contextlib.ExitStack() as undo, opened(path.parent) as folder:
+        connection = undo.enter_context(socket.socket(socket.AF_UNIX))
+        owner = check_trusted(folder, path)
+        connection.settimeout(max(0.001, timeout))
+        with address(folder, path) as name:
+            connection.connect(name)
+        uid = peer_of(connection).uid
+        if uid not in (0, os.geteuid(), owner):
+            raise SocketRefused(f"a process of another user (uid {uid}) listens on {path}")
+        undo.pop_all()
+        return connection
 
 
 def _check_mode(facts: os.stat_result, path: Path) -> None:

@@ -13,14 +13,15 @@ import json
 import os
 import stat
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.files import make_folder
 from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused
+from ioconnect.status import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MAX_SIZE = 4096  # bytes of a lock file that are read
 SHARED_LOCK_TIMEOUT = 0.5  # seconds after which a shared lock, as `holder` takes it, is released again
@@ -100,8 +101,46 @@ def _locked(path: Path, content: bytes) -> int:
 def holder(path: Path) -> int | None:
     """Return the pid of the running agent, None if none runs, 0 if its pid is not in the file within the timeout.
 
-    Blocks for at most `SHARED_LOCK_TIMEOUT`. Raises SystemRefused if the file cannot be read.
+    Blocks for at most `SHARED_LOCK_TIMEOUT`, `disk.TIMEOUT` if the disk hangs. Raises SystemRefused if the file
+    cannot be read.
     """
+    with _os_errors_as(path, SystemRefused):
+        return disk.within_timeout(path, lambda: _holder(path))
+
+
+def identities(path: Path) -> Iterator[str | None]:
+    """Yield what may tell an agent that its lock is meant: the path; the inode, if it has the file by another path.
+
+    Only the second examines the file; nothing more comes if its disk hangs. None: who may not examine it means the
+    agent that is asked.
+    """
+    yield name(path)
+    try:
+        yield disk.within_timeout(path, lambda: identity(path))
+    except disk.DiskHangs:
+        return
+    except OSError:
+        yield None
+
+
+def identity(path: Path) -> str:
+    """Return what tells this lock file from others: an agent answers no client that means another.
+
+    It is the file's inode, or its path without links if there is no such file. Raises OSError if that cannot be said.
+    """
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return name(Path(os.path.realpath(path)))
+    return f"{facts.st_dev}:{facts.st_ino}"
+
+
+def name(path: Path) -> str:
+    """Return the path of a lock file as the value of a header."""
+    return os.fsencode(path).hex()
+
+
+def _holder(path: Path) -> int | None:
     with _opened(path) as descriptor:
         if descriptor is None:
             return None
@@ -116,18 +155,17 @@ def holder(path: Path) -> int | None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int | None]:
-    """Open the lock file for reading; None if there is none."""
-    with _os_errors_as(path, SystemRefused):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
-        except FileNotFoundError:
-            yield None
-            return
-        try:
-            _check_regular(descriptor)
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    """Open the lock file for reading; None if there is none. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        _check_regular(descriptor)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -136,9 +174,10 @@ def _os_errors_as(path: Path, kind: type[Fault]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        hint = "Run the command as the user that the agent runs as, or set IOCONNECT_HOME."
         raise kind(
             f"cannot use the lock {path}: {error.strerror}",
-            hint="Run the command as the user that the agent runs as, or set IOCONNECT_HOME.",
+            hint=disk.HINT if isinstance(error, disk.DiskHangs) else hint,
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ioconnect import __version__
 from ioconnect.config.paths import is_same
 from ioconnect.errors import AgentNotRunning, Reason, ReasonCode
-from ioconnect.status import control, hints, snapshots
+from ioconnect.status import control, disk, hints, snapshots
 from ioconnect.status.durations import NEVER
 from ioconnect.status.snapshots import Snapshot, State, StatusDamaged, TunnelStatus, timestamp
 
@@ -29,8 +29,8 @@ def observe(paths: Paths, configured: Callable[[], Sequence[Tunnel]] = _none) ->
 
     If the agent runs and does not answer, the snapshot says why (`silence`): it is the last one that the agent wrote,
     without tunnels if there is none. `configured` is called only if no agent runs. Blocks for at most
-    `control.TIMEOUT` seconds. Raises StatusDamaged if the answer is not understood, SystemRefused if the lock cannot
-    be read.
+    `control.TIMEOUT` seconds, and `disk.TIMEOUT` for a disk that hangs. Raises StatusDamaged if the answer is not
+    understood, SystemRefused if the lock cannot be read.
     """
     try:
         return ask(paths)
@@ -50,7 +50,7 @@ def last_written(file: Path, pid: int | None) -> Snapshot:
     recorded = _recorded(file)
     if recorded is None or recorded.pid != pid:  # its predecessor's
         return Snapshot(running=True, pid=pid, version=__version__, started_at=None, tunnels=())
-    return replace(recorded, running=True, written_at=recorded.written_at or _mtime(file))
+    return replace(recorded, running=True)
 
 
 def stopped(configured: Iterable[Tunnel], snapshot: Snapshot, config: Path) -> dict[str, TunnelStatus]:
@@ -78,18 +78,23 @@ def has_other_config(snapshot: Snapshot, config: Path) -> bool:
 
 
 def _recorded(file: Path) -> Snapshot | None:
+    """Return what is in the file, and when it was written; None if that cannot be read, or not in time."""
     try:
-        return snapshots.read(file)
-    except StatusDamaged:
+        return disk.within_timeout(file, lambda: _read(file))
+    except (StatusDamaged, disk.DiskHangs):
         return None
+
+
+def _read(file: Path) -> Snapshot | None:
+    recorded = snapshots.read(file)
+    return recorded and replace(recorded, written_at=recorded.written_at or _mtime(file))
 
 
 def _not_running(paths: Paths, configured: Sequence[Tunnel]) -> Snapshot:
     recorded = _recorded(paths.status)
     tunnels = [_initial(tunnel, NEVER) for tunnel in configured]
     if recorded is not None:
-        last_written = recorded.written_at or _mtime(paths.status)
-        known = {tunnel.name: _after_the_end(tunnel, last_written) for tunnel in recorded.tunnels}
+        known = {tunnel.name: _after_the_end(tunnel, recorded.written_at or NEVER) for tunnel in recorded.tunnels}
         tunnels = [_with_configured_addresses(tunnel, known.get(tunnel.name)) for tunnel in tunnels] or list(
             known.values()
         )

@@ -25,8 +25,8 @@ from ioconnect.agent.supervisor.mailbox import (
 )
 from ioconnect.agent.supervisor.reload import Changes, Running
 from ioconnect.errors import ExitCode, Fault
-from ioconnect.status import snapshots
-from ioconnect.status.control import LOCK_HEADER, check_config, lock_identity, lock_name
+from ioconnect.status import disk, lock, snapshots
+from ioconnect.status.control import LOCK_HEADER, check_config
 from ioconnect.status.snapshots import Snapshot, State
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ _STATUS_OF = {
 
 
 class Requests:
-    """Answers requests; any thread. `lock` is the identity of the agent's lock file, which may be removed later."""
+    """Answers requests; any thread. `identity` is that of the agent's lock file, which may be removed later."""
 
-    def __init__(self, mailbox: Mailbox, paths: Paths, lock: str) -> None:
+    def __init__(self, mailbox: Mailbox, paths: Paths, identity: str) -> None:
         self._mailbox = mailbox
         self._paths = paths
-        self._lock = lock
+        self._identities = (None, lock.name(paths.lock), identity)
         self._drift = Drift(paths)
         self._routes: dict[str, tuple[str, Callable[[HttpRequest], Answer]]] = {
             "/v1/status": ("GET", self._status),
@@ -97,15 +97,15 @@ class Requests:
         except Fault as fault:
             return _fault_answer(fault)
 
-    def _is_meant(self, lock: str | None) -> bool:
-        """Whether a client with this lock means this agent: by the file it locked, or by the file's path.
+    def _is_meant(self, identity: str | None) -> bool:
+        """Whether a client with this lock means this agent: by the file's path, or by the file it locked.
 
         The state folder may have been removed or renamed, and the file be missing or made anew since.
         """
-        if lock in (None, self._lock):  # first, as the folder's disk may hang
+        if identity in self._identities:  # first, as the folder's disk may hang
             return True
         with contextlib.suppress(OSError):
-            return lock in (lock_name(self._paths.lock), lock_identity(self._paths.lock))
+            return identity == disk.within_timeout(self._paths.lock, lambda: lock.identity(self._paths.lock))
         return False
 
     def _status(self, _request: HttpRequest) -> Answer:

@@ -35,8 +35,8 @@ from ioconnect.config import configuration
 from ioconnect.config.paths import public_status
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.escape import escaped
-from ioconnect.status.control import answering_pid, lock_identity
-from ioconnect.status.lock import AgentLock, AlreadyRunning
+from ioconnect.status.control import answering_pid
+from ioconnect.status.lock import AgentLock, AlreadyRunning, identity
 from ioconnect.status.records import carries
 from ioconnect.status.snapshots import timestamp
 
@@ -100,7 +100,7 @@ def _locked(
             closing.enter_context(_stopping_on_thread_exception(mailbox))
             closing.enter_context(_fault_handler())
             closing.enter_context(monitoring(mailbox.put))
-            requests = Requests(mailbox, paths, lock_identity(paths.lock))
+            requests = Requests(mailbox, paths, identity(paths.lock))
             closing.enter_context(serving(paths.control, requests, lock))
             source_ports = SourcePorts(paths.state / "sources.json", writer.put)
             context = AgentContext(paths, _session_factory(), mailbox, clock, source_ports)

@@ -17,6 +17,7 @@ from ioconnect.config.files import Stamps, stamp
 from ioconnect.errors import ConfigInvalid, Fault
 from ioconnect.keys import identity, known_hosts
 from ioconnect.keys.credentials import identity_path, load_identity
+from ioconnect.status import disk
 from ioconnect.status.records import State, Warning_
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ CONFIG_CHANGED = "config_changed"
 IDENTITY_CHANGED = "identity_changed"
 PINS_CHANGED = "pins_changed"
 RELOAD = "ioconnect reload takes it over."
-READ_TIMEOUT = 1.0  # seconds that a client waits for another one that reads the files
 _SIGNED_IN = {State.CONNECTED, State.STANDBY}
 
 
@@ -49,8 +49,11 @@ class Drift:
         self._latest: tuple[Stamps, Running, Differences] | None = None
 
     def marked(self, snapshot: Snapshot, running: Running) -> Snapshot:
-        """Return the snapshot with what differs. Reads files."""
-        found = self._differences(running)
+        """Return the snapshot with what differs, without that if the files' disk hangs. Reads files."""
+        try:
+            found = disk.within_timeout(self._paths.config, lambda: self._differences(running))
+        except disk.DiskHangs:
+            found = Differences(None, {})
         tunnels = (
             replace(tunnel, warnings=(*tunnel.warnings, *found.warnings.get(tunnel.name, ())))
             for tunnel in snapshot.tunnels
@@ -58,15 +61,11 @@ class Drift:
         return replace(snapshot, config_current=found.config_current, tunnels=tuple(tunnels))
 
     def _differences(self, running: Running) -> Differences:
-        if not self._lock.acquire(timeout=READ_TIMEOUT):  # a disk hangs: one client waits for it, not all
-            return Differences(None, {})
-        try:
+        with self._lock:
             stamps = self._stamps(running)  # before anything is read
             if self._latest is None or self._latest[:2] != (stamps, running):
                 self._latest = stamps, running, differences(running, self._paths)
             return self._latest[2]
-        finally:
-            self._lock.release()
 
     def _stamps(self, running: Running) -> Stamps:
         files = {self._paths.known_hosts}

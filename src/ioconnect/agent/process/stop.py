@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.errors import AgentNotRunning, ExitCode, SystemRefused
-from ioconnect.status import control, lock
+from ioconnect.status import control, disk, lock
 from ioconnect.status.control import AgentSilent
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _holds(paths: Paths, pid: int) -> bool:
     """Whether this process holds the lock, as the kernel lists it; False where it has no such list (macOS)."""
     if not LOCKS.exists():
         return False
-    facts = paths.lock.stat(follow_symlinks=False)
+    facts = disk.within_timeout(paths.lock, lambda: paths.lock.stat(follow_symlinks=False))
     device = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
     # 1: FLOCK  ADVISORY  WRITE 4711 08:01:123456 0 EOF
     held = [line.split() for line in LOCKS.read_text().splitlines()]

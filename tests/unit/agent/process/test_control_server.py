@@ -195,7 +195,7 @@ def test_what_was_removed_or_replaced_is_made_anew(
     monkeypatch.setattr(control_server, "UPKEEP_INTERVAL", 0.05)
     lock_file, path = paths.lock, paths.control[0]
     held = AgentLock.acquire(lock_file, version="1", started_at="then")
-    with serving(paths.control, Requests(supervisor, paths, control.lock_identity(lock_file)), held):
+    with serving(paths.control, Requests(supervisor, paths, lock.identity(lock_file)), held):
         path.unlink()
         wait_until(lambda: path.is_socket() and ask(path, get("/livez"))[0] == 200)
         shutil.rmtree(paths.state)
@@ -300,8 +300,13 @@ def held(paths: Paths) -> Iterator[None]:
     lock_of_agent.release()
 
 
-@pytest.mark.usefixtures("held")
-def test_clients_that_send_nothing_make_room(path: Path, paths: Paths) -> None:
+@pytest.mark.parametrize("is_held", [True, False])
+def test_clients_that_send_nothing_make_room(
+    path: Path, paths: Paths, request: pytest.FixtureRequest, *, is_held: bool
+) -> None:
+    """Also those of an agent whose lock file was removed, which is not told as ended."""
+    if is_held:
+        request.getfixturevalue("held")
     with contextlib.ExitStack() as closing:
         connect_many(path, control_server.MAX_CLIENTS, closing)
         began = time.monotonic()
@@ -320,6 +325,20 @@ def test_another_users_client_ends_none_of_ours(path: Path, monkeypatch: pytest.
         assert ask(path, get("/livez"))[0] == 200
 
 
+def test_a_busy_agent_whose_lock_file_is_gone_is_told_as_busy(
+    path: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert path.is_socket()
+    monkeypatch.setattr(control_server, "MAX_CLIENTS", 0)
+    began = time.monotonic()
+    with pytest.raises(AgentSilent, match="too many other clients") as silent:
+        control.request(paths, "GET", "/livez", timeout=0.3)
+
+    assert silent.value.pid == os.getpid()
+    assert "Try again" in silent.value.hint
+    assert 0.2 < time.monotonic() - began < 1
+
+
 @pytest.mark.usefixtures("held")
 def test_a_flood_of_connections_keeps_nobody_from_the_agent(path: Path, paths: Paths) -> None:
     """What waits behind them in the backlog would be told as a frozen agent."""
@@ -334,6 +353,5 @@ def test_a_probe_touches_no_file_of_the_state_folder(path: Path, monkeypatch: py
     def hang(_: object) -> str:
         raise AssertionError("it hangs")
 
-    monkeypatch.setattr(control_requests, "lock_name", hang)
-    monkeypatch.setattr(control_requests, "lock_identity", hang)
+    monkeypatch.setattr(lock, "identity", hang)
     assert ask(path, get("/livez"))[0] == 200
