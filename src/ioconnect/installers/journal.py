@@ -15,7 +15,7 @@ from ioconnect.installers.apply import Completed, output_lines
 from ioconnect.installers.installed import installed
 from ioconnect.installers.service import UNIT_NAME, Kind
 from ioconnect.installers.service_manager import unit_of, unit_properties
-from ioconnect.status import lock
+from ioconnect.status import control
 from ioconnect.status.log_filter import LogFilter, written
 
 if TYPE_CHECKING:
@@ -83,12 +83,17 @@ class Journal:
 def journal_of(paths: Paths, environ: Mapping[str, str]) -> Journal | None:
     """Return the journal that has this agent's log; None if it logs to a file.
 
-    That of the unit which runs the agent; while none runs, that of an installed unit that these paths can refer to.
+    That of the unit which runs the agent, though it may not answer; while none runs, that of an installed unit that
+    these paths can refer to.
     """
+    pid = None
     with contextlib.suppress(SystemRefused):
-        pid = lock.holder(paths.lock)
-        if pid is not None:
-            return _unit_with_main_pid(pid)
+        try:
+            pid = control.running_pid(paths)
+        except control.AgentSilent as silent:
+            pid = silent.pid
+    if pid is not None:
+        return _unit_with_main_pid(pid)
     with contextlib.suppress(RuntimeError):  # an account without a home
         found = installed(paths, environ)
         if found is not None and found[0] in (Kind.SYSTEMD, Kind.SYSTEMD_USER):

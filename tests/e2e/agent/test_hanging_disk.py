@@ -73,6 +73,8 @@ def test_while_nobody_answers_it_is_said_what_hangs(scene: AgentScene, log: Path
             assert f"{scene.paths.lock}: {HANGS}" in done.said
             assert "Look at that disk" in done.said
         assert asked(scene, "status", "--check").returncode == ExitCode.OS_ERROR
+        saved = asked(scene, "register", "stock", "--endpoint", "127.0.0.1:58115", "--to", "db:3306")
+        assert (saved.returncode, saved.stdout) == (0, "stock\n"), saved.said
 
 
 def test_a_frozen_agent_is_said_with_the_disk(running: AgentScene, log: Path) -> None:

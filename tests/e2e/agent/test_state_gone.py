@@ -99,6 +99,24 @@ def test_down_of_a_tunnel_and_of_the_agent_reach_it(gone: AgentScene) -> None:
     assert "No agent is running" in gone.customer.try_run("down").stderr
 
 
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_what_is_saved_is_for_the_agent_that_runs(gone: AgentScene, *, is_frozen: bool) -> None:
+    """One that does not answer runs as well: a start would be refused. Saving needs none of them."""
+    pid = gone.customer.agent_pid()
+    line = "ssh -NR 58116:db:3306 sshtunnel@127.0.0.1"
+    if is_frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        registered = gone.customer.try_run("register", "stock", "--endpoint", "127.0.0.1:58115", "--to", "db:3306")
+        imported = gone.customer.try_run("import", "-", "--yes", text_in=line)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    for done in (registered, imported):
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.rstrip().endswith("then ioconnect reload."), done.stderr
+
+
 def test_one_that_is_frozen_is_said_and_no_process_signalled(gone: AgentScene) -> None:
     pid = gone.customer.agent_pid()
     os.kill(pid, signal.SIGSTOP)

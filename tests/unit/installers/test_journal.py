@@ -7,14 +7,17 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rigs import pretend_agent
 
 from ioconnect.config.paths import under
 from ioconnect.errors import SystemRefused
 from ioconnect.installers import journal
 from ioconnect.installers.journal import Journal, journal_of
 from ioconnect.installers.service import UNIT_NAME, Kind
+from ioconnect.status import control
 from ioconnect.status.lock import AgentLock
 from ioconnect.status.log_filter import LogFilter
+from ioconnect.status.records import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,3 +151,20 @@ def test_the_log_of_an_agent_that_no_service_runs_is_its_file(
 
     assert journal_of(paths, {}) is None
     held.release()
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_the_log_of_an_agent_whose_lock_file_was_removed_is_its_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_frozen: bool
+) -> None:
+    """Also of one that does not answer, whose log is needed most."""
+    another = Journal("another.service", Kind.SYSTEMD)
+    monkeypatch.setattr(journal, "installed", lambda *_: (Kind.SYSTEMD, tmp_path))
+    monkeypatch.setattr(journal, "_unit_with_main_pid", {os.getpid(): another}.get)
+    monkeypatch.setattr(control, "TIMEOUT", 0.2)
+    with pretend_agent.running(tmp_path, version="0", started_at="then") as agent:
+        agent.publish(Snapshot(running=True, pid=os.getpid(), version="0", started_at="then", tunnels=()))
+        agent.is_frozen = is_frozen
+        agent.paths.lock.unlink()
+
+        assert journal_of(agent.paths, {}) == another

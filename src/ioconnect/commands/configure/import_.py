@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ioconnect.commands.run.agent import how_to_take_over
 from ioconnect.config import configuration, pasted
 from ioconnect.console.command_group import command
 from ioconnect.console.terminal import answer, is_colourful, read_stdin
@@ -30,7 +31,6 @@ from ioconnect.importing import (
     search_paths,
 )
 from ioconnect.importing.source import ScanResult
-from ioconnect.status import lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -185,5 +185,4 @@ def _say_next_steps(planned: Plan, pins: Mapping[HostPort, HostKeys], paths: Pat
     unpinned = [jumphost for jumphost, keys in pins.items() if not (keys.pinned or keys.blobs)]
     names = {inherited_keys.jumphost_of(one.tunnel): one.tunnel.name for one in planned.tunnels}
     steps = [f"ioconnect pin {names[jumphost]}" for jumphost in unpinned]
-    steps.append("ioconnect up --daemon" if lock.holder(paths.lock) is None else "ioconnect reload")
-    terminal.say(f"Next: {', then '.join(steps)}.")
+    terminal.say(f"Next: {', then '.join((*steps, how_to_take_over(paths)))}.")

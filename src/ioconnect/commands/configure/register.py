@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ioconnect.commands.run.agent import how_to_take_over
 from ioconnect.config import addresses, configuration, pasted
 from ioconnect.console.command_group import FILE, PORT, command, name_argument
 from ioconnect.console.selection import default_name
@@ -22,7 +23,6 @@ from ioconnect.escape import escaped
 from ioconnect.keys import identity, known_hosts
 from ioconnect.registration import request
 from ioconnect.registration.request import ENDPOINT_EXAMPLE, TARGET_EXAMPLE, Request
-from ioconnect.status import lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +108,7 @@ def _register_by_api(
         terminal.say(f"The tunnel {tunnel.name} is registered like this already.")
     else:
         _say_saved(tunnel, terminal)
-        terminal.say(f"Next: {_how_to_start(invocation)}.")
+        terminal.say(f"Next: {how_to_take_over(paths)}.")
     return tunnel.name
 
 
@@ -142,7 +142,7 @@ def _register_by_hand(invocation: Invocation, name: str | None, described: Reque
         configuration.save(paths.config, changed)
         _say_saved(tunnel, terminal)
         pin = () if _is_pinned(tunnel, invocation) else (f"ioconnect pin {name}",)
-        terminal.say(f"Next: {', then '.join((*pin, _how_to_start(invocation)))}.")
+        terminal.say(f"Next: {', then '.join((*pin, how_to_take_over(paths)))}.")
     return name
 
 
@@ -206,7 +206,3 @@ def _is_pinned(tunnel: Tunnel, invocation: Invocation) -> bool:
         pins = known_hosts.load(invocation.paths.known_hosts)
         return bool(pins.fingerprints_for(tunnel.jumphost.host, tunnel.jumphost.port))
     return False
-
-
-def _how_to_start(invocation: Invocation) -> str:
-    return "ioconnect up --daemon" if lock.holder(invocation.paths.lock) is None else "ioconnect reload"

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ioconnect.errors import SystemRefused
+from ioconnect.status import control
+from ioconnect.status.control import AgentSilent
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
 
 _GROUPS = {
@@ -26,6 +31,17 @@ def message(invocation: Invocation, names: Iterable[str] = (), *, reads_config: 
     file = invocation.paths.config
     is_meant = invocation.named_config is not None or (reads_config and file.exists())
     return {"tunnels": list(names), **({"config": str(file)} if is_meant else {})}
+
+
+def how_to_take_over(paths: Paths) -> str:
+    """Return the command after which the agent runs what was saved; both say themselves what keeps them from it."""
+    try:
+        is_running = control.running_pid(paths) is not None
+    except AgentSilent:
+        is_running = True
+    except SystemRefused:
+        is_running = False
+    return "ioconnect reload" if is_running else "ioconnect up --daemon"
 
 
 def changes(answer: dict[str, Any], *, added: str = "added") -> str:

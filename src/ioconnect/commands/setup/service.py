@@ -14,7 +14,7 @@ from ioconnect.installers import machine
 from ioconnect.installers.install import install, installed
 from ioconnect.installers.service import Kind
 from ioconnect.installers.service_manager import manager_of
-from ioconnect.status import lock
+from ioconnect.status import control
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def is_installed() -> bool:
 def install_or_start(invocation: Invocation, name: str, answers: Answers) -> None:
     """Have the agent run with this tunnel: as a service if the answer says so, else in the background.
 
-    Raises what installing and starting raise.
+    Raises what installing and starting raise, and AgentSilent beside an agent that does not answer.
     """
     kind = machine.default_kind()
     if is_installed():
         invocation.terminal.done(f"the service is there: {_DESCRIPTIONS[kind]}")
         if (
             answers.start
-            and lock.holder(invocation.paths.lock) is None
+            and control.running_pid(invocation.paths) is None
             and tunnel_status(name, invocation.paths, os.environ)[0] is None
         ):
             _install(invocation, kind, answers)
@@ -76,7 +76,7 @@ def _wants_service(invocation: Invocation, kind: Kind, answers: Answers) -> bool
 
 def _stop_unmanaged_agent(invocation: Invocation) -> None:
     """Stop an agent that was started by hand: the service's would be a second one."""
-    pid = lock.holder(invocation.paths.lock)
+    pid = control.running_pid(invocation.paths)
     if pid is not None and manager_of(pid) is None:
         stop_agent(invocation)
 
@@ -89,7 +89,7 @@ def _install(invocation: Invocation, kind: Kind, answers: Answers) -> None:
 
 
 def _start(invocation: Invocation) -> None:
-    if lock.holder(invocation.paths.lock) is not None:
+    if control.running_pid(invocation.paths) is not None:
         return
     start_agent(invocation, (), CONNECT_TIMEOUT)
     invocation.terminal.say("  It runs until this machine ends; ioconnect install-service makes it start again.")
@@ -99,7 +99,7 @@ def _wait_for_tunnel(invocation: Invocation, name: str) -> None:
     """Have the agent reload if it lacks this tunnel, wait for an attempt, and say what came of it."""
     with invocation.terminal.busy("waiting for the tunnel"):
         seen, _ = tunnel_status(name, invocation.paths, os.environ)
-        if seen is None and lock.holder(invocation.paths.lock) is not None:
+        if seen is None and control.running_pid(invocation.paths) is not None:
             reload_agent(invocation)
             seen, _ = tunnel_status(name, invocation.paths, os.environ)
     if seen is not None and seen.state is State.CONNECTED:

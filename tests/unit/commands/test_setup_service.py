@@ -1,0 +1,76 @@
+"""The last step of `setup` beside an agent whose lock file was removed: it is found, and no second one started."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs import pretend_agent
+
+from ioconnect.commands.setup import service
+from ioconnect.commands.setup.answers import Answers
+from ioconnect.console.invocation import Invocation
+from ioconnect.status import control
+from ioconnect.status.control import AgentSilent
+from ioconnect.status.records import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.rigs.pretend_agent import PretendAgent
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendAgent]:
+    """An agent without its lock file, which nobody but `setup` started; no service is installed or asked."""
+    monkeypatch.setenv("IOCONNECT_HOME", str(tmp_path))
+    monkeypatch.setattr(control, "TIMEOUT", 0.2)
+    monkeypatch.setattr(service, "manager_of", lambda _pid: None)
+    with pretend_agent.running(tmp_path, version="0", started_at="then") as agent:
+        agent.publish(Snapshot(running=True, pid=os.getpid(), version="0", started_at="then", tunnels=()))
+        agent.paths.lock.unlink()
+        yield agent
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the step did."""
+    done: list[str] = []
+    for name in ("stop_agent", "start_agent", "reload_agent", "_install"):
+        monkeypatch.setattr(service, name, lambda *_, name=name, **__: done.append(name))
+    return done
+
+
+@pytest.mark.usefixtures("agent")
+def test_one_that_was_started_by_hand_makes_room_for_the_service(
+    done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "is_installed", lambda: False)
+    service.install_or_start(Invocation(), "orders", Answers(service=True))
+
+    assert done == ["stop_agent", "_install", "reload_agent"]
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+@pytest.mark.usefixtures("agent")
+def test_one_that_runs_takes_the_tunnel_over(
+    done: list[str], monkeypatch: pytest.MonkeyPatch, *, is_installed: bool
+) -> None:
+    monkeypatch.setattr(service, "is_installed", lambda: is_installed)
+    service.install_or_start(Invocation(), "orders", Answers(service=False))
+
+    assert done == ["reload_agent"]
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_beside_one_that_does_not_answer_nothing_is_installed_or_started(
+    agent: PretendAgent, done: list[str], monkeypatch: pytest.MonkeyPatch, *, is_installed: bool
+) -> None:
+    agent.is_frozen = True
+    monkeypatch.setattr(service, "is_installed", lambda: is_installed)
+    with pytest.raises(AgentSilent):
+        service.install_or_start(Invocation(), "orders", Answers(service=not is_installed))
+
+    assert done == []
