@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Mapping, Sequence
 
     from typing_extensions import Self
@@ -75,6 +76,10 @@ class Terminal:
     def press(self, keys: str) -> None:
         """Press these keys only."""
         os.write(self._master, keys.encode("utf-8", "surrogateescape"))
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the command."""
+        self._process.send_signal(number)
 
     def leave(self, *, deadline: float = 20) -> tuple[int, str]:
         """Wait for the command's end; return its code and its captured standard output."""

@@ -1,4 +1,4 @@
-"""Single keys from a terminal in cbreak mode: waits for one, and names those that move and those that quit."""
+"""The terminal's modes: single keys in cbreak mode, by what they mean; and a line that is typed without echo."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import time
 import tty
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from ioconnect.console.interruptions import Interruptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,6 +64,25 @@ def keys() -> Iterator[Callable[[float], list[Key]]]:
         yield _pressed
     finally:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def without_echo(terminal: int) -> Iterator[None]:
+    """Turn the terminal's echo off for this block, and restore its attributes however the block ends.
+
+    What was typed before is discarded, as it was echoed. SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in the
+    block, never between the change of the attributes and their return. Main thread only.
+    """
+    with Interruptions() as interruptions, interruptions.deferred():
+        before = termios.tcgetattr(terminal)
+        silent = [*before]
+        silent[3] &= ~termios.ECHO  # c_lflag, termios(3)
+        try:
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
+            with interruptions.delivered():
+                yield
+        finally:
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def _no_keys(seconds: float) -> list[Key]:

@@ -107,20 +107,28 @@ class Terminal:
         return self.ask(question, lambda first: parse("\n".join(_whole_paste(first))))
 
     def secret(self, question: str) -> str:
-        """Ask without echoing what is typed. Raises EOFError at the end of input."""
-        import getpass  # noqa: PLC0415  only keygen --passphrase needs it
+        """Ask without echoing what is typed, and return it with its blanks. Raises EOFError at the end of input."""
+        from ioconnect.console.keyboard import without_echo  # noqa: PLC0415  only keygen --passphrase needs it
 
-        return getpass.getpass(f"{question}: ")
+        with without_echo(sys.stdin.fileno()):
+            line = _answer_to(f"{question}: ")
+        _print_message("")  # the end of the line that was not echoed
+        return line.removesuffix("\n")
 
     @staticmethod
     def _line(prompt: str) -> str:
-        # Not input(): if standard output is captured, it writes the prompt there.
-        sys.stderr.write(prompt)
-        sys.stderr.flush()
-        line = _read_line()
-        if not line:
-            raise EOFError
-        return line.strip()
+        return _answer_to(prompt).strip()
+
+
+def _answer_to(prompt: str) -> str:
+    """Show the prompt, and return the line that is typed. Raises EOFError at the end of input."""
+    # Not input(): if standard output is captured, it writes the prompt there.
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    line = _read_line()
+    if not line:
+        raise EOFError
+    return line
 
 
 def _read_line() -> str:

@@ -1,12 +1,13 @@
-"""Questions on a terminal: Ctrl-C ends one whenever it comes."""
+"""Questions on a terminal: Ctrl-C ends one whenever it comes, and a passphrase is not echoed."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import pytest
-from tests.rigs.terminals import Terminal
+from tests.rigs.terminals import CTRL_C, CTRL_D, Terminal
 
 # The calls of C that may block send a SIGINT before they begin: between the two no bytecode runs, so no handler.
 INTERRUPTED = """
@@ -30,7 +31,9 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("question", ["choose('Which?')", "confirm('Sure?', default=True)", "ask('Who?', str)"])
+@pytest.mark.parametrize(
+    "question", ["choose('Which?')", "confirm('Sure?', default=True)", "ask('Who?', str)", "secret('What?')"]
+)
 def test_a_signal_just_before_the_read_interrupts_it(question: str) -> None:
     """CPython's C handler only sets a flag there, and the read would block all the same."""
     with Terminal([sys.executable, "-c", INTERRUPTED % question], env=os.environ) as person:
@@ -51,4 +54,47 @@ def test_a_signal_whose_handler_raises_nothing_leaves_the_question_open() -> Non
         person.expect("signalled")
         person.type("this one")
         person.expect("answer this one -1")
+        assert person.leave()[0] == 0
+
+
+# Asks for a secret, then says what became of it and whether the terminal echoes again.
+SECRET = """
+import sys, termios
+from ioconnect.console.terminal import Terminal
+try:
+    print("told", repr(Terminal().secret("What?")))
+except (KeyboardInterrupt, EOFError) as end:
+    print("ended", type(end).__name__)
+print("echo", bool(termios.tcgetattr(0)[3] & termios.ECHO))
+"""
+
+
+def test_a_secret_is_not_echoed_and_kept_with_its_blanks() -> None:
+    with Terminal([sys.executable, "-c", SECRET], env=os.environ) as person:
+        person.expect("What?: ")
+        person.type(" open  sesame ")
+        person.expect("told ' open  sesame '")
+        person.expect("echo True")
+        assert person.leave()[0] == 0
+    assert person.text.count("sesame") == 1
+
+
+@pytest.mark.parametrize(("key", "kind"), [(CTRL_C, "KeyboardInterrupt"), (CTRL_D, "EOFError")])
+def test_the_terminal_echoes_again_after_a_secret_that_nobody_told(key: str, kind: str) -> None:
+    with Terminal([sys.executable, "-c", SECRET], env=os.environ) as person:
+        person.expect("What?: ")
+        person.press(key)
+        person.expect(f"ended {kind}")
+        person.expect("echo True")
+        assert person.leave()[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_terminal_echoes_again_after_a_signal(number: signal.Signals) -> None:
+    """It would end the process at once, and the shell would go on without an echo."""
+    with Terminal([sys.executable, "-c", SECRET], env=os.environ) as person:
+        person.expect("What?: ")
+        person.send(number)
+        person.expect("ended KeyboardInterrupt")
+        person.expect("echo True")
         assert person.leave()[0] == 0
