@@ -5,6 +5,18 @@ Pure.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+MAX_PATH = 4096  # characters, as Linux's PATH_MAX
+
+
+def escaped_path(path: PurePath) -> str:
+    """Return a path on one line: whoever may write in a folder chooses the names of its files."""
+    return escaped(str(path), limit=MAX_PATH)
+
 
 def escaped(text: str | bytes, *, limit: int = 300) -> str:
     """Return `text` on one line with control and unprintable characters escaped, at most `limit` long."""

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from ioconnect.config import addresses
 from ioconnect.config.addresses import HostPort
-from ioconnect.config.files import Stamps, make_folder, preserved_mode, read_regular, stamp, write_atomically
+from ioconnect.config.files import (
+    Stamps,
+    hint_to_read,
+    make_folder,
+    preserved_mode,
+    read_regular,
+    stamp,
+    write_atomically,
+)
 from ioconnect.config.parsing import SCHEMA, parse, parse_tunnels
 from ioconnect.config.settings import (
     DEFAULT_SSH_PORT,
@@ -21,7 +29,7 @@ from ioconnect.config.settings import (
     check_name,
 )
 from ioconnect.errors import ConfigInvalid, UsageFault
-from ioconnect.escape import escaped
+from ioconnect.escape import escaped, escaped_path
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -81,7 +89,7 @@ def _refuse_other_file(config: Config, name: str) -> None:
     files = [tunnel.file for tunnel in config.tunnels if tunnel.name == name]
     files += [invalid.path for invalid in config.invalid if name in invalid.names]
     if files and files[0] is not None:
-        raise UsageFault(f"the tunnel {name} is in {files[0]}", hint="Change it in that file.")
+        raise UsageFault(f"the tunnel {name} is in {escaped_path(files[0])}", hint="Change it in that file.")
 
 
 def load(path: Path, *, or_empty: bool = False) -> Config:
@@ -143,7 +151,7 @@ def _with_tunnel_files(config: Config, path: Path) -> Config:
             values = _read_toml(file)
             tables = values.get("tunnels")
             names = tuple(tables) if isinstance(tables, dict) else ()
-            found = parse_tunnels(values, source=str(file), folder=path.absolute().parent, known=tunnels)
+            found = parse_tunnels(values, source=escaped_path(file), folder=path.absolute().parent, known=tunnels)
         except FileNotFoundError:  # removed meanwhile, or a link that leads nowhere
             continue
         except ConfigInvalid as fault:
@@ -151,7 +159,7 @@ def _with_tunnel_files(config: Config, path: Path) -> Config:
         else:
             tunnels += [dataclasses.replace(tunnel, file=file) for tunnel in found]
     too_many = (f"is left out: more than {MAX_FILES} files are in its folder", "Put several tunnels into one file.")
-    invalid += [InvalidFile(file, f"{file} {too_many[0]}", too_many[1]) for file in files[MAX_FILES:]]
+    invalid += [InvalidFile(file, f"{escaped_path(file)} {too_many[0]}", too_many[1]) for file in files[MAX_FILES:]]
     return dataclasses.replace(config, tunnels=tuple(tunnels), invalid=tuple(invalid))
 
 
@@ -162,19 +170,23 @@ def _tunnel_files(folder: Path) -> list[Path]:
 
 def _read_toml(path: Path) -> dict[str, object]:
     """Return the file's document. Raises FileNotFoundError, and ConfigInvalid if it cannot be read or is not TOML."""
+    shown = escaped_path(path)
     try:
         content, _ = read_regular(path, limit=_MAX_FILE)
         return dict(tomllib.loads(content.decode("utf-8")))
     except FileNotFoundError:
         raise
     except OSError as error:
-        hint = "Check the file's owner and permissions."
-        raise ConfigInvalid(f"cannot read {path}: {error.strerror}", hint=hint) from error
+        bound = (
+            f"A file of the configuration has at most {_MAX_FILE >> 20} MiB: put some tunnels into files of config.d."
+        )
+        hint = hint_to_read(error, too_large=bound)
+        raise ConfigInvalid(f"cannot read {shown}: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigInvalid(f"{path}: line {line} is not UTF-8", hint="Save the file as UTF-8 text.") from error
+        raise ConfigInvalid(f"{shown}: line {line} is not UTF-8", hint="Save the file as UTF-8 text.") from error
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested a thousand deep
-        raise ConfigInvalid(f"{path}: not TOML: {escaped(str(error))}", hint="Mend that line.") from error
+        raise ConfigInvalid(f"{shown}: not TOML: {escaped(str(error))}", hint="Mend that line.") from error
 
 
 def save(path: Path, config: Config) -> None:

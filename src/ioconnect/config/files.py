@@ -54,6 +54,15 @@ def read_regular(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
     return content, facts
 
 
+def hint_to_read(error: OSError, *, too_large: str) -> str:
+    """Return what to do about an error of `read_regular`; `too_large` is that about a file over the limit."""
+    if error.errno == errno.EFBIG:
+        return too_large
+    if error.errno in (errno.EISDIR, errno.EINVAL):
+        return "Put a regular file in its place, or name another one."
+    return "Check the file's owner and permissions."
+
+
 def stamp(path: Path) -> Stamp:
     """Return numbers that differ once the file is written, replaced, or given another owner or mode."""
     try:

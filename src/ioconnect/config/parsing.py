@@ -22,6 +22,7 @@ from ioconnect.config.settings import (
 )
 from ioconnect.config.toml_tables import Table, boolean, integer, seconds, shown, text
 from ioconnect.errors import ConfigInvalid
+from ioconnect.escape import escaped_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -65,7 +66,7 @@ def parse_tunnels(
     tunnels_table = top.table("tunnels")
     tunnels = [_tunnel(tunnels_table, name, _identity_in(folder)) for name in tunnels_table.values]
     top.reject_unknown_keys()
-    files = {tunnel.name: tunnel.file or "the main file" for tunnel in known}
+    files = {each.name: escaped_path(each.file) if each.file else "the main file" for each in known}
     for name in tunnels_table.values:
         if name in files:
             tunnels_table.fault(name, f"a tunnel of this name is in {files[name]} already")

@@ -55,21 +55,24 @@ class Terminal:
         return sys.stdin.isatty() and sys.stderr.isatty()
 
     def say(self, text: str) -> None:
-        """Print a message."""
-        if not self.quiet:
-            _print_message(text)
+        """Print a message of one or more lines; control characters in it are escaped."""
+        self._print("\n".join(escaped(line, limit=MAX_LINE) for line in text.split("\n")))
 
     def warn(self, fault: Fault) -> None:
         """Print a fault that does not stop the command."""
-        self.say(_formatted(_label("warning:", "33"), fault))
+        self._print(_formatted(_label("warning:", "33"), fault))
 
     def done(self, text: str) -> None:
         """Print that a step is done."""
-        self.say(f"  {_label(TICK, '32')} {text}")
+        self._print(f"  {_label(TICK, '32')} {escaped(text, limit=MAX_LINE)}")
 
     def heading(self, text: str) -> None:
         """Print the heading of the next step."""
-        self.say(f"\n{_label(text, '36')}")
+        self._print(f"\n{_label(escaped(text), '36')}")
+
+    def _print(self, text: str) -> None:
+        if not self.quiet:
+            _print_message(text)
 
     @contextlib.contextmanager
     def busy(self, doing: str) -> Iterator[None]:

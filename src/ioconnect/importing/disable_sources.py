@@ -117,7 +117,7 @@ def _disable_in_file(source: Source, backups: Path) -> str:
         content, facts = read_regular(path, limit=MAX_FILE)
     except OSError as error:
         raise SystemRefused(
-            f"cannot read {path}: {error.strerror}", hint=f"By hand: {manual_steps(source)}."
+            f"cannot read {source.location}: {error.strerror}", hint=f"By hand: {manual_steps(source)}."
         ) from error
     changed = cron_lines.disable(content, (source.line,))
     if changed == content:

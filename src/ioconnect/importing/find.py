@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ioconnect.config import pasted
 from ioconnect.config.files import read_regular
 from ioconnect.errors import SystemRefused, UsageFault
+from ioconnect.escape import escaped, escaped_path
 from ioconnect.importing import cron_lines, search_paths, unit_files
 from ioconnect.importing.source import FoundTunnel, ScanResult, Source, SourceKind
 from ioconnect.installers import user_crontab
@@ -46,10 +47,10 @@ def in_file(path: Path, search: SearchPaths, environ: Mapping[str, str]) -> Scan
     """
     content = _content(path)
     if _is_crontab(path, search):
-        return _in_crontab(content, Source(SourceKind.SYSTEM_CRONTAB, str(path), path=_real(path)), search)
+        return _in_crontab(content, Source(SourceKind.SYSTEM_CRONTAB, escaped_path(path), path=_real(path)), search)
     if path.name.endswith(unit_files.SUFFIX):
         return _in_unit(content, path, search)
-    return in_text(content.decode("utf-8", "backslashreplace"), str(path), search, environ)
+    return in_text(content.decode("utf-8", "backslashreplace"), escaped_path(path), search, environ)
 
 
 def in_text(text: str, label: str, search: SearchPaths, environ: Mapping[str, str]) -> ScanResult:
@@ -75,7 +76,7 @@ def _in_file_or_fault(path: Path, search: SearchPaths) -> ScanResult:
             return ScanResult()
         return in_file(path, search, {})
     except OSError as error:
-        return ScanResult(faults=(SystemRefused(f"cannot look at {path}: {error.strerror}"),))
+        return ScanResult(faults=(SystemRefused(f"cannot look at {escaped_path(path)}: {error.strerror}"),))
     except UsageFault as fault:
         return ScanResult(faults=(fault,))
 
@@ -110,12 +111,17 @@ def _in_unit(content: bytes, path: Path, search: SearchPaths) -> ScanResult:
     manager = own if kind is SourceKind.USER_UNIT else root
     texts = [content.decode("utf-8", "backslashreplace"), *_drop_ins(path.with_name(unit))]
     service = unit_files.read(texts, unit=unit, manager=manager, home_of=search_paths.home_of)
-    source = Source(kind, unit if kind is not SourceKind.TEXT else str(path), unit=unit)
+    location = escaped(unit) if kind is not SourceKind.TEXT else escaped_path(path)
+    source = Source(kind, location, unit=unit)
     result = _parse(service.commands, source, service.environ)
     if unit_files.is_template(unit) and (result.found or result.faults):
         hint = f"Import the line that it stands for: systemctl cat {unit.replace('@.', '@INSTANCE.')}"
         return ScanResult(
-            faults=(UsageFault(f"{path} is a template of units, which cannot be imported as it is", hint=hint),)
+            faults=(
+                UsageFault(
+                    f"{escaped_path(path)} is a template of units, which cannot be imported as it is", hint=hint
+                ),
+            )
         )
     return result
 
@@ -131,7 +137,8 @@ def _content(path: Path) -> bytes:
         return read_regular(path, limit=MAX_FILE)[0]
     except OSError as error:
         raise UsageFault(
-            f"cannot read {path}: {error.strerror}", hint="Name a crontab, a unit file or a script, or - for stdin."
+            f"cannot read {escaped_path(path)}: {error.strerror}",
+            hint="Name a crontab, a unit file or a script, or - for stdin.",
         ) from error
 
 

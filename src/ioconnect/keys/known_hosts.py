@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import make_folder, preserved_mode, read_regular, write_atomically
+from ioconnect.config.files import hint_to_read, make_folder, preserved_mode, read_regular, write_atomically
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
 from ioconnect.keys.public_keys import decode, encode, fingerprint, key_type
@@ -233,7 +233,7 @@ def _content(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
+        bound = f"It has at most {_MAX_FILE >> 20} MiB: take out what is no jumphost of yours."
         raise ConfigInvalid(
-            f"cannot read the pinned host keys in {path}: {error.strerror}",
-            hint="Check the file's owner and permissions.",
+            f"cannot read the pinned host keys in {path}: {error.strerror}", hint=hint_to_read(error, too_large=bound)
         ) from error

@@ -28,6 +28,14 @@ SHARED_LOCK_TIMEOUT = 0.5  # seconds after which a shared lock, as `holder` take
 # A link would have root write to whatever its owner likes; opening a FIFO would block.
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 POLL_INTERVAL = 0.02  # seconds; flock(2) has no timeout
+_KINDS = {
+    stat.S_IFIFO: "a named pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class AlreadyRunning(Fault):
@@ -174,11 +182,27 @@ def _os_errors_as(path: Path, kind: type[Fault]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "Run the command as the user that the agent runs as, or set IOCONNECT_HOME."
-        raise kind(
-            f"cannot use the lock {path}: {error.strerror}",
-            hint=disk.HINT if isinstance(error, disk.DiskHangs) else hint,
-        ) from error
+        why, hint = _explained(path, error)
+        raise kind(f"cannot use the lock {path}: {why}", hint=hint) from error
+
+
+def _explained(path: Path, error: OSError) -> tuple[str, str]:
+    """Return what is wrong with the lock file, and what to do: by what stands there, and by whose it is."""
+    strerror = error.strerror or str(error)
+    if isinstance(error, disk.DiskHangs):
+        return strerror, disk.HINT
+    with contextlib.suppress(OSError):
+        facts = disk.within_timeout(path, path.lstat)
+        what = _KINDS.get(stat.S_IFMT(facts.st_mode))
+        if what is not None:
+            removal = "rmdir" if stat.S_ISDIR(facts.st_mode) else "rm"
+            return f"it is {what}, not a regular file", f"No agent made it. Remove it: {removal} {path}"
+        if error.errno in (errno.EACCES, errno.EPERM) and facts.st_uid != os.geteuid():
+            other = f"sudo -u '#{facts.st_uid}'" if facts.st_uid else "sudo"
+            whose = f"{strerror}: it belongs to another user (uid {facts.st_uid})"
+            return whose, f"Run the command as that user ({other}), or set IOCONNECT_HOME to a folder of yours."
+    hint = "Run the command as the user that the agent runs as, or set IOCONNECT_HOME."
+    return strerror, hint
 
 
 def _check_regular(descriptor: int) -> None:

@@ -131,6 +131,24 @@ def test_a_folder_that_cannot_be_written_is_named() -> None:
     assert str(folder) in said
 
 
+def test_a_lock_of_another_user_is_said_with_what_to_do() -> None:
+    """As after a `sudo ioconnect up` with the user's IOCONNECT_HOME."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, whose lock it is")
+    with ordinary_user.folder() as folder:
+        path = folder / "agent.lock"
+        path.touch(mode=0o600)
+        said = ordinary_user.run(
+            "from pathlib import Path\nfrom ioconnect.status import lock",
+            f"try:\n    lock.holder(Path({str(path)!r}))\nexcept lock.SystemRefused as fault:\n"
+            "    print(fault.message, fault.hint, sep='\\n')",
+        )
+
+    why, hint = said.splitlines()
+    assert why == f"cannot use the lock {path}: Permission denied: it belongs to another user (uid 0)"
+    assert hint == "Run the command as that user (sudo), or set IOCONNECT_HOME to a folder of yours."
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     limited = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
@@ -157,8 +175,10 @@ def test_a_lock_that_is_no_file_of_its_own_is_said_and_neither_waited_for_nor_wr
     else:
         path.symlink_to(other)
 
-    with pytest.raises(SystemRefused, match="cannot use the lock"):
+    what = "a link" if kind == "link" else r"a named pipe \(FIFO\)"
+    with pytest.raises(SystemRefused, match=f"cannot use the lock .*: it is {what}, not a regular file$") as refused:
         lock.holder(path)
     with pytest.raises(CannotCreate, match="cannot use the lock"):
         acquire(path)
+    assert refused.value.hint == f"No agent made it. Remove it: rm {path}"
     assert other.read_text() == "precious"

@@ -334,8 +334,17 @@ def test_what_is_no_toml_is_refused_with_its_line(tmp_path: Path, content: bytes
     assert said in refusal(path).message
 
 
+def test_a_file_that_is_too_large_is_told_the_bound(tmp_path: Path) -> None:
+    """It spoke of permissions."""
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"#" * (2 << 20))
+
+    assert "at most 1 MiB: put some tunnels into files of config.d" in refusal(path).hint
+
+
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     assert "it is a folder" in refusal(tmp_path).message
+    assert "regular file" in refusal(tmp_path).hint
 
 
 def test_a_file_that_may_not_be_read_says_so() -> None:

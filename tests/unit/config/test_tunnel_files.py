@@ -100,6 +100,30 @@ def test_a_file_with_a_fault_is_left_out_and_the_others_are_read(
     assert caught.value.faults == invalid.faults
 
 
+@pytest.mark.parametrize("text", ["[", "\xff", table("orders", 9), table("stock", 2, "x = 1")])
+def test_the_name_of_a_file_is_shown_escaped(main: Path, text: str) -> None:
+    """Whoever may write in the folder chooses it: no line of theirs, and no control character, gets to a terminal."""
+    path = main.parent / "config.d" / "b\nerror: all is lost\x1b[2J.toml"
+    path.write_bytes(text.encode("latin-1"))
+
+    (invalid,) = configuration.load(main).invalid
+
+    assert invalid.path == path
+    assert "/b\\nerror: all is lost\\x1b[2J.toml: " in invalid.message + ":"
+    assert all(each.isprintable() for each in (invalid.message, invalid.hint))
+
+
+def test_the_file_of_another_tunnel_is_shown_escaped(main: Path) -> None:
+    put(main, "a\x1b[2J.toml", table("stock", 3))
+    put(main, "b.toml", table("stock", 4))
+
+    read = configuration.load(main)
+
+    assert "a\\x1b[2J.toml already" in read.invalid[0].message
+    with pytest.raises(UsageFault, match=r"is in [^\x1b]*$"):
+        configuration.with_tunnel(read, read.tunnels[1], replace=True)
+
+
 def test_every_fault_of_every_file_is_said_at_once(main: Path) -> None:
     put(main, "a.toml", table("stock", 3, "max_connections = 0", "proxy = 1"))
     put(main, "b.toml", "[tunnels]\nx = 1\n")

@@ -19,7 +19,7 @@ from ioconnect.console.command_group import FILE, PORT, command, name_argument
 from ioconnect.console.selection import default_name
 from ioconnect.console.terminal import answer, read_stdin
 from ioconnect.errors import ConfigInvalid, Fault, UsageFault
-from ioconnect.escape import escaped
+from ioconnect.escape import escaped, escaped_path
 from ioconnect.keys import identity, known_hosts
 from ioconnect.registration import request
 from ioconnect.registration.request import ENDPOINT_EXAMPLE, TARGET_EXAMPLE, Request
@@ -189,7 +189,7 @@ def _show_own_key(own_key: Path, terminal: Terminal) -> None:
 
 def _show_key_of_paste(key: Path, terminal: Terminal) -> None:
     """Say that the key of a pasted line is taken, and warn if the agent could not use it."""
-    terminal.say(f"Using the key that the pasted line names: {key}")
+    terminal.say(f"Using the key that the pasted line names: {escaped_path(key)}")
     try:
         identity.load(key)
     except Fault as fault:

@@ -11,7 +11,7 @@ from ioconnect.config import addresses, configuration, pasted
 from ioconnect.console import clipboard
 from ioconnect.console.terminal import is_colourful
 from ioconnect.errors import Fault, UsageFault
-from ioconnect.escape import escaped
+from ioconnect.escape import escaped, escaped_path
 from ioconnect.keys import identity
 from ioconnect.registration import request
 from ioconnect.registration.request import TARGET_EXAMPLE, Request
@@ -132,7 +132,7 @@ def _chosen(typed: str, found: list[Database]) -> HostPort:
 def _tell_of_paste(terminal: Terminal, tunnel: Tunnel, line: Pasted | None) -> None:
     """Say which key is used, and which options of a pasted line are not."""
     if tunnel.identity is not None:
-        terminal.say(f"  Using the key that the pasted line names: {tunnel.identity}")
+        terminal.say(f"  Using the key that the pasted line names: {escaped_path(tunnel.identity)}")
         try:
             identity.load(tunnel.identity)
         except Fault as fault:
