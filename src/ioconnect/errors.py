@@ -50,6 +50,8 @@ class ReasonCode(str, Enum):
     IDENTITY_MISSING = "identity_missing"
     IDENTITY_UNREADABLE = "identity_unreadable"
     STOPPED = "stopped"
+    NOT_STARTED = "not_started"
+    AGENT_SILENT = "agent_silent"
 
 
 class Disposition(Enum):
@@ -76,10 +78,8 @@ def with_guide_link(hint: str, code: ReasonCode | None) -> str:
     """Return the hint with a link to the troubleshooting guide's section for `code`; without a code, unchanged."""
     if code is None:
         return hint
-    link = f"{GUIDE}#{code.value}"
-    if not hint:
-        return f"More: {link}"
-    return f"{hint} More: {link}" if hint.endswith((".", "!", "?", ")", '"')) else f"{hint}; more: {link}"
+    joint = "; more" if hint and not hint.endswith((".", "!", "?", ")", '"')) else " More"
+    return f"{hint}{joint}: {GUIDE}#{code.value}".lstrip()
 
 
 class Fault(Exception):
@@ -94,8 +94,7 @@ class Fault(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = message, hint
 
     @property
     def reason(self) -> Reason:
@@ -114,6 +113,13 @@ class AgentNotRunning(Fault):
     """A command needs a running agent, and none runs."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+
+class AgentUnresponsive(Fault):
+    """An agent runs and does not answer: what it does is not known."""
+
+    exit_code = ExitCode.UNAVAILABLE
+    code = ReasonCode.AGENT_SILENT
 
 
 class SystemRefused(Fault):
@@ -282,9 +288,13 @@ class TunnelStopped(Fault):
         super().__init__(f"stopped by `ioconnect down {name}`", hint=f"`ioconnect up {name}` starts it.")
 
 
+class TunnelNotStarted(Fault):
+    """Nothing runs a tunnel: it is disabled, or no agent runs."""
+
+    exit_code = ExitCode.TEMP_FAIL
+    code = ReasonCode.NOT_STARTED
+
+
 def exit_code_of(code: ReasonCode) -> ExitCode:
     """Return the exit code of the fault class with this reason code."""
-    return _EXIT_CODES[code]
-
-
-_EXIT_CODES = {fault.code: fault.exit_code for fault in Fault.__subclasses__() if fault.code is not None}
+    return next(fault.exit_code for fault in Fault.__subclasses__() if fault.code is code)

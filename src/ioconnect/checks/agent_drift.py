@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.results import CheckId, Finding, pinned_host_key
-from ioconnect.errors import ExitCode, Fault, ReasonCode
+from ioconnect.errors import AgentUnresponsive, ReasonCode
 from ioconnect.status import hints
 
 if TYPE_CHECKING:
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 RELOAD = "ioconnect reload makes the agent take it over."
 _CODES_OF_CONFIG = ("config_changed", ReasonCode.CONFIG_INVALID.value)
 _OF_THE_JUMPHOST = (CheckId.DNS, CheckId.TCP, CheckId.HOST_KEY, CheckId.AUTH, CheckId.FORWARD)
-
-
-class AgentUnknown(Fault):
-    """What the running agent does is not known, as it does not answer."""
-
-    exit_code = ExitCode.UNAVAILABLE
-    code = ReasonCode.CONNECTION_LOST
 
 
 def config_finding(tunnel: Tunnel, status: TunnelStatus, snapshot: Snapshot, path: Path) -> Finding | None:
@@ -96,4 +89,4 @@ def silent(fault: AgentSilent) -> dict[CheckId, Outcome]:
     That the agent has the port on the jumphost is not known; the other checks are run as without an agent.
     """
     message = f"{fault.message}; whether the tunnel carries anything is not known"
-    return {CheckId.FORWARD: AgentUnknown(message, hint=fault.hint)}
+    return {CheckId.FORWARD: AgentUnresponsive(message, hint=fault.hint)}

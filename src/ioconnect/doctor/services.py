@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
-from ioconnect.errors import Fault, SystemRefused
+from ioconnect.errors import Fault, ReasonCode, SystemRefused, with_guide_link
 from ioconnect.installers import machine
 from ioconnect.installers.install import installed
 from ioconnect.installers.service import LABEL, UNIT_NAME, Kind
@@ -29,7 +29,8 @@ def agent(paths: Paths, environ: Mapping[str, str]) -> Fact:
     try:
         snapshot = observe(paths)
         if snapshot.silence is not None:
-            return warning("agent", f"pid {snapshot.pid} runs and {snapshot.silence}", snapshot.silence.hint)
+            hint = with_guide_link(snapshot.silence.hint, ReasonCode.AGENT_SILENT)
+            return warning("agent", f"pid {snapshot.pid} runs and {snapshot.silence}", hint)
         if snapshot.running:
             description = f"pid {snapshot.pid}, version {snapshot.version}"
             return passed("agent", f"running ({description}), since {snapshot.started_at}")

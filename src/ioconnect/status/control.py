@@ -43,6 +43,7 @@ class AgentSilent(Fault):
     """The agent runs and does not answer: it is stopped, hangs, is busy, or has no usable socket."""
 
     exit_code = ExitCode.UNAVAILABLE
+    code = ReasonCode.AGENT_SILENT
 
     def __init__(self, pid: int | None, silence: Silence) -> None:
         super().__init__("the agent" + (f" (pid {pid})" if pid else "") + f" {silence}", hint=silence.hint)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect import __version__
 from ioconnect.config.paths import is_same
-from ioconnect.errors import AgentNotRunning, Reason, ReasonCode
+from ioconnect.errors import AgentNotRunning, Reason, ReasonCode, TunnelNotStarted
 from ioconnect.status import control, disk, hints, snapshots
 from ioconnect.status.durations import NEVER
 from ioconnect.status.snapshots import Snapshot, State, StatusDamaged, TunnelStatus, timestamp
@@ -59,7 +59,10 @@ def stopped(configured: Iterable[Tunnel], snapshot: Snapshot, config: Path) -> d
     found = (_initial(tunnel, since) for tunnel in configured)
     if not snapshot.running:
         return {tunnel.name: tunnel for tunnel in found}
-    return {tunnel.name: replace(tunnel, reason=_not_in(snapshot, config, tunnel.name)) for tunnel in found}
+    return {
+        tunnel.name: replace(tunnel, reason=_not_in(snapshot, config, tunnel.name)) if tunnel.enabled else tunnel
+        for tunnel in found
+    }
 
 
 def _not_in(snapshot: Snapshot, config: Path, name: str) -> Reason:
@@ -103,13 +106,29 @@ def _not_running(paths: Paths, configured: Sequence[Tunnel]) -> Snapshot:
 
 def _initial(tunnel: Tunnel, since: str) -> TunnelStatus:
     return TunnelStatus(
-        tunnel.name, State.STOPPED, since, None, str(tunnel.jumphost), tunnel.listen_port, str(tunnel.target)
+        tunnel.name,
+        State.STOPPED,
+        since,
+        _no_agent() if tunnel.enabled else _disabled(tunnel.name),
+        str(tunnel.jumphost),
+        tunnel.listen_port,
+        str(tunnel.target),
+        enabled=tunnel.enabled,
     )
 
 
+def _no_agent() -> Reason:
+    return TunnelNotStarted("no agent is running", hint=hints.sentence(hints.START)).reason
+
+
+def _disabled(name: str) -> Reason:
+    hint = f"Set enabled = true in [tunnels.{name}]; ioconnect reload takes it over."
+    return TunnelNotStarted("it is disabled: enabled = false", hint=hint).reason
+
+
 def _with_configured_addresses(configured: TunnelStatus, known: TunnelStatus | None) -> TunnelStatus:
-    """Return the tunnel's last status with the addresses of its present configuration."""
-    if known is None:
+    """Return the last status with the addresses of the present configuration; only the latter if that is disabled."""
+    if known is None or not configured.enabled:
         return configured
     return replace(known, jumphost=configured.jumphost, listen_port=configured.listen_port, target=configured.target)
 
@@ -118,7 +137,7 @@ def _after_the_end(tunnel: TunnelStatus, last_written: str) -> TunnelStatus:
     """Return the tunnel as stopped; an agent that was killed left another state, which becomes part of the reason."""
     if tunnel.state is State.STOPPED:  # by its name: the next agent starts it
         is_by_name = tunnel.reason is not None and tunnel.reason.code is ReasonCode.STOPPED
-        return replace(tunnel, reason=None) if is_by_name else tunnel
+        return replace(tunnel, reason=_no_agent()) if is_by_name or tunnel.reason is None else tunnel
     message = "the agent ended without a word (killed, or the machine went down)"
     if tunnel.reason is not None:
         message += f"; before that: {tunnel.reason.message}"

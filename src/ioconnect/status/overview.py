@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ioconnect.errors import with_guide_link
+from ioconnect.errors import ReasonCode, with_guide_link
 from ioconnect.escape import escaped
 from ioconnect.status.records import State, is_target_down, is_well
 
@@ -123,6 +123,8 @@ def _problem(tunnel: TunnelStatus) -> Iterator[tuple[object, Note]]:
         if reason is None:
             yield TARGET_DOWN, Note((tunnel.name,), f"{tunnel.target} does not accept connections", "")
     if reason is None or (tunnel.state is State.CONNECTED and word(tunnel) != TARGET_DOWN):
+        return
+    if reason.code is ReasonCode.NOT_STARTED:  # the headline, or the word, says it for all
         return
     text = f"{escaped(reason.message)} ({reason.code.value})"
     hint = with_guide_link(escaped(reason.hint), reason.code)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, TypeAlias
 
+from ioconnect.errors import ReasonCode, with_guide_link
 from ioconnect.escape import escaped
 from ioconnect.status import hints, overview
 from ioconnect.status.durations import elapsed, elapsed_until, size
@@ -68,7 +69,8 @@ def head(
     bad = "" if snapshot.running and snapshot.silence is None else "red"
     lines: list[Line] = [((line, bad),) for line in _wrapped(headline(snapshot, now, start), width)]
     if snapshot.silence is not None:
-        lines += [((line, ""),) for line in _wrapped(escaped(snapshot.silence.hint), width)]
+        hint = with_guide_link(escaped(snapshot.silence.hint), ReasonCode.AGENT_SILENT)
+        lines += [((line, ""),) for line in _wrapped(hint, width)]
         if snapshot.tunnels:
             lines.append(((f"{elapsed(snapshot.written_at or '', now)} ago it wrote:", ""),))
     if meant is not None:

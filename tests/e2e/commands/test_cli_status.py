@@ -33,6 +33,7 @@ target = "db:3306"
 endpoint = "jump:58116"
 target = "db:5432"
 """
+STARTS = "Start it: ioconnect up --daemon."
 SINCE = "2026-11-22T10:00:00Z"
 ORDERS = TunnelStatus(
     "orders",
@@ -290,13 +291,44 @@ def test_after_a_crash_it_says_so_with_the_last_known_reason(customer: Customer)
     assert (orders["rtt_ms"], stock["next_attempt_at"]) == (None, None)
 
 
-def test_a_clean_end_is_no_crash(customer: Customer) -> None:
-    stopped = TunnelStatus("orders", State.STOPPED, SINCE, None, "jump:50683", 58115, "db:3306")
+@pytest.mark.parametrize("reason", [None, TunnelStopped("orders").reason])
+def test_a_clean_end_is_no_crash(customer: Customer, reason: Reason | None) -> None:
+    """Also of a tunnel that was stopped by its name: the next agent starts it."""
+    stopped = TunnelStatus("orders", State.STOPPED, SINCE, reason, "jump:50683", 58115, "db:3306")
     leave(customer, stopped)
 
     orders = shown(customer, 69)["tunnels"][0]
 
-    assert (orders["state"], orders["since"], orders["reason"]) == ("stopped", SINCE, None)
+    assert (orders["state"], orders["since"]) == ("stopped", SINCE)
+    assert orders["reason"] == {"code": "not_started", "message": "no agent is running", "hint": STARTS}
+
+
+def test_why_a_tunnel_does_not_run_is_in_the_json_and_not_in_the_table(customer: Customer) -> None:
+    """A script finds a reason wherever a tunnel is not connected; for people the headline and the word say it."""
+    config = customer.home / "config.toml"
+    config.write_text(config.read_text().replace("[tunnels.stock]", "[tunnels.stock]\nenabled = false"))
+
+    orders, stock = shown(customer, 69)["tunnels"]
+    text = customer.run("status", expect=69)
+
+    assert (orders["enabled"], orders["reason"]["code"], orders["reason"]["hint"]) == (True, "not_started", STARTS)
+    assert (stock["enabled"], stock["reason"]["code"], stock["state"]) == (False, "not_started", "stopped")
+    assert "enabled = false" in stock["reason"]["message"]
+    assert "[tunnels.stock]" in stock["reason"]["hint"]
+    assert re.search(r"^stock +disabled ", text, re.MULTILINE)
+    assert "not_started" not in text + customer.run("status", "stock", expect=69)
+
+
+def test_a_disabled_tunnel_beside_a_running_agent_is_told_as_that(customer: Customer, agent: PretendAgent) -> None:
+    """It said that `up` starts it, which `up` refuses."""
+    config = customer.home / "config.toml"
+    config.write_text(config.read_text().replace("[tunnels.stock]", "[tunnels.stock]\nenabled = false"))
+    agent.publish(snapshot_of(ORDERS))
+
+    (stock,) = shown(customer, 75, "stock")["tunnels"]
+
+    assert (stock["enabled"], stock["reason"]["code"]) == (False, "not_started")
+    assert "ioconnect up" not in customer.run("status", "stock", expect=75)
 
 
 def test_a_damaged_file_without_an_agent_is_only_no_memory(customer: Customer) -> None:

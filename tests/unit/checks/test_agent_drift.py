@@ -71,6 +71,6 @@ def test_an_agent_that_does_not_answer_is_a_failure() -> None:
     """Nobody knows whether it carries anything, whatever it wrote last; the code is that of `status` then."""
     fault = agent_drift.silent(AgentSilent(4711, Silence("its control socket is gone", "Look.")))[CheckId.FORWARD]
     assert isinstance(fault, Fault)
-    assert (fault.code, fault.exit_code) == (ReasonCode.CONNECTION_LOST, ExitCode.UNAVAILABLE)
+    assert (fault.code, fault.exit_code) == (ReasonCode.AGENT_SILENT, ExitCode.UNAVAILABLE)
     assert "the agent (pid 4711) does not answer: its control socket is gone" in fault.message
     assert fault.hint == "Look."

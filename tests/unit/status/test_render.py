@@ -106,7 +106,8 @@ def test_a_silent_agent_is_shown_as_that_with_the_age_of_its_last_word() -> None
     first, second, third, *lines = shown(silent).splitlines()
 
     assert (first, third) == ("no answer from the agent (pid 4711) within 2 s", "40s ago it wrote:")
-    assert second == "It is stopped (kill -CONT 4711 lets it go on) or hangs; ioconnect down ends it."
+    told = "It is stopped (kill -CONT 4711 lets it go on) or hangs; ioconnect down ends it."
+    assert second == f"{told} More: docs/troubleshooting.md#agent_silent"
     assert any(line.startswith("orders") for line in lines)
     assert shown(replace(silent, tunnels=())).startswith(
         "no answer from the agent (pid 4711) within 2 s, and nothing that it wrote\n"

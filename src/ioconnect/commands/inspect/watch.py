@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from ioconnect.console.interruptions import Interruptions
 from ioconnect.console.keyboard import Key, keys
 from ioconnect.console.terminal import answer, is_colourful
+from ioconnect.errors import ReasonCode
 from ioconnect.escape import escaped
 from ioconnect.status import overview, render, snapshots
 from ioconnect.status.durations import size
@@ -88,7 +89,7 @@ def lines(snapshot: Snapshot) -> Iterator[str]:
     for tunnel in snapshot.tunnels:
         said = f"{tunnel.name} {overview.word(tunnel)}"
         reason = tunnel.target_state.reason if tunnel.target_state and not tunnel.reason else tunnel.reason
-        if reason is not None:
+        if reason is not None and reason.code is not ReasonCode.NOT_STARTED:  # the line of the agent says it
             said += f": {reason.message} ({reason.code.value})"
         yield escaped(said, limit=1000)
 
