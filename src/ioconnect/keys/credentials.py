@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from ioconnect.config.files import Stamps, stamp
 from ioconnect.config.paths import CREDENTIAL, is_handed_over
-from ioconnect.errors import HostKeyUnpinned, IdentityUnreadable
+from ioconnect.errors import HostKeyUnpinned, IdentityMissing, IdentityUnreadable
 from ioconnect.keys import identity
 
 if TYPE_CHECKING:
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
     from ioconnect.keys.known_hosts import Pins
+
+HAND_OVER = "sudo systemctl restart ioconnect, at which systemd hands it over."
 
 
 @dataclass(slots=True)
@@ -61,9 +63,13 @@ def load_identity(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> byte
         return identity.load(path, credential=True)
     try:
         return identity.load(path)
+    except IdentityMissing as fault:
+        if are_copies():
+            fault.hint = f"{fault.hint} If the service's account cannot read it then: {HAND_OVER}"
+        raise
     except IdentityUnreadable as fault:
         if are_copies():  # of an account that cannot read the original, which came after the start
-            fault.hint = f"{fault.hint} Or have systemd hand it over: sudo systemctl restart ioconnect."
+            fault.hint = f"If it came after the service's start: {HAND_OVER} Else: {fault.hint}"
         raise
 
 
