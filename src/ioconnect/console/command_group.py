@@ -35,6 +35,10 @@ def _set_quiet(context: click.Context, _parameter: click.Parameter, value: bool)
     context.ensure_object(Invocation).terminal.quiet |= value
 
 
+def _set_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  click calls
+    context.ensure_object(Invocation).as_json = value
+
+
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  click calls
     if value and not context.resilient_parsing:
         click.echo(f"ioconnect {__version__}")
@@ -189,6 +193,18 @@ def tunnel_names(context: click.Context, _parameter: click.Parameter, incomplete
 def name_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command an optional NAME."""
     return click.argument("name", required=False, shell_complete=tunnel_names)(function)
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command `--json`, which sets `Invocation.as_json` before the other options are checked."""
+    return click.option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set_json,
+        help="Answer with one JSON document; with its error if the command fails.",
+    )(function)
 
 
 def names_argument(function: Callable[..., Any]) -> Callable[..., Any]:

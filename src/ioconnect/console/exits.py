@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import sys
 import traceback
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.console.terminal import print_error
+from ioconnect.config.json_fields import error_of
+from ioconnect.console.terminal import answer, print_error
 from ioconnect.errors import ExitCode, Fault, SystemRefused, UsageFault
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ def run(command: click.Command, arguments: Sequence[str], invocation: Invocation
     _prepare_streams()
     try:
         code = _invoke(command, arguments, invocation)
+        if invocation.as_json:
+            answer(json.dumps(invocation.document, indent=2))
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
@@ -63,6 +67,11 @@ def _report(error: Exception, invocation: Invocation) -> int:
             invocation.terminal.say(f"{fault.message}. {fault.hint}".rstrip())
         else:
             print_error(fault)
+    if invocation.as_json:
+        document = invocation.document or {"schema": 1}
+        error_part = {} if fault.exit_code is ExitCode.OK else {"error": error_of(fault, fault.exit_code)}
+        with contextlib.suppress(OSError):
+            answer(json.dumps({**document, **error_part}, indent=2))
     return fault.exit_code
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ioconnect.console.terminal import Terminal
+from ioconnect.console.terminal import Terminal, answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,12 +19,22 @@ if TYPE_CHECKING:
 class Invocation:
     """What click passes to every command as its context's object.
 
-    Filled while click parses: a global option may stand before or after the command.
+    Filled while click parses: a global option may stand before or after the command. With `as_json` the answer is
+    `document`, which `exits` prints once at the end, with the `error` that ended the command.
     """
 
     config_file: Path | None = None
     verbose: int = 0
     terminal: Terminal = field(default_factory=Terminal)
+    as_json: bool = False
+    document: dict[str, Any] = field(default_factory=dict)
+
+    def answer(self, text: str, **document: object) -> None:
+        """Answer with a line of text (none if it is empty), or with this document of schema 1."""
+        if self.as_json:
+            self.document = {"schema": 1, **document}
+        elif text:
+            answer(text)
 
     @property
     def paths(self) -> Paths:

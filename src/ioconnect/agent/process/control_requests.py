@@ -24,6 +24,7 @@ from ioconnect.agent.supervisor.mailbox import (
     StopTunnels,
 )
 from ioconnect.agent.supervisor.reload import Changes, Running
+from ioconnect.config.json_fields import error_of
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import disk, lock, snapshots
 from ioconnect.status.control import LOCK_HEADER, check_config
@@ -200,25 +201,13 @@ def _bad_request(message: str) -> Fault:
 
 def error(status: int, message: str, hint: str = "", exit_code: ExitCode = ExitCode.UNAVAILABLE) -> Answer:
     """Return the answer of a request that failed."""
-    return Answer(status, _error_document(Fault(message, hint=hint), exit_code))
+    return Answer(status, {"error": error_of(Fault(message, hint=hint), exit_code)})
 
 
 def _fault_answer(fault: Fault) -> Answer:
     silent = isinstance(fault, SupervisorSilent)
     status = HTTPStatus.GATEWAY_TIMEOUT if silent else _STATUS_OF.get(fault.exit_code)
-    return Answer(status or HTTPStatus.INTERNAL_SERVER_ERROR, _error_document(fault, fault.exit_code))
-
-
-def _error_document(fault: Fault, exit_code: ExitCode) -> dict[str, object]:
-    return {
-        "error": {
-            "code": fault.code and fault.code.value,
-            "message": fault.message,
-            "hint": fault.hint,
-            "exit_code": int(exit_code),
-            "faults": [{"path": each.path, "message": each.message} for each in getattr(fault, "faults", ())],
-        }
-    }
+    return Answer(status or HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error_of(fault, fault.exit_code)})
 
 
 def _changes_to_json(changes: object) -> dict[str, object]:

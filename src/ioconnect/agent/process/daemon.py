@@ -38,10 +38,10 @@ from ioconnect.escape import escaped
 from ioconnect.status.control import answering_pid
 from ioconnect.status.lock import AgentLock, AlreadyRunning, identity
 from ioconnect.status.records import carries
-from ioconnect.status.snapshots import timestamp
+from ioconnect.status.snapshots import State, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ioconnect.agent.session.session import Session
     from ioconnect.agent.supervisor.mailbox import Mailbox
@@ -61,13 +61,16 @@ def run(
     ready_fd: int | None = None,
     to_file: bool = False,
     verbose: int = 0,
+    settled: Callable[[Snapshot], None] | None = None,
 ) -> ExitCode:
     """Run the named tunnels (none named: all, also those that a reload adds) until a signal stops them.
 
-    Main thread only. Blocks; returns OK after SIGTERM, INTERRUPTED after SIGINT, SOFTWARE if an exception ended
-    one of our threads. Raises AlreadyRunning, and the Fault of a local error, before anything is started.
+    `settled` is called once, when every tunnel is connected or has a reason why not; it must not block.
+
+    Main thread only. Blocks; returns OK after SIGTERM, INTERRUPTED after SIGINT, SOFTWARE if an exception ended one
+    of our threads. Raises AlreadyRunning, and the Fault of a local error, before anything is started.
     """
-    readiness = Readiness(ready_fd)
+    readiness = Readiness(ready_fd, settled)
     try:
         return _locked(config, paths, names, readiness, to_file=to_file, verbose=verbose)
     except AlreadyRunning as other:
@@ -187,6 +190,8 @@ class _DaemonCallbacks:
         if self._status != before:
             self._notifier.send(f"STATUS={self._status}")
         enabled = [tunnel for tunnel in snapshot.tunnels if tunnel.enabled]
+        if all(tunnel.state is State.CONNECTED or tunnel.reason is not None for tunnel in enabled):
+            self._readiness.settled(snapshot)
         if enabled and all(map(carries, enabled)):  # a database that is down holds nobody up
             self._readiness.connected()
 

@@ -1,4 +1,4 @@
-"""The readiness pipe: one line of JSON from the daemon to the command that started it."""
+"""What an agent tells once, at its start: by one line of JSON in the readiness pipe, or to its own command."""
 
 from __future__ import annotations
 
@@ -10,19 +10,32 @@ from typing import TYPE_CHECKING
 from ioconnect.errors import with_guide_link
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ioconnect.errors import Fault
+    from ioconnect.status.snapshots import Snapshot
 
 CONNECTED = "connected"
 RUNNING = "running"  # another agent is
 
 
 class Readiness:
-    """The write end of the pipe; writes one line, then closes it. Without a descriptor it does nothing."""
+    """The write end of the pipe; writes one line, then closes it. Without a descriptor it does nothing.
 
-    def __init__(self, descriptor: int | None) -> None:
+    `settled` is the command's, of an agent in the foreground; it is called once.
+    """
+
+    def __init__(self, descriptor: int | None, settled: Callable[[Snapshot], None] | None = None) -> None:
         self._descriptor = descriptor
+        self._settled = settled
         if descriptor is not None:
             os.set_inheritable(descriptor, False)
+
+    def settled(self, snapshot: Snapshot) -> None:
+        """Tell the command that every tunnel is connected or has a reason why not."""
+        tell, self._settled = self._settled, None
+        if tell is not None:
+            tell(snapshot)
 
     def connected(self) -> None:
         """Report that every tunnel is connected."""

@@ -16,8 +16,9 @@ import click
 
 from ioconnect.commands.run.agent import how_to_take_over
 from ioconnect.config import configuration, pasted
-from ioconnect.console.command_group import command
-from ioconnect.console.terminal import answer, is_colourful, read_stdin
+from ioconnect.config.json_fields import error_of
+from ioconnect.console.command_group import command, json_option
+from ioconnect.console.terminal import is_colourful, read_stdin
 from ioconnect.errors import Fault, UsageFault
 from ioconnect.escape import escaped
 from ioconnect.importing import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ioconnect.console.invocation import Invocation
     from ioconnect.console.terminal import Terminal
     from ioconnect.importing.inherited_keys import HostKeys
-    from ioconnect.importing.plan import Plan
+    from ioconnect.importing.plan import Plan, PlannedTunnel
     from ioconnect.importing.search_paths import SearchPaths
 
 BACKUPS = "before-import"  # beside the configuration
@@ -66,6 +67,7 @@ class Options:
 @click.option(
     "--disable-old", is_flag=True, help="Disable what starts the old tunnels, and stop them, without asking."
 )
+@json_option
 @click.pass_obj
 def import_(invocation: Invocation, /, files: tuple[str, ...], **flags: bool) -> None:
     """Make tunnels of autossh and ssh lines that exist.
@@ -74,9 +76,14 @@ def import_(invocation: Invocation, /, files: tuple[str, ...], **flags: bool) ->
     keys and host keys, and offers to disable them. Nothing is ever deleted.
     """
     search = search_paths.of_this_machine(os.environ)
-    names, faults = _import(Options(files, **flags), search, invocation.paths, invocation.terminal)
-    for name in names:
-        answer(name)
+    options = Options(files, **flags)
+    tunnels, faults = _import(options, search, invocation.paths, invocation.terminal)
+    invocation.answer(
+        "\n".join(one.tunnel.name for one in tunnels),
+        dry_run=options.dry_run,
+        tunnels=[_to_json(one) for one in tunnels],
+        warnings=[error_of(fault, fault.exit_code) for fault in faults[:-1]],
+    )
     for fault in faults[:-1]:
         invocation.terminal.warn(fault)
     if faults:
@@ -85,8 +92,8 @@ def import_(invocation: Invocation, /, files: tuple[str, ...], **flags: bool) ->
 
 def _import(
     options: Options, search: SearchPaths, paths: Paths, terminal: Terminal
-) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
-    """Import, and return the tunnels' names and the faults that came after they were saved.
+) -> tuple[tuple[PlannedTunnel, ...], tuple[Fault, ...]]:
+    """Import, and return the tunnels and the faults that came after they were saved.
 
     Raises UsageFault (also if nobody can be asked) and ConfigInvalid for conflicts, before anything is written;
     CannotCreate, before the configuration is written and the old tunnels are touched.
@@ -114,7 +121,20 @@ def _import(
     faults = disable_old.disable(planned.tunnels, search, paths.config.parent / BACKUPS, terminal, consent)
     if not options.dry_run:
         _say_next_steps(planned, pins, paths, terminal)
-    return tuple(one.tunnel.name for one in planned.tunnels), faults
+    return planned.tunnels, faults
+
+
+def _to_json(one: PlannedTunnel) -> dict[str, object]:
+    return {
+        "name": one.tunnel.name,
+        "jumphost": str(one.tunnel.jumphost),
+        "listen_port": one.tunnel.listen_port,
+        "target": str(one.tunnel.target),
+        "ssh_user": one.tunnel.ssh_user,
+        "new": one.is_new,
+        "sources": [source.location for source in one.sources],
+        "not_taken_over": one.ignored,
+    }
 
 
 def _read(files: Sequence[str], search: SearchPaths, environ: Mapping[str, str]) -> ScanResult:

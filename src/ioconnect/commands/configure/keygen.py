@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ioconnect.config import configuration
-from ioconnect.console.command_group import FILE, command
-from ioconnect.console.terminal import answer
+from ioconnect.console.command_group import FILE, command, json_option
 from ioconnect.errors import UsageFault
 from ioconnect.keys import identity, passphrases
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     "--passphrase", "ask_passphrase", is_flag=True, help="Ask for a passphrase and keep it in the OS keyring."
 )
 @click.option("--force", is_flag=True, help="Replace a key that exists; the old one is lost.")
+@json_option
 @click.pass_obj
 def keygen(invocation: Invocation, file: Path | None, comment: str, *, ask_passphrase: bool, force: bool) -> None:
     """Make the SSH identity and print its public key.
@@ -42,7 +42,7 @@ def keygen(invocation: Invocation, file: Path | None, comment: str, *, ask_passp
         passphrases.store_passphrase(path, passphrase)
     line, made = identity.generate(path, comment=comment, passphrase=passphrase, force=force)
     invocation.terminal.say(f"Made the identity {path}" if made else f"The identity {path} is there already; kept.")
-    answer(line)
+    invocation.answer(line, public_key=line, fingerprint=identity.fingerprint(line), file=str(path), made=made)
 
 
 def _configured(invocation: Invocation) -> Path:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ioconnect.console import selection
-from ioconnect.console.command_group import command, name_argument
-from ioconnect.console.terminal import answer
+from ioconnect.console.command_group import command, json_option, name_argument
 from ioconnect.errors import HostKeyChanged, HostKeyUnpinned, UsageFault
 from ioconnect.escape import escaped
 from ioconnect.keys import known_hosts, public_keys
@@ -43,6 +42,7 @@ _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 @name_argument
 @click.option("--fingerprint", metavar="SHA256:…", help="Pin the key that has this fingerprint, and no other.")
 @click.option("--yes", is_flag=True, help="Pin whatever is shown, if nothing is pinned yet.")
+@json_option
 @click.pass_obj
 def pin(invocation: Invocation, name: str | None, fingerprint: str | None, *, yes: bool) -> None:
     """Fetch the jumphost's host keys and pin them.
@@ -51,8 +51,20 @@ def pin(invocation: Invocation, name: str | None, fingerprint: str | None, *, ye
     whose key is not pinned.
     """
     tunnel = selection.tunnel(invocation.config, name)
+    before = _pinned(invocation, tunnel.jumphost) if invocation.as_json else set()
     fingerprints = pin_host_keys(tunnel, invocation.paths, invocation.terminal, Consent(fingerprint, yes=yes))
-    answer("\n".join(fingerprints))
+    invocation.answer(
+        "\n".join(fingerprints),
+        name=tunnel.name,
+        jumphost=str(tunnel.jumphost),
+        fingerprints=fingerprints,
+        changed=set(fingerprints) != before,
+    )
+
+
+def _pinned(invocation: Invocation, jumphost: HostPort) -> set[str]:
+    """Return the fingerprints that are pinned for the jumphost. Raises ConfigInvalid."""
+    return set(known_hosts.load(invocation.paths.known_hosts).fingerprints_for(jumphost.host, jumphost.port))
 
 
 @dataclass(frozen=True, slots=True)

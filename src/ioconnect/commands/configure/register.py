@@ -15,9 +15,9 @@ import click
 
 from ioconnect.commands.run.agent import how_to_take_over
 from ioconnect.config import addresses, configuration, pasted
-from ioconnect.console.command_group import FILE, PORT, command, name_argument
+from ioconnect.console.command_group import FILE, PORT, command, json_option, name_argument
 from ioconnect.console.selection import default_name
-from ioconnect.console.terminal import answer, read_stdin
+from ioconnect.console.terminal import read_stdin
 from ioconnect.errors import ConfigInvalid, Fault, UsageFault
 from ioconnect.escape import escaped, escaped_path
 from ioconnect.keys import identity, known_hosts
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 @click.option("--ssh-user", metavar="USER", help="The user on the jumphost (sshtunnel).")
 @click.option("--proxy", metavar="URL", help="http://user@host:3128, socks5://host:1080, or none.")
 @click.option("--force", is_flag=True, help="Change a tunnel that exists.")
+@json_option
 @click.pass_obj
 def register(
     invocation: Invocation,
@@ -76,12 +77,22 @@ def register(
     if api is None and token_file is not None:
         raise UsageFault("--token-file goes with --api only", hint="Give --api URL, too.")
     if api is not None:
-        saved = _register_by_api(invocation, name, api, token_file, force=force, **described)
+        tunnel, changed = _register_by_api(invocation, name, api, token_file, force=force, **described)
     else:
         if described["paste"] == "-":
             described["paste"] = read_stdin(pasted.MAX_BYTES)
-        saved = _register_by_hand(invocation, name, Request(**described), force=force)
-    answer(saved)
+        tunnel, changed = _register_by_hand(invocation, name, Request(**described), force=force)
+    invocation.answer(
+        tunnel.name,
+        name=tunnel.name,
+        jumphost=str(tunnel.jumphost),
+        listen_port=tunnel.listen_port,
+        target=str(tunnel.target),
+        ssh_user=tunnel.ssh_user,
+        public_key=_public_key(tunnel, invocation),
+        pinned=_is_pinned(tunnel, invocation),
+        changed=changed,
+    )
 
 
 def _register_by_api(
@@ -94,8 +105,11 @@ def _register_by_api(
     proxy: str | None,
     force: bool,
     **answered: object,
-) -> str:
-    """Register over the API and return the tunnel's name; `answered` are the options that the API's answer has."""
+) -> tuple[Tunnel, bool]:
+    """Register over the API; return the tunnel and whether that changed it.
+
+    `answered` are the options that the API's answer has.
+    """
     from ioconnect.registration import enrol  # noqa: PLC0415  brings ssl
 
     excluded = [f"--{option.replace('_', '-')}" for option, value in answered.items() if value is not None]
@@ -109,11 +123,13 @@ def _register_by_api(
     else:
         _say_saved(tunnel, terminal)
         terminal.say(f"Next: {how_to_take_over(paths)}.")
-    return tunnel.name
+    return tunnel, not was_saved
 
 
-def _register_by_hand(invocation: Invocation, name: str | None, described: Request, *, force: bool) -> str:
-    """Save the described tunnel and return its name; asks on a terminal for the addresses that are missing.
+def _register_by_hand(
+    invocation: Invocation, name: str | None, described: Request, *, force: bool
+) -> tuple[Tunnel, bool]:
+    """Save the described tunnel; return it and whether that changed it. Asks on a terminal for missing addresses.
 
     Makes the identity if there is none. Raises UsageFault, ConfigInvalid, CannotCreate, IdentityUnreadable.
     """
@@ -143,7 +159,7 @@ def _register_by_hand(invocation: Invocation, name: str | None, described: Reque
         _say_saved(tunnel, terminal)
         pin = () if _is_pinned(tunnel, invocation) else (f"ioconnect pin {name}",)
         terminal.say(f"Next: {', then '.join((*pin, how_to_take_over(paths)))}.")
-    return name
+    return tunnel, changed != known
 
 
 def _refuse_early(known: Config, name: str, partial: PartialTunnel, *, force: bool, interactive: bool) -> None:
@@ -206,3 +222,10 @@ def _is_pinned(tunnel: Tunnel, invocation: Invocation) -> bool:
         pins = known_hosts.load(invocation.paths.known_hosts)
         return bool(pins.fingerprints_for(tunnel.jumphost.host, tunnel.jumphost.port))
     return False
+
+
+def _public_key(tunnel: Tunnel, invocation: Invocation) -> str | None:
+    """Return the public line of the tunnel's identity, for the answer in JSON; None if it cannot be read."""
+    with contextlib.suppress(Fault):
+        return identity.public_line(tunnel.identity or invocation.config.agent.identity or invocation.paths.identity)
+    return None

@@ -1,18 +1,20 @@
-"""What the commands that tell the running agent something share: which configuration is meant, and what changed."""
+"""What the commands that tell the agent something share: which configuration is meant, what changed, the answer."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ioconnect.errors import SystemRefused
-from ioconnect.status import control
+from ioconnect.status import control, snapshots
 from ioconnect.status.control import AgentSilent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
+    from ioconnect.status.snapshots import Snapshot
 
 _GROUPS = {
     "added": "added",
@@ -42,6 +44,22 @@ def how_to_take_over(paths: Paths) -> str:
     except SystemRefused:
         is_running = False
     return "ioconnect reload" if is_running else "ioconnect up --daemon"
+
+
+def document(
+    snapshot: Snapshot, outcomes: Mapping[str, str], *, was_running: bool, pid: int | None = None
+) -> dict[str, Any]:
+    """Return the answer of `up` and `down` in JSON: that of `status` about these tunnels, and what was done.
+
+    A tunnel's `outcome` is `started`, `stopped`, or what an answer of the agent calls it (`unchanged`, `outdated`,
+    `not_started`); `was_running` says whether an agent ran before. `pid` is that of an agent that has ended.
+    """
+    shown = tuple(tunnel for tunnel in snapshot.tunnels if tunnel.name in outcomes)
+    told = snapshots.to_json(replace(snapshot, tunnels=shown))
+    told["agent"] |= {"pid": snapshot.pid if snapshot.pid is not None else pid, "was_running": was_running}
+    for tunnel in told["tunnels"]:
+        tunnel["outcome"] = outcomes[tunnel["name"]]
+    return told
 
 
 def changes(answer: dict[str, Any], *, added: str = "added") -> str:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from ioconnect.agent.process.stop import proven_pid, stop
-from ioconnect.commands.run.agent import message
-from ioconnect.console.command_group import command, names_argument
-from ioconnect.errors import AgentNotRunning, ExitCode, Fault, SystemRefused
+from ioconnect.commands.run.agent import document, message
+from ioconnect.console.command_group import command, json_option, names_argument
+from ioconnect.errors import AgentNotRunning, ConfigInvalid, ExitCode, Fault, SystemRefused
 from ioconnect.installers import service_manager
 from ioconnect.installers.apply import run
 from ioconnect.status import control
 from ioconnect.status.control import AgentSilent, check_config
+from ioconnect.status.observe import observe
+from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
+    from ioconnect.config.configuration import Tunnel
     from ioconnect.console.invocation import Invocation
     from ioconnect.installers.service_manager import ServiceManager
 
@@ -30,8 +34,9 @@ class NotPermitted(Fault):
     exit_code = ExitCode.NO_PERMISSION
 
 
-@command("down", examples=["ioconnect down", "ioconnect down orders"])
+@command("down", examples=["ioconnect down", "ioconnect down orders", "ioconnect down --json | jq .agent"])
 @names_argument
+@json_option
 @click.pass_obj
 def down(invocation: Invocation, names: tuple[str, ...]) -> None:
     """Stop the agent, or the named tunnels, cleanly: the jumphost frees the ports at once.
@@ -49,7 +54,7 @@ def down(invocation: Invocation, names: tuple[str, ...]) -> None:
 def stop_tunnels(invocation: Invocation, names: tuple[str, ...]) -> None:
     """Have the agent stop these tunnels; says so if none runs. Raises Fault."""
     if control.running_pid(invocation.paths) is None:
-        _say_not_running(invocation)
+        _say_not_running(invocation, names)
         return
     with invocation.terminal.busy("stopping"):
         done = control.change(invocation.paths, "/v1/down", message(invocation, names))
@@ -59,26 +64,40 @@ def stop_tunnels(invocation: Invocation, names: tuple[str, ...]) -> None:
         invocation.terminal.say(f"Stopped {', '.join(stopped)}; ioconnect up {' '.join(stopped)} starts it again.")
     if before:
         invocation.terminal.say(f"Already stopped: {', '.join(before)}; ioconnect up {' '.join(before)} starts it.")
+    if invocation.as_json:
+        outcomes = {**dict.fromkeys(before, "unchanged"), **dict.fromkeys(stopped, "stopped")}
+        invocation.document = document(observe(invocation.paths), outcomes, was_running=True)
 
 
 def stop_agent(invocation: Invocation) -> None:
     """Stop the agent and wait until it has ended; says so if none runs. Raises Fault."""
-    terminal = invocation.terminal
     if control.running_pid(invocation.paths) is None:
         _say_not_running(invocation)
         return
+    before = observe(invocation.paths) if invocation.as_json else None
+    pid = _stop_running(invocation)
+    if before is not None:
+        outcomes = {each.name: "unchanged" if each.state is State.STOPPED else "stopped" for each in before.tunnels}
+        after = observe(invocation.paths)
+        invocation.document = document(after, outcomes, was_running=pid is not None, pid=pid or None)
+
+
+def _stop_running(invocation: Invocation) -> int | None:
+    """Stop the agent or its service; return its pid, 0 if it is not known, None if it has ended meanwhile."""
+    terminal = invocation.terminal
     body = message(invocation)
     proven = proven_pid(invocation.paths)
     manager = service_manager.manager_of(proven) if proven else None
     if manager is not None and manager.stop_argv:
         _check_config(invocation, body)
         _stop_service(invocation, manager, proven)
-        return
+        return proven
     with terminal.busy("stopping the agent"):
         pid = stop(invocation.paths, deadline=STOP_TIMEOUT, body=body, say=terminal.say)
     terminal.say("No agent is running." if pid is None else f"Stopped the agent (pid {pid or 'unknown'}).")
     if manager is not None:
         terminal.say(f"{manager.name} starts it again {manager.restart_delay}. To stop it: {manager.stop}")
+    return pid
 
 
 def _check_config(invocation: Invocation, body: dict[str, object]) -> None:
@@ -98,8 +117,19 @@ def _stop_service(invocation: Invocation, manager: ServiceManager, pid: int | No
     invocation.terminal.say(f"Stopped {manager.name} (pid {pid}).")
 
 
-def _say_not_running(invocation: Invocation) -> None:
+def _configured(invocation: Invocation) -> tuple[Tunnel, ...]:
+    """Return the configured tunnels; none if the configuration has a fault, with which nothing is to be stopped."""
+    with contextlib.suppress(ConfigInvalid):
+        return invocation.config.tunnels
+    return ()
+
+
+def _say_not_running(invocation: Invocation, names: tuple[str, ...] = ()) -> None:
     invocation.terminal.say("No agent is running.")
+    if invocation.as_json:
+        snapshot = observe(invocation.paths, partial(_configured, invocation))
+        outcomes = {each.name: "unchanged" for each in snapshot.tunnels if not names or each.name in names}
+        invocation.document = document(snapshot, outcomes, was_running=False)
     other = service_manager.system_agent(invocation.paths, os.environ)
     if other is not None:
         invocation.terminal.say(f"But {other.description} is; to stop it: {other.manager.stop}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from ioconnect.commands.run.agent import changes, message, not_started, outdated
-from ioconnect.console.command_group import command
-from ioconnect.console.terminal import answer
+from ioconnect.console.command_group import command, json_option
 from ioconnect.status import control
 
 if TYPE_CHECKING:
@@ -17,25 +15,24 @@ if TYPE_CHECKING:
 
 
 @command("reload", examples=["ioconnect reload", "ioconnect reload --json | jq .changed"])
-@click.option("--json", "as_json", is_flag=True, help="The names of what was added, changed, removed and unchanged.")
+@json_option
 @click.pass_obj
-def reload(invocation: Invocation, *, as_json: bool) -> None:
+def reload(invocation: Invocation) -> None:
     """Make the agent read the configuration again.
 
     Says what was added, changed, removed and left alone. Tunnels that did not change keep their connections. With a
     fault in the configuration the agent goes on as it was.
     """
-    reload_agent(invocation, as_json=as_json)
+    reload_agent(invocation)
 
 
-def reload_agent(invocation: Invocation, *, as_json: bool = False) -> None:
+def reload_agent(invocation: Invocation) -> None:
     """Have the agent reload, and say what that changed.
 
     Raises AgentNotRunning, AgentSilent, and the Fault for which the agent refuses the configuration.
     """
     done = control.change(invocation.paths, "/v1/reload", message(invocation, reads_config=True))
-    if as_json:
-        answer(json.dumps(done, indent=2))
+    invocation.answer("", **done)
     invocation.terminal.say(f"The agent has read its configuration again: {changes(done)}.")
     for remark in (*outdated(done), *not_started(done)):
         invocation.terminal.say(remark)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import time
 from dataclasses import replace
@@ -10,26 +12,36 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ioconnect import __version__
 from ioconnect.agent.process import launch
+from ioconnect.agent.supervisor.background_jobs import BackgroundThread
 from ioconnect.agent.supervisor.publish import summary
-from ioconnect.commands.run.agent import changes, message, outdated, stopped_by_name
-from ioconnect.console.command_group import command, names_argument
+from ioconnect.commands.run.agent import changes, document, message, outdated, stopped_by_name
+from ioconnect.console.command_group import command, json_option, names_argument
 from ioconnect.console.selection import chosen
+from ioconnect.console.terminal import answer
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import control, lock, overview
 from ioconnect.status.lock import AlreadyRunning
-from ioconnect.status.observe import ask
-from ioconnect.status.records import carries
+from ioconnect.status.observe import ask, observe
+from ioconnect.status.records import Snapshot, carries
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 
     from ioconnect.console.invocation import Invocation
 
 POLL_INTERVAL = 0.25  # seconds between questions to an agent that is to connect
 
 
-@command("up", examples=["ioconnect up", "ioconnect up orders --daemon --wait 10"])
+@command(
+    "up",
+    examples=[
+        "ioconnect up",
+        "ioconnect up orders --daemon --wait 10",
+        "ioconnect up --daemon --json | jq '.tunnels[] | {name, outcome, state}'",
+    ],
+)
 @names_argument
 @click.option("--daemon", is_flag=True, help="Go on in the background; return once all tunnels are connected.")
 @click.option(
@@ -39,6 +51,7 @@ POLL_INTERVAL = 0.25  # seconds between questions to an agent that is to connect
     metavar="S",
     help="With --daemon: return 75 if one is not connected after S seconds (30); it keeps trying.",
 )
+@json_option
 @click.option("--ready-fd", type=click.IntRange(3), hidden=True)
 @click.option("--log-to-file", is_flag=True, hidden=True)
 @click.pass_obj
@@ -54,7 +67,8 @@ def up(
     """Keep all tunnels, or the named ones, up.
 
     Runs in the foreground until Ctrl-C, TERM or `ioconnect down`. With an agent running, has it start those that it
-    lacks, and leaves: cron may repeat it. What `down NAME` stopped, only `up NAME` starts there.
+    lacks, and leaves: cron may repeat it. What `down NAME` stopped, only `up NAME` starts there. In the foreground
+    the answer of --json comes once every tunnel is connected or has failed for the first time.
     """
     if daemon:
         return start_agent(invocation, names, wait)
@@ -79,10 +93,41 @@ def _run_agent(invocation: Invocation, names: Sequence[str], ready_fd: int | Non
 
     config = invocation.config
     wanted = chosen(config, names) if names else ()
-    to_file = log_to_file or ready_fd is not None
-    return daemon.run(
-        config, invocation.paths, wanted, ready_fd=ready_fd, to_file=to_file, verbose=invocation.verbose
-    )
+    to_file, verbose = log_to_file or ready_fd is not None, invocation.verbose
+    with _answering(invocation) as settled:
+        return daemon.run(
+            config, invocation.paths, wanted, ready_fd=ready_fd, to_file=to_file, verbose=verbose, settled=settled
+        )
+
+
+@contextlib.contextmanager
+def _answering(invocation: Invocation) -> Iterator[Callable[[Snapshot], None] | None]:
+    """Yield what prints the answer of `--json` while the agent runs in this process; None without `--json`.
+
+    It is printed by another thread, as nobody may read it. An agent that ends before has started none.
+    """
+    if not invocation.as_json:
+        yield None
+        return
+    with contextlib.ExitStack() as closing:
+
+        def settled(snapshot: Snapshot) -> None:
+            invocation.as_json = False  # this is the one document
+            outcomes = dict.fromkeys((tunnel.name for tunnel in snapshot.tunnels), "started")
+            text = json.dumps(document(snapshot, outcomes, was_running=False), indent=2)
+            printer = BackgroundThread("answer")  # not before: it inherits the signal mask of the agent's threads
+            closing.callback(printer.close)
+            printer.put("answer", lambda: _print_answer(text))
+
+        yield settled
+    if invocation.as_json:
+        ended = Snapshot(running=False, pid=None, version=__version__, started_at=None, tunnels=())
+        invocation.document = document(ended, {}, was_running=False)
+
+
+def _print_answer(text: str) -> None:
+    with contextlib.suppress(OSError):  # the reader has left
+        answer(text)
 
 
 def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
@@ -106,6 +151,8 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
         if lock.holder(invocation.paths.lock) is not None:
             terminal.say("\nThe agent goes on in the background; ioconnect down ends it.")
         raise
+    if outcome.code in (ExitCode.OK, ExitCode.TEMP_FAIL):  # it runs
+        _keep_document(invocation, dict.fromkeys(wanted, "started"), was_running=False)
     if outcome.code is not ExitCode.OK:
         fault = Fault(outcome.message, hint=outcome.hint)
         fault.exit_code = outcome.code
@@ -115,13 +162,23 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
 
 
 def _have_running_agent_start(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
-    wanted = start_in_running_agent(invocation, names)
-    with invocation.terminal.busy("waiting for the tunnels"):
-        return _wait_until_connected(invocation, wanted, wait)
+    outcomes = start_in_running_agent(invocation, names)
+    wanted = [name for name, outcome in outcomes.items() if outcome != "not_started"]
+    try:
+        with invocation.terminal.busy("waiting for the tunnels"):
+            return _wait_until_connected(invocation, wanted, wait)
+    finally:
+        _keep_document(invocation, outcomes, was_running=True)
 
 
-def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> tuple[str, ...]:
-    """Have the running agent start these tunnels (none named: all) unless it runs them; return their names.
+def _keep_document(invocation: Invocation, outcomes: Mapping[str, str], *, was_running: bool) -> None:
+    """Have these tunnels, as they are now, be the answer of `--json`. Raises StatusDamaged, SystemRefused."""
+    if invocation.as_json:
+        invocation.document = document(observe(invocation.paths), outcomes, was_running=was_running)
+
+
+def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> dict[str, str]:
+    """Have the running agent start these tunnels (none named: all) unless it runs them; return each one's outcome.
 
     Raises AgentNotRunning, AgentSilent, and the Fault for which the agent refuses.
     """
@@ -130,7 +187,10 @@ def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> tupl
     invocation.terminal.say(f"{running.message}: {changes(done, added='started')}.")
     for remark in (*outdated(done), *stopped_by_name(done)):
         invocation.terminal.say(remark)
-    return (*done["added"], *done["unchanged"], *done["outdated"])
+    outcomes = {name: group for group in ("unchanged", "outdated", "not_started") for name in done[group]}
+    outcomes |= dict.fromkeys(done["added"], "started")
+    _keep_document(invocation, outcomes, was_running=True)
+    return outcomes
 
 
 def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
