@@ -81,6 +81,11 @@ class Terminal:
         """Send a signal to the command."""
         self._process.send_signal(number)
 
+    def hang_up(self) -> None:
+        """Take the terminal away, as a closed window or a lost connection does."""
+        os.close(self._master)
+        self._master = os.open(os.devnull, os.O_RDWR)
+
     def leave(self, *, deadline: float = 20) -> tuple[int, str]:
         """Wait for the command's end; return its code and its captured standard output."""
         end = time.monotonic() + deadline

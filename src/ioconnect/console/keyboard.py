@@ -11,7 +11,7 @@ import termios
 import time
 import tty
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ioconnect.console.interruptions import Interruptions
 
@@ -63,7 +63,7 @@ def keys() -> Iterator[Callable[[float], list[Key]]]:
         tty.setcbreak(keyboard)
         yield _pressed
     finally:
-        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+        _restore(keyboard, before)
 
 
 @contextlib.contextmanager
@@ -82,7 +82,12 @@ def without_echo(terminal: int) -> Iterator[None]:
             with interruptions.delivered():
                 yield
         finally:
-            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+            _restore(terminal, before)
+
+
+def _restore(terminal: int, attributes: list[Any]) -> None:
+    with contextlib.suppress(termios.error):  # EIO: it was hung up, and the SIGHUP is what ends us
+        termios.tcsetattr(terminal, termios.TCSADRAIN, attributes)
 
 
 def _no_keys(seconds: float) -> list[Key]:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs.terminals import CTRL_C, CTRL_D, Terminal
+
+from ioconnect.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # The calls of C that may block send a SIGINT before they begin: between the two no bytecode runs, so no handler.
 INTERRUPTED = """
@@ -98,3 +104,16 @@ def test_the_terminal_echoes_again_after_a_signal(number: signal.Signals) -> Non
         person.expect("ended KeyboardInterrupt")
         person.expect("echo True")
         assert person.leave()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [(("keygen", "--passphrase"), "the new key: "), (("status", "--watch"), "agent not running")],
+)
+def test_a_terminal_that_is_hung_up_is_no_bug(tmp_path: Path, arguments: tuple[str, ...], shown: str) -> None:
+    """Its attributes cannot be restored any more, nor what a live view has drawn be ended."""
+    environment = {**os.environ, "IOCONNECT_HOME": str(tmp_path)}
+    with Terminal([sys.executable, "-m", "ioconnect", *arguments], env=environment) as person:
+        person.expect(shown)
+        person.hang_up()
+        assert person.leave()[0] in (ExitCode.INTERRUPTED, ExitCode.OS_ERROR)
