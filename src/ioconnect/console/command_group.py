@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PORT = click.IntRange(1, 65535)
 FILE = click.Path(path_type=Path)
+JSON = "--json"
 
 
 def _set_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
@@ -80,6 +81,16 @@ class Subcommand(click.Command):
         super().__init__(*args, **settings)
         self.params += _global_options()
         self.examples = examples
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse; a fault that the parser finds before any callback has run is answered in JSON, too, if asked for."""
+        typed = list(args)
+        try:
+            return super().parse_args(context, args)
+        except click.UsageError:
+            if JSON in typed and any(option.callback is _set_json for option in self.params):
+                context.ensure_object(Invocation).as_json = True
+            raise
 
     def format_epilog(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, a line each and never wrapped: they are there to be copied."""
@@ -198,7 +209,7 @@ def name_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command `--json`, which sets `Invocation.as_json` before the other options are checked."""
     return click.option(
-        "--json",
+        JSON,
         is_flag=True,
         is_eager=True,
         expose_value=False,

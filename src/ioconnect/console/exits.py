@@ -47,7 +47,8 @@ def _invoke(command: click.Command, arguments: Sequence[str], invocation: Invoca
     try:
         with command.make_context("ioconnect", list(arguments), obj=invocation) as context:
             outcome = command.invoke(context)
-    except click.exceptions.Exit as leaving:
+    except click.exceptions.Exit as leaving:  # --help, --version: their text is the answer
+        invocation.as_json = False
         return leaving.exit_code
     return int(outcome) if isinstance(outcome, int) else ExitCode.OK
 

@@ -75,6 +75,17 @@ def _not_in(snapshot: Snapshot, config: Path, name: str) -> Reason:
     return Reason(ReasonCode.CONFIG_INVALID, message, hint)
 
 
+def ended(snapshot: Snapshot, now: float) -> Snapshot:
+    """Return what an agent of which this was known does once it was ended on purpose."""
+    tunnels = (
+        _after_the_end(tunnel, timestamp(now))
+        if tunnel.state is State.STOPPED
+        else _stopped_at(timestamp(now), tunnel, _no_agent())
+        for tunnel in snapshot.tunnels
+    )
+    return Snapshot(running=False, pid=None, version=snapshot.version, started_at=None, tunnels=tuple(tunnels))
+
+
 def has_other_config(snapshot: Snapshot, config: Path) -> bool:
     """Say whether the agent runs with another configuration than `config`."""
     return snapshot.running and snapshot.config is not None and not is_same(snapshot.config, config)
@@ -142,14 +153,20 @@ def _after_the_end(tunnel: TunnelStatus, last_written: str) -> TunnelStatus:
     if tunnel.reason is not None:
         message += f"; before that: {tunnel.reason.message}"
     code = tunnel.reason.code if tunnel.reason is not None else ReasonCode.CONNECTION_LOST
+    return _stopped_at(last_written, tunnel, Reason(code, message, hints.sentence(hints.START)))
+
+
+def _stopped_at(time: str, tunnel: TunnelStatus, reason: Reason) -> TunnelStatus:
     return replace(
         tunnel,
         state=State.STOPPED,
-        since=last_written,
-        down_since=tunnel.down_since or last_written,
-        reason=Reason(code, message, hints.sentence(hints.START)),
+        since=time,
+        down_since=tunnel.down_since or time,
+        reason=reason,
         next_attempt_at=None,
         rtt_ms=None,
+        security=None,
+        identity=None,
         connections=replace(tunnel.connections, open=0),
     )
 

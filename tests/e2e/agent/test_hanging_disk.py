@@ -59,7 +59,9 @@ def test_an_agent_that_answers_counts_though_its_state_cannot_be_examined(runnin
         assert "left alone orders" in asked(running, "reload").said
         assert f"already running (pid {pid})" in asked(running, "up", "--daemon").said
         assert "Stopped orders" in asked(running, "down", "orders").said
-        assert f"Stopped the agent (pid {pid})" in asked(running, "down").said
+        down = asked(running, "down", "--json")
+        assert (down.returncode, f"Stopped the agent (pid {pid})" in down.said) == (0, True), down.said
+        assert [each["outcome"] for each in json.loads(down.stdout)["tunnels"]] == ["unchanged"]
     processes.wait_until(lambda: not processes.is_alive(pid))
 
 

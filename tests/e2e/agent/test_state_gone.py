@@ -140,7 +140,7 @@ def test_a_start_that_did_not_look_is_refused_beside_one_that_is_frozen(gone: Ag
     finally:
         os.kill(pid, signal.SIGCONT)
 
-    assert (code, json.loads(said)["code"]) == (ExitCode.UNAVAILABLE, ExitCode.UNAVAILABLE)
+    assert (code, json.loads(said)["error"]["exit_code"]) == (ExitCode.UNAVAILABLE, ExitCode.UNAVAILABLE)
     assert f"(pid {pid})" in said
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,30 @@ def test_a_fault_is_a_document_too(scene: AgentScene) -> None:
     assert told(scene, "up", "--wait", "never", expect=ExitCode.USAGE)["error"]["code"] is None
 
 
+@pytest.mark.parametrize("arguments", [("--bogus",), ("--wait",)])
+def test_options_that_cannot_be_parsed_are_a_fault_too(scene: AgentScene, arguments: tuple[str, ...]) -> None:
+    done = scene.customer.try_run("up", "--json", *arguments)
+    assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (ExitCode.USAGE, ExitCode.USAGE)
+
+
+def test_the_help_is_an_answer_of_its_own(scene: AgentScene) -> None:
+    assert scene.customer.run("up", "--json", "--help") == scene.customer.run("up", "--help")
+
+
+@pytest.mark.parametrize("daemon", [(), ("--daemon",)])
+def test_the_fault_of_a_daemon_has_its_code(scene: AgentScene, daemon: tuple[str, ...]) -> None:
+    scene.paths.known_hosts.unlink()
+    error = told(scene, "up", *daemon, expect=ExitCode.CONFIG)["error"]
+    assert (error["code"], error["hint"]) == ("host_key_unpinned", "Run: ioconnect pin orders")
+
+
+def test_a_down_tells_its_tunnels_without_the_state_folder(running: AgentScene) -> None:
+    shutil.rmtree(running.paths.state)
+    stopped = told(running, "down")
+    assert outcomes(stopped) == {"orders": ("stopped", "stopped")}
+    assert (stopped["tunnels"][0]["identity"], stopped["tunnels"][0]["security"]) == (None, None)
+
+
 def test_a_silent_agent_is_a_fault_with_its_code(running: AgentScene) -> None:
     pid = running.customer.agent_pid()
     os.kill(pid, signal.SIGSTOP)
@@ -173,6 +198,15 @@ def test_keygen_register_and_pin(scene: AgentScene) -> None:
     assert (pinned["changed"], same["changed"]) == (True, False)
     assert pinned["fingerprints"] == same["fingerprints"]
     assert all(each.startswith("SHA256:") for each in pinned["fingerprints"])
+
+
+@pytest.mark.parametrize("arguments", [(), ("--yes",), ("--fingerprint", "bogus")])
+def test_a_pin_leaves_with_the_same_code(scene: AgentScene, arguments: tuple[str, ...]) -> None:
+    scene.paths.known_hosts.unlink()
+    scene.paths.known_hosts.mkdir()
+    expected = scene.customer.try_run("pin", *arguments)
+    assert expected.returncode == (ExitCode.CONFIG if arguments == ("--yes",) else ExitCode.USAGE)
+    told(scene, "pin", *arguments, expect=expected.returncode)
 
 
 def test_import_tells_what_it_would_make_and_made(scene: AgentScene) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.config.files import make_folder
-from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused
+from ioconnect.errors import CannotCreate, ExitCode, Fault, ReasonCode, SystemRefused
 from ioconnect.status import lock, overview
 from ioconnect.status.lock import AlreadyRunning
 from ioconnect.status.observe import ask
@@ -44,6 +44,7 @@ class StartResult:
     code: ExitCode
     message: str
     hint: str = ""
+    reason: ReasonCode | None = None  # of the fault that kept the agent from running
 
 
 def start(paths: Paths, arguments: Sequence[str], *, wait: float, progress: Callable[[str], None]) -> StartResult:
@@ -133,8 +134,10 @@ def _result(line: bytes | None, paths: Paths, pid: int, wait: float) -> StartRes
             overview.hint(snapshot.tunnels if snapshot else ()),
         )
     report: Any = json.loads(line)
-    if "code" in report:
-        return StartResult(ExitCode(report["code"]), report["message"], report["hint"])
+    if "error" in report:
+        error = report["error"]
+        reason = error["code"] and ReasonCode(error["code"])
+        return StartResult(ExitCode(error["exit_code"]), error["message"], error["hint"], reason)
     if report["state"] == CONNECTED:
         return StartResult(ExitCode.OK, f"the agent runs (pid {pid}), every tunnel is connected")
     raise AlreadyRunning(report["pid"])

@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from ioconnect.errors import with_guide_link
+from ioconnect.config.json_fields import error_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +47,7 @@ class Readiness:
 
     def fault(self, fault: Fault) -> None:
         """Report the fault for which the daemon exits."""
-        self._write(
-            {"code": int(fault.exit_code), "message": fault.message, "hint": with_guide_link(fault.hint, fault.code)}
-        )
+        self._write({"error": error_of(fault, fault.exit_code)})
 
     def close(self) -> None:
         """Close the pipe; calling it again does nothing."""

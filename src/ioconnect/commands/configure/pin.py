@@ -6,6 +6,7 @@ No key is trusted by default: a fingerprint that was told by other means accepts
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import click
 
 from ioconnect.console import selection
 from ioconnect.console.command_group import command, json_option, name_argument
-from ioconnect.errors import HostKeyChanged, HostKeyUnpinned, UsageFault
+from ioconnect.errors import ConfigInvalid, HostKeyChanged, HostKeyUnpinned, UsageFault
 from ioconnect.escape import escaped
 from ioconnect.keys import known_hosts, public_keys
 
@@ -63,8 +64,10 @@ def pin(invocation: Invocation, name: str | None, fingerprint: str | None, *, ye
 
 
 def _pinned(invocation: Invocation, jumphost: HostPort) -> set[str]:
-    """Return the fingerprints that are pinned for the jumphost. Raises ConfigInvalid."""
-    return set(known_hosts.load(invocation.paths.known_hosts).fingerprints_for(jumphost.host, jumphost.port))
+    """Return the fingerprints that are pinned for the jumphost; none if the file is damaged, as `pin` says itself."""
+    with contextlib.suppress(ConfigInvalid):
+        return set(known_hosts.load(invocation.paths.known_hosts).fingerprints_for(jumphost.host, jumphost.port))
+    return set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.errors import SystemRefused
+from ioconnect import __version__
+from ioconnect.errors import Fault, SystemRefused
 from ioconnect.status import control, snapshots
 from ioconnect.status.control import AgentSilent
+from ioconnect.status.observe import observe
+from ioconnect.status.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
-    from ioconnect.status.snapshots import Snapshot
 
 _GROUPS = {
     "added": "added",
@@ -44,6 +46,17 @@ def how_to_take_over(paths: Paths) -> str:
     except SystemRefused:
         is_running = False
     return "ioconnect reload" if is_running else "ioconnect up --daemon"
+
+
+def seen(paths: Paths) -> Snapshot:
+    """Return what the agent does, for `document`: without tunnels if its answer is not understood.
+
+    What was done is done: that it cannot be told in full makes no command fail.
+    """
+    try:
+        return observe(paths)
+    except Fault:
+        return Snapshot(running=True, pid=None, version=__version__, started_at=None, tunnels=())
 
 
 def document(

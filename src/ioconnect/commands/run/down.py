@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from ioconnect.agent.process.stop import proven_pid, stop
-from ioconnect.commands.run.agent import document, message
+from ioconnect.commands.run.agent import document, message, seen
 from ioconnect.console.command_group import command, json_option, names_argument
 from ioconnect.errors import AgentNotRunning, ConfigInvalid, ExitCode, Fault, SystemRefused
 from ioconnect.installers import service_manager
 from ioconnect.installers.apply import run
 from ioconnect.status import control
 from ioconnect.status.control import AgentSilent, check_config
-from ioconnect.status.observe import observe
+from ioconnect.status.observe import ended, observe
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def stop_tunnels(invocation: Invocation, names: tuple[str, ...]) -> None:
         invocation.terminal.say(f"Already stopped: {', '.join(before)}; ioconnect up {' '.join(before)} starts it.")
     if invocation.as_json:
         outcomes = {**dict.fromkeys(before, "unchanged"), **dict.fromkeys(stopped, "stopped")}
-        invocation.document = document(observe(invocation.paths), outcomes, was_running=True)
+        invocation.document = document(seen(invocation.paths), outcomes, was_running=True)
 
 
 def stop_agent(invocation: Invocation) -> None:
@@ -74,11 +75,11 @@ def stop_agent(invocation: Invocation) -> None:
     if control.running_pid(invocation.paths) is None:
         _say_not_running(invocation)
         return
-    before = observe(invocation.paths) if invocation.as_json else None
+    before = seen(invocation.paths) if invocation.as_json else None
     pid = _stop_running(invocation)
     if before is not None:
         outcomes = {each.name: "unchanged" if each.state is State.STOPPED else "stopped" for each in before.tunnels}
-        after = observe(invocation.paths)
+        after = ended(before, time.time())
         invocation.document = document(after, outcomes, was_running=pid is not None, pid=pid or None)
 
 

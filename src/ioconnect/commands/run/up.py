@@ -16,14 +16,14 @@ from ioconnect import __version__
 from ioconnect.agent.process import launch
 from ioconnect.agent.supervisor.background_jobs import BackgroundThread
 from ioconnect.agent.supervisor.publish import summary
-from ioconnect.commands.run.agent import changes, document, message, outdated, stopped_by_name
+from ioconnect.commands.run.agent import changes, document, message, outdated, seen, stopped_by_name
 from ioconnect.console.command_group import command, json_option, names_argument
 from ioconnect.console.selection import chosen
 from ioconnect.console.terminal import answer
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import control, lock, overview
 from ioconnect.status.lock import AlreadyRunning
-from ioconnect.status.observe import ask, observe
+from ioconnect.status.observe import ask
 from ioconnect.status.records import Snapshot, carries
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
         _keep_document(invocation, dict.fromkeys(wanted, "started"), was_running=False)
     if outcome.code is not ExitCode.OK:
         fault = Fault(outcome.message, hint=outcome.hint)
-        fault.exit_code = outcome.code
+        fault.exit_code, fault.code = outcome.code, outcome.reason
         raise fault
     terminal.say(outcome.message)
     return ExitCode.OK
@@ -172,9 +172,9 @@ def _have_running_agent_start(invocation: Invocation, names: Sequence[str], wait
 
 
 def _keep_document(invocation: Invocation, outcomes: Mapping[str, str], *, was_running: bool) -> None:
-    """Have these tunnels, as they are now, be the answer of `--json`. Raises StatusDamaged, SystemRefused."""
+    """Have these tunnels, as they are now, be the answer of `--json`."""
     if invocation.as_json:
-        invocation.document = document(observe(invocation.paths), outcomes, was_running=was_running)
+        invocation.document = document(seen(invocation.paths), outcomes, was_running=was_running)
 
 
 def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> dict[str, str]:
