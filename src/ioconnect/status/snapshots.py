@@ -39,6 +39,7 @@ __all__ = [
     "TargetState",
     "TunnelStatus",
     "Warning_",
+    "answer_to_json",
     "exit_code",
     "from_json",
     "read",
@@ -75,6 +76,13 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
     }
     tunnels = [_tunnel_to_json(tunnel) for tunnel in snapshot.tunnels]
     return {"schema": SCHEMA, "written_at": snapshot.written_at, "agent": agent, "tunnels": tunnels}
+
+
+def answer_to_json(snapshot: Snapshot) -> dict[str, Any]:
+    """As `to_json`, for a command's answer: `answering` is false if it is not what the agent says itself."""
+    document = to_json(snapshot)
+    document["agent"]["answering"] = snapshot.running and snapshot.silence is None
+    return document
 
 
 def _tunnel_to_json(tunnel: TunnelStatus) -> dict[str, Any]:

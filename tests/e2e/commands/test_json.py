@@ -58,6 +58,7 @@ def test_up_and_down_of_an_agent(scene: AgentScene) -> None:
     )
     assert outcomes(started) == {"orders": ("started", "connected"), "pricing": ("started", "connected")}
     assert {each["reason"] for each in started["tunnels"]} == {None}
+    assert [each["agent"]["answering"] for each in (started, again, stopped, nothing)] == [True, True, False, False]
     assert (again["agent"]["pid"], again["agent"]["was_running"]) == (pid, True)
     assert outcomes(again) == {"orders": ("unchanged", "connected"), "pricing": ("unchanged", "connected")}
     assert (stopped["agent"]["running"], stopped["agent"]["pid"], stopped["agent"]["was_running"]) == (
@@ -152,6 +153,26 @@ def test_a_silent_agent_is_a_fault_with_its_code(running: AgentScene) -> None:
 
     assert error["code"] == "agent_silent"
     assert f"pid {pid}" in error["message"]
+
+
+def test_an_agent_that_freezes_while_an_up_waits_is_told_as_such(scene: AgentScene) -> None:
+    scene.rig.faults.hold_port(scene.port)
+    pid = told(scene, "up", "--daemon", "--wait", "2", expect=ExitCode.TEMP_FAIL)["agent"]["pid"]
+    argv = [*scene.customer.command, "up", "--daemon", "--json", "--wait", "20"]
+    with subprocess.Popen(
+        argv, env=scene.customer.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as up:
+        assert up.stderr is not None
+        assert "left alone orders" in up.stderr.readline()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            said, _ = up.communicate(timeout=20)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    document = json.loads(said)
+    assert (up.returncode, document["error"]["code"]) == (ExitCode.UNAVAILABLE, "agent_silent")
+    assert (document["agent"]["running"], document["agent"]["answering"]) == (True, False)
 
 
 @pytest.mark.parametrize("is_busy", [False, True])

@@ -100,11 +100,9 @@ class _View:
         return self._named(snapshot)
 
     def document(self, snapshot: Snapshot) -> dict[str, Any]:
-        """Return the snapshot as JSON; `answering` is false if it is what a silent agent wrote last."""
+        """Return the snapshot as JSON."""
         shown = [tunnel for tunnel in snapshot.tunnels if not self._problems or not is_well(tunnel)]
-        document = snapshots.to_json(replace(snapshot, tunnels=tuple(shown)))
-        document["agent"]["answering"] = snapshot.running and snapshot.silence is None
-        return document
+        return snapshots.answer_to_json(replace(snapshot, tunnels=tuple(shown)))
 
     def show(self, snapshot: Snapshot) -> None:
         """Print the status as text."""

@@ -68,7 +68,7 @@ def document(
     `not_started`); `was_running` says whether an agent ran before. `pid` is that of an agent that has ended.
     """
     shown = tuple(tunnel for tunnel in snapshot.tunnels if tunnel.name in outcomes)
-    told = snapshots.to_json(replace(snapshot, tunnels=shown))
+    told = snapshots.answer_to_json(replace(snapshot, tunnels=shown))
     told["agent"] |= {"pid": snapshot.pid if snapshot.pid is not None else pid, "was_running": was_running}
     for tunnel in told["tunnels"]:
         tunnel["outcome"] = outcomes[tunnel["name"]]

@@ -112,15 +112,20 @@ def _answering(invocation: Invocation) -> Iterator[Callable[[Snapshot], None] | 
     with contextlib.ExitStack() as closing:
 
         def settled(snapshot: Snapshot) -> None:
-            invocation.as_json = False  # this is the one document
             outcomes = dict.fromkeys((tunnel.name for tunnel in snapshot.tunnels), "started")
-            text = json.dumps(document(snapshot, outcomes, was_running=False), indent=2)
-            printer = BackgroundThread("answer")  # not before: it inherits the signal mask of the agent's threads
+            told = document(snapshot, outcomes, was_running=False)
+            try:
+                printer = BackgroundThread("answer")  # not before: it inherits the signal mask of the agent's threads
+            except RuntimeError:  # "can't start new thread": told when the agent ends
+                invocation.document = told
+                return
+            invocation.as_json = False  # this is the one document
+            text = json.dumps(told, indent=2)
             closing.callback(printer.close)
             printer.put("answer", lambda: _print_answer(text))
 
         yield settled
-    if invocation.as_json:
+    if invocation.as_json and not invocation.document:
         ended = Snapshot(running=False, pid=None, version=__version__, started_at=None, tunnels=())
         invocation.document = document(ended, {}, was_running=False)
 
