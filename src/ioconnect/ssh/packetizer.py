@@ -23,6 +23,7 @@ from ioconnect.ssh.inbound import Inbound
 from ioconnect.ssh.loop import BROKEN, READ, WRITE
 from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.outbound import Outbound
+from ioconnect.ssh.rekey_allowance import RekeyAllowance
 
 if TYPE_CHECKING:
     import socket
@@ -34,6 +35,7 @@ MSG_KEXINIT, MSG_NEWKEYS = 20, 21
 FIRST_AFTER_KEX = (
     50  # RFC 4250 §4.1.1: 1-19 transport, 20-49 key exchange; from here on all is queued during a key exchange
 )
+MAX_KEY_EXCHANGE = 16 << 10  # bytes of one message: a KEXINIT or an answer with RSA-16384 has less than 5 KiB
 FIRST_CONNECTION, LAST_CONNECTION = 80, 127
 MSG_PING, MSG_PONG = 192, 193  # ping@openssh.com, OpenSSH's PROTOCOL 1.9
 # What paramiko is given: it fails on types that it has no name for, and after the sign-in on those of the sign-in.
@@ -101,7 +103,8 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self._last_kind = 0
         self.received_at = loop.now  # time.monotonic() of the last byte that came
         self.answers_ping = True  # False: a client that was sent no ping@openssh.com in EXT_INFO may fail on a PONG
-        self.peer_in_key_exchange = False  # its KEXINIT came, its NEWKEYS did not
+        self.peer_in_key_exchange = True  # its NEWKEYS is awaited: the first, or that to its latest KEXINIT
+        self._rekey_allowance = RekeyAllowance(loop.now)
         loop.watch_transport(sock.fileno(), self._ready)
 
     # --- inbound
@@ -132,22 +135,35 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             kind, body = packet
             if FIRST_CONNECTION <= kind <= LAST_CONNECTION:
                 if not self.service.receive(kind, body):
-                    self._not_implemented()
+                    self._not_implemented(kind)
             elif kind in self.paramiko_kinds:
                 return kind, self._for_paramiko(kind, body)
+            elif self.peer_in_key_exchange:
+                self._not_implemented(kind)
             elif kind == MSG_PING and self.answers_ping:
                 self.outbound.queue(bytes((MSG_PONG,)) + bytes(body))
             elif kind != MSG_PONG:
-                self._not_implemented()
+                self._not_implemented(kind)
 
     def _for_paramiko(self, kind: int, body: memoryview) -> Message:
-        if MSG_KEXINIT < kind < FIRST_AFTER_KEX and not self.outbound.in_key_exchange:
-            raise ProtocolViolation(f"message {kind} outside a key exchange")
+        if MSG_KEXINIT <= kind < FIRST_AFTER_KEX:
+            self._check_key_exchange(kind, len(body))
         self._last_kind = kind
-        self.peer_in_key_exchange |= kind == MSG_KEXINIT
         message = Message(bytes(body))
         message.seqno = (self.inbound.seqno - 1) & 0xFFFFFFFF
         return message
+
+    def _check_key_exchange(self, kind: int, size: int) -> None:
+        """Refuse a message of a key exchange before paramiko parses it, in quadratic time for an mpint."""
+        if size > MAX_KEY_EXCHANGE:
+            raise ProtocolViolation(f"message {kind} of a key exchange with {size} bytes")
+        if kind == MSG_KEXINIT:
+            self.peer_in_key_exchange = True
+            count = self.inbound.bytes + self.outbound.bytes
+            if not self.outbound.in_key_exchange and not self._rekey_allowance.take(self.loop.now, count):
+                raise ProtocolViolation("it asks for new keys too often")
+        elif not self.outbound.in_key_exchange:
+            raise ProtocolViolation(f"message {kind} outside a key exchange")
 
     def _next_packet(self) -> tuple[int, memoryview]:
         """Have paramiko decrypt the next one."""
@@ -188,7 +204,10 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             if self.inbound.fill():
                 self.received_at = self.loop.now
 
-    def _not_implemented(self) -> None:
+    def _not_implemented(self, kind: int) -> None:
+        """Answer UNIMPLEMENTED (RFC 4253 §11.4); in a key exchange no such message may come (§7.1)."""
+        if self.peer_in_key_exchange:
+            raise ProtocolViolation(f"message {kind} during a key exchange")
         self.outbound.queue(cMSG_UNIMPLEMENTED + _U32.pack((self.inbound.seqno - 1) & 0xFFFFFFFF))
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:  # noqa: FBT001, FBT002  paramiko's signature

@@ -16,6 +16,7 @@ from tests.rigs.database import BLOCK, Database
 from tests.rigs.scripted_jumphost import DATA, Client, ScriptedJumphost, data_message
 
 from ioconnect.config.addresses import HostPort
+from ioconnect.ssh.rekey_allowance import BURST, FREE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,3 +87,35 @@ def test_another_host_key(connect: Callable[..., tuple[ScriptedJumphost, Client]
     assert fault.code is not None
     assert fault.code.value == "host_key_changed"
     assert jumphost.key_exchanges == 1
+
+
+def test_new_keys_without_end(connect: Callable[..., tuple[ScriptedJumphost, Client]]) -> None:
+    """A jumphost that does nothing but ask for new keys costs a burst of exchanges, then the session is over."""
+    jumphost, client = connect()
+    transport = jumphost.transport
+    assert transport is not None
+    while jumphost.key_exchanges <= BURST + 20 and transport.is_active():
+        done = jumphost.key_exchanges
+        jumphost.rekey()
+        processes.wait_until(
+            lambda done=done: jumphost.key_exchanges > done or not transport.is_active(), what="a key exchange"
+        )
+
+    fault = client.lost().fault
+    assert "asks for new keys too often" in fault.message
+    assert jumphost.key_exchanges < BURST + 20
+
+
+def test_new_keys_beside_data_are_no_offence(connect: Callable[..., tuple[ScriptedJumphost, Client]]) -> None:
+    """RekeyLimit 1M on a fast link is many key exchanges in a second."""
+    jumphost, client = connect()
+    channel = jumphost.open(1, window=1 << 30)
+    jumphost.send(data_message(channel, b"E" + bytes(8)))
+    for _ in range(BURST + 10):
+        for at in range(0, FREE_BYTES, 30_000):
+            jumphost.send(data_message(channel, BLOCK[at : at + 30_000]))
+        change_keys(jumphost)
+
+    assert jumphost.transport is not None
+    assert jumphost.transport.is_active()
+    assert client.counters.open == 1

@@ -28,7 +28,18 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0  # seconds that the session has
 BANNER = b"SSH-2.0-stranger\r\n"
-DISCONNECT, IGNORE, DEBUG, SERVICE_ACCEPT, KEXINIT, NEWKEYS, KEX_REPLY, AUTH_SUCCESS = 1, 2, 4, 6, 20, 21, 31, 52
+STRICT = b"curve25519-sha256,kex-strict-s-v00@openssh.com"
+DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG, SERVICE_ACCEPT, KEXINIT, NEWKEYS, KEX_REPLY, AUTH_SUCCESS = (
+    1,
+    2,
+    3,
+    4,
+    6,
+    20,
+    21,
+    31,
+    52,
+)
 
 
 def packet(payload: bytes) -> bytes:
@@ -180,6 +191,42 @@ STRANGERS = {
         "connection_lost",
         "before the sign-in",
     ),
+    "a ping in the exchange": (
+        says(packet(kexinit()), packet(bytes((192,)) + string(b"x"))),
+        "connection_lost",
+        "192",
+    ),
+    "a pong before the exchange": (
+        says(packet(bytes((193,)) + string(b"x"))),
+        "connection_lost",
+        "message 193 during",
+    ),
+    "an unknown message in the exchange": (
+        says(packet(kexinit()), packet(b"\xff")),
+        "connection_lost",
+        "message 255",
+    ),
+    "IGNORE first, though strict": (
+        says(packet(bytes((IGNORE,)) + string(b"x")), packet(kexinit(kex=STRICT))),
+        "connection_lost",
+        "KEXINIT was not the first packet",
+    ),
+    "IGNORE in a strict exchange": (
+        says(packet(kexinit(kex=STRICT)), packet(bytes((IGNORE,)) + string(b"x"))),
+        "connection_lost",
+        "strict",
+    ),
+    "DEBUG in a strict exchange": (
+        says(packet(kexinit(kex=STRICT)), packet(bytes((DEBUG, 1)) + string(b"x") + string(b""))),
+        "connection_lost",
+        "strict",
+    ),
+    "UNIMPLEMENTED in a strict exchange": (
+        says(packet(kexinit(kex=STRICT)), packet(bytes((UNIMPLEMENTED,)) + bytes(4))),
+        "connection_lost",
+        "Expecting packet",
+    ),
+    "a KEXINIT of 17 KiB": (says(packet(kexinit(kex=b"x," * 8192))), "connection_lost", "key exchange with 16"),
     "a goodbye": (
         says(packet(bytes((DISCONNECT,)) + struct.pack(">I", 2) + string(b"come back \x1b[31mlater") + string(b""))),
         "connection_lost",
@@ -200,6 +247,16 @@ def test_a_stranger(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str)
     assert part in fault.message
     assert fault.message.isprintable()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_an_enormous_number_costs_no_time(tmp_path: Path) -> None:
+    """An mpint of 250 KB in the key exchange is refused before it is parsed, which takes seconds."""
+    reply = bytes((KEX_REPLY,)) + string(b"key") + string(b"\x7f" * 250_000) + string(b"signature")
+    begin = time.process_time()
+    fault = end_of(says(packet(kexinit(kex=b"diffie-hellman-group16-sha512")), packet(reply)), tmp_path / "c")
+
+    assert "message 31 of a key exchange with 250" in fault.message
+    assert time.process_time() - begin < 1.0
 
 
 PACKETS = st.builds(
