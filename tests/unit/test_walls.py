@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # Top to bottom: the floor, the room, its one job. An import goes down or stays inside its room, also one that only
-# the type checker sees. Rooms on one floor do not know each other, but for agent/'s: each knows those of a lower 6.x.
+# the type checker sees. Rooms on one floor do not know each other; with a number behind the dot each knows the lower.
 FLOORS = [
     ("11", "__main__.py", "`python -m ioconnect`"),
     ("10", "cli.py", "the list of commands, nothing else"),
@@ -37,7 +37,8 @@ FLOORS = [
     ("3", "ssh/", "one SSH engine for both ends: packets, channels, flow control, the event loop"),
     ("3", "keys/", "the identity, the pinned host keys, their formats, passphrases"),
     ("3", "console/", "the terminal: what is printed and asked, exit codes, completion"),
-    ("2", "config/", "the user's files: paths, the TOML, addresses, ssh command lines that become tunnels"),
+    ("2.2", "config/", "the user's files: paths, the TOML, addresses, ssh command lines that become tunnels"),
+    ("2.1", "custody/", "files opened, read, written and judged for root where others may change them"),
     ("1", "errors.py", "what can go wrong, and what to do next"),
     ("1", "escape.py", "text from outside, made safe to print"),
     ("0", "__init__.py", "the version"),
@@ -114,7 +115,7 @@ MAY_CALL = {
     "a process without subprocess": (r"os\.(fork|forkpty|posix_spawnp?|exec\w+|spawn\w+|system|popen)$|pty\.", {}),
     "another owner of a file": (
         r"os\.[lf]?chown$",
-        {"installers/apply.py": "what root installs for a user is that user's"},
+        {"custody/files.py": "what root writes in another account's folder is that account's"},
     ),
     "a thread": (
         r"threading\.(Thread|Timer)$",

@@ -8,15 +8,6 @@ from pathlib import Path
 
 from ioconnect.config import addresses
 from ioconnect.config.addresses import HostPort
-from ioconnect.config.files import (
-    Stamps,
-    hint_to_read,
-    make_folder,
-    preserved_mode,
-    read_regular,
-    stamp,
-    write_atomically,
-)
 from ioconnect.config.parsing import SCHEMA, parse, parse_tunnels
 from ioconnect.config.settings import (
     DEFAULT_SSH_PORT,
@@ -27,6 +18,15 @@ from ioconnect.config.settings import (
     InvalidFile,
     Tunnel,
     check_name,
+)
+from ioconnect.custody.files import (
+    Stamps,
+    hint_to_read,
+    make_folder,
+    preserved_mode,
+    read_regular,
+    stamp,
+    write_atomically,
 )
 from ioconnect.errors import ConfigInvalid, UsageFault
 from ioconnect.escape import escaped, escaped_path

@@ -13,7 +13,7 @@ from ioconnect.agent.dial.proxy import VARIABLES
 from ioconnect.checks.show import Line, plain
 from ioconnect.config.configuration import Config
 from ioconnect.config.configuration import load as load_config
-from ioconnect.config.files import read_regular, write_atomically
+from ioconnect.custody.files import read_regular, write_atomically
 from ioconnect.doctor.environment import version_table
 from ioconnect.doctor.redact import redact, secrets_of_key, secrets_of_url
 from ioconnect.errors import Fault, SystemRefused

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import make_folder, read_regular, write_atomically, write_new
+from ioconnect.custody.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, SystemRefused
 from ioconnect.importing import cron_lines
 from ioconnect.importing.find import MAX_FILE

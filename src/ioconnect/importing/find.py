@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config import pasted
-from ioconnect.config.files import read_regular
+from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.escape import escaped, escaped_path
 from ioconnect.importing import cron_lines, search_paths, unit_files

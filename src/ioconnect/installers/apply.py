@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import make_folder, read_regular, write_atomically
+from ioconnect.custody.files import make_folder, read_regular, remove_folder, write_atomically
+from ioconnect.custody.files import remove as remove_file
 from ioconnect.errors import CannotCreate, Fault, SystemRefused
 from ioconnect.escape import escaped
 
@@ -203,7 +204,7 @@ def _roll_back_new(installation: Installation, restore: list[Callable[[], None]]
     """Remove everything of a new installation, as `remove` does, ignoring faults."""
     disable = [partial(run_command, command) for command in installation.disable]
     cleanup = [partial(run_command, command) for command in installation.cleanup]
-    _ignoring_faults(*disable, *restore, *cleanup, *(folder.rmdir for folder in reversed(created)))
+    _ignoring_faults(*disable, *restore, *cleanup, *(partial(remove_folder, folder) for folder in reversed(created)))
 
 
 def _roll_back_change(installation: Installation, restore: list[Callable[[], None]], *, start: bool) -> None:
@@ -220,17 +221,17 @@ def _ignoring_faults(*steps: Callable[[], object]) -> None:
 
 def _remove(path: Path) -> None:
     try:
-        path.unlink(missing_ok=True)
+        remove_file(path)
     except OSError as error:
         raise CannotCreate(f"cannot remove {path}: {error.strerror}", hint="Remove it yourself.") from error
 
 
 def _restorer(path: Path, content: bytes | None) -> Callable[[], None]:
-    mode = 0o644 if content is None else path.stat().st_mode & 0o7777
+    mode = 0o644 if content is None else path.stat().st_mode
 
     def restore() -> None:
         if content is None:
-            path.unlink(missing_ok=True)
+            remove_file(path)
         else:
             write_atomically(path, content, mode=mode)
 
@@ -252,8 +253,6 @@ def _make_folder(folder: Path, account: str | None) -> list[Path]:
     """Make the folder if it does not exist; return the folders that were made."""
     if folder.exists():
         return []
-    make_folder(folder)
-    if account is not None and os.geteuid() == 0:
-        entry = pwd.getpwnam(account)
-        os.chown(folder, entry.pw_uid, entry.pw_gid)
+    entry = None if account is None else pwd.getpwnam(account)
+    make_folder(folder, owner=None if entry is None else (entry.pw_uid, entry.pw_gid))
     return [folder]

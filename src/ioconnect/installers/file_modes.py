@@ -1,12 +1,17 @@
-"""Makes the configuration and the pins, which hold no secrets, readable for the service's account."""
+"""Makes the configuration and the pins, which hold no secrets, readable for the service's account.
+
+By descriptors: an account that may write in the folder could put a link to another file in the place of one of these.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import write_new
+from ioconnect.custody.entries import Untrusted, entry
+from ioconnect.custody.files import open_to_change, remove, write_new
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.machine import unreadable_for
 
@@ -24,31 +29,47 @@ FOLDER_MODE = 0o011  # search permission, no read permission
 def make_readable(paths: Iterable[Path], reader: Account | None) -> Iterator[list[str]]:
     """Make the files and their folders accessible to all accounts; yield a message for each mode that changed.
 
-    A missing file is created, empty; a later write preserves its mode. If the block under `with` raises, all changes
-    are undone. Raises SystemRefused for folders further up, which are not changed.
+    A missing file is created, empty, where only root can make one; a later write preserves its mode. If the block
+    under `with` raises, all changes are undone. Raises SystemRefused for folders further up, which are not changed,
+    and for a file that another account may have put there.
     """
     undo: list[Callable[[], object]] = []
     output: list[str] = []
-    try:
-        for path in paths:
-            _open(path, reader, undo, output)
-        yield output
-    except BaseException:
-        for step in reversed(undo):
-            with contextlib.suppress(OSError):
-                step()
-        raise
+    with contextlib.ExitStack() as closing:
+        try:
+            for path in paths:
+                _open(path, reader, undo, output, closing)
+            yield output
+        except BaseException:
+            for step in reversed(undo):
+                with contextlib.suppress(OSError):
+                    step()
+            raise
 
 
-def _open(path: Path, reader: Account | None, undo: list[Callable[[], object]], output: list[str]) -> None:
-    if not path.exists() and write_new(path, b""):
-        undo.append(path.unlink)
+def _open(
+    path: Path,
+    reader: Account | None,
+    undo: list[Callable[[], object]],
+    output: list[str],
+    closing: contextlib.ExitStack,
+) -> None:
+    if not path.exists() and not _is_in_custody(path) and write_new(path, b""):
+        undo.append(partial(remove, path))
     for part, bits in ((path.parent, FOLDER_MODE), (path, FILE_MODE)):
         if unreadable_for(path, reader) != part.resolve():
             continue
-        mode = part.stat().st_mode & 0o7777
-        os.chmod(part, mode | bits)  # noqa: PTH101  the same call as its undoing
-        undo.append(lambda part=part, mode=mode: os.chmod(part, mode))  # type: ignore[misc]  # noqa: PTH101
+        try:
+            descriptor = open_to_change(part)
+        except OSError as error:
+            raise SystemRefused(
+                f"{part} cannot be made readable for the service's account: {error.strerror}",
+                hint="Then install again.",
+            ) from error
+        closing.callback(os.close, descriptor)
+        mode = os.fstat(descriptor).st_mode & 0o7777
+        os.fchmod(descriptor, mode | bits)
+        undo.append(partial(os.fchmod, descriptor, mode))
         output.append(f"{part} is open to the accounts of this machine now (it was {mode:04o}); it holds no secret.")
     closed = unreadable_for(path, reader)
     if closed is not None:
@@ -56,3 +77,12 @@ def _open(path: Path, reader: Account | None, undo: list[Callable[[], object]], 
             f"the service's account may not enter {closed}, and {path} is in it",
             hint=f"Open the folder (chmod o+x {closed}), or move the configuration to /etc/ioconnect.",
         )
+
+
+def _is_in_custody(path: Path) -> bool:
+    """Whether another account than root may replace this file: then it is that account's to make."""
+    try:
+        with entry(path, follow=True) as found:
+            return found.custody is not None
+    except Untrusted:
+        return True

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import Stamps, stamp
 from ioconnect.config.paths import CREDENTIAL, is_handed_over
+from ioconnect.custody.files import Stamps, stamp
 from ioconnect.errors import HostKeyUnpinned, IdentityMissing, IdentityUnreadable
 from ioconnect.keys import identity
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import make_folder, read_regular, write_atomically, write_new
+from ioconnect.custody.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, IdentityMissing, IdentityUnreadable, UsageFault
 from ioconnect.keys import private_keys, public_keys
 

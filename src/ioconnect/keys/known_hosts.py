@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import hint_to_read, make_folder, preserved_mode, read_regular, write_atomically
+from ioconnect.custody.files import hint_to_read, make_folder, preserved_mode, read_regular, write_atomically
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
 from ioconnect.keys.public_keys import decode, encode, fingerprint, key_type

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import read_regular
+from ioconnect.custody.files import read_regular
 from ioconnect.errors import ExitCode, Fault, SystemRefused
 from ioconnect.keys import passphrases
 

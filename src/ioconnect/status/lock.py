@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import make_folder
+from ioconnect.custody.files import make_folder
 from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused
 from ioconnect.status import disk
 

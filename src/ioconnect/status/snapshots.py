@@ -11,8 +11,8 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.config.files import write_atomically
 from ioconnect.config.json_fields import Fields, Malformed
+from ioconnect.custody.files import write_atomically
 from ioconnect.errors import ExitCode, Fault, Reason, ReasonCode
 from ioconnect.status.records import (
     Availability,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import paramiko
 
-from ioconnect.config.files import read_regular, write_new
+from ioconnect.custody.files import read_regular, write_new
 from ioconnect.errors import IdentityUnreadable
 from ioconnect.keys import private_keys
 from ioconnect.keys.authorized_keys import PublicKey

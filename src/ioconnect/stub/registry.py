@@ -10,8 +10,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import read_regular, write_atomically
 from ioconnect.config.json_fields import Fields, Malformed
+from ioconnect.custody.files import read_regular, write_atomically
 from ioconnect.errors import ConfigInvalid, Fault, UsageFault
 from ioconnect.keys.authorized_keys import NotEd25519, PublicKey, parse_public_key
 

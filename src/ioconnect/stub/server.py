@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from ioconnect.config.addresses import HostPort
-from ioconnect.config.files import make_folder, read_regular, write_new
+from ioconnect.custody.files import make_folder, read_regular, write_new
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
 from ioconnect.keys.authorized_keys import parse_authorized_keys

@@ -253,7 +253,7 @@ def test_a_home_that_is_read_only(command: list[str]) -> None:
         said = ordinary_user.run(
             "import sys; from ioconnect import cli\nfrom ioconnect.commands.configure import keygen, register\n"
             "from ioconnect.status import observe; from ioconnect.keys import private_keys\n"
-            "from ioconnect.config import files\n",
+            "from ioconnect.custody import files\n",
             f"sys.argv = ['ioconnect', *{command}]\nsys.stderr = sys.stdout\n"
             "try: cli.main()\nexcept SystemExit as leaving: print('left', int(leaving.code))\n",
             environ={"IOCONNECT_HOME": str(home)},

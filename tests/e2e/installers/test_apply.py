@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rigs import ordinary_user
 
-from ioconnect.errors import SystemRefused
+from ioconnect.errors import CannotCreate, SystemRefused
 from ioconnect.installers import apply, user_crontab
 from ioconnect.installers.service import Command, File, Installation, Kind
 
@@ -198,3 +200,24 @@ def test_no_crontab_becomes_one_and_none_again(fake_crontab: Path) -> None:
     assert user_crontab.edit(lambda table: table) is False
     assert user_crontab.edit(lambda _: b"") is True
     assert not (fake_crontab / "table").exists()
+
+
+def test_a_folder_for_the_services_account_is_not_a_link_to_one_of_roots(tmp_path: Path, journal: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives folders away")
+    theirs, etc = tmp_path / "theirs", tmp_path / "roots"
+    theirs.mkdir()
+    etc.mkdir()
+    os.chown(theirs, ordinary_user.NOBODY, ordinary_user.NOBODY)
+    (theirs / "link").symlink_to(etc)
+    for folder, refused in ((theirs / "link" / "log", True), (theirs / "log", False), (tmp_path / "log", False)):
+        service = replace(installation(tmp_path, journal), folders=(folder,))
+        if refused:
+            with pytest.raises(CannotCreate, match="is a link"):
+                apply.install_files(service, start=False, account="nobody")
+        else:
+            apply.install_files(service, start=False, account="nobody")
+            assert (folder.stat().st_uid, folder.stat().st_mode & 0o777) == (ordinary_user.NOBODY, 0o700)
+
+    assert list(etc.iterdir()) == []
+    assert etc.stat().st_uid == 0

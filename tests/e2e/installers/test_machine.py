@@ -22,7 +22,7 @@ from ioconnect.installers.machine import Account, unreadable_for
 from ioconnect.keys import known_hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 STRANGER = Account("stranger", uid=54321, gid=54321, home=Path("/"), groups=frozenset({54321}))
 TUNNEL = Tunnel("orders", HostPort("jump.example", 40000), HostPort("localhost", 3306))
@@ -136,3 +136,67 @@ def test_the_program_is_started_by_a_path_that_outlives_its_interpreter() -> Non
 def test_an_account_that_is_not_there_is_named() -> None:
     with pytest.raises(UsageFault, match="no-such-account"):
         machine.account("no-such-account")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder of another account, with its configuration."""
+    if os.geteuid() != 0:
+        pytest.skip("only root changes modes for other accounts")
+    with ordinary_user.folder() as folder:
+        (folder / "config.toml").write_text("schema = 1\n")
+        os.chown(folder / "config.toml", ordinary_user.NOBODY, ordinary_user.NOBODY)
+        yield folder
+
+
+@pytest.fixture
+def shadow() -> Iterator[Path]:
+    """A file that only root may read, in a folder that everybody may enter."""
+    with ordinary_user.folder(own=False) as folder:
+        path = folder / "shadow"
+        path.write_text("root:$6$secret\n")
+        path.chmod(0o600)
+        yield path
+
+
+NOBODY = Account("nobody", ordinary_user.NOBODY, ordinary_user.NOBODY, Path("/"), frozenset({ordinary_user.NOBODY}))
+
+
+@pytest.mark.parametrize("place", [os.symlink, os.link])
+def test_a_link_of_the_services_account_opens_no_file_of_roots(
+    home: Path, shadow: Path, place: Callable[[Path, Path], None]
+) -> None:
+    place(shadow, home / "known_hosts")
+
+    with (
+        pytest.raises(SystemRefused, match=f"{home} belongs to nobody"),
+        make_readable((home / "config.toml", home / "known_hosts"), NOBODY),
+    ):
+        pass
+
+    assert mode(shadow) == 0o600
+
+
+def test_what_was_opened_is_closed_again_and_not_what_was_put_in_its_place(home: Path, shadow: Path) -> None:
+    config = home / "config.toml"
+    config.chmod(0o600)
+    shadow.chmod(0o640)
+
+    def replace_and_interrupt() -> None:
+        with make_readable((config,), STRANGER):
+            config.rename(home / "old")
+            config.symlink_to(shadow)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_and_interrupt()
+
+    assert mode(home / "old") == 0o600
+    assert mode(shadow) == 0o640
+
+
+def test_no_file_is_made_for_root_in_the_folder_of_the_services_account(home: Path) -> None:
+    with make_readable((home / "config.toml", home / "known_hosts"), NOBODY) as said:
+        assert said == []
+
+    assert not (home / "known_hosts").exists()

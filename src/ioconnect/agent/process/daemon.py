@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from ioconnect.agent.session.session import Session
     from ioconnect.agent.supervisor.mailbox import Mailbox
     from ioconnect.config.configuration import Config
-    from ioconnect.config.files import Stamps
     from ioconnect.config.paths import Paths
+    from ioconnect.custody.files import Stamps
     from ioconnect.status.snapshots import Snapshot
 
 log = logging.getLogger(__name__)

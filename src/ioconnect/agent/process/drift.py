@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.supervisor.reload import compare
 from ioconnect.config import configuration
-from ioconnect.config.files import Stamps, stamp
+from ioconnect.custody.files import Stamps, stamp
 from ioconnect.errors import ConfigInvalid, Fault
 from ioconnect.keys import identity, known_hosts
 from ioconnect.keys.credentials import identity_path, load_identity

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor.publish import summary
-from ioconnect.config.files import make_folder
+from ioconnect.custody.files import make_folder
 from ioconnect.errors import CannotCreate, ExitCode, Fault, ReasonCode, SystemRefused
 from ioconnect.status import lock, overview
 from ioconnect.status.lock import AlreadyRunning

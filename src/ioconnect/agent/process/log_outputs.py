@@ -7,7 +7,7 @@ import os
 import select
 from typing import TYPE_CHECKING
 
-from ioconnect.config.files import make_folder
+from ioconnect.custody.files import make_folder
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.supervisor.background_jobs import Put
     from ioconnect.agent.supervisor.mailbox import Message
     from ioconnect.config.configuration import Config
-    from ioconnect.config.files import Stamps
+    from ioconnect.custody.files import Stamps
 
 
 class ConfigSource(Protocol):

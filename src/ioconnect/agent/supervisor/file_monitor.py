@@ -10,12 +10,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.supervisor.mailbox import FilesChanged
-from ioconnect.config.files import stamp
+from ioconnect.custody.files import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ioconnect.config.files import Stamps
+    from ioconnect.custody.files import Stamps
 
 INTERVAL = 2.0  # seconds
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.supervisor.publish import Publisher
     from ioconnect.agent.supervisor.tunnel_set import TunnelSet
     from ioconnect.config.configuration import Config, InvalidFile
-    from ioconnect.config.files import Stamps
+    from ioconnect.custody.files import Stamps
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.agent.supervisor.background_jobs import do_at_once
-from ioconnect.config.files import write_atomically
+from ioconnect.custody.files import write_atomically
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ioconnect.commands.setup.answers import Draft
-from ioconnect.config.files import make_folder, read_regular, write_atomically
 from ioconnect.config.json_fields import Fields
+from ioconnect.custody.files import make_folder, read_regular, write_atomically
 
 if TYPE_CHECKING:
     from ioconnect.config.paths import Paths

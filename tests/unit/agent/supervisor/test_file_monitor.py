@@ -11,13 +11,13 @@ import pytest
 
 from ioconnect.agent.supervisor.file_monitor import FileMonitor
 from ioconnect.agent.supervisor.mailbox import FilesChanged
-from ioconnect.config.files import stamp
+from ioconnect.custody.files import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ioconnect.config.files import Stamps
+    from ioconnect.custody.files import Stamps
 
 INTERVAL = 0.01
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.rigs import ordinary_user
 
-from ioconnect.config.files import make_folder, read_regular, write_atomically, write_new
+from ioconnect.custody.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, ExitCode
 
 # On a file system of the given size nothing more fits; the limit makes root feel it too.
@@ -19,7 +19,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from ioconnect import errors
-from ioconnect.config import files
+from ioconnect.custody import files
 resource.setrlimit(resource.RLIMIT_FSIZE, (4, 4))
 try:
     files.WRITE(Path(sys.argv[1]), b"longer than four")
@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, function: str) -> Non
 def test_a_read_only_folder_is_named_with_what_to_do() -> None:
     with ordinary_user.folder(mode=0o555) as folder:
         shown = ordinary_user.run(
-            "from pathlib import Path; from ioconnect import errors; from ioconnect.config import files",
+            "from pathlib import Path; from ioconnect import errors; from ioconnect.custody import files",
             f"""
 folder = Path({str(folder)!r})
 for act in (lambda: files.write_atomically(folder / "file", b""), lambda: files.make_folder(folder / "new")):
@@ -114,22 +114,21 @@ def test_a_folder_in_the_place_of_the_file_stays(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["open", "fchmod", "fsync", "replace"])
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """Ctrl-C at any moment: a KeyboardInterrupt may come between any two steps."""
+    real = getattr(os, call)
 
-    class Interrupting(os.PathLike[str]):
-        """A path whose name is asked for last, by the rename: then the key is pressed."""
+    def press_ctrl_c(*arguments: object, **named: object) -> None:
+        real(*arguments, **named)
+        raise KeyboardInterrupt
 
-        name = "file"
-        parent = tmp_path
-
-        def __fspath__(self) -> str:
-            raise KeyboardInterrupt
-
+    monkeypatch.setattr(os, call, press_ctrl_c)
     with pytest.raises(KeyboardInterrupt):
-        write_atomically(Interrupting(), b"x")  # type: ignore[arg-type]
+        write_atomically(tmp_path / "file", b"x")
 
-    assert names(tmp_path) == []
+    monkeypatch.undo()
+    assert names(tmp_path) == (["file"] if call == "replace" else [])
 
 
 def test_a_new_folder_is_private_and_an_old_one_is_left(tmp_path: Path) -> None:
