@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 _MAX_FILE = MIB
+MAX_LINE = 1 << 14  # characters
+MAX_DOTS = 128  # in a line; a host name has 126 (RFC 1035). tomllib's time is quadratic in those of a dotted key
 MAX_FILES = 1000  # in config.d
 
 
@@ -173,7 +175,9 @@ def _read_toml(path: Path) -> dict[str, object]:
     shown = escaped_path(path)
     try:
         content, _ = read_regular(path, limit=_MAX_FILE)
-        return dict(tomllib.loads(content.decode("utf-8")))
+        text = content.decode("utf-8")
+        _check_lines(text)
+        return dict(tomllib.loads(text))
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -187,6 +191,13 @@ def _read_toml(path: Path) -> dict[str, object]:
         raise ConfigInvalid(f"{shown}: line {line} is not UTF-8", hint="Save the file as UTF-8 text.") from error
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested a thousand deep
         raise ConfigInvalid(f"{shown}: not TOML: {escaped(str(error))}", hint="Mend that line.") from error
+
+
+def _check_lines(text: str) -> None:
+    """Raise ValueError for a line that exceeds a limit; comments have none."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if (len(line) > MAX_LINE or line.count(".") > MAX_DOTS) and not line.lstrip().startswith("#"):
+            raise ValueError(f"line {number} has more than {MAX_LINE} characters or {MAX_DOTS} dots")
 
 
 def save(path: Path, config: Config) -> None:

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ioconnect.config import addresses, ssh_line
+from ioconnect.config import addresses, ssh_line, text_limits
 from ioconnect.config.addresses import HostPort, quoted
 from ioconnect.config.configuration import DEFAULT_SSH_PORT, DEFAULT_SSH_USER
 from ioconnect.errors import UsageFault
@@ -18,8 +18,7 @@ from ioconnect.errors import UsageFault
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MAX_TEXT = 1 << 20  # characters
-MAX_BYTES = 4 * MAX_TEXT  # a character of UTF-8 has up to four
+MAX_BYTES = 4 * text_limits.MAX_TEXT  # a character of UTF-8 has up to four
 _MAX_INTERVAL = 86400  # seconds, as in the configuration
 _EXAMPLE = "Paste a line like: ssh -NR 58115:localhost:3306 sshtunnel@virginia-tunnel.flydata.app -i KEY -p 50683"
 # Typographic characters that web pages and word processors put into plain text: blanks, zero-width, quotes, dashes.
@@ -27,7 +26,9 @@ _TYPOGRAPHY = str.maketrans(
     "\u00a0\u201c\u201d\u201e\u2018\u2019\u2013\u2014\u2212", ' """\'\'---', "\u200b\u200e\u200f\ufeff"
 )
 _MENTIONS_SSH = re.compile(r"(?<![\w-])(?:auto)?ssh(?![\w-])")
-_FORWARDS = re.compile(r"""(?<!\S)["']?-[A-Za-z0-9]*R\s*\S*:|(?i:remoteforward)""")
+_REMOTE_FORWARD = re.compile("remoteforward", re.IGNORECASE)
+_OPTION_R = re.compile(r"""["']?-[A-Za-z0-9]*?R""")
+_OPTIONS_TO_R = re.compile(r"""["']?-[A-Za-z0-9]*R""")
 _PLACEHOLDER = re.compile(r"<[A-Za-z][^<>\s]{0,40}>")
 _CONTINUED = re.compile(r"\\\n[ \t]*")
 _EXEC_START = re.compile(r"\s*ExecStart\s*=\s*[-@:+!|]*(.*)")
@@ -74,26 +75,44 @@ def parse(text: str, *, environ: Mapping[str, str] = {}) -> Pasted:
 def parse_all(text: str, *, environ: Mapping[str, str] = {}) -> tuple[Pasted, ...]:
     """Return the tunnels in a line, crontab, unit file or script, without repetitions; at least one.
 
-    Comments and lines without ssh are skipped. Raises UsageFault if there is no tunnel, or one cannot be parsed.
+    Comments and lines without ssh are skipped. Raises UsageFault if there is no tunnel, one cannot be parsed, or the
+    text exceeds a limit (`text_limits`).
     """
-    if len(text) > MAX_TEXT:
-        raise UsageFault(f"what was pasted is longer than {MAX_TEXT} characters", hint=_EXAMPLE)
+    text_limits.lines(text)
     cleaned = _CONTINUED.sub(" ", text.translate(_TYPOGRAPHY).replace("\r\n", "\n")).strip()
     if not cleaned:
         raise UsageFault("nothing was pasted", hint=_EXAMPLE)
     bare = _bare_endpoint(cleaned)
     if bare is not None:
         return (bare,)
-    read = [_parse_line(line, environ) for line in _command_lines(cleaned)]
-    found = dict.fromkeys(tunnel for result in read if not isinstance(result, UsageFault) for tunnel in result)
+    found: dict[Pasted, None] = {}
+    refused: UsageFault | None = None
+    for line in _command_lines(cleaned):
+        result = _parse_line(line, environ)
+        if isinstance(result, UsageFault):
+            refused = refused or result
+            continue
+        found.update(dict.fromkeys(result))
+        if len(found) > text_limits.MAX_TUNNELS:
+            raise UsageFault(f"the text describes more than {text_limits.MAX_TUNNELS} tunnels", hint=_EXAMPLE)
     if not found:
-        raise next((result for result in read if isinstance(result, UsageFault)), _no_command(cleaned))
+        raise refused or _no_command(cleaned)
     return tuple(found)
 
 
 def mentions_tunnel(line: str) -> bool:
     """Say whether a line looks like an ssh command with a remote forward; `parse_all` may still refuse it."""
-    return bool(_MENTIONS_SSH.search(line) and _FORWARDS.search(line))
+    return bool(_MENTIONS_SSH.search(line)) and _has_forward(line)
+
+
+def _has_forward(line: str) -> bool:
+    """Say whether a word is -R, alone or after other options, with a colon in what follows it; or RemoteForward."""
+    words = line.split()
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        option = _OPTION_R.match(word)
+        if option and (":" in word[option.end() :] or (":" in after and _OPTIONS_TO_R.fullmatch(word))):
+            return True
+    return bool(_REMOTE_FORWARD.search(line))
 
 
 def _parse_line(line: str, environ: Mapping[str, str]) -> tuple[Pasted, ...] | UsageFault:
@@ -107,7 +126,7 @@ def _parse_line(line: str, environ: Mapping[str, str]) -> tuple[Pasted, ...] | U
         return _fault(str(error), line)
     except ValueError as error:
         fault = _fault(str(error), line)
-        if _FORWARDS.search(line):
+        if _has_forward(line):
             raise fault from None
         return fault
 
@@ -123,6 +142,7 @@ def _tunnels(line: str, environ: Mapping[str, str], *, depth: int = 0) -> list[P
     """Return the tunnels of one line of a shell script, crontab or unit. Raises ValueError."""
     if not _MENTIONS_SSH.search(line):
         return []
+    text_limits.check_line(line)
     placeholder = _PLACEHOLDER.search(line)
     if placeholder:
         raise ValueError(_placeholder_message(placeholder[0]))

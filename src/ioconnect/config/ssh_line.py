@@ -25,6 +25,7 @@ _UNSUPPORTED_KEYWORDS = frozenset(
 _FIELD = r"(\[[^\[\]]*\]|[^:\[\]]*)"
 _FORWARD = re.compile(f"(?:{_FIELD}:)?{_FIELD}:{_FIELD}:{_FIELD}")
 _DURATION = re.compile(r"(?:[0-9]{1,9}[smhdw])*(?:[0-9]{1,9})?")
+_KEYWORD = re.compile(r"([^\s=]*)\s*=?\s*(.*)", re.DOTALL)  # of an -o option
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -94,8 +95,9 @@ def _apply_option(found: SshLine, letter: str, value: str) -> None:
         case "i":
             _apply_keyword(found, "identityfile", value)
         case "o":
-            parts = re.split(r"\s*=\s*|\s+", value.strip(), maxsplit=1)
-            _apply_keyword(found, parts[0].lower(), parts[1].strip().strip('"') if len(parts) > 1 else "")
+            match = _KEYWORD.fullmatch(value.strip())
+            assert match is not None  # it takes any text
+            _apply_keyword(found, match[1].lower(), match[2].strip('"'))
         case _ if letter in _UNSUPPORTED_OPTIONS:
             found.ignored.append(f"-{letter}")
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import tarfile
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.dial.proxy import VARIABLES
+from ioconnect.agent.dial.proxy import VARIABLES, redacted
 from ioconnect.checks.show import Line, plain
-from ioconnect.config.configuration import Config
+from ioconnect.config.configuration import Config, document
 from ioconnect.config.configuration import load as load_config
 from ioconnect.custody.files import read_regular, write_atomically
 from ioconnect.doctor.environment import version_table
 from ioconnect.doctor.redact import redact, secrets_of_key, secrets_of_url
-from ioconnect.errors import Fault, SystemRefused
+from ioconnect.errors import ConfigInvalid, Fault, SystemRefused
 from ioconnect.keys import known_hosts
 from ioconnect.keys.credentials import identity_path
 from ioconnect.status.log_reader import last_lines
@@ -38,7 +39,7 @@ _MAX_LOG = 2 << 20  # characters of a log
 
 def write(path: Path, report: DoctorReport, paths: Paths, environ: Mapping[str, str]) -> None:
     """Write the archive (.tar.gz, 0600). Raises CannotCreate."""
-    secrets = set(_secrets(paths, environ))
+    secrets = dict.fromkeys(_secrets(paths, environ))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, text in _members(report, paths):
@@ -61,11 +62,25 @@ def _members(report: DoctorReport, paths: Paths) -> Iterator[tuple[str, str]]:
     yield "doctor.txt", as_text(report)
     yield "doctor.json", json.dumps(report.to_json(), indent=2) + "\n"
     yield "versions.json", json.dumps(version_table(), indent=2) + "\n"
-    yield "config.toml", _text(paths.config)
+    yield "config.toml", _configuration(paths)
     yield "status.json", _indented(_text(paths.status))
     yield "pins.txt", _pins(paths)
     yield "log/ioconnect.log", _log(paths.log)
     yield "log/crash.log", _text(paths.log.with_name("crash.log"))[-_MAX_CRASH_LOG:]
+
+
+def _configuration(paths: Paths) -> str:
+    """Return the configuration as it was parsed, never its text: comments and faulty values may hold anything."""
+    import tomli_w  # noqa: PLC0415  only commands that write need it
+
+    try:
+        config = load_config(paths.config)
+    except ConfigInvalid as fault:
+        where = [f"# {wrong.path}" for wrong in fault.faults]
+        return "\n".join(["# The configuration is not valid; doctor.txt says why. Faults are in:", *where, ""])
+    left_out = [f"# left out: {file.path}\n" for file in config.invalid]
+    tunnels = tuple(dataclasses.replace(one, file=None, proxy=redacted(one.proxy)) for one in config.tunnels)
+    return tomli_w.dumps(document(dataclasses.replace(config, tunnels=tunnels))) + "".join(left_out)
 
 
 def _text(path: Path) -> str:

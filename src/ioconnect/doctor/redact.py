@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
@@ -16,41 +17,59 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 REDACTED = "[redacted]"
+MAX_KNOWN = 300
 _MIN_LENGTH = 4  # characters of a known secret; shorter ones match too much, and their form gives them away
 
-_NAMES_OF_SECRETS = r"pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|credentials?|authorization|private[_-]?key"
+_NAMES_OF_SECRETS = (
+    r"pass(?:word|wd|phrase)|pwd|(?<![a-z])pw|secret|token|api[_-]?key|credentials?|authorization|private[_-]?key"
+)
+_VALUE = r"(\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;]+)"
+# Linear in the text: a pattern begins at one place of a run of characters only, or looks at a bounded number of them.
 _RULES = (
     # PEM, complete or truncated; also with newlines written as \n.
     (
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+        re.compile(
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
+        ),
         REDACTED,
     ),
     (re.compile(r"b3BlbnNzaC1rZXktdjE[A-Za-z0-9+/=\s\\]*"), REDACTED),  # "openssh-key-v1" in base64
     # A line of the configuration: a password may contain quotes and blanks.
-    (re.compile(r"(?mi)^(\s*#?\s*\w*proxy\w*\s*=\s*[\"']?)([a-z][a-z0-9+.-]{0,20}://)?.*@"), r"\1\2***@"),
-    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s\"'<>]*@"), r"\1***@"),
     (
-        re.compile(r"(?<![\w/])[\w.%+~-]{1,256}:[^\s\"'@/]{1,256}@(?=[\w\[])"),
-        "***@",
-    ),  # user:password@host without a scheme
+        re.compile(
+            r"(?mi)^([ \t]*(?:#[ \t]*)?\w{0,40}?proxy\w{0,40}[ \t]*=[ \t]*[\"']?)([a-z][a-z0-9+.-]{0,20}://)?.*@"
+        ),
+        r"\1\2***@",
+    ),
+    (re.compile(r"[^\s\"'<>]+"), lambda run: _without_userinfo(run[0])),
+    (re.compile(r"(?<![^\s\"'@/])([^\s\"'@/]+)@(?=[\w\[])"), lambda run: _without_password(run[1])),
     (re.compile(r"(?i)\b(bearer|basic|digest|negotiate)\s+[^\s\"',;]{6,}"), rf"\1 {REDACTED}"),
     (
         re.compile(
-            rf"(?i)([\w-]{{0,40}}(?:{_NAMES_OF_SECRETS})[\w-]{{0,40}}[\"']?\s*[:=]\s*)(\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;]+)"
+            rf"(?i)((?:{_NAMES_OF_SECRETS})[\w-]{{0,40}}[\"']?(?:\s+(?:is|was)\b\s*[:=]?|\s*[:=])\s*){_VALUE}"
         ),
         rf"\1{REDACTED}",
     ),
-    (re.compile(r"(?i)(--?[\w-]{0,40}(?:token|password|secret)\s+)(?!-)\S+"), rf"\1{REDACTED}"),
+    (re.compile(r"(?i)((?<![\w-])--?[\w-]{0,40}(?:token|password|secret)\s+)(?!-)\S+"), rf"\1{REDACTED}"),
+    (re.compile(r"(?<!\S)(-pw\s+|sshpass\s+-p\s*)\S+"), rf"\1{REDACTED}"),
+    # A password of mysql; what ssh has there is a port.
+    (re.compile(r"(?<![^\s\"'])-p(?!\d{1,5}(?![^\s\"',;]))[^\s-]\S*"), f"-p{REDACTED}"),
+    (re.compile(r"(?<![A-Za-z0-9])A(?:KIA|SIA|IDA|ROA|BIA|CCA)[A-Z0-9]{12,}"), REDACTED),  # access keys of AWS
+    (re.compile(r"(?<![\w-])ey[IJ][\w-]{6,}(?:\.[\w-]*){1,4}", re.ASCII), REDACTED),  # JWT (RFC 7519)
 )
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_+=-])(?<!SHA256:)[A-Za-z0-9_+=-]{24,}")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/=])(?<!SHA256:)[A-Za-z0-9+/]{40,}={0,2}")
 _HEX = re.compile(r"(?<![0-9A-Za-z])[0-9a-fA-F]{32,}(?![0-9A-Za-z])")
 _CHARACTER_KINDS = (re.compile(r"[a-z]"), re.compile(r"[A-Z]"), re.compile(r"[0-9]"))
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}://")
 
 
 def redact(text: str, known: Iterable[str] = ()) -> str:
-    """Return the text without its secrets; the strings in `known` are removed in every encoding."""
-    encodings = {encoded for secret in known for encoded in _encodings(secret)}
+    """Return the text without its secrets; the strings in `known` are removed in every encoding.
+
+    Of more than `MAX_KNOWN` the first ones are; of the others the form gives them away.
+    """
+    encodings = {encoded for secret in islice(known, MAX_KNOWN) for encoded in _encodings(secret)}
     for secret in sorted(encodings, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     for pattern, replacement in _RULES:
@@ -60,6 +79,21 @@ def redact(text: str, known: Iterable[str] = ()) -> str:
             lambda run: REDACTED if all(kind.search(run[0]) for kind in _CHARACTER_KINDS) else run[0], text
         )
     return _HEX.sub(REDACTED, text)
+
+
+def _without_userinfo(run: str) -> str:
+    """Return text without blanks with all between the first scheme and the last @ replaced."""
+    scheme, at = _SCHEME.search(run), run.rfind("@")
+    return f"{run[: scheme.end()]}***{run[at:]}" if scheme and at >= scheme.end() else run
+
+
+def _without_password(before: str) -> str:
+    """Return what stands before an @, with user:password replaced."""
+    user, colon, password = before.partition(":")
+    kept = re.match(r"[^\w.%+~-]*", user)
+    if not (colon and password and kept and kept[0] != user):
+        return f"{before}@"
+    return f"{kept[0]}***@"
 
 
 def secrets_of_url(url: str) -> Iterator[str]:

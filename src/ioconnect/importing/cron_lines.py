@@ -9,6 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ioconnect.config import text_limits
+from ioconnect.errors import UsageFault
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
@@ -31,9 +34,11 @@ def jobs(
 ) -> Iterator[Job]:
     """Yield the jobs; with `home_of` those of a system crontab, which have an account after the time fields.
 
-    `environ` is cron's own environment, which the crontab's assignments extend.
+    `environ` is cron's own environment, which the crontab's assignments extend. Raises UsageFault for a crontab that
+    exceeds a limit (`text_limits`).
     """
     assigned: dict[str, str] = {}
+    text_limits.lines(content.decode("latin-1"))
     for raw in (line.removesuffix(b"\n") for line in _split_lines(content)):
         text = raw.decode("utf-8", "backslashreplace").strip()
         if not text or text.startswith("#"):
@@ -41,6 +46,11 @@ def jobs(
         assignment = _ASSIGNMENT.fullmatch(text)
         if assignment:
             assigned[assignment[1] or assignment[2] or assignment[3]] = _unquoted(assignment[4])
+            if len(assigned) > text_limits.MAX_VARIABLES:
+                raise UsageFault(
+                    f"the crontab has more than {text_limits.MAX_VARIABLES} variables",
+                    hint=text_limits.HINT,
+                )
             continue
         base = environ if home_of is None else _account_environ(text, home_of)
         yield Job(raw, text, {**base, **assigned})
@@ -48,7 +58,8 @@ def jobs(
 
 def disable(content: bytes, lines: Collection[bytes]) -> bytes:
     """Return the crontab with the mark in front of each of these lines, also of repeated ones."""
-    return b"".join(MARK + line if line.removesuffix(b"\n") in lines else line for line in _split_lines(content))
+    wanted = frozenset(lines)
+    return b"".join(MARK + line if line.removesuffix(b"\n") in wanted else line for line in _split_lines(content))
 
 
 def count_disabled(content: bytes) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.config import pasted
+from ioconnect.config import pasted, text_limits
 from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.escape import escaped, escaped_path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ioconnect.importing.search_paths import SearchPaths
 
-MAX_FILE = pasted.MAX_TEXT
+MAX_FILE = text_limits.MAX_TEXT
 USER_CRONTAB = "your crontab"
 
 
@@ -85,10 +85,9 @@ def _in_user_crontab(search: SearchPaths) -> ScanResult:
     if shutil.which("crontab") is None:
         return ScanResult()
     try:
-        table = user_crontab.read()
-    except SystemRefused as refused:
-        return ScanResult(faults=(refused,))
-    return _in_crontab(table, Source(SourceKind.CRONTAB, USER_CRONTAB), search)
+        return _in_crontab(user_crontab.read(), Source(SourceKind.CRONTAB, USER_CRONTAB), search)
+    except (SystemRefused, UsageFault) as fault:
+        return ScanResult(faults=(fault,))
 
 
 def _in_crontab(table: bytes, source: Source, search: SearchPaths) -> ScanResult:
@@ -96,10 +95,8 @@ def _in_crontab(table: bytes, source: Source, search: SearchPaths) -> ScanResult
     own = {"HOME": str(search.home), "USER": account, "LOGNAME": account}
     is_system = source.kind is SourceKind.SYSTEM_CRONTAB
     jobs = cron_lines.jobs(table, {} if is_system else own, home_of=search_paths.home_of if is_system else None)
-    result = ScanResult(disabled=cron_lines.count_disabled(table))
-    for job in jobs:
-        result += _parse((job.text,), replace(source, line=job.raw), job.environ)
-    return result
+    commands = ((job.text, replace(source, line=job.raw), job.environ) for job in jobs)
+    return _parse(commands, disabled=cron_lines.count_disabled(table))
 
 
 def _in_unit(content: bytes, path: Path, search: SearchPaths) -> ScanResult:
@@ -113,7 +110,7 @@ def _in_unit(content: bytes, path: Path, search: SearchPaths) -> ScanResult:
     service = unit_files.read(texts, unit=unit, manager=manager, home_of=search_paths.home_of)
     location = escaped(unit) if kind is not SourceKind.TEXT else escaped_path(path)
     source = Source(kind, location, unit=unit)
-    result = _parse(service.commands, source, service.environ)
+    result = _parse((command, source, service.environ) for command in service.commands)
     if unit_files.is_template(unit) and (result.found or result.faults):
         hint = f"Import the line that it stands for: systemctl cat {unit.replace('@.', '@INSTANCE.')}"
         return ScanResult(
@@ -142,18 +139,27 @@ def _content(path: Path) -> bytes:
         ) from error
 
 
-def _parse(texts: Iterable[str], source: Source, environ: Mapping[str, str]) -> ScanResult:
-    """Return the tunnels of these commands; one that cannot be parsed is a fault only if it has a remote forward."""
-    result = ScanResult()
-    for text in texts:
+def _parse(commands: Iterable[tuple[str, Source, Mapping[str, str]]], *, disabled: int = 0) -> ScanResult:
+    """Return the tunnels of these commands; one that cannot be parsed is a fault only if it has a remote forward.
+
+    Raises UsageFault for more tunnels than one text may describe.
+    """
+    found: list[FoundTunnel] = []
+    faults: list[UsageFault] = []
+    for text, source, environ in commands:
         try:
             tunnels = pasted.parse_all(text, environ=environ)
         except UsageFault as fault:
             if pasted.mentions_tunnel(text):
-                result += ScanResult(faults=(UsageFault(f"{source.location}: {fault.message}", hint=fault.hint),))
+                faults.append(UsageFault(f"{source.location}: {fault.message}", hint=fault.hint))
             continue
-        result += ScanResult(tuple(FoundTunnel(tunnel, source, environ.get("HOME")) for tunnel in tunnels))
-    return result
+        found += [FoundTunnel(tunnel, source, environ.get("HOME")) for tunnel in tunnels]
+        if len(found) > text_limits.MAX_TUNNELS:
+            raise UsageFault(
+                f"{source.location} describes more than {text_limits.MAX_TUNNELS} tunnels",
+                hint=text_limits.HINT,
+            )
+    return ScanResult(tuple(found), tuple(faults), disabled)
 
 
 def _is_crontab(path: Path, search: SearchPaths) -> bool:

@@ -10,6 +10,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ioconnect.config import text_limits
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -34,21 +36,29 @@ def read(
     """Parse a unit file and, after it, its drop-ins.
 
     `manager` has HOME and USER of the systemd instance that runs it, the values of its specifiers; `~` and `$HOME`
-    are those of `User=`.
+    are those of `User=`. Raises UsageFault for a file that exceeds a limit (`text_limits`).
     """
     commands: list[str] = []
     assigned: list[str] = []
     account = ""
     for name, value in (setting for text in texts for setting in _settings(text)):
         if name == "ExecStart":
-            commands = [*commands, value] if value else []
+            _add(commands, value)
         elif name == "Environment":
-            assigned = [*assigned, value] if value else []
+            _add(assigned, value)
         elif name == "User":
             account = value
     own = {"USER": account} | ({"HOME": home} if account and (home := home_of(account)) else {})
     environ = {**manager, **(own if account else {}), **dict(_assignments(assigned))}
     return ServiceUnit([f"ExecStart={_expand_specifiers(start, unit, manager)}" for start in commands], environ)
+
+
+def _add(values: list[str], value: str) -> None:
+    """Append a setting's value; an empty one resets the list (systemd.service(5))."""
+    if value:
+        values.append(value)
+    else:
+        values.clear()
 
 
 def is_template(unit: str) -> bool:
@@ -63,16 +73,18 @@ def tunnel_name(unit: str) -> str:
 
 def _settings(text: str) -> Iterator[tuple[str, str]]:
     """Yield the settings of [Service], with continued lines joined, without comments (systemd.syntax(7))."""
-    section = "Service" if not re.search(r"^\s*\[", text, re.MULTILINE) else ""
-    continued = ""
-    for line in text.split("\n"):
+    lines = text_limits.lines(text)
+    section = "" if any(line.lstrip().startswith("[") for line in lines) else "Service"
+    continued: list[str] = []
+    for line in lines:
         stripped = line.strip()
         if stripped.startswith(("#", ";")):
             continue
         if stripped.endswith("\\"):
-            continued += stripped[:-1] + " "
+            continued.append(stripped[:-1])
             continue
-        joined, continued = continued + stripped, ""
+        joined = text_limits.check_line(" ".join([*continued, stripped]))
+        continued.clear()
         if joined.startswith("["):
             section = joined.strip("[]")
         elif section == "Service" and (setting := _SETTING.fullmatch(joined)):

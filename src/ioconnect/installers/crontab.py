@@ -19,8 +19,7 @@ BEGIN = "# BEGIN ioconnect"
 END = "# END ioconnect"
 MAX_COMMAND = 998  # Debian's and BSD's cron read a command into 1000 bytes; cronie takes more
 
-_BLOCK = re.compile(rb"^# BEGIN ioconnect[ \t]*\r?\n.*?^# END ioconnect[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
-_MARK = re.compile(rb"^# (?:BEGIN|END) ioconnect[ \t]*\r?$", re.MULTILINE)
+_MARK = re.compile(rb"^# (BEGIN|END) ioconnect[ \t]*\r?$\n?", re.MULTILINE)
 
 
 def block(service: Service) -> bytes:
@@ -43,7 +42,7 @@ def with_block(table: bytes, new: bytes) -> bytes:
     """Return the crontab with `new` in place of its block, else at its end."""
     found = _find(table)
     if found is not None:
-        return table[: found.start()] + new + table[found.end() :]
+        return table[: found.start] + new + table[found.stop :]
     # cron refuses or ignores a last line without a newline; the block must not become part of it.
     return table + (b"\n" if table and not table.endswith(b"\n") else b"") + new
 
@@ -51,24 +50,23 @@ def with_block(table: bytes, new: bytes) -> bytes:
 def without_block(table: bytes) -> bytes:
     """Return the crontab without the block; unchanged if there is none."""
     found = _find(table)
-    return table if found is None else table[: found.start()] + table[found.end() :]
+    return table if found is None else table[: found.start] + table[found.stop :]
 
 
 def block_in(table: bytes) -> bytes | None:
     """Return the crontab's block, or None. Raises SystemRefused if its marks are not a pair."""
     found = _find(table)
-    return None if found is None else found.group()
+    return None if found is None else table[found]
 
 
-def _find(table: bytes) -> re.Match[bytes] | None:
-    marks = len(_MARK.findall(table))
-    found = _BLOCK.search(table)
-    if marks != (2 if found else 0):
+def _find(table: bytes) -> slice | None:
+    marks = list(_MARK.finditer(table))
+    if marks and [mark[1] for mark in marks] != [b"BEGIN", b"END"]:
         raise SystemRefused(
-            f"the crontab has {marks} lines of the marks “{BEGIN}” and “{END}”, which are no pair",
+            f"the crontab has {len(marks)} lines of the marks “{BEGIN}” and “{END}”, which are no pair",
             hint="Remove what is left of the block with `crontab -e`, then try again.",
         )
-    return found
+    return slice(marks[0].start(), marks[1].end()) if marks else None
 
 
 def start(service: Service) -> Command:

@@ -195,6 +195,44 @@ def test_the_archive_holds_no_secret(tmp_path: Path, *, broken: bool) -> None:
     }
 
 
+# Kinds of secrets that people keep beside a tunnel's settings, and that its log may hold; the secret is the value.
+KINDS = {
+    "pw = Kind1Secret": "Kind1Secret",
+    "the password is: Kind2Secret": "Kind2Secret",
+    "the password is Kind3Secret": "Kind3Secret",
+    "mysqldump -uroot -pKind4Secret orders": "Kind4Secret",
+    "sshpass -p Kind5Secret ssh jump": "Kind5Secret",
+    "plink -pw Kind6Secret jump": "Kind6Secret",
+    "aws AKIAIOSFODNN7EXAMPLE": "AKIAIOSFODNN7EXAMPLE",
+    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmN": "dozjgNryP4J3jVmN",
+    "ftp://old:Kind10Secret@files.example/dump.sql": "Kind10Secret",
+    "PGPASSWORD=Kind11Secret pg_dump": "Kind11Secret",
+}
+
+
+@pytest.mark.parametrize("tail", ["", 'proxy = """http://me:\nKind12Secret@proxy:3128"""\n', "this is no TOML\n"])
+def test_the_archive_has_the_configuration_as_parsed_and_never_its_text(
+    customer: Customer, tmp_path: Path, tail: str
+) -> None:
+    """C10: comments, faulty values and a proxy over several lines stay here."""
+    register(customer, "orders")
+    with (customer.home / "config.toml").open("a") as file:
+        file.write("".join(f"# {line}\n" for line in KINDS) + "# A comment without a secret\n" + tail)
+    log = customer.home / "log"
+    log.mkdir(exist_ok=True)
+    (log / "ioconnect.log").write_text("".join(f"2026-11-22T10:00:00.000Z INFO {line}\n" for line in KINDS))
+    archive = tmp_path / "support.tar.gz"
+
+    customer.try_run("doctor", "--bundle", str(archive))
+
+    with tarfile.open(archive) as opened:
+        members = [opened.extractfile(name) for name in opened.getnames()]
+        text = "".join(member.read().decode() for member in members if member is not None)
+    assert [secret for secret in (*KINDS.values(), "Kind12Secret", "A comment") if secret in text] == []
+    assert ("[tunnels.orders]" in text) == (not tail)
+
+
 def test_the_archive_still_tells_what_support_needs(customer: Customer, tmp_path: Path) -> None:
     plant(customer)
     archive = tmp_path / "support.tar.gz"

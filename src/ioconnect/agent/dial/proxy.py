@@ -146,6 +146,8 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 def _split(url: str, origin: str) -> SplitResult:
     if re.search(r"[\x00-\x20\x7f]", url):  # urlsplit drops some of these silently
         _invalid(origin, "it holds a space or a control character; write %20 for a space in a password")
+    if re.search(r"[\ud800-\udfff]", url):  # os.environ has a byte that is not UTF-8 like this (PEP 383)
+        _invalid(origin, "it is not UTF-8; write such a byte as % and its two hexadecimal digits")
     try:
         parts = urlsplit(url)
         _ = parts.port  # urlsplit validates it on access
