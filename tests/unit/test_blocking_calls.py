@@ -78,7 +78,7 @@ ALLOWED = {
     "agent/supervisor/network_monitor.py": {"thread.join": "when the agent ends, for a moment"},
     "agent/supervisor/publish.py": {"snapshots.write": "on the writer's thread"},
     "agent/supervisor/source_ports.py": {
-        "path.open": "when the agent starts",
+        "read_regular": "when the agent starts",
         "write_atomically": "on the writer's thread",
     },
     "agent/supervisor/suspend_monitor.py": {"os.read": "a timer, non-blocking"},

@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ioconnect.custody.entries import Entry, Untrusted, entry
+from ioconnect.custody.entries import ANYBODY, Entry, Untrusted, entry
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
@@ -65,20 +65,26 @@ def hint_to_read(error: OSError, *, too_large: str) -> str:
     return "Check the file's owner and permissions."
 
 
-def open_regular(path: Path, flags: int = os.O_RDONLY, *, mode: int = 0o600) -> tuple[int, os.stat_result]:
-    """Return a descriptor of a regular file, and its fstat(2) result; with O_CREAT a new file has `mode`.
+def open_regular(path: Path, *, follow: bool = True) -> tuple[int, os.stat_result]:
+    """Return a descriptor for reading a regular file, and its fstat(2) result.
 
-    For writing, root opens no file that another account may replace. Raises as `read_regular`.
+    Without `follow` a link at the end of the path is refused for every user. Raises as `read_regular`.
     """
-    with entry(path, follow=True) as found:
-        if flags & (os.O_WRONLY | os.O_RDWR) and found.custody is not None:
-            raise Untrusted(
-                f"{found.custody.description}, and root keeps no file open there: do this as that account, or "
-                f"{found.custody.remedy}",
-                path,
-                found.custody,
-            )
-        return _opened(found, flags, mode)
+    with entry(path, follow=follow) as found:
+        return _opened(found, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW))
+
+
+def open_to_write(path: Path, flags: int, *, is_regular: bool = True) -> int:
+    """Return a descriptor for writing; with O_CREAT a new file has the mode 0600, O_NOFOLLOW refuses a link.
+
+    Root opens nothing that another account may replace. Without `is_regular` also a pipe. Raises OSError.
+    """
+    with entry(path, follow=not flags & os.O_NOFOLLOW) as found:
+        custody = found.custody
+        if custody is not None:
+            remedy = custody.remedy if ANYBODY in custody.uids else "do this as that account"
+            raise Untrusted(f"{custody.description}, and root keeps no file open there: {remedy}", path, custody)
+        return _opened(found, flags, types=(stat.S_IFREG,) if is_regular else ())[0]
 
 
 def open_to_change(path: Path) -> int:
@@ -87,7 +93,13 @@ def open_to_change(path: Path) -> int:
     Not one of root's that lies in another account's folder: that account may have moved it there. Raises OSError.
     """
     with entry(path, follow=True) as found:
-        return _opened(found, os.O_RDONLY, 0, to_change=True)[0]
+        descriptor, facts = _opened(found, os.O_RDONLY, types=(stat.S_IFREG, stat.S_IFDIR))
+        try:
+            found.check_owner(facts, own=True)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
 
 
 def stamp(path: Path) -> Stamp:
@@ -99,12 +111,15 @@ def stamp(path: Path) -> Stamp:
     return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+def write_atomically(
+    path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True, keeps_owner: bool = True
+) -> None:
     """Replace the file by rename(2), with `mode` from its first byte on; a failure leaves the old content.
 
-    `durable` calls fsync(2), also for the folder; without it a power cut may lose the file. Raises CannotCreate.
+    `durable` calls fsync(2), also for the folder; without it a power cut may lose the file. Without `keeps_owner`
+    what root writes is root's, also in another account's folder. Raises CannotCreate.
     """
-    with _temporary_file(path, data, mode, durable=durable) as (found, temporary):
+    with _temporary_file(path, data, mode, durable=durable, keeps_owner=keeps_owner) as (found, temporary):
         os.replace(temporary, found.name, src_dir_fd=found.folder, dst_dir_fd=found.folder)
 
 
@@ -119,10 +134,10 @@ def preserved_mode(path: Path) -> int:
         return 0o600
 
 
-def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
+def write_new(path: Path, data: bytes, *, mode: int = 0o600, keeps_owner: bool = True) -> bool:
     """Create the file as `write_atomically` does; return False, without changing it, if it exists."""
     made = True
-    with _temporary_file(path, data, mode, durable=True) as (found, temporary):
+    with _temporary_file(path, data, mode, durable=True, keeps_owner=keeps_owner) as (found, temporary):
         try:  # unlike rename(2), link(2) never replaces
             os.link(temporary, found.name, src_dir_fd=found.folder, dst_dir_fd=found.folder)
         except FileExistsError:
@@ -148,24 +163,24 @@ def remove_folder(path: Path) -> None:
         os.rmdir(found.name, dir_fd=found.folder)
 
 
-def _opened(found: Entry, flags: int, mode: int, *, to_change: bool = False) -> tuple[int, os.stat_result]:
+def _opened(found: Entry, flags: int, *, types: tuple[int, ...] = (stat.S_IFREG,)) -> tuple[int, os.stat_result]:
+    """Return a descriptor of a file of one of these types (none named: of any), and its fstat(2) result."""
     follow = os.O_NOFOLLOW if found.folder is not None else 0
-    descriptor = os.open(found.name, flags | _FLAGS | follow, mode, dir_fd=found.folder)
+    descriptor = os.open(found.name, flags | _FLAGS | follow, 0o600, dir_fd=found.folder)
     try:
         facts = os.fstat(descriptor)
-        _check_type(facts, found.path, folder_too=to_change)
-        found.check_owner(facts, own=to_change)
+        _check_type(facts, found.path, types)
+        found.check_owner(facts)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor, facts
 
 
-def _check_type(facts: os.stat_result, path: Path, *, folder_too: bool) -> None:
-    if stat.S_ISDIR(facts.st_mode):
-        if not folder_too:
+def _check_type(facts: os.stat_result, path: Path, types: tuple[int, ...]) -> None:
+    if types and stat.S_IFMT(facts.st_mode) not in types:
+        if stat.S_ISDIR(facts.st_mode):
             raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-    elif not stat.S_ISREG(facts.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
@@ -204,7 +219,9 @@ def _give_new_folder(found: Entry, owner: tuple[int, int] | None) -> None:
 
 
 @contextlib.contextmanager
-def _temporary_file(path: Path, data: bytes, mode: int, *, durable: bool) -> Iterator[tuple[Entry, str]]:
+def _temporary_file(
+    path: Path, data: bytes, mode: int, *, durable: bool, keeps_owner: bool
+) -> Iterator[tuple[Entry, str]]:
     """Yield the entry, and the name of a complete temporary file in its folder, which is removed afterwards.
 
     OSError becomes CannotCreate.
@@ -214,7 +231,8 @@ def _temporary_file(path: Path, data: bytes, mode: int, *, durable: bool) -> Ite
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with open(os.open(temporary, flags, 0o600, dir_fd=found.folder), "wb") as file:  # noqa: PTH123  a descriptor
-                _give_owner(found, file.fileno())
+                if keeps_owner:
+                    _give_owner(found, file.fileno())
                 os.fchmod(file.fileno(), mode & _MODES)
                 file.write(data)
                 file.flush()

@@ -47,7 +47,7 @@ def write(path: Path, report: DoctorReport, paths: Paths, environ: Mapping[str, 
             member = tarfile.TarInfo(f"{FOLDER}/{name}")
             member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())
             archive.addfile(member, io.BytesIO(content))
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue(), keeps_owner=False)
 
 
 def as_text(report: DoctorReport) -> str:

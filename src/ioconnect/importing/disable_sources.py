@@ -123,7 +123,7 @@ def _disable_in_file(source: Source, backups: Path) -> str:
     if changed == content:
         return ""
     copy = _back_up(content, backups, path.name)
-    write_atomically(path, changed, mode=facts.st_mode & 0o7777)
+    write_atomically(path, changed, mode=facts.st_mode)
     return f"take away “{cron_lines.MARK.decode().strip()}” in {path}; the file as it was is in {copy}"
 
 
@@ -152,6 +152,6 @@ def _back_up(content: bytes, backups: Path, name: str) -> Path:
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     for number in range(100):
         copy = backups / f"{name}.{moment}{f'-{number}' if number else ''}"
-        if write_new(copy, content):
+        if write_new(copy, content, keeps_owner=False):
             return copy
     raise CannotCreate(f"there are too many copies in {backups}", hint="Move them elsewhere.")

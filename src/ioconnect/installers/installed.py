@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.paths import site_paths
+from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused
+from ioconnect.installers.apply import MAX_FILE
 from ioconnect.installers.install import user_units
 from ioconnect.installers.launchd import AGENTS, DAEMONS
 from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
-from ioconnect.installers.service_manager import unit_properties
+from ioconnect.installers.service_manager import unit_of, unit_properties
 from ioconnect.installers.systemd import quoted_argument
 
 if TYPE_CHECKING:
@@ -39,6 +41,31 @@ def start_hint(paths: Paths, environ: Mapping[str, str]) -> str | None:
     return _systemd(kind) if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else _launchd(kind, file)
 
 
+def refuse_second_agent_of_root(paths: Paths, environ: Mapping[str, str]) -> None:
+    """Raise SystemRefused for an agent that root starts by hand beside an installed service of the machine.
+
+    Its files would be root's in the folders of the service's account, and keep the service from starting.
+    """
+    found = installed(paths, environ) if os.geteuid() == 0 else None
+    if found is None or not found[0].is_system or _is_started_by(found[0]):
+        return
+    kind, file = found
+    start = f"systemctl start {UNIT_NAME}" if kind is Kind.SYSTEMD else f"launchctl bootstrap system {file}"
+    raise SystemRefused(
+        f"{file} is the service for this configuration, and an agent that root starts beside it would be in its way",
+        hint=f"Start the service: {start}. To have no service: ioconnect uninstall-service.",
+    )
+
+
+def _is_started_by(kind: Kind) -> bool:
+    """Whether this process is the service's own."""
+    if kind is Kind.LAUNCHD_DAEMON:
+        return os.getppid() == 1
+    with contextlib.suppress(OSError):
+        return unit_of(Path("/proc/self/cgroup").read_text()) == (UNIT_NAME, Kind.SYSTEMD)
+    return False
+
+
 def installed(paths: Paths, environ: Mapping[str, str]) -> tuple[Kind, Path] | None:
     """Return the kind and the file of the service of systemd or launchd that is installed for these paths."""
     home = Path.home()
@@ -56,7 +83,7 @@ def installed(paths: Paths, environ: Mapping[str, str]) -> tuple[Kind, Path] | N
 def _is_for(paths: Paths, file: Path, kind: Kind, environ: Mapping[str, str]) -> bool:
     """Say whether the service runs with the configuration of these paths; the machine's is also for who has none."""
     try:
-        text = file.read_text("utf-8", "replace")
+        text = read_regular(file, limit=MAX_FILE)[0].decode("utf-8", "replace")
     except OSError:
         return False
     if any(written in text for written in (f" {quoted_argument(str(paths.config))} ", f">{paths.config}<")):

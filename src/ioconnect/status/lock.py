@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.custody.files import make_folder
+from ioconnect.custody.files import make_folder, open_regular, open_to_write
 from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused
 from ioconnect.status import disk
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 4096  # bytes of a lock file that are read
 SHARED_LOCK_TIMEOUT = 0.5  # seconds after which a shared lock, as `holder` takes it, is released again
-# A link would have root write to whatever its owner likes; opening a FIFO would block.
-_OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 POLL_INTERVAL = 0.02  # seconds; flock(2) has no timeout
 _KINDS = {
     stat.S_IFIFO: "a named pipe (FIFO)",
@@ -95,9 +93,8 @@ class AgentLock:
 def _locked(path: Path, content: bytes) -> int:
     """Return the descriptor of the file, locked and with this content. Raises AlreadyRunning, CannotCreate."""
     with contextlib.ExitStack() as undo, _os_errors_as(path, CannotCreate):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o600)
+        descriptor = open_to_write(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         undo.callback(os.close, descriptor)
-        _check_regular(descriptor)
         if not _lock_within(descriptor, SHARED_LOCK_TIMEOUT):
             raise AlreadyRunning(_recorded_pid(descriptor))
         os.ftruncate(descriptor, 0)
@@ -165,12 +162,11 @@ def _holder(path: Path) -> int | None:
 def _opened(path: Path) -> Iterator[int | None]:
     """Open the lock file for reading; None if there is none. Raises OSError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
+        descriptor, _ = open_regular(path, follow=False)
     except FileNotFoundError:
         yield None
         return
     try:
-        _check_regular(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -203,11 +199,6 @@ def _explained(path: Path, error: OSError) -> tuple[str, str]:
             return whose, f"Run the command as that user ({other}), or set IOCONNECT_HOME to a folder of yours."
     hint = "Run the command as the user that the agent runs as, or set IOCONNECT_HOME."
     return strerror, hint
-
-
-def _check_regular(descriptor: int) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _lock_within(descriptor: int, seconds: float) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 import time
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO
 
+from ioconnect.custody.files import open_regular
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
 from ioconnect.status.log_filter import LineFilter, LogFilter
@@ -97,14 +97,11 @@ def _complete_lines(file: BinaryIO) -> Iterator[str]:
 
 def _opened(path: Path) -> BinaryIO | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        descriptor, _ = open_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise SystemRefused(f"cannot read the log {path}: {error.strerror}", hint="Is it another user's?") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise SystemRefused(f"the log {path} is not a regular file", hint="What put it there?")
     return os.fdopen(descriptor, "rb")
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ioconnect.config.json_fields import Fields, Malformed
-from ioconnect.custody.files import write_atomically
+from ioconnect.custody.files import read_regular, write_atomically
 from ioconnect.errors import ExitCode, Fault, Reason, ReasonCode
 from ioconnect.status.records import (
     Availability,
@@ -220,14 +220,11 @@ def read(path: Path) -> Snapshot | None:
     Its `running` is as the agent wrote it; `observe.observe` finds out whether the agent runs.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
+        content, _ = read_regular(path, limit=MAX_FILE)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StatusDamaged(f"cannot read {path}: {error.strerror}", hint="Check the file's permissions.") from error
-    if len(content) > MAX_FILE:
-        raise StatusDamaged(f"{path} is larger than {MAX_FILE} bytes", hint=RESTART)
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -131,16 +131,18 @@ def test_a_service_that_failed_is_started_by_systemd(service: Machine) -> None:
     service.root.wait_connected()
 
 
-def test_an_agent_that_root_started_by_hand_holds_the_service_off_no_longer_than_it_runs(service: Machine) -> None:
+@pytest.mark.parametrize("arguments", [("up",), ("up", "--daemon")])
+def test_root_starts_no_agent_by_hand_beside_the_service(service: Machine, arguments: tuple[str, ...]) -> None:
     """Its files kept the unit from starting."""
     box, root = service.box, service.root
     box.run("systemctl", "stop", UNIT)
-    root.ioconnect("up", "--daemon")
-    by_hand = root.status()["agent"]["pid"]
+    owners = ("find", "/var/lib/private/ioconnect", "/var/log/ioconnect", "-printf", "%p %U\\n")
+    before = box.try_run(*owners).stdout
 
-    assert box.try_run("systemctl", "start", UNIT).returncode != 0
-    assert box.runs(by_hand)
-    root.ioconnect("down")
+    refused = root.try_ioconnect(*arguments)
 
-    service.wait_for_another(by_hand, deadline=90)
+    assert refused.returncode == 71
+    assert f"systemctl start {UNIT}" in refused.stderr
+    assert box.try_run(*owners).stdout == before
+    box.run("systemctl", "start", UNIT)
     root.wait_connected()

@@ -188,7 +188,7 @@ def test_root_writes_nothing_through_a_link_of_another_account(
 
 def test_root_keeps_no_file_open_for_writing_in_anothers_folder(theirs: Path) -> None:
     with pytest.raises(Untrusted, match=f"{theirs} belongs to nobody"):
-        files.open_regular(theirs / "agent.lock", os.O_RDWR | os.O_CREAT)
+        files.open_to_write(theirs / "agent.lock", os.O_RDWR | os.O_CREAT)
 
     assert list(theirs.iterdir()) == []
 

@@ -10,7 +10,7 @@ import pytest
 from ioconnect.config.paths import Paths, under
 from ioconnect.errors import SystemRefused
 from ioconnect.installers import installed
-from ioconnect.installers.service import UNIT_NAME
+from ioconnect.installers.service import UNIT_NAME, Kind
 
 UNIT = "[Service]\nExecStart=/opt/ioconnect --config {config} up\n"
 
@@ -85,3 +85,24 @@ def test_the_machines_service_is_also_for_who_has_no_configuration(
     assert installed.start_hint(paths, {"IOCONNECT_HOME": "/x"}) is None
     paths.config.write_text("")
     assert installed.start_hint(paths, {}) is None
+
+
+def test_root_starts_no_agent_by_hand_beside_the_service(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C3: its files would be in the way of the service's account, which could not start any more."""
+    install(paths, paths.config)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    with pytest.raises(SystemRefused) as refused:
+        installed.refuse_second_agent_of_root(paths, {})
+
+    assert refused.value.hint.startswith(f"Start the service: systemctl start {UNIT_NAME}.")
+
+
+@pytest.mark.parametrize("case", ["the service itself", "not root", "another configuration"])
+def test_who_may_start_an_agent(paths: Paths, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    install(paths, paths.config.with_name("other.toml") if case == "another configuration" else paths.config)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000 if case == "not root" else 0)
+    if case == "the service itself":
+        monkeypatch.setattr(installed, "unit_of", lambda _: (UNIT_NAME, Kind.SYSTEMD))
+
+    installed.refuse_second_agent_of_root(paths, {})

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor.publish import summary
-from ioconnect.custody.files import make_folder
+from ioconnect.custody.files import make_folder, open_regular, open_to_write
 from ioconnect.errors import CannotCreate, ExitCode, Fault, ReasonCode, SystemRefused
 from ioconnect.status import lock, overview
 from ioconnect.status.lock import AlreadyRunning
@@ -82,7 +82,7 @@ def _spawn(crash_log: Path, arguments: Sequence[str], writing: int) -> tuple[int
     end = arguments.index("--") if "--" in arguments else len(arguments)
     command = [sys.executable, "-m", "ioconnect", *arguments[:end], *options, *arguments[end:]]
     try:
-        output = os.open(crash_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        output = open_to_write(crash_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
         raise CannotCreate(f"cannot write {crash_log}: {error.strerror}", hint="Check its permissions.") from error
     with os.fdopen(output, "wb") as file:
@@ -152,7 +152,7 @@ def _exited(child: subprocess.Popen[bytes], crash_log: Path, log_size: int) -> S
         code = child.wait()
     if code == 0:
         return StartResult(ExitCode.UNAVAILABLE, "the agent was stopped while it started", "See ioconnect logs.")
-    with crash_log.open("rb") as file:
+    with os.fdopen(open_regular(crash_log)[0], "rb") as file:
         file.seek(log_size)
         output = file.read(MAX_READY_LINE).decode("utf-8", "backslashreplace").splitlines()
     errors = [line.removeprefix("error: ") for line in output if line.startswith("error: ")] or output

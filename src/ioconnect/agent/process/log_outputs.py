@@ -7,7 +7,7 @@ import os
 import select
 from typing import TYPE_CHECKING
 
-from ioconnect.custody.files import make_folder
+from ioconnect.custody.files import make_folder, open_to_write, rename
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
@@ -71,16 +71,14 @@ class FileOutput:
             os.close(descriptor)
 
     def _open(self) -> None:
-        # Non-blocking, or the agent would wait for the reader of a named pipe before it starts.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        self._descriptor = os.open(self._path, flags, 0o600)
+        self._descriptor = open_to_write(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, is_regular=False)
         self._size = os.fstat(self._descriptor).st_size
 
     def _rotate(self) -> None:
         self.close()
         for number in range(BACKUP_COUNT - 1, -1, -1):
             with contextlib.suppress(FileNotFoundError):
-                self._backup(number).replace(self._backup(number + 1))
+                rename(self._backup(number), self._backup(number + 1).name)
         self._open()
 
     def _backup(self, number: int) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.agent.supervisor.background_jobs import do_at_once
-from ioconnect.custody.files import write_atomically
+from ioconnect.custody.files import read_regular, write_atomically
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def _key(tunnel: Tunnel) -> str:
 
 def _read(path: Path) -> dict[str, SourcePort]:
     document: object = None
-    with contextlib.suppress(OSError, ValueError, RecursionError), path.open("rb") as file:
-        document = json.loads(file.read(MAX_SIZE))
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        document = json.loads(read_regular(path, limit=MAX_SIZE)[0])
     if not isinstance(document, dict):
         return {}
     return {key: SourcePort(*value) for key, value in document.items() if _is_source_port(value)}

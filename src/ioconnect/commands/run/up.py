@@ -29,6 +29,7 @@ from ioconnect.status.records import Snapshot, carries
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 
+    from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
 
 POLL_INTERVAL = 0.25  # seconds between questions to an agent that is to connect
@@ -70,6 +71,8 @@ def up(
     lacks, and leaves: cron may repeat it. What `down NAME` stopped, only `up NAME` starts there. In the foreground
     the answer of --json comes once every tunnel is connected or has failed for the first time.
     """
+    if ready_fd is None:
+        _refuse_beside_service(invocation.paths)
     if daemon:
         return start_agent(invocation, names, wait)
     if ready_fd is None and control.running_pid(invocation.paths) is not None:
@@ -81,6 +84,17 @@ def up(
         if ready_fd is None:
             start_in_running_agent(invocation, names)
         return ExitCode.OK
+
+
+def _refuse_beside_service(paths: Paths) -> None:
+    """Raise SystemRefused if root would start an agent beside the installed service's; one that runs is told.
+
+    Raises AgentSilent as `control.running_pid`.
+    """
+    if os.geteuid() == 0 and control.running_pid(paths) is None:
+        from ioconnect.installers.installed import refuse_second_agent_of_root  # noqa: PLC0415  root only
+
+        refuse_second_agent_of_root(paths, os.environ)
 
 
 def _run_agent(invocation: Invocation, names: Sequence[str], ready_fd: int | None, *, log_to_file: bool) -> ExitCode:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ioconnect.commands.setup.answers import Draft
 from ioconnect.config.json_fields import Fields
 from ioconnect.custody.files import make_folder, read_regular, write_atomically
+from ioconnect.custody.files import remove as remove_file
 
 if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
@@ -43,4 +44,4 @@ def load(paths: Paths, name: str) -> Draft | None:
 def remove(paths: Paths) -> None:
     """Remove the draft, if there is one."""
     with contextlib.suppress(OSError):
-        paths.setup_draft.unlink()
+        remove_file(paths.setup_draft)

@@ -1,0 +1,109 @@
+"""Root's commands on the state folder of an agent that another account runs: it is read warily, and never written."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs.customer import Customer
+from tests.rigs.ordinary_user import NOBODY
+
+from ioconnect.config.paths import Paths, under
+from ioconnect.errors import CannotCreate, SystemRefused
+from ioconnect.status import lock, log_reader, snapshots
+from ioconnect.status.snapshots import StatusDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the files of other accounts")
+
+READERS = {
+    "status.json": lambda paths: snapshots.read(paths.status),
+    "agent.lock": lambda paths: lock.holder(paths.lock),
+    "ioconnect.log": lambda paths: log_reader.last_lines(paths.log, 10),
+}
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """An installation whose state and log are another account's."""
+    found = under(tmp_path)
+    for folder in (found.state, found.log.parent):
+        folder.mkdir(mode=0o755)
+        os.chown(folder, NOBODY, NOBODY)
+    return found
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "shadow"
+    path.write_text('{"pid": 4711}\n')
+    path.chmod(0o600)
+    return path
+
+
+def place_of(paths: Paths, name: str) -> Path:
+    return next(path for path in (paths.status, paths.lock, paths.log) if path.name == name)
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("place", [os.symlink, os.link, lambda _, path: os.mkfifo(path)])
+def test_what_is_no_file_of_that_account_is_refused_at_once(
+    paths: Paths, secret: Path, name: str, place: Callable[[Path, Path], None]
+) -> None:
+    place(secret, place_of(paths, name))
+
+    with pytest.raises((StatusDamaged, SystemRefused), match=r"cannot (read|use)"):
+        READERS[name](paths)
+
+
+def test_root_takes_no_lock_there(paths: Paths, secret: Path) -> None:
+    with pytest.raises(CannotCreate, match=f"{paths.state} belongs to nobody"):
+        lock.AgentLock.acquire(paths.lock, version="1", started_at="")
+    os.link(secret, paths.lock)
+    with pytest.raises(CannotCreate, match="belongs to nobody"):
+        lock.AgentLock.acquire(paths.lock, version="1", started_at="")
+
+    assert list(paths.state.iterdir()) == [paths.lock]
+    assert secret.read_text() == '{"pid": 4711}\n'
+
+
+@pytest.fixture
+def customer(tmp_path: Path) -> Iterator[Customer]:
+    machine = Customer(tmp_path)
+    machine.run("keygen")
+    yield machine
+    machine.close()
+
+
+def test_no_command_hangs_or_leaves_a_file_behind(paths: Paths, customer: Customer, secret: Path) -> None:
+    customer.run("register", "--endpoint", "127.0.0.1:40000", "--to", "127.0.0.1:3306")
+    os.mkfifo(paths.status)
+    os.mkfifo(paths.lock)
+    commands = (("status",), ("down",), ("reload",), ("logs",), ("up",), ("up", "--daemon"), ("doctor", "--json"))
+    for arguments in commands:
+        customer.try_run(*arguments)
+
+    assert sorted(path.name for path in paths.state.iterdir()) == ["agent.lock", "status.json"]
+    assert {path.stat().st_uid for path in (*paths.state.iterdir(), *paths.log.parent.iterdir())} == {0}
+    assert list(paths.log.parent.iterdir()) == []
+    assert secret.exists()
+
+
+def test_the_archive_for_support_has_no_file_that_a_link_leads_to(
+    paths: Paths, customer: Customer, secret: Path, tmp_path: Path
+) -> None:
+    secret.write_text("root:$6$rounds\n")
+    for path in (paths.status, paths.log, paths.log.with_name("crash.log")):
+        path.symlink_to(secret)
+
+    customer.try_run("doctor", "--bundle", str(tmp_path / "bundle.tar.gz"))
+
+    with tarfile.open(tmp_path / "bundle.tar.gz") as archive:
+        texts = [archive.extractfile(member).read().decode() for member in archive]  # type: ignore[union-attr]
+    assert not any("$6$rounds" in text for text in texts)
+    assert sum("is a link" in text for text in texts) >= 3
