@@ -23,21 +23,30 @@ for module in pkgutil.walk_packages(ioconnect.__path__, "ioconnect."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 """
-_DROP = f"""
+_DROP = """
 import os
 if os.geteuid() == 0:
     os.setgroups([])
-    os.setgid({NOBODY})
-    os.setuid({NOBODY})
+    os.setgid({uid})
+    os.setuid({uid})
 """
 
 
-def run(imports: str, code: str, *, environ: Mapping[str, str] | None = None, deadline: float = 30) -> str:
+def run(
+    imports: str,
+    code: str,
+    *,
+    environ: Mapping[str, str] | None = None,
+    uid: int = NOBODY,
+    only_environ: bool = False,
+    deadline: float = 30,
+) -> str:
     """Return what `code` prints; `imports` runs before root's rights are dropped (its interpreter may be closed to
-    others), and must name what `code` imports lazily of others' too. A failure there is a failure here."""
+    others), and must name what `code` imports lazily of others' too. A failure there is a failure here. With
+    `only_environ` it has no other variables. A `uid` but root's takes effect only if the tests run as root."""
     done = subprocess.run(
-        [sys.executable, "-c", imports + _IMPORT_ALL + _DROP + code],
-        env={**os.environ, **(environ or {})},
+        [sys.executable, "-c", imports + _IMPORT_ALL + _DROP.format(uid=uid) + code],
+        env={**({} if only_environ else os.environ), **(environ or {})},
         capture_output=True,
         text=True,
         timeout=deadline,

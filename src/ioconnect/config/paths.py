@@ -68,17 +68,18 @@ def discover(environ: Mapping[str, str], *, config: Path | None = None) -> Paths
     XDG_RUNTIME_DIR for others; for these also in the state folder, as a log-out removes XDG_RUNTIME_DIR and a cron
     job has none.
 
-    platformdirs reads the process's own environment (HOME, XDG_*), not `environ`.
+    platformdirs reads the process's own environment (HOME, XDG_*), not `environ`. An account without a home folder
+    (a number without a name, as in a container) has its folders below `/`.
     """
     home = environ.get("IOCONNECT_HOME")
     paths = (
-        under(_absolute(home))
+        under(absolute(home))
         if home
         else _with_systemd_folders(site_paths() if os.geteuid() == 0 else _user(environ), environ)
     )
     named = config or environ.get("IOCONNECT_CONFIG")
     if named:
-        file = _absolute(named)
+        file = absolute(named)
         folder = paths.config.parent if home else file.parent
         paths = replace(paths, config=file, identity=folder / _IDENTITY, known_hosts=folder / "known_hosts")
     return _with_credential(paths, environ)
@@ -113,9 +114,31 @@ def _user(environ: Mapping[str, str]) -> Paths:
     from platformdirs import PlatformDirs  # noqa: PLC0415  neither root nor IOCONNECT_HOME needs it
 
     folders = PlatformDirs(APPLICATION, appauthor=False)
-    found = _in_folders(folders.user_config_path, folders.user_state_path, folders.user_log_path)
+    try:
+        found = _in_folders(folders.user_config_path, folders.user_state_path, folders.user_log_path)
+    except RuntimeError:  # from platformdirs 4.12 on; before that it took a folder named ~
+        found = _homeless()
+    if not found.config.is_absolute():
+        found = _homeless()
     runtime = environ.get("XDG_RUNTIME_DIR")
-    return replace(found, control=(_absolute(runtime) / APPLICATION / _SOCKET,) if runtime else ())
+    return replace(found, control=(absolute(runtime) / APPLICATION / _SOCKET,) if runtime else ())
+
+
+def home_folder() -> Path:
+    """Return this user's home folder; `/` for an account without one, as in containers."""
+    expanded = os.path.expanduser("~")  # noqa: PTH111  pathlib's raises if there is none
+    return Path(expanded) if os.path.isabs(expanded) else Path("/")  # noqa: PTH117
+
+
+def absolute(path: str | Path) -> Path:
+    """Return the absolute path with `~` expanded; one of an unknown user stays as it is."""
+    expanded = os.path.expanduser(path)  # noqa: PTH111  pathlib's raises there
+    return Path(expanded).absolute()
+
+
+def _homeless() -> Paths:
+    state = Path("/.local/state", APPLICATION)
+    return _in_folders(Path("/.config", APPLICATION), state, state / "log")
 
 
 def _in_folders(config: Path, state: Path, log: Path) -> Paths:
@@ -140,7 +163,7 @@ def _with_systemd_folders(paths: Paths, environ: Mapping[str, str]) -> Paths:
 
 def _with_credential(paths: Paths, environ: Mapping[str, str]) -> Paths:
     folder = environ.get("CREDENTIALS_DIRECTORY")
-    if not folder or not is_handed_over(key := _absolute(folder) / CREDENTIAL):
+    if not folder or not is_handed_over(key := absolute(folder) / CREDENTIAL):
         return paths
     return replace(paths, identity=key, credential=True)
 
@@ -157,9 +180,4 @@ def is_handed_over(credential: Path) -> bool:
 def _first_folder(environ: Mapping[str, str], name: str) -> Path | None:
     """Return the first folder of a systemd variable (systemd.exec(5): separated by ":")."""
     first = environ.get(name, "").split(":")[0]
-    return _absolute(first) if first else None
-
-
-def _absolute(path: str | Path) -> Path:
-    expanded = os.path.expanduser(path)  # noqa: PTH111  pathlib's raises if there is no home
-    return Path(expanded).absolute()
+    return absolute(first) if first else None

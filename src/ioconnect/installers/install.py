@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.config.paths import site_paths
+from ioconnect.config.paths import home_folder, site_paths
 from ioconnect.errors import CannotCreate, SystemRefused, UsageFault
 from ioconnect.escape import escaped
 from ioconnect.installers import apply, crontab, launchd, machine, systemd, user_crontab
@@ -112,7 +112,7 @@ def _any_service() -> Service:
     return Service(
         program=("/ioconnect",),
         config=Path("/config.toml"),
-        home=Path.home(),
+        home=home_folder(),
         log=site_paths().log,
         systemd_version=machine.systemd_version(),
     )

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.config.paths import site_paths
+from ioconnect.config.paths import home_folder, site_paths
 from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.apply import MAX_FILE
@@ -68,7 +68,7 @@ def _is_started_by(kind: Kind) -> bool:
 
 def installed(paths: Paths, environ: Mapping[str, str]) -> tuple[Kind, Path] | None:
     """Return the kind and the file of the service of systemd or launchd that is installed for these paths."""
-    home = Path.home()
+    home = home_folder()
     for kind, file in (
         (Kind.SYSTEMD, UNITS / UNIT_NAME),
         (Kind.SYSTEMD_USER, user_units(home) / UNIT_NAME),

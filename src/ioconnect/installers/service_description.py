@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config import configuration
 from ioconnect.config.addresses import has_password
-from ioconnect.config.paths import CREDENTIAL, Paths, discover, site_paths
+from ioconnect.config.paths import CREDENTIAL, Paths, absolute, discover, home_folder, site_paths
 from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused
 from ioconnect.installers import machine, reachability
 from ioconnect.installers.service import Kind, Service
 from ioconnect.installers.systemd import CREDENTIALS_SINCE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ioconnect.config.configuration import Config
     from ioconnect.installers.machine import Account
 
@@ -114,12 +115,12 @@ def _service(
 
 
 def _home(reader: Account | None) -> Path:
-    return Path.home() if reader is None or reader.uid == os.geteuid() else reader.home
+    return home_folder() if reader is None or reader.uid == os.geteuid() else reader.home
 
 
 def _environment(run_as: str | None) -> tuple[tuple[str, str], ...]:
     home = os.environ.get("IOCONNECT_HOME")
-    own = (("IOCONNECT_HOME", str(Path(home).expanduser().absolute())),) if home else ()
+    own = (("IOCONNECT_HOME", str(absolute(home))),) if home else ()
     return own if run_as else (*own, *machine.folder_variables())
 
 

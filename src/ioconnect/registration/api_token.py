@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.config.paths import absolute
 from ioconnect.custody.files import read_regular
 from ioconnect.errors import ExitCode, Fault, SystemRefused
 from ioconnect.keys import passphrases
@@ -36,7 +37,7 @@ def find(base: str, file: Path | None, environ: Mapping[str, str]) -> str:
     """
     named = file or (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None)
     if named is not None:
-        return from_file(named.expanduser())
+        return from_file(absolute(named))
     keep = f"Keep it in a file of mode 0600 and give --token-file FILE, or: keyring set {passphrases.SERVICE} {base}"
     try:
         token = passphrases.stored_secret(base)

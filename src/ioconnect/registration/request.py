@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config import addresses, configuration, pasted
+from ioconnect.config.paths import absolute
 from ioconnect.errors import ConfigInvalid, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from ioconnect.config.addresses import HostPort
     from ioconnect.config.configuration import Config, Tunnel
@@ -53,7 +54,7 @@ class PartialTunnel:
         """The key file that a pasted line names, if it is on this machine."""
         if self.written_key is None:
             return None
-        path = Path(self.written_key).expanduser().absolute()
+        path = absolute(self.written_key)
         return path if os.path.isfile(path) else None  # noqa: PTH113  pathlib's raises where we may not look
 
     def completed_by(self, line: Pasted) -> PartialTunnel:

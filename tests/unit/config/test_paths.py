@@ -151,3 +151,71 @@ def test_a_named_configuration_has_no_control_socket_of_its_own() -> None:
     """The lock does not depend on it either: there is one agent per state folder."""
     assert discover({}, config=Path("/c/my.toml")).control == discover({}).control
     assert discover({"IOCONNECT_HOME": "/h"}, config=Path("/c/my.toml")).control == (Path("/h/run/control.sock"),)
+
+
+NAMELESS = 61234  # a dynamic user of systemd, where no libnss-systemd gives it a name (P1)
+
+
+def nameless(code: str, **environ: str) -> str:
+    """Return what `code` prints as an account that is a number only: no name, no home, no HOME."""
+    imports = "import encodings.idna, platformdirs, platformdirs.unix, platformdirs.macos\n"
+    return ordinary_user.run(
+        imports, code, environ={"PATH": "/usr/bin:/bin", **environ}, uid=NAMELESS, only_environ=True
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+class TestAnAccountWithoutANameOrAHome:
+    def test_a_service_has_all_its_paths(self) -> None:
+        shown = nameless(
+            "from pathlib import Path\nfrom ioconnect.config.paths import discover\n"
+            "found = discover({'STATE_DIRECTORY': '/s', 'RUNTIME_DIRECTORY': '/r'}, config=Path('/c/c.toml'))\n"
+            "print(found.config, found.identity, found.known_hosts, found.state, *found.control, sep='\\n')"
+        )
+
+        assert shown.splitlines() == [
+            *("/c/c.toml", "/c/id_ed25519", "/c/known_hosts", "/s", "/r/control.sock", "/s/run/control.sock"),
+        ]
+
+    def test_without_a_service_its_home_is_the_root_folder(self) -> None:
+        shown = nameless(
+            "from ioconnect.config.paths import absolute, discover, home_folder\n"
+            "found = discover({})\nprint(found.config, found.state, found.log, home_folder(), sep='\\n')"
+        )
+
+        assert shown.splitlines() == [
+            "/.config/ioconnect/config.toml",
+            "/.local/state/ioconnect",
+            "/.local/state/ioconnect/log/ioconnect.log",
+            "/",
+        ]
+
+    @pytest.mark.parametrize(
+        ("words", "code"),
+        [
+            (["up"], 66),
+            (["status"], 69),
+            (["reload"], 69),
+            (["down"], 0),
+            (["logs"], 0),
+            (["test"], 66),
+            (["doctor"], 66),
+            (["keygen"], 73),
+        ],
+    )
+    def test_every_command_leaves_with_a_code_of_its_own(self, words: list[str], code: int) -> None:
+        """70 would be a bug, and for the service a loop of restarts."""
+        with ordinary_user.folder() as folder:
+            os.chown(folder, NAMELESS, NAMELESS)
+            config = folder / "c.toml"
+            config.write_text(
+                'schema = 1\n[tunnels.orders]\nendpoint = "127.0.0.1:9"\ntarget = "127.0.0.1:9"\nssh_port = 9\n'
+            )
+            argv = [] if words == ["keygen"] else ["--config", str(config)]
+            shown = nameless(
+                f"import sys\nsys.argv = {['ioconnect', *argv, *words]!r}\nfrom ioconnect.cli import main\n"
+                "try:\n    main()\nexcept SystemExit as left:\n    print('left with', int(left.code or 0))\n",
+                STATE_DIRECTORY=str(folder),
+            )
+
+        assert shown.splitlines()[-1] == f"left with {code}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ioconnect.config import configuration
+from ioconnect.config.paths import absolute
 from ioconnect.console.command_group import FILE, command, json_option
 from ioconnect.errors import UsageFault
 from ioconnect.keys import identity, passphrases
@@ -34,7 +35,7 @@ def keygen(invocation: Invocation, file: Path | None, comment: str, *, ask_passp
 
     A key that exists is kept and printed again.
     """
-    path = _configured(invocation) if file is None else file.expanduser().absolute()
+    path = _configured(invocation) if file is None else absolute(file)
     passphrase = None
     if ask_passphrase and (force or not path.exists()):
         passphrase = _new_passphrase(invocation.terminal)

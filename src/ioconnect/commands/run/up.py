@@ -7,7 +7,6 @@ import json
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +16,7 @@ from ioconnect.agent.process import launch
 from ioconnect.agent.supervisor.background_jobs import BackgroundThread
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.commands.run.agent import changes, document, message, outdated, seen, stopped_by_name
+from ioconnect.config.paths import absolute
 from ioconnect.console.command_group import command, json_option, names_argument
 from ioconnect.console.selection import chosen
 from ioconnect.console.terminal import answer
@@ -241,4 +241,4 @@ def _make_absolute(environ: MutableMapping[str, str]) -> None:
     """Make the files that the environment names absolute: the daemon inherits it and runs in `/`."""
     for name in ("IOCONNECT_HOME", "IOCONNECT_CONFIG"):
         if environ.get(name):
-            environ[name] = str(Path(environ[name]).expanduser().absolute())
+            environ[name] = str(absolute(environ[name]))
