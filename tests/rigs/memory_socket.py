@@ -29,6 +29,10 @@ class MemorySocket:
         del self.to_read[:count]
         return count
 
+    def recv(self, count: int) -> bytes:
+        buffer = bytearray(count)
+        return bytes(buffer[: self.recv_into(memoryview(buffer))])
+
     def send(self, data: memoryview) -> int:
         if self.error is not None:
             raise self.error
