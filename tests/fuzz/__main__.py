@@ -34,7 +34,7 @@ class Outcome:
 
 
 def fuzz(name: str, seconds: float, engine: str, folder: Path) -> Outcome:
-    """Run one slice; a finding that does not repeat without atheris is none."""
+    """Run one slice."""
     current = folder / name
     command = [sys.executable, "-m", "tests.fuzz", "--slice", name, "--seconds", f"{seconds:g}", "--engine", engine]
     process = subprocess.Popen(

@@ -34,7 +34,7 @@ HEADER = 8
 
 
 class Slice:
-    """So many seconds of one target. `current` is a file with the input that is running, for when the process dies."""
+    """So many seconds of one target. `current` is a file with the input that runs, for when the process dies."""
 
     def __init__(self, target: Target, seconds: float, current: Path, *, slow: float = 1.0) -> None:
         self.target = target
@@ -149,7 +149,7 @@ def _by_atheris(name: str, seconds: float, current: Path) -> None:
         (folder / str(number)).write_bytes(data)
     words = current.with_suffix(".dict")
     words.write_text("".join(f'"{_quoted(word)}"\n' for word in target.words))
-    flags = ("-verbosity=0", "-timeout=0", "-handle_alrm=0", "-rss_limit_mb=0", f"-max_len={LONG}", "-len_control=20")
+    flags = ("-verbosity=0", "-timeout=100000", "-rss_limit_mb=0", f"-max_len={LONG}", "-len_control=20")
     with contextlib.suppress(OSError), Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stderr.fileno())  # its chatter
     atheris.Setup([sys.argv[0], *flags, f"-dict={words}", str(folder)], _until_the_end(work))

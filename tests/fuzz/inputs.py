@@ -14,7 +14,23 @@ if TYPE_CHECKING:
 
 LONG = 64 << 10  # bytes
 ODD_NUMBERS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\1\0\0", b"\0\0\x80\0")
-ODD_TEXTS = (b"\n", b"\r\n", b"\0", b" ", b"\t", b'"', b"'", b"\\", b"#", b"%", b"=", b"[", b"{", b"\xff", b"\xc2\xa0")
+ODD_TEXTS = (
+    b"\n",
+    b"\r\n",
+    b"\0",
+    b" ",
+    b"\t",
+    b'"',
+    b"'",
+    b"\\",
+    b"#",
+    b"%",
+    b"=",
+    b"[",
+    b"{",
+    b"\xff",
+    b"\xc2\xa0",
+)
 ODD_NAMES = (b"\xe2\x80\xa8", b"\xed\xb2\x80", b"\xf0\x9f\x92\xa9", b"-1", b"9" * 400, b"1e999", b"NaN", b"a" * 300)
 ODD = (*ODD_NUMBERS, *ODD_TEXTS, *ODD_NAMES)
 

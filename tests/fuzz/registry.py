@@ -1,4 +1,4 @@
-"""All targets: the module that has each. A module is imported only for its own targets, which atheris then watches."""
+"""All targets, and the module that has each; it is imported only for its own targets, so atheris watches those."""
 
 from __future__ import annotations
 

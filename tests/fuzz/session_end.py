@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 
 BANNER = b"SSH-2.0-OpenSSH_9.2\r\n"
 KEY, IV = bytes(range(16)), bytes(range(12))
-EXPECTED = (Fault, ProtocolViolation, SSHException, EOFError, OSError)  # as agent/session/session.py and stub/session.py
+EXPECTED = (
+    Fault,
+    ProtocolViolation,
+    SSHException,
+    EOFError,
+    OSError,
+)  # as agent/session/session.py and stub/session.py
 MOST = 400  # messages of one input
 ACT = 0xF0
 SENDS, ENDS, RESETS, CONNECTS, RAW, DEAF = range(ACT, ACT + 6)
@@ -76,7 +82,9 @@ class Peer:
     `connect` and `accept` make such connections: to the port that is forwarded, or what the target was connected by.
     """
 
-    def __init__(self, loop: Loop, sock: socket.socket, packets: Iterator[bytes], seal: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, loop: Loop, sock: socket.socket, packets: Iterator[bytes], seal: Callable[[bytes], bytes]
+    ) -> None:
         self._loop = loop
         self._sock = sock
         self._packets = packets

@@ -8,9 +8,12 @@ import os
 import signal
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 CORPUS = Path(__file__).with_name("corpus")  # what was found, a folder for each target
 MAX_CPU = 1.0  # seconds for one input; more is a hang, however busy the machine is

@@ -122,7 +122,7 @@ def _entry(text: bytes, wanted: LogFilter) -> JournalEntry | None:
         message = str(message) if origin == IDENTIFIER else f"{origin}: {message}"
         line = escaped(f"{time} {level} {message}", limit=MAX_LINE)
         return JournalEntry(line, str(fields["__CURSOR"]), wanted.takes(time, level, message))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, OSError):
         return None
 
 

@@ -43,12 +43,12 @@ def root_cause(error: BaseException | None) -> BaseException | str | None:
 
 
 def in_library(error: BaseException) -> bool:
-    """Tell whether paramiko or cryptography raised this by itself: input of the peer can make it do so."""
+    """Tell whether paramiko, cryptography or PyNaCl raised this by itself: input of the peer can make it do so."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     raised_in = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
-    return str(raised_in).partition(".")[0] in {"paramiko", "cryptography"}
+    return str(raised_in).partition(".")[0] in {"paramiko", "cryptography", "nacl"}
 
 
 def negotiated_kex(client: Transport) -> str:
@@ -104,6 +104,9 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
             finally:
                 del error  # its traceback refers to this frame, and to frames with a view of a buffer
 
+    def _parse_ext_info(self, msg: Message) -> None:
+        """Ignore it: an ed25519 key needs no server-sig-algs, and paramiko would loop for any count it announces."""
+
     def _log(self, level: int, msg: str | list[str], *args: object) -> None:  # noqa: ARG002  all is detail to us
         """Log at level DEBUG: paramiko calls every end of a connection an error, with traceback."""
         if log.isEnabledFor(logging.DEBUG):
@@ -152,9 +155,6 @@ class ClientTransport(LoopTransport):
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         super()._verify_key(host_key, sig)
         self._verify_pin(host_key)
-
-    def _parse_ext_info(self, msg: Message) -> None:
-        """Ignore it: an ed25519 key needs no server-sig-algs, and paramiko would loop for any count it announces."""
 
     def _parse_disconnect(self, m: Message) -> None:
         m.get_int()

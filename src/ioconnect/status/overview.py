@@ -121,7 +121,8 @@ def _problem(tunnel: TunnelStatus) -> Iterator[tuple[object, Note]]:
     if word(tunnel) == TARGET_DOWN and tunnel.target_state is not None:
         reason = tunnel.target_state.reason
         if reason is None:
-            yield TARGET_DOWN, Note((tunnel.name,), f"{tunnel.target} does not accept connections", "")
+            text = f"{escaped(tunnel.target)} does not accept connections"
+            yield TARGET_DOWN, Note((escaped(tunnel.name),), text, "")
     if reason is None or (tunnel.state is State.CONNECTED and word(tunnel) != TARGET_DOWN):
         return
     if reason.code is ReasonCode.NOT_STARTED:  # the headline, or the word, says it for all

@@ -119,7 +119,7 @@ def _read(file: Path) -> dict[str, Registered]:
             )
             for row in document.each("tunnels")
         ]
-    except (OSError, ValueError, NotEd25519) as error:
+    except (OSError, ValueError, RecursionError, NotEd25519) as error:
         raise ConfigInvalid(
             f"cannot use {file}: {error}", hint="Remove the file to start with no tunnel registered."
         ) from error

@@ -19,7 +19,7 @@ from ioconnect.ssh import messages as ssh
 from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation, Reader
-from ioconnect.ssh.packetizer import AFTER_SIGN_IN
+from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN
 from ioconnect.ssh.transport import LoopTransport
 from ioconnect.stub.forwarding import Forwarding
 
@@ -91,6 +91,8 @@ class ServerTransport(LoopTransport):
             macs=policy.macs,
         )
         self.packetizer.answers_ping = False
+        # paramiko would loop for any count that it announces, though keyboard-interactive is not offered.
+        self.packetizer.paramiko_kinds = BEFORE_SIGN_IN - {common.MSG_USERAUTH_INFO_RESPONSE}
         self._policy = policy
         self._session = session
         self._handler_table[common.MSG_USERAUTH_REQUEST] = self._on_auth_request

@@ -21,10 +21,10 @@ HASHED = b"|1|%s|%s" % (
 )
 KNOWN_HOSTS = (
     b"# pins\n[jump.example.com]:50683,[*.example.com]:22 " + LINE + b" comment\n" + HASHED + b" ssh-rsa "
-    + base64.b64encode(RSA) + b"\n@revoked * " + LINE + b"\n@cert-authority *.example.com,!a?.example.com " + LINE + b"\n"
+    + base64.b64encode(RSA) + b"\n@revoked * " + LINE + b"\n@cert-authority *.b.com,!a?.b.com " + LINE + b"\n"
 )  # fmt: skip
 AUTHORIZED = (
-    b'restrict,port-forwarding,permitlisten="localhost:58115" ' + LINE + b" ann@host\n" + LINE + b'\ncommand="a \\" b" '
+    b'restrict,port-forwarding,permitlisten="localhost:58115" ' + LINE + b" ann@host\n" + LINE + b'\ncommand="\\" b" '
     + LINE + b"\n"
 )  # fmt: skip
 PLAIN = b"""-----BEGIN OPENSSH PRIVATE KEY-----

@@ -23,7 +23,10 @@ JUMPHOST = HostPort("jump.example.com", 50683)
 PROBES = (postgres.probe, mysql.probe, sqlserver.probe, mongodb.probe, redis.probe, oracle.probe)
 KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
 REGISTRATION = {
-    **{"name": "orders", "endpoint": "127.0.0.1:58115", "ssh_port": 50683, "ssh_user": "sshtunnel"},
+    "name": "orders",
+    "endpoint": "127.0.0.1:58115",
+    "ssh_port": 50683,
+    "ssh_user": "sshtunnel",
     "host_keys": [KEY],
 }
 GREETING = b"\x0a8.4.3\0" + struct.pack("<I8sB", 7, b"challeng", 0) + b"\xff\xf7\x21\x02\0\xff\x81\x15" + bytes(30)
@@ -37,7 +40,11 @@ POSTGRES = b"E" + struct.pack(">I", len(POSTGRES_ERROR) + 4) + POSTGRES_ERROR
 TNS_REFUSE = struct.pack(">BBH", 1, 0, 42) + b"(DESCRIPTION=(VSNNUM=318767104)(ERR=1189))"
 TNS = struct.pack(">HHBBH", 8 + len(TNS_REFUSE), 0, 4, 0, 0) + TNS_REFUSE
 LINK = struct.pack("=IHHII", 32, 16, 0, 0, 0) + struct.pack("=BxHiII", 0, 1, 2, 0x11043, 0)
-ROUTE = struct.pack("=IHHII", 36, 24, 0, 0, 0) + struct.pack("=8BI", 2, 0, 0, 0, 254, 3, 0, 1, 0) + struct.pack("=HHI", 8, 15, 2)
+ROUTE = (
+    struct.pack("=IHHII", 36, 24, 0, 0, 0)
+    + struct.pack("=8BI", 2, 0, 0, 0, 254, 3, 0, 1, 0)
+    + struct.pack("=HHI", 8, 15, 2)
+)
 
 
 def _proxy(url: str, data: bytes) -> bool:
@@ -76,7 +83,7 @@ def _netlink(data: bytes) -> bool:
 
 
 def _database_probes(data: bytes) -> bool:
-    return any([_probe(probe(), data) for probe in PROBES])
+    return sum(_probe(probe(), data) for probe in PROBES) > 0
 
 
 def _probe(steps: postgres.Probe, data: bytes) -> bool:
@@ -133,11 +140,25 @@ TARGETS = (
         (json.dumps(REGISTRATION).encode(), b'{"error": "no"}'),
         (b"[", b"{", b"null", b"1e999", b"-1", b'"host_keys"', b"\\ud800", b"\\u001b", b'"error":', b"ssh-ed25519 "),
     ),
-    Target("netlink", _netlink, (LINK, ROUTE, LINK + ROUTE, b"\x70\0\5\x0e" + bytes(120)), (b"\x10\0", b"\x18\0", b"\x14\0")),
+    Target(
+        "netlink",
+        _netlink,
+        (LINK, ROUTE, LINK + ROUTE, b"\x70\0\5\x0e" + bytes(120)),
+        (b"\x10\0", b"\x18\0", b"\x14\0"),
+    ),
     Target(
         "database_probes",
         _database_probes,
-        (MYSQL, MONGO_REPLY, TDS, b"S" + POSTGRES, b"N" + POSTGRES, TNS, b"-NOAUTH x\r\n", b"$20\r\nredis_version:7.0.1\r\n"),
+        (
+            MYSQL,
+            MONGO_REPLY,
+            TDS,
+            b"S" + POSTGRES,
+            b"N" + POSTGRES,
+            TNS,
+            b"-NOAUTH x\r\n",
+            b"$20\r\nredis_version:7.0.1\r\n",
+        ),
         (b"redis_version:", b"\r\n", b"$", b"(VSNNUM=", b"E\0\0\0", b"server supports ", b"5.5.5-", b"\xff\x6a\x04"),
     ),
     Target(

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.fuzz.target import Target
 
 from ioconnect.config import addresses, pasted
-from ioconnect.errors import UsageFault
+from ioconnect.errors import Fault, UsageFault
 from ioconnect.importing import cron_lines, find, unit_files
 from ioconnect.importing.search_paths import SearchPaths
 from ioconnect.installers import crontab
@@ -25,10 +25,52 @@ UNIT = (
 )
 TABLE = b"SHELL=/bin/sh\n\"A B\" = 'c d'\n# note\n*/5 * * * * ann " + SSH_LINE + b"\n" + AUTOSSH + b"\n"
 WORDS = (
-    *(b"ssh ", b"autossh ", b"-R ", b"-NR", b"-o ", b"-p ", b"-i ", b"-l ", b"-J ", b"-M 0 ", b"-F ", b"--", b"sh -c "),
-    *(b"RemoteForward=", b"ServerAliveInterval=", b"58115:localhost:3306", b"@host", b"[::1]", b":22", b"$HOME", b"%h"),
-    *(b"ExecStart=", b"Environment=", b"User=", b"[Service]\n", b"\\\n", b"@reboot ", b"* * * * * ", b"&& ", b"| ", b"$("),
-    *(cron_lines.MARK, b"# BEGIN ioconnect\n", b"# END ioconnect\n", b"<KEY>", b"tunnel endpoint: ", b"${A}", b"nohup "),
+    *(
+        b"ssh ",
+        b"autossh ",
+        b"-R ",
+        b"-NR",
+        b"-o ",
+        b"-p ",
+        b"-i ",
+        b"-l ",
+        b"-J ",
+        b"-M 0 ",
+        b"-F ",
+        b"--",
+        b"sh -c ",
+    ),
+    *(
+        b"RemoteForward=",
+        b"ServerAliveInterval=",
+        b"58115:localhost:3306",
+        b"@host",
+        b"[::1]",
+        b":22",
+        b"$HOME",
+        b"%h",
+    ),
+    *(
+        b"ExecStart=",
+        b"Environment=",
+        b"User=",
+        b"[Service]\n",
+        b"\\\n",
+        b"@reboot ",
+        b"* * * * * ",
+        b"&& ",
+        b"| ",
+        b"$(",
+    ),
+    *(
+        cron_lines.MARK,
+        b"# BEGIN ioconnect\n",
+        b"# END ioconnect\n",
+        b"<KEY>",
+        b"tunnel endpoint: ",
+        b"${A}",
+        b"nohup ",
+    ),
 )
 
 
@@ -58,7 +100,10 @@ def _import_text(data: bytes) -> bool:
 
 
 def _crontab(data: bytes) -> bool:
-    jobs = list(cron_lines.jobs(data, ENVIRON, home_of=lambda account: f"/home/{account}"))
+    try:
+        jobs = list(cron_lines.jobs(data, ENVIRON, home_of=lambda account: f"/home/{account}"))
+    except UsageFault:
+        return False
     disabled = cron_lines.disable(data, [job.raw for job in jobs])
     assert disabled.replace(cron_lines.MARK, b"") == data.replace(cron_lines.MARK, b""), "a byte was lost"
     return bool(jobs)
@@ -70,14 +115,17 @@ def _crontab_block(data: bytes) -> bool:
         with_block = crontab.with_block(data, block)
         assert crontab.block_in(with_block), "what was put in is not there"
         crontab.without_block(with_block)
-    except UsageFault:
+    except Fault:  # its marks are no pair
         return False
     return True
 
 
 def _unit_file(data: bytes) -> bool:
     texts = data.decode("utf-8", "backslashreplace").split("\0")
-    read = unit_files.read(texts, unit="a.service", manager=ENVIRON, home_of=lambda account: f"/home/{account}")
+    try:
+        read = unit_files.read(texts, unit="a.service", manager=ENVIRON, home_of=lambda account: f"/home/{account}")
+    except UsageFault:
+        return False
     return bool(read.commands)
 
 

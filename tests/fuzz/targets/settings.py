@@ -83,7 +83,20 @@ TARGETS = (
         "configuration",
         _configuration,
         (CONFIGURATION, b'schema = 1\ntunnels.a = {endpoint = "a:1", target = "[::1]:2"}\n'),
-        (b"[tunnels.", b"[[", b"]]", b" = ", b"'''", b'"""', b"\\u0000", b"1979-05-27T07:32:00Z", b"inf", b"0x", b"{", b"[["),
+        (
+            b"[tunnels.",
+            b"[[",
+            b"]]",
+            b" = ",
+            b"'''",
+            b'"""',
+            b"\\u0000",
+            b"1979-05-27T07:32:00Z",
+            b"inf",
+            b"0x",
+            b"{",
+            b"[[",
+        ),
     ),
     Target(
         "proxy_setting",
@@ -91,6 +104,8 @@ TARGETS = (
         (b"socks5://u:p@h:1", b"\nhttp://u:%40@proxy:3128\n.corp,10.0.0.0/8", b"\nhttps://[::1]\n*", b"none"),
         (b"://", b"%", b"@", b"[", b"]", b",", b"*", b"/8", b"socks5h"),
     ),
-    Target("api_url", _api_url, (b"https://api.example.com/v1/tunnels", b"http://127.0.0.1:8080"), (b"://", b"@", b"[")),
+    Target(
+        "api_url", _api_url, (b"https://api.example.com/v1/tunnels", b"http://127.0.0.1:8080"), (b"://", b"@", b"[")
+    ),
     Target("listening_sockets", _listening_sockets, (SOCKETS,), (b" 0A ", b":0CEA ", b"0100007F")),
 )

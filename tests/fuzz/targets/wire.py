@@ -8,7 +8,20 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from tests.fuzz.session_end import (
-    BANNER, CONNECTS, DEAF, ENDS, RAW, RESETS, SENDS, Peer, framed, in_the_clear, know_keys, run, sealer, talk,
+    BANNER,
+    CONNECTS,
+    DEAF,
+    ENDS,
+    RAW,
+    RESETS,
+    SENDS,
+    Peer,
+    framed,
+    in_the_clear,
+    know_keys,
+    run,
+    sealer,
+    talk,
 )  # fmt: skip
 from tests.fuzz.target import Target
 
@@ -127,9 +140,9 @@ def _signed_in(data: bytes) -> bool:
 
 
 def _reader(data: bytes) -> bool:
-    reader = Reader(memoryview(data))
+    reader = Reader(memoryview(data)[4:])
     try:
-        for kind in data[:50]:
+        for kind in data[:4]:  # what is taken
             (reader.u32, reader.string, reader.boolean)[kind % 3]()
     except ProtocolViolation:
         return False
@@ -138,7 +151,18 @@ def _reader(data: bytes) -> bool:
 
 def kexinit(kex: bytes, cipher: bytes = b"aes128-ctr", *, strict: bytes = b"") -> bytes:
     """Return a KEXINIT of somebody who has one algorithm of each kind."""
-    lists = (kex + strict, b"ssh-ed25519", cipher, cipher, b"hmac-sha2-256", b"hmac-sha2-256", b"none", b"none", b"", b"")
+    lists = (
+        kex + strict,
+        b"ssh-ed25519",
+        cipher,
+        cipher,
+        b"hmac-sha2-256",
+        b"hmac-sha2-256",
+        b"none",
+        b"none",
+        b"",
+        b"",
+    )
     return bytes((20,)) + bytes(16) + b"".join(map(string, lists)) + bytes(5)
 
 
@@ -165,10 +189,18 @@ LIFE = (
     talk(GRANTED, OPEN, OPEN, data_of(1, b"x" * 3000), bytes((ENDS,)), ABOUT[1], bytes((RESETS,)), ASKED, EXTENDED),
     talk(GRANTED, OPEN, bytes((DEAF,)), *[bytes((SENDS,))] * 20, bytes((DEAF,)), ABOUT[0], bytes((SENDS,)), ABOUT[1]),
     talk(GRANTED, OPEN, HOST_KEYS, KEX, REPLY, b"\x15", data_of(0, b"in a key exchange"), ABOUT[2]),
-    talk(bytes((ssh.MSG_REQUEST_FAILURE,)), ssh.debug("port forwarding refused"), b"\xc0ping", b"\1" + U32(2) + string(b"bye")),
+    talk(
+        bytes((ssh.MSG_REQUEST_FAILURE,)),
+        ssh.debug("port forwarding refused"),
+        b"\xc0ping",
+        b"\1" + U32(2) + string(b"bye"),
+    ),
 )
 WORDS = (
-    *(talk(word) for word in (GRANTED, OPEN, ASKED, EXTENDED, KEX, REPLY, b"\x15", b"\x02", b"\xc0x", b"\x03", *ABOUT)),
+    *(
+        talk(word)
+        for word in (GRANTED, OPEN, ASKED, EXTENDED, KEX, REPLY, b"\x15", b"\x02", b"\xc0x", b"\x03", *ABOUT)
+    ),
     *(talk(data_of(0, b"x" * 40)), talk(ssh.window_adjust(0, 0xFFFFFFFF)), talk(data_of(1, b""))),
     *(talk(bytes((act,))) for act in (SENDS, ENDS, RESETS, CONNECTS, DEAF)),
     talk(bytes((RAW,)) + bytes(40)),
@@ -176,12 +208,26 @@ WORDS = (
 ACCEPTED = b"\x06" + string(b"ssh-userauth")
 REFUSED = b"\x33" + string(b"publickey,password") + b"\0"
 TARGETS = (
-    Target("ssh_reader", _reader, (b"\0\0\0\1a", b"\1\0\0\0\1"), (b"\xff\xff\xff\xff", b"\0\0\0\1")),
+    Target(
+        "ssh_reader", _reader, (b"\0\1\2\2" + U32(7) + string(b"text") + b"\1\0",), (b"\xff\xff\xff\xff", b"\0\0\0\1")
+    ),
     Target(
         "client_raw",
         _raw,
-        (BANNER + in_the_clear(KEX) + in_the_clear(REPLY), b"Not allowed at this time\r\n", b"HTTP/1.0 400 x\r\n" + BANNER),
-        (b"SSH-2.0-", b"SSH-1.99-", b"\r\n", b"\0\0\0\x0c\4", in_the_clear(KEX), in_the_clear(b"\1"), b"\0\0\x88\xb8"),
+        (
+            BANNER + in_the_clear(KEX) + in_the_clear(REPLY),
+            b"Not allowed at this time\r\n",
+            b"HTTP/1.0 400 x\r\n" + BANNER,
+        ),
+        (
+            b"SSH-2.0-",
+            b"SSH-1.99-",
+            b"\r\n",
+            b"\0\0\0\x0c\4",
+            in_the_clear(KEX),
+            in_the_clear(b"\1"),
+            b"\0\0\x88\xb8",
+        ),
     ),
     Target(
         "client_key_exchange",
@@ -190,9 +236,21 @@ TARGETS = (
             talk(KEX, REPLY, b"\x15"),
             talk(kexinit(b"diffie-hellman-group14-sha256"), DH_REPLY),
             talk(kexinit(b"ecdh-sha2-nistp256"), b"\x1f" + HOST_KEY + string(b"\4" + bytes(64)) + SIGNATURE),
-            talk(kexinit(b"mlkem768x25519-sha256", b"aes256-gcm@openssh.com"), b"\x1f" + HOST_KEY + string(bytes(1120)) + SIGNATURE),
+            talk(
+                kexinit(b"mlkem768x25519-sha256", b"aes256-gcm@openssh.com"),
+                b"\x1f" + HOST_KEY + string(bytes(1120)) + SIGNATURE,
+            ),
         ),
-        (talk(KEX), talk(REPLY), talk(b"\x15"), talk(b"\2"), talk(b"\4\1" + string(b"x") * 2), talk(ACCEPTED), b"curve25519-sha256", b","),
+        (
+            talk(KEX),
+            talk(REPLY),
+            talk(b"\x15"),
+            talk(b"\2"),
+            talk(b"\4\1" + string(b"x") * 2),
+            talk(ACCEPTED),
+            b"curve25519-sha256",
+            b",",
+        ),
     ),
     Target(
         "client_sign_in",
@@ -200,9 +258,23 @@ TARGETS = (
         (
             talk(ACCEPTED, b"\x35" + string(b"banner\x1b[2J") + string(b""), b"\x34"),
             talk(ACCEPTED, REFUSED),
-            talk(b"\7" + U32(1) + string(b"server-sig-algs") + string(b"ssh-ed25519"), ACCEPTED, b"\x3c" + string(b"ssh-ed25519")),
+            talk(
+                b"\7" + U32(1) + string(b"server-sig-algs") + string(b"ssh-ed25519"),
+                ACCEPTED,
+                b"\x3c" + string(b"ssh-ed25519"),
+            ),
         ),
-        (talk(ACCEPTED), talk(REFUSED), talk(b"\x34"), talk(KEX), talk(b"\x3c\0"), talk(OPEN), talk(b"\x51"), b"publickey"),
+        (
+            talk(ACCEPTED),
+            talk(REFUSED),
+            talk(b"\x34"),
+            talk(KEX),
+            talk(b"\x3c\0"),
+            talk(OPEN),
+            talk(b"\x51"),
+            talk(b"\7\x7f\xff\xff\xff"),
+            b"publickey",
+        ),
     ),
     Target("client_signed_in", _signed_in, LIFE, WORDS),
 )

@@ -7,9 +7,21 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from paramiko.auth_handler import AuthHandler
-from paramiko.message import Message
 from tests.fuzz.session_end import (
-    BANNER, CONNECTS, DEAF, ENDS, RAW, RESETS, SENDS, Peer, framed, in_the_clear, know_keys, run, sealer, talk,
+    BANNER,
+    CONNECTS,
+    DEAF,
+    ENDS,
+    RAW,
+    RESETS,
+    SENDS,
+    Peer,
+    framed,
+    in_the_clear,
+    know_keys,
+    run,
+    sealer,
+    talk,
 )  # fmt: skip
 from tests.fuzz.target import Target
 from tests.fuzz.targets.wire import ASKED, EXTENDED, HOST_KEYS, U32, data_of, kexinit
@@ -24,6 +36,8 @@ from ioconnect.stub.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from paramiko.message import Message
 
 USER = b"sshtunnel"
 IDENTITY = HostKey.generate()
@@ -96,7 +110,9 @@ def _signed_in(data: bytes) -> bool:
 
 def _auth_request(user: bytes) -> bytes:
     """Return a USERAUTH_REQUEST with a good signature (RFC 4252 §7)."""
-    signed = b"\x32" + string(user) + string(b"ssh-connection") + string(b"publickey") + b"\1" + string(b"ssh-ed25519")
+    signed = (
+        b"\x32" + string(user) + string(b"ssh-connection") + string(b"publickey") + b"\1" + string(b"ssh-ed25519")
+    )
     signed += string(IDENTITY.public.blob)
     signature: Message = IDENTITY.signer.sign_ssh_data(string(bytes(32)) + signed, "ssh-ed25519")
     return signed + string(signature.asbytes())
@@ -130,27 +146,84 @@ TARGETS = (
             talk(kexinit(b"ecdh-sha2-nistp256"), b"\x1e" + string(b"\4" + bytes(64))),
             talk(kexinit(b"mlkem768x25519-sha256", b"aes256-gcm@openssh.com"), b"\x1e" + string(bytes(1216))),
         ),
-        (talk(KEX), talk(INIT), talk(b"\x15"), talk(b"\2"), talk(SERVICE), b"curve25519-sha256", b"diffie-hellman-group", b","),
+        (
+            talk(KEX),
+            talk(INIT),
+            talk(b"\x15"),
+            talk(b"\2"),
+            talk(SERVICE),
+            b"curve25519-sha256",
+            b"diffie-hellman-group",
+            b",",
+        ),
     ),
     Target(
         "stub_sign_in",
         _signing_in,
-        (talk(SERVICE, _auth_request(USER)), talk(SERVICE, NONE, QUERY + string(IDENTITY.public.blob)), talk(KEEPALIVE, SERVICE)),
-        (talk(SERVICE), talk(NONE), talk(KEX), talk(FORWARD), talk(_auth_request(b"root")), b"password", b"keyboard-interactive"),
+        (
+            talk(SERVICE, _auth_request(USER)),
+            talk(SERVICE, NONE, QUERY + string(IDENTITY.public.blob)),
+            talk(KEEPALIVE, SERVICE),
+        ),
+        (
+            talk(SERVICE),
+            talk(NONE),
+            talk(KEX),
+            talk(FORWARD),
+            talk(_auth_request(b"root")),
+            talk(b"\7\x7f\xff\xff\xff"),
+            b"password",
+            b"keyboard-interactive",
+        ),
     ),
     Target(
         "stub_signed_in",
         _signed_in,
         (
-            talk(FORWARD, CONNECT, KEEPALIVE, CONFIRM, SEND, data_of(0, b"row"), ssh.window_adjust(0, 1 << 20), END, EOF, CLOSE),
+            talk(
+                FORWARD,
+                CONNECT,
+                KEEPALIVE,
+                CONFIRM,
+                SEND,
+                data_of(0, b"row"),
+                ssh.window_adjust(0, 1 << 20),
+                END,
+                EOF,
+                CLOSE,
+            ),
             talk(FORWARD, CONNECT, KEEPALIVE, REFUSE, CONNECT, CANCEL, CONFIRM, RESET, ASKED),
             talk(FORWARD, CONNECT, bytes((DEAF,)), CONFIRM, *[SEND] * 10, bytes((DEAF,)), KEX, INIT, b"\x15", CLOSE),
         ),
         tuple(
             talk(word)
             for word in (
-                *(FORWARD, CANCEL, KEEPALIVE, CONFIRM, REFUSE, CONNECT, SEND, END, RESET, EOF, CLOSE, ASKED, EXTENDED),
-                *(HOST_KEYS, KEX, INIT, b"\x15", b"\2", b"\xc0x", SERVICE, data_of(0, b"x" * 40), bytes((RAW,)) + bytes(40)),
+                *(
+                    FORWARD,
+                    CANCEL,
+                    KEEPALIVE,
+                    CONFIRM,
+                    REFUSE,
+                    CONNECT,
+                    SEND,
+                    END,
+                    RESET,
+                    EOF,
+                    CLOSE,
+                    ASKED,
+                    EXTENDED,
+                ),
+                *(
+                    HOST_KEYS,
+                    KEX,
+                    INIT,
+                    b"\x15",
+                    b"\2",
+                    b"\xc0x",
+                    SERVICE,
+                    data_of(0, b"x" * 40),
+                    bytes((RAW,)) + bytes(40),
+                ),
             )
         ),
     ),
