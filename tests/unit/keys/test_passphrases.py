@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from tests.rigs.source_tree import SOURCES
 
 from ioconnect.errors import ExitCode, Fault, IdentityUnreadable, SystemRefused
 from ioconnect.keys import identity, passphrases
@@ -71,6 +74,26 @@ def test_a_passphrase_is_kept_by_the_keys_path(backends: pytest.MonkeyPatch, tmp
     with pytest.raises(IdentityUnreadable, match="the keyring has none for it") as caught:
         passphrases.passphrase_from_keyring(Path("/keys/other"))
     assert "ioconnect keygen --passphrase" in caught.value.hint
+
+
+def test_keyring_is_imported_by_the_child_alone_and_for_a_passphrase_alone(tmp_path: Path) -> None:
+    """A key without a passphrase opens without keyring, its backends, or a program that has them."""
+    importing = [str(each) for source in SOURCES.values() for each in source.imports if each.reaches("keyring")]
+    key = tmp_path / "id"
+    identity.generate(key)
+    code = (
+        "import pathlib, sys\n"
+        "started = []\n"
+        "sys.addaudithook(lambda event, _: started.append(event) if event == 'subprocess.Popen' else None)\n"
+        "from ioconnect.keys import identity, passphrases\n"
+        "key = pathlib.Path(sys.argv[1])\n"
+        "identity.load(key, passphrase=lambda: passphrases.passphrase_from_keyring(key))\n"
+        "print(started, 'keyring' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(key)], capture_output=True, text=True, check=True)
+
+    assert importing == []
+    assert done.stdout == "[] False\n"
 
 
 def test_nothing_is_imported_from_the_folder_it_is_started_in(backends: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""docs/security.md and SECURITY.md are true: tests that they name exist, algorithms and figures are the code's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ioconnect import __version__
+from ioconnect.ssh import algorithms, packetizer, rekey_allowance
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = (ROOT / "docs" / "security.md").read_text()
+POLICY = (ROOT / "SECURITY.md").read_text()
+NAMED = re.compile(r"`(tests/[\w/]+\.py):(test_\w+)`")
+
+
+def section(title: str) -> str:
+    return DOCUMENT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of the tables' rows, without heads."""
+    found = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in found if not row.startswith("| what |")]
+
+
+def test_every_row_names_a_test_that_exists() -> None:
+    claims = rows(section("Who can do what"))
+
+    assert len(claims) > 30
+    for what, shown in claims:
+        names = NAMED.findall(shown)
+        assert names, what
+        for path, name in names:
+            assert re.search(rf"^def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}:{name}"
+
+
+@pytest.mark.parametrize(
+    ("row", "offered"),
+    [
+        ("key exchange", algorithms.KEX),
+        ("host key", algorithms.HOST_KEYS),
+        ("cipher", algorithms.CIPHERS),
+        ("MAC, for ciphers without authentication of their own", algorithms.MACS),
+    ],
+)
+def test_the_algorithms_are_those_that_are_offered(row: str, offered: tuple[str, ...]) -> None:
+    """In this order."""
+    (listed,) = [cells[1] for cells in rows(section("Algorithms")) if cells[0] == row]
+
+    assert re.findall(r"`([^`]+)`", listed) == list(offered)
+
+
+def test_the_figures_of_the_key_exchange_are_the_codes() -> None:
+    text = section("Algorithms")
+
+    assert f"after {packetizer.REKEY_BYTES >> 30} GiB in one direction" in text
+    assert f"has {packetizer.MAX_KEY_EXCHANGE >> 10} KiB at most" in text
+    assert rekey_allowance.PER_SECOND == 1
+    assert f"once a second, {rekey_allowance.BURST} times at once" in text
+
+
+def test_the_policy_supports_this_version_and_invents_no_address() -> None:
+    assert f"| {'.'.join(__version__.split('.')[:2])} (the latest release) | yes |" in POLICY
+    assert not re.search(r"@|https?:|mailto:", POLICY)
