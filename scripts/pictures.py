@@ -83,7 +83,7 @@ def _setup(customer: Customer, stub: Stub) -> str:
         person.type(f"{JUMPHOST}:{PORT}")
         person.expect("Which is it?")
         person.type("")
-        person.expect("Are these what Integrate.io told you?")
+        person.expect("Is this what Integrate.io told you?")
         person.type("yes")
         person.expect("Keep it running")
         person.type("n")

@@ -17,7 +17,7 @@ COMMANDS = [
     ("setup", "setup.setup", "Set up a tunnel, step by step, up to a service that keeps it running."),
     ("keygen", "configure.keygen", "Make the SSH identity and print its public key."),
     ("register", "configure.register", "Hand over the public key and save the tunnel that it is for."),
-    ("pin", "configure.pin", "Fetch the jumphost's host keys and pin them."),
+    ("pin", "configure.pin", "Fetch the jumphost's host key and pin it."),
     ("import", "configure.import_", "Make tunnels of autossh and ssh lines that exist."),
     (
         "test",

@@ -40,6 +40,7 @@ class ReasonCode(str, Enum):
     PENALIZED = "penalized"
     HOST_KEY_UNPINNED = "host_key_unpinned"
     HOST_KEY_CHANGED = "host_key_changed"
+    ALGORITHMS_MISMATCH = "algorithms_mismatch"
     AUTH_REFUSED = "auth_refused"
     FORWARD_NOT_PERMITTED = "forward_not_permitted"
     PORT_BUSY = "port_busy"
@@ -180,6 +181,14 @@ class HostKeyChanged(Fault):
     exit_code = ExitCode.PROTOCOL
     disposition = Disposition.HOLD
     code = ReasonCode.HOST_KEY_CHANGED
+
+
+class AlgorithmsMismatch(Fault):
+    """The jumphost has no algorithm of some kind that is offered to it."""
+
+    exit_code = ExitCode.PROTOCOL
+    disposition = Disposition.HOLD
+    code = ReasonCode.ALGORITHMS_MISMATCH
 
 
 class NameNotResolved(Fault):

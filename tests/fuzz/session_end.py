@@ -152,6 +152,7 @@ class Peer:
 def know_keys(transport: LoopTransport) -> None:
     """Put a transport that does not run yet where the first key exchange ends."""
     transport.initial_kex_done = True
+    transport.packetizer.peer_in_key_exchange = False
     transport.remote_version = BANNER.decode().strip()
     transport.session_id = bytes(32)
     transport.agreed_on_strict_kex = True

@@ -11,7 +11,9 @@ from tests.rigs import database, storms
 from tests.rigs.agent_session import AgentSession
 from tests.rigs.database import Database
 
+from ioconnect.config import crypto
 from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import AgentSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +106,8 @@ def test_whatever_cipher(
     """Each cipher and each kind of MAC, through key exchanges that either side asked for."""
     monkeypatch.setenv("IOCONNECT_REKEY_BYTES", "3000000")
     sshd = make_sshd("RekeyLimit 4M", *CIPHERS[cipher])
-    with AgentSession(tmp_path / "c", sshd, HostPort("127.0.0.1", target.port)) as agent:
+    settings = AgentSettings(keepalive_interval=60.0, allowed_algorithms=crypto.ALLOWED)
+    with AgentSession(tmp_path / "c", sshd, HostPort("127.0.0.1", target.port), settings=settings) as agent:
         transport = agent.session._transport
         assert transport is not None
         assert transport.local_cipher == transport.remote_cipher == CIPHERS[cipher][0].split()[1]

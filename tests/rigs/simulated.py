@@ -159,6 +159,9 @@ class ScriptedSession:
     def request_forward(self) -> None:
         self.calls.append("request_forward")
 
+    def check_host_key(self) -> None:
+        pass
+
     def probe(self) -> None:
         self.calls.append("probe")
 

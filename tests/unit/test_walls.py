@@ -86,7 +86,6 @@ MAY_IMPORT = {
         "ssh/transport.py": "its Transport with our packetizer",
         "agent/session/connect.py": "reads the identity as its key",
         "agent/session/session.py": "signs in with it",
-        "agent/session/keyscan.py": "asks a jumphost for its host keys",
         "stub/session.py": "its server mode answers the sign-in",
         "stub/host_key.py": "makes and holds its host key",
     },

@@ -19,6 +19,7 @@ Outcome: TypeAlias = Finding | Reason | Fault
 # The check that an agent's reason belongs to; all other reasons belong to host_key, the first step after TCP.
 _CHECK_OF_REASON = {
     ReasonCode.AUTH_REFUSED: CheckId.AUTH,
+    ReasonCode.ALGORITHMS_MISMATCH: CheckId.HOST_KEY,
     ReasonCode.FORWARD_NOT_PERMITTED: CheckId.FORWARD,
     ReasonCode.PORT_BUSY: CheckId.FORWARD,
 }

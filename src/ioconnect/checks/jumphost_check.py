@@ -25,7 +25,7 @@ from ioconnect.keys.known_hosts import HostKeyStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ioconnect.config.configuration import Tunnel
+    from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
 
 WEB_PORT = 443  # the port that firewalls most often allow
@@ -80,20 +80,24 @@ def _web_port_hint(jumphost: HostPort, deadline: float) -> str:
     return f"(Port {WEB_PORT} of the same host answers: the network holds back port {jumphost.port}, not the host.)"
 
 
-def check_host_key(tunnel: Tunnel, paths: Paths, deadline: float) -> Finding:
-    """Check the jumphost's host keys against the pins without authentication, for a tunnel without an identity.
+def check_host_key(tunnel: Tunnel, settings: AgentSettings, paths: Paths, deadline: float) -> Finding:
+    """Check the jumphost's host key against the pins without authentication, for a tunnel without an identity.
 
-    Raises the faults of `dial` and of the SSH identification, HostKeyUnpinned, HostKeyChanged, and ConfigInvalid if
-    the pins cannot be read.
+    Raises the faults of `dial` and of the SSH identification, HostKeyUnpinned, HostKeyChanged,
+    AlgorithmsMismatch, and ConfigInvalid if the pins cannot be read.
     """
     pins = known_hosts.load(paths.known_hosts)
     host, port = tunnel.jumphost.host, tunnel.jumphost.port
-    blobs = keyscan.fetch(tunnel.jumphost, proxy=tunnel.proxy, deadline=deadline)
-    statuses = {blob: pins.check(host, port, blob) for blob in blobs}
-    revoked = next((blob for blob in blobs if statuses[blob] is HostKeyStatus.REVOKED), None)
-    known = next((blob for blob in blobs if statuses[blob] is HostKeyStatus.OK), None)
-    if known is None or revoked is not None:
-        shown = revoked or blobs[0]
-        fingerprint = public_keys.fingerprint(shown)
-        raise host_key_fault(tunnel, statuses[shown], fingerprint, pins.fingerprints_for(host, port))
-    return pinned_host_key(public_keys.fingerprint(known))
+    shown = next(
+        keyscan.shown_keys(
+            tunnel.jumphost,
+            proxy=tunnel.proxy,
+            deadline=deadline,
+            allowed=settings.allowed_algorithms,
+            pinned_types=pins.types_for(host, port),
+        )
+    )
+    status, fingerprint = pins.check(host, port, shown), public_keys.fingerprint(shown)
+    if status is not HostKeyStatus.OK:
+        raise host_key_fault(tunnel, status, fingerprint, pins.fingerprints_for(host, port))
+    return pinned_host_key(fingerprint)

@@ -211,7 +211,7 @@ class _Runner:
 
     def _check_host_key(self) -> Finding:
         deadline = time.monotonic() + self._auth_timeout()
-        return jumphost_check.check_host_key(self._tunnel, self._paths, deadline)
+        return jumphost_check.check_host_key(self._tunnel, self._config.agent, self._paths, deadline)
 
     def _check_session(self) -> None:
         """Run the remaining checks with one SSH session."""

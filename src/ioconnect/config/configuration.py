@@ -230,6 +230,8 @@ def document(config: Config) -> dict[str, object]:
     root: dict[str, object] = {"schema": SCHEMA}
     if agent:
         root["agent"] = agent
+    if config.agent.allowed_algorithms:
+        root["crypto"] = {"allow": list(config.agent.allowed_algorithms)}
     tunnels = {tunnel.name: _tunnel_table(tunnel) for tunnel in config.tunnels if tunnel.file is None}
     if tunnels:
         root["tunnels"] = tunnels

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ioconnect.config import addresses
+from ioconnect.config.crypto import allowed_algorithms
 from ioconnect.config.settings import (
     DEFAULT_SSH_PORT,
     DEFAULT_SSH_USER,
@@ -42,7 +43,7 @@ def parse(values: Mapping[str, object], *, source: str, folder: Path | None = No
     top = Table("", values, [])
     top.require("schema", _schema, f"the file's format: schema = {SCHEMA}")
     identity = _identity_in(folder)
-    agent = _agent(top.table("agent"), identity)
+    agent = _agent(top.table("agent"), top.table("crypto"), identity)
     tunnels_table = top.table("tunnels")
     tunnels = [_tunnel(tunnels_table, name, identity) for name in tunnels_table.values]
     top.reject_unknown_keys()
@@ -88,7 +89,7 @@ def _schema(value: object) -> int:
     return value
 
 
-def _agent(table: Table, identity: Callable[[object], Path]) -> AgentSettings:
+def _agent(table: Table, crypto: Table, identity: Callable[[object], Path]) -> AgentSettings:
     defaults = AgentSettings()
     mebibytes = table.take("buffer_mib", integer(1, 4096), None)
     settings = AgentSettings(
@@ -97,8 +98,10 @@ def _agent(table: Table, identity: Callable[[object], Path]) -> AgentSettings:
         keepalive_interval=table.take("keepalive_interval", seconds(0.01, 86400), defaults.keepalive_interval),
         keepalive_count_max=table.take("keepalive_count_max", integer(1, 1000000), defaults.keepalive_count_max),
         buffer_budget=defaults.buffer_budget if mebibytes is None else mebibytes * MIB,
+        allowed_algorithms=crypto.take("allow", allowed_algorithms, ()),
     )
     table.reject_unknown_keys()
+    crypto.reject_unknown_keys()
     return settings
 
 

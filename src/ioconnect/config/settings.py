@@ -60,13 +60,14 @@ class AgentSettings:
 
     `keepalive_interval` is in seconds (ssh_config ServerAliveInterval), `keepalive_count_max` counts unanswered
     probes (ServerAliveCountMax), `buffer_budget` is the limit in bytes for data of all connections of one tunnel
-    that is in flight towards their databases.
+    that is in flight towards their databases, `allowed_algorithms` are offered to jumphosts beside the default ones.
     """
 
     identity: Path | None = None
     keepalive_interval: float = 10.0
     keepalive_count_max: int = 1
     buffer_budget: int = 64 * MIB
+    allowed_algorithms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

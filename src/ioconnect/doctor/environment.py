@@ -74,6 +74,18 @@ def fips() -> Fact:
     )
 
 
+def algorithms(config: Config) -> Fact:
+    """Check whether algorithms are offered that are left out by default."""
+    allowed = config.agent.allowed_algorithms
+    if not allowed:
+        return passed("algorithms", "the default ones")
+    return warning(
+        "algorithms",
+        f"[crypto] allow = {', '.join(allowed)}: offered to every jumphost, after the default ones",
+        "Remove them from config.toml once the jumphosts have been updated.",
+    )
+
+
 def clock(paths: Paths) -> Fact:
     """Check that the clock is synchronized and not behind the modification times of ioconnect's files."""
     now = time.time()

@@ -60,6 +60,7 @@ def _fact_collectors(
     yield "lingering", lambda: [services.lingering()]
     yield "key_permissions", lambda: [environment.permissions(config, paths)]
     yield "fips", lambda: [environment.fips()]
+    yield "algorithms", lambda: [environment.algorithms(config)]
     yield "clock", lambda: [environment.clock(paths)]
     yield "proxies", lambda: [environment.proxies(config, environ)]
     yield "keyring", lambda: [environment.keyring()]

@@ -81,7 +81,8 @@ def stamps(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Stamps:
 def require_pin(tunnel: Tunnel, pins: Pins) -> None:
     """Raise HostKeyUnpinned if no host key is pinned for the tunnel's jumphost."""
     if not pins.types_for(tunnel.jumphost.host, tunnel.jumphost.port):
+        left_out = f" (of known_hosts, {'; '.join(pins.warnings[:3])})" if pins.warnings else ""
         raise HostKeyUnpinned(
             f"{tunnel.name}: no host key is pinned for the jumphost {tunnel.jumphost}",
-            hint=f"Run: ioconnect pin {tunnel.name}",
+            hint=f"Run: ioconnect pin {tunnel.name}{left_out}",
         )

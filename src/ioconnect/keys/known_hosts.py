@@ -1,7 +1,8 @@
 """Pinned host keys: parses known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), checks host keys, writes pins.
 
-Pure, but for `load` and `pin` at the end. An invalid line is skipped with a warning; `pin` preserves every byte of
-the lines of other hosts.
+Pure, but for `load` and `pin` at the end. A file is bytes: lines end in LF, words in blanks and tabs, nothing else
+separates. A line that cannot be read pins nothing, and is named in a warning; but if it may be a revocation, nothing
+in the file is trusted. `pin` preserves every byte of the lines of other hosts.
 """
 
 from __future__ import annotations
@@ -12,20 +13,21 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from enum import Enum
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ioconnect.custody.files import hint_to_read, make_folder, preserved_mode, read_regular, write_atomically
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
-from ioconnect.keys.public_keys import decode, encode, fingerprint, key_type
+from ioconnect.keys.public_keys import MIN_RSA_BITS, decode, encode, fingerprint, is_too_short, key_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SSH_PORT = 22
-REVOKED = "@revoked"
-CERT_AUTHORITY = "@cert-authority"
+REVOKED = b"@revoked"
+CERT_AUTHORITY = b"@cert-authority"
 _MAX_FILE = 16 << 20  # known_hosts files of some MiB exist
 _HASHED = "|1|"  # HMAC-SHA1, OpenSSH's only hash scheme (HashKnownHosts)
 
@@ -37,15 +39,21 @@ class HostKeyStatus(Enum):
     UNPINNED = "unpinned"  # no key is pinned for this host
     CHANGED = "changed"  # only other keys are pinned for this host, of whatever type
     REVOKED = "revoked"  # the key has an @revoked line, which overrides all others
+    TOO_SHORT = "too short"  # an RSA key of less than 2048 bits, pinned or not
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    marker: str
+    marker: bytes
     hosts: str
     blob: bytes
 
-    def matches(self, names: tuple[str, ...]) -> bool:
+    def matches(self, host: str, port: int) -> bool:
+        names = _names(host, port)
+        if self.marker == REVOKED and "!" not in self.hosts:
+            # A key is revoked however the host is written: without its port (which ssh(1) looks up too), or not as
+            # sshd(8) wants it.
+            names = (*names, host.lower(), f"[{host.lower()}]", f"{host.lower()}:{port}")
         return any(_match_hosts(self.hosts, name) for name in names)
 
 
@@ -61,7 +69,9 @@ class Pins:
         matches = self._entries_for(host, port)
         if any(entry.marker == REVOKED and entry.blob == blob for entry in matches):
             return HostKeyStatus.REVOKED
-        known = [entry.blob for entry in matches if not entry.marker]
+        if is_too_short(blob):
+            return HostKeyStatus.TOO_SHORT
+        known = [entry.blob for entry in matches if not entry.marker and not is_too_short(entry.blob)]
         if not known:
             return HostKeyStatus.UNPINNED
         return HostKeyStatus.OK if blob in known else HostKeyStatus.CHANGED
@@ -71,7 +81,7 @@ class Pins:
         matches = self._entries_for(host, port)
         revoked = {entry.blob for entry in matches if entry.marker == REVOKED}
         known = (entry.blob for entry in matches if not entry.marker)
-        return tuple(dict.fromkeys(blob for blob in known if blob not in revoked))
+        return tuple(dict.fromkeys(blob for blob in known if blob not in revoked and not is_too_short(blob)))
 
     def types_for(self, host: str, port: int) -> tuple[str, ...]:
         """Return the types of those keys, without repetitions: the host key algorithms to prefer."""
@@ -82,8 +92,7 @@ class Pins:
         return tuple(fingerprint(blob) for blob in self.blobs_for(host, port))
 
     def _entries_for(self, host: str, port: int) -> list[_Entry]:
-        names = _names(host, port)
-        return [entry for entry in self.entries if entry.matches(names)]
+        return [entry for entry in self.entries if entry.matches(host, port)]
 
 
 def name_for(host: str, port: int) -> str:
@@ -96,32 +105,44 @@ def line(host: str, port: int, blob: bytes) -> str:
     return f"{name_for(host, port)} {encode(blob)}"
 
 
-def parse(text: str) -> Pins:
-    """Parse the text of a known_hosts file; an invalid line becomes a warning."""
+class UnreadableMarker(ValueError):
+    """A line cannot be read, and may be a revocation."""
+
+
+def parse(content: bytes) -> Pins:
+    """Parse a known_hosts file; a line that cannot be read becomes a warning. Raises UnreadableMarker."""
     entries: list[_Entry] = []
     warnings: list[str] = []
-    for number, written in enumerate(text.split("\n"), 1):
+    for number, written in enumerate(content.split(b"\n"), 1):
+        words = _words(written)
+        if not words or words[0].startswith(b"#"):
+            continue
         try:
-            entry = _entry(written)
+            entry = _entry(words)
         except ValueError as error:
+            if b"@" in words[0] or b"revoked" in written.lower():
+                raise UnreadableMarker(f"line {number}: {error}") from None
             warnings.append(f"line {number} is left out: {error}")
             continue
-        if entry is not None:
-            entries.append(entry)
+        if not entry.marker and is_too_short(entry.blob):
+            warnings.append(f"line {number} is left out: an RSA key of less than {MIN_RSA_BITS} bits")
+        entries.append(entry)
     return Pins(tuple(entries), tuple(warnings))
 
 
-def _entry(written: str) -> _Entry | None:
-    """Parse a line: [marker] hosts type base64 [comment]; None if it is blank or a comment. Raises ValueError."""
-    words = written.split()
-    if not words or words[0].startswith("#"):
-        return None
-    marker = words.pop(0) if words[0].startswith("@") else ""
-    if marker not in ("", REVOKED, CERT_AUTHORITY):
-        raise ValueError(f"the marker {escaped(marker, limit=40)} is not known")
+def _words(line: bytes) -> list[bytes]:
+    """Split at blanks and tabs, as OpenSSH does; bytes.split() also takes other control characters."""
+    return [word for word in line.removesuffix(b"\r").replace(b"\t", b" ").split(b" ") if word]
+
+
+def _entry(words: list[bytes]) -> _Entry:
+    """Parse a line: [marker] hosts type base64 [comment]. Raises ValueError."""
+    marker, *words = words if words[0].startswith(b"@") else (b"", *words)
+    if marker not in (b"", REVOKED, CERT_AUTHORITY):
+        raise ValueError(f"the marker {escaped(marker.decode('utf-8', 'replace'), limit=40)} is not known")
     if len(words) < 3:  # noqa: PLR2004  hosts, type, base64
         raise ValueError("it is not HOST TYPE KEY")
-    hosts, kind, key = words[:3]
+    hosts, kind, key = (word.decode("ascii", "surrogateescape") for word in words[:3])
     if hosts.startswith("|"):
         _salt_and_digest(hosts)
     return _Entry(marker, hosts, decode(kind, key))
@@ -179,8 +200,14 @@ def _match_pattern(pattern: str, name: str) -> bool:
 
 
 def load(path: Path) -> Pins:
-    """Read the file; a missing file has no pins. Raises ConfigInvalid if it cannot be read."""
-    return parse(_content(path).decode("utf-8", "replace"))
+    """Read the file; a missing file has no pins. Raises ConfigInvalid if it, or a marker in it, cannot be read."""
+    try:
+        return parse(_content(path))
+    except UnreadableMarker as error:
+        raise ConfigInvalid(
+            f"no host key is trusted: {path}, {error}",
+            hint="It may revoke a key: mend or remove that line (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).",
+        ) from None
 
 
 def pin(path: Path, host: str, port: int, blobs: Sequence[bytes]) -> None:
@@ -202,12 +229,12 @@ def pin(path: Path, host: str, port: int, blobs: Sequence[bytes]) -> None:
 
 def _lines_without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:
     """Yield the lines without this host's; a line that also names other hosts loses only this host's name."""
-    for raw in content.splitlines(keepends=True):
-        words = raw.split(maxsplit=1)
+    for raw in BytesIO(content):
+        words = _words(raw.removesuffix(b"\n"))
         if not words or words[0].startswith((b"#", b"@")):
             yield raw
             continue
-        field = words[0].decode("utf-8", "surrogateescape")
+        field = words[0].decode("ascii", "surrogateescape")
         if field.startswith("|"):
             if not _is_hash_of(field, names):
                 yield raw
@@ -217,7 +244,7 @@ def _lines_without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:
         if len(others) == len(patterns):
             yield raw
         elif any(not pattern.startswith("!") for pattern in others):
-            yield raw.replace(words[0], ",".join(others).encode("utf-8", "surrogateescape"), 1)
+            yield raw.replace(words[0], ",".join(others).encode("ascii", "surrogateescape"), 1)
 
 
 def _is_hash_of(field: str, names: tuple[str, ...]) -> bool:

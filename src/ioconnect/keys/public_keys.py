@@ -10,6 +10,7 @@ import binascii
 import hashlib
 
 MAX_BLOB = 1 << 16  # the largest RSA key that OpenSSH accepts has 2 KiB
+MIN_RSA_BITS = 2048  # as NIST SP 800-131A; OpenSSH takes 1024
 _ED25519_KEY = 32  # bytes, RFC 8709 §4
 # Number of strings (or mpints, encoded alike) after the type's name: RFC 4253 §6.6, RFC 5656 §3.1, RFC 8709 §4,
 # OpenSSH's PROTOCOL.u2f. Of other types only the name is parsed.
@@ -44,6 +45,19 @@ def key_type(blob: bytes) -> str:
     if kind.endswith("ed25519") and len(first) != _ED25519_KEY:
         raise ValueError(f"the {kind} key has {len(first)} bytes instead of {_ED25519_KEY}")
     return kind
+
+
+def is_too_short(blob: bytes) -> bool:
+    """Whether a public key blob is an RSA key below MIN_RSA_BITS; one that is no valid key is not."""
+    try:
+        if key_type(blob) != "ssh-rsa":
+            return False
+    except ValueError:
+        return False
+    _, rest = take_string(blob)
+    _, rest = take_string(rest)
+    modulus, _ = take_string(rest)
+    return int.from_bytes(modulus, "big").bit_length() < MIN_RSA_BITS
 
 
 def take_string(data: bytes) -> tuple[bytes, bytes]:

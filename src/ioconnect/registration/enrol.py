@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.config import addresses, configuration
 from ioconnect.console.selection import default_name
-from ioconnect.errors import HostKeyChanged, UsageFault
+from ioconnect.errors import AlgorithmsMismatch, HostKeyChanged, UsageFault
 from ioconnect.keys import identity, known_hosts, public_keys
 from ioconnect.registration import api_token, client
 
@@ -94,7 +94,8 @@ def _proxy(text: str | None) -> str:
 def _pin(jumphost: HostPort, answer: Registration, paths: Paths, say: Callable[[str], None], *, force: bool) -> None:
     """Pin the answer's host keys.
 
-    Raises HostKeyChanged if one is revoked, or if none is pinned though others are, unless `force`.
+    Raises HostKeyChanged if one is revoked, or (unless `force`) not pinned though others are, AlgorithmsMismatch if
+    one is too short.
     """
     pins = known_hosts.load(paths.known_hosts)
     pinned = pins.blobs_for(jumphost.host, jumphost.port)
@@ -105,9 +106,14 @@ def _pin(jumphost: HostPort, answer: Registration, paths: Paths, say: Callable[[
             f"the API names a host key of {jumphost} that is marked as revoked: {told}",
             hint="Nothing was saved. Somebody may pose as the jumphost: ask Integrate.io.",
         )
-    if set(pinned) == set(answer.host_keys):
+    if known_hosts.HostKeyStatus.TOO_SHORT in statuses:
+        raise AlgorithmsMismatch(
+            f"the API names an RSA host key of {jumphost} with less than {public_keys.MIN_RSA_BITS} bits: {told}",
+            hint="Nothing was saved. Ask Integrate.io for a jumphost with an ed25519 host key.",
+        )
+    if pinned and set(answer.host_keys) <= set(pinned):
         return
-    if pinned and not force and not set(pinned) & set(answer.host_keys):
+    if pinned and not force:
         known = ", ".join(map(public_keys.fingerprint, pinned))
         raise HostKeyChanged(
             f"the API names another host key of {jumphost} than the pinned one\npinned: {known}\nnamed: {told}",

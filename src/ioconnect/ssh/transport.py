@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from paramiko.kex_curve25519 import KexCurve25519
 from paramiko.message import Message
-from paramiko.ssh_exception import SSHException
+from paramiko.ssh_exception import IncompatiblePeer, SSHException
 from paramiko.transport import Transport
 
 from ioconnect import __version__
 from ioconnect.escape import escaped
-from ioconnect.ssh.algorithms import CIPHERS, HOST_KEYS, KEX, MACS
+from ioconnect.ssh.algorithms import AEAD_CIPHERS, HOST_KEYS, NoSharedAlgorithm, Offer
+from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.packetizer import REKEY_BYTES, LoopPacketizer
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MAX_DEBUG_TEXTS = 10
+MAX_NAMES = 20  # of algorithms that the peer offers, in a message
 
 
 def root_cause(error: BaseException | None) -> BaseException | str | None:
@@ -60,6 +62,15 @@ def negotiated_kex(client: Transport) -> str:
     return str(next(filter(theirs["kex_algo_list"].__contains__, client.preferred_kex)))
 
 
+def check_kex_init(body: bytes) -> None:
+    """Raise ProtocolViolation for a KEXINIT (RFC 4253 §7.1) that is cut short: paramiko would read zeros."""
+    at = 16  # the cookie
+    for _ in range(10):
+        at += 4 + int.from_bytes(body[at : at + 4], "big")
+    if at + 5 > len(body):
+        raise ProtocolViolation("a KEXINIT that is cut short")
+
+
 class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
     """One SSH connection; its thread runs the session's event loop.
 
@@ -69,7 +80,6 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
 
     # RFC 8731's name for what paramiko only knows by its older one.
     _kex_info: ClassVar[dict[str, Any]] = {**Transport._kex_info, "curve25519-sha256": KexCurve25519}  # noqa: SLF001
-    _preferred_kex = tuple(filter(_kex_info.__contains__, KEX))
     saved_exception: BaseException | None
     packetizer: LoopPacketizer
 
@@ -80,16 +90,16 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
         loop: Loop,
         service: Service,
         ended: Callable[[BaseException | None], None],
-        ciphers: Sequence[str] = CIPHERS,
-        macs: Sequence[str] = MACS,
+        offer: Offer,
         rekey_bytes: int = REKEY_BYTES,
     ) -> None:
         super().__init__(
             sock, packetizer_class=partial(LoopPacketizer, loop=loop, service=service, rekey_bytes=rekey_bytes)
         )
         sock.setblocking(False)  # paramiko has just given it a timeout
-        self._preferred_ciphers = tuple(ciphers)
-        self._preferred_macs = tuple(macs)
+        self._preferred_kex = tuple(filter(self._kex_info.__contains__, offer.kex))  # ML-KEM needs OpenSSL 3.5
+        self._preferred_ciphers = offer.ciphers
+        self._preferred_macs = offer.macs
         self._ended = ended
 
     def run(self) -> None:
@@ -144,13 +154,47 @@ class ClientTransport(LoopTransport):
         return tuple(escaped(line) for line in self.packetizer.lines_before_banner)
 
     @property
+    def offered_host_keys(self) -> tuple[str, ...]:
+        """The host key algorithms that the server offers; after its KEXINIT."""
+        theirs = self._really_parse_kex_init(Message(self.remote_kex_init), ignore_first_byte=True)
+        return tuple(theirs["server_key_algo_list"])
+
+    @property
     def preferred_keys(self) -> tuple[str, ...]:
         """Host key algorithms offered: plain keys only, as a certificate's signature would not be checked."""
         return self._preferred_keys
 
+    def _really_parse_kex_init(self, m: Message, ignore_first_byte: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  paramiko's signature
+        """Return the lists; an AEAD cipher negotiates no MAC, but paramiko wants one in common all the same."""
+        lists: dict[str, Any] = super()._really_parse_kex_init(m, ignore_first_byte)
+        for way in ("client", "server"):
+            ciphers = lists[f"{way}_encrypt_algo_list"]
+            if next(filter(ciphers.__contains__, self._preferred_ciphers), None) in AEAD_CIPHERS:
+                lists[f"{way}_mac_algo_list"] = list(self._preferred_macs)
+        return lists
+
     def _parse_kex_init(self, m: Message) -> None:
-        super()._parse_kex_init(m)
+        check_kex_init(m.asbytes())
+        try:
+            super()._parse_kex_init(m)
+        except IncompatiblePeer:
+            self._raise_no_shared_algorithm(m.asbytes())
+            raise
         self.kex = negotiated_kex(self)
+
+    def _raise_no_shared_algorithm(self, kex_init: bytes) -> None:
+        """Raise NoSharedAlgorithm, with both lists of the first kind that has none."""
+        theirs = self._really_parse_kex_init(Message(kex_init))
+        for kind, key, ours in (
+            ("key exchange", "kex_algo_list", self._preferred_kex),
+            ("host key", "server_key_algo_list", self._preferred_keys),
+            ("cipher", "client_encrypt_algo_list", self._preferred_ciphers),
+            ("cipher", "server_encrypt_algo_list", self._preferred_ciphers),
+            ("MAC", "client_mac_algo_list", self._preferred_macs),
+            ("MAC", "server_mac_algo_list", self._preferred_macs),
+        ):
+            if not set(theirs[key]) & set(ours):
+                raise NoSharedAlgorithm(kind, [escaped(name, limit=64) for name in theirs[key][:MAX_NAMES]], ours)
 
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         super()._verify_key(host_key, sig)

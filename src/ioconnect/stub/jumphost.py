@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from ioconnect.keys.authorized_keys import Grant
     from ioconnect.stub.forwarding import Forwarding
 
-CIPHERS = (*algorithms.CIPHERS[:3], "aes192-ctr", "aes128-ctr")
-MACS = algorithms.MACS
+CIPHERS, MACS = algorithms.EVERYTHING.ciphers, algorithms.EVERYTHING.macs
 
 
 class Jumphost(Policy, Server):

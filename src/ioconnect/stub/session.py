@@ -16,6 +16,7 @@ from paramiko.message import Message
 
 from ioconnect.escape import escaped
 from ioconnect.ssh import messages as ssh
+from ioconnect.ssh.algorithms import EVERYTHING, Offer
 from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation, Reader
@@ -87,12 +88,10 @@ class ServerTransport(LoopTransport):
             loop=session.loop,
             service=sign_in,
             ended=session.ended,
-            ciphers=policy.ciphers,
-            macs=policy.macs,
+            offer=Offer(EVERYTHING.kex, policy.ciphers, policy.macs),
         )
         self.packetizer.answers_ping = False
-        # paramiko would loop for any count that it announces, though keyboard-interactive is not offered.
-        self.packetizer.paramiko_kinds = BEFORE_SIGN_IN - {common.MSG_USERAUTH_INFO_RESPONSE}
+        self.packetizer.paramiko_kinds = BEFORE_SIGN_IN - {common.MSG_USERAUTH_INFO_RESPONSE}  # a count to loop over
         self._policy = policy
         self._session = session
         self._handler_table[common.MSG_USERAUTH_REQUEST] = self._on_auth_request

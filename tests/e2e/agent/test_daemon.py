@@ -21,7 +21,7 @@ from ioconnect.agent.process.stop import stop
 from ioconnect.config.paths import under
 from ioconnect.errors import ExitCode
 from ioconnect.keys.authorized_keys import parse_public_key
-from ioconnect.ssh.algorithms import CIPHERS
+from ioconnect.ssh.algorithms import CIPHERS, KEX
 from ioconnect.ssh.transport import ClientTransport
 from ioconnect.status import lock
 
@@ -267,7 +267,7 @@ def test_status_shows_counters_within_two_seconds(scene: AgentScene) -> None:
     assert tunnel["connections"]["total"] == 1
     assert tunnel["host_key"] == scene.rig.fingerprint
     assert tunnel["identity"] == parse_public_key(scene.paths.public_key.read_text()).fingerprint
-    kex = ClientTransport._preferred_kex[0]
+    kex = KEX[0] if KEX[0] in ClientTransport._kex_info else KEX[1]
     security = {"kex": kex, "cipher": CIPHERS[0], "mac": None, "post_quantum": kex.startswith("mlkem")}
     assert tunnel["security"] == security
 

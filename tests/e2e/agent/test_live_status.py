@@ -40,6 +40,37 @@ def register(customer: Customer, rig: stub.StubRig, name: str, *more: str) -> No
     rig.authorize(under(customer.home).public_key.read_text(), port)
 
 
+def test_a_revoked_key_ends_the_session_at_a_reload(customer: Customer, rig: stub.StubRig) -> None:
+    """C7: the tunnel stayed up until something else ended it."""
+    under(customer.home).known_hosts.write_text(f"{rig.known_hosts_line}\n@revoked {rig.known_hosts_line}\n")
+    customer.try_run("reload")
+
+    tunnel = customer.wait_for("held", "orders")
+    assert tunnel["reason"]["code"] in {"host_key_changed", "host_key_unpinned"}
+    assert rig.fingerprint in customer.log_text()
+    assert "(revoked), pinned is none; the pins have changed, and the session was ended" in customer.log_text()
+
+
+def test_a_marker_that_cannot_be_read_ends_the_session_at_a_reload(customer: Customer, rig: stub.StubRig) -> None:
+    """It may mean this key; status says which line it is."""
+    under(customer.home).known_hosts.write_text(f"{rig.known_hosts_line}\n@Revoked {rig.known_hosts_line}\n")
+    customer.try_run("reload")
+
+    tunnel = customer.wait_for("held", "orders")
+    assert tunnel["reason"]["code"] == "config_invalid"
+    assert "known_hosts, line 2: the marker @Revoked is not known" in tunnel["reason"]["message"]
+
+
+def test_a_session_goes_on_with_pins_that_still_hold(customer: Customer, rig: stub.StubRig) -> None:
+    """A reload with a further pin reads it, and disturbs nobody."""
+    other = "127.0.0.1:1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
+    under(customer.home).known_hosts.write_text(f"{rig.known_hosts_line}\n{other}\n")
+    customer.run("reload")
+
+    assert customer.tunnel("orders")["state"] == "connected"
+    assert customer.tunnel("orders")["reconnects"] == 0
+
+
 def test_a_stopped_process_does_not_stay_green(customer: Customer) -> None:
     """SIGSTOP for 40 s showed connected."""
     pid = customer.agent_pid()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import paramiko
 import pytest
 from tests.rigs import processes
 from tests.rigs.customer import Customer
+from tests.rigs.paramiko_jumphost import ParamikoJumphost, ed25519
 from tests.rigs.terminals import Terminal
 
 from ioconnect.commands.configure import pin
-from ioconnect.keys import known_hosts
+from ioconnect.config.paths import under
+from ioconnect.keys import known_hosts, public_keys
 from ioconnect.stub.jumphost import Jumphost
 
 if TYPE_CHECKING:
@@ -197,19 +200,18 @@ ED, ED2, RSA = key("ssh-ed25519", b"1" * 32), key("ssh-ed25519", b"2" * 32), key
 
 
 @pytest.mark.parametrize(
-    ("stored", "shown", "contradiction"),
+    ("stored", "seen", "contradiction"),
     [
-        ((), (ED,), False),
-        ((ED,), (ED,), False),
-        ((ED,), (ED, RSA), False),  # one more type
-        ((ED, RSA), (ED,), False),  # one type less
-        ((ED,), (ED2,), True),
-        ((ED,), (RSA,), True),
-        ((ED, RSA), (ED2, RSA), True),  # one of a pinned type is another one
+        ((), ED, False),
+        ((ED,), ED, False),
+        ((ED,), RSA, False),  # one more type
+        ((ED, ED2), ED2, False),
+        ((ED,), ED2, True),
+        ((ED, RSA), ED2, True),
     ],
 )
-def test_what_contradicts_a_pin(stored: tuple[bytes, ...], shown: tuple[bytes, ...], *, contradiction: bool) -> None:
-    assert pin.contradicts(stored, shown) is contradiction
+def test_what_contradicts_a_pin(stored: tuple[bytes, ...], seen: bytes, *, contradiction: bool) -> None:
+    assert pin.contradicts(stored, seen) is contradiction
 
 
 def test_two_tunnels_on_one_jumphost_share_the_pin(customer: Customer, jumphost: Jumphost) -> None:
@@ -221,3 +223,157 @@ def test_two_tunnels_on_one_jumphost_share_the_pin(customer: Customer, jumphost:
 
     assert customer.run("pin", "stock", "--yes") == fingerprint(jumphost) + "\n"
     assert len((customer.home / "known_hosts").read_text().splitlines()) == 1
+
+
+# --- several host keys
+
+ED_KEY, OTHER_ED_KEY, ECDSA_KEY = ed25519(), ed25519(), paramiko.ECDSAKey.generate()
+
+
+class Several:
+    """A customer of a jumphost with several host keys."""
+
+    def __init__(self, home: Path, server: ParamikoJumphost) -> None:
+        self.server = server
+        self.customer = Customer(home)
+        self.file = under(home).known_hosts
+        endpoint = ("--endpoint", "127.0.0.1:40000", "--ssh-port", str(server.port))
+        self.customer.run("register", "orders", *endpoint, "--to", "localhost:3306")
+
+    def pin(self, *keys: paramiko.PKey) -> bytes:
+        known_hosts.pin(self.file, "127.0.0.1", self.server.port, [key.asbytes() for key in keys])
+        return self.file.read_bytes()
+
+    @property
+    def pinned(self) -> tuple[bytes, ...]:
+        return known_hosts.load(self.file).blobs_for("127.0.0.1", self.server.port)
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[Several]:
+    with ParamikoJumphost(lambda _number: [ED_KEY, ECDSA_KEY]) as server:
+        yield Several(tmp_path / "home", server)
+
+
+def shown(key: paramiko.PKey) -> str:
+    return public_keys.fingerprint(key.asbytes())
+
+
+def test_yes_pins_one_key_by_one_connection(several: Several) -> None:
+    """P5: each is one without a sign-in, which PerSourcePenalties counts; C4: each could be another machine's."""
+    assert several.customer.run("pin", "--yes") == shown(ED_KEY) + "\n"
+    assert several.pinned == (ED_KEY.asbytes(),)
+    assert several.server.connections == 1
+
+
+def test_yes_adds_nothing_beside_a_pin(several: Several) -> None:
+    """C4: a man in the middle passed the pinned key's connection through, and answered the others himself."""
+    before = several.pin(ED_KEY)
+
+    done = several.customer.try_run("pin", "--yes")
+
+    assert (done.returncode, done.stdout) == (0, shown(ED_KEY) + "\n")
+    assert several.file.read_bytes() == before
+    assert f"{shown(ED_KEY)}  pinned" in done.stderr
+    assert "added by its own --fingerprint" in done.stderr
+
+
+def test_yes_refuses_what_contradicts_a_pin(several: Several) -> None:
+    before = several.pin(OTHER_ED_KEY)
+
+    done = several.customer.try_run("pin", "--yes")
+
+    assert done.returncode == 76
+    assert f"{shown(ED_KEY)}  CONTRADICTS THE PIN" in done.stderr
+    assert several.file.read_bytes() == before
+
+
+def test_yes_refuses_a_jumphost_that_lost_the_pinned_key(tmp_path: Path) -> None:
+    """It shows one of another type only."""
+    with ParamikoJumphost(lambda _number: [ECDSA_KEY]) as server:
+        several = Several(tmp_path / "home", server)
+        before = several.pin(ED_KEY)
+        done = several.customer.try_run("pin", "--yes")
+
+    assert done.returncode == 76
+    assert several.file.read_bytes() == before
+
+
+def test_a_pinned_type_is_asked_for_first(several: Several) -> None:
+    """So that a jumphost with a new key of another type is no false alarm."""
+    several.pin(ECDSA_KEY)
+
+    assert several.customer.run("pin", "--yes") == shown(ECDSA_KEY) + "\n"
+    assert several.server.connections == 1
+
+
+def test_a_further_type_is_added_by_its_fingerprint(several: Several) -> None:
+    several.pin(ED_KEY)
+
+    done = several.customer.try_run("pin", "--fingerprint", shown(ECDSA_KEY))
+
+    assert done.returncode == 0
+    assert done.stdout.split() == [shown(ED_KEY), shown(ECDSA_KEY)]
+    assert f"{shown(ED_KEY)}  pinned" in done.stderr
+    assert f"{shown(ECDSA_KEY)}  new" in done.stderr
+    assert several.pinned == (ED_KEY.asbytes(), ECDSA_KEY.asbytes())
+
+
+def test_a_fingerprint_removes_the_pins_that_were_contradicted(several: Several) -> None:
+    several.pin(OTHER_ED_KEY)
+
+    several.customer.run("pin", "--fingerprint", shown(ECDSA_KEY))
+
+    assert several.pinned == (ECDSA_KEY.asbytes(),)
+
+
+def test_a_person_who_was_told_another_types_fingerprint(several: Several) -> None:
+    with Terminal([*several.customer.command, "pin"], env=several.customer.environment) as person:
+        person.expect(shown(ED_KEY))
+        person.expect("the fingerprint you were told)")
+        person.type(shown(ECDSA_KEY))
+        person.expect("Pinned ")
+        assert person.leave()[0] == 0
+    assert several.pinned == (ECDSA_KEY.asbytes(),)
+
+
+class LongKey(paramiko.Ed25519Key):  # type: ignore[misc]
+    """A host key with a byte too many, which paramiko overlooks."""
+
+    def asbytes(self) -> bytes:
+        return bytes(super().asbytes() + b"x")
+
+
+def test_what_is_no_key_is_not_pinned(tmp_path: Path) -> None:
+    key = ed25519()
+    key.__class__ = LongKey
+    with ParamikoJumphost(lambda _number: [key]) as server:
+        several = Several(tmp_path / "home", server)
+        done = several.customer.try_run("pin", "--yes")
+
+    assert done.returncode == 75
+    assert "the ssh-ed25519 key has 1 bytes too many" in done.stderr
+    assert not several.file.exists()
+
+
+def test_a_short_rsa_key_is_not_pinned(tmp_path: Path) -> None:
+    with ParamikoJumphost(lambda _number: [paramiko.RSAKey.generate(1024)]) as server:
+        several = Several(tmp_path / "home", server)
+        done = several.customer.try_run("pin", "--yes")
+
+    assert done.returncode == 76
+    assert "less than 2048 bits" in done.stderr
+    assert not several.file.exists()
+
+
+def test_nothing_is_pinned_beside_a_marker_that_cannot_be_read(several: Several) -> None:
+    several.pin(ED_KEY)
+    before = several.file.read_bytes() + b"@Revoked * ssh-ed25519 AAAA\n"
+    several.file.write_bytes(before)
+
+    done = several.customer.try_run("pin", "--fingerprint", shown(ECDSA_KEY))
+
+    assert done.returncode == 78
+    assert f"{several.file}, line 2: the marker @Revoked is not known" in done.stderr
+    assert several.file.read_bytes() == before
+    assert several.server.connections == 0

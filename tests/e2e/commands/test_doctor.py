@@ -24,7 +24,18 @@ IN_URL = "s3cr3t%20p%40ss"
 OLD_PASSWORD = "another0ne"
 SHELLS_PASSWORD = "fromTheShell"
 TOKEN = "zLIvKbQLcTAqrLj9aiWR16R_RhuarkYL"
-FACTS = ["versions", "agent", "service", "lingering", "key_permissions", "fips", "clock", "proxies", "keyring"]
+FACTS = [
+    "versions",
+    "agent",
+    "service",
+    "lingering",
+    "key_permissions",
+    "fips",
+    "algorithms",
+    "clock",
+    "proxies",
+    "keyring",
+]
 
 
 @pytest.fixture

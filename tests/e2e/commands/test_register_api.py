@@ -187,6 +187,36 @@ def test_a_pin_that_the_api_contradicts_stays(
     assert known_hosts.load(customer.home / "known_hosts").fingerprints_for(rig.host, rig.port) == (rig.fingerprint,)
 
 
+def test_a_set_that_merely_overlaps_with_the_pins_is_refused(
+    customer: Customer, token_file: Path, tmp_path: Path
+) -> None:
+    """C4: the right key beside one more vouches for none of them."""
+    pinned, more = make_key(tmp_path / "one"), make_key(tmp_path / "two")
+    file = customer.home / "known_hosts"
+    known_hosts.pin(file, "jump.example.com", 50683, [pinned.blob])
+    before = file.read_bytes()
+    body = json.dumps(good(host_keys=[pinned.line, more.line])).encode()
+    with answering(http("201 Created", body)) as server:
+        refused = register(customer, f"http://127.0.0.1:{server.port}", token_file)
+
+    assert refused.returncode == 76
+    assert more.fingerprint in refused.stderr
+    assert file.read_bytes() == before
+    assert not (customer.home / "config.toml").exists()
+
+
+def test_a_part_of_the_pins_is_no_contradiction(customer: Customer, token_file: Path, tmp_path: Path) -> None:
+    pinned, more = make_key(tmp_path / "one"), make_key(tmp_path / "two")
+    file = customer.home / "known_hosts"
+    known_hosts.pin(file, "jump.example.com", 50683, [pinned.blob, more.blob])
+    before = file.read_bytes()
+    body = json.dumps(good(host_keys=[more.line])).encode()
+    with answering(http("201 Created", body)) as server:
+        assert register(customer, f"http://127.0.0.1:{server.port}", token_file).returncode == 0
+
+    assert file.read_bytes() == before
+
+
 def test_a_revoked_host_key_is_not_pinned(customer: Customer, rig: stub.StubRig, token_file: Path) -> None:
     (customer.home / "known_hosts").write_text(f"@revoked {rig.known_hosts_line}\n")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PASTE = "Paste the Tunnel Endpoint"
 DATABASE = "HOST:PORT)"
-TRUST = "Are these what Integrate.io told you?"
+TRUST = "Is this what Integrate.io told you?"
 AGAIN = "try again?"
 SERVICE = "Keep it running from every start on"
 

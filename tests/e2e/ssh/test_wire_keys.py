@@ -16,6 +16,7 @@ from tests.rigs.database import BLOCK, Database
 from tests.rigs.scripted_jumphost import DATA, Client, ScriptedJumphost, data_message
 
 from ioconnect.config.addresses import HostPort
+from ioconnect.keys import public_keys
 from ioconnect.ssh.rekey_allowance import BURST, FREE_BYTES
 
 if TYPE_CHECKING:
@@ -87,6 +88,20 @@ def test_another_host_key(connect: Callable[..., tuple[ScriptedJumphost, Client]
     assert fault.code is not None
     assert fault.code.value == "host_key_changed"
     assert jumphost.key_exchanges == 1
+
+
+def test_a_key_that_was_revoked_meanwhile(connect: Callable[..., tuple[ScriptedJumphost, Client]]) -> None:
+    """C7: the pins are read again at each key exchange."""
+    jumphost, client = connect()
+    file = client.paths.known_hosts
+    file.write_text(file.read_text() + f"@revoked * {public_keys.encode(jumphost.host_key.asbytes())}\n")
+    jumphost.rekey()
+
+    fault = client.lost().fault
+    assert fault.code is not None
+    assert fault.code.value == "host_key_changed"
+    assert "(revoked)" in fault.message
+    assert "the pins have changed" in fault.message
 
 
 def test_new_keys_without_end(connect: Callable[..., tuple[ScriptedJumphost, Client]]) -> None:

@@ -51,7 +51,15 @@ def packet(payload: bytes) -> bytes:
 
 def kexinit(*, kex: bytes = b"curve25519-sha256", rest: bytes | None = None) -> bytes:
     """Return a KEXINIT that an honest jumphost could send, or with absurdities for the `rest` of its lists."""
-    lists = [kex, b"ssh-ed25519", *2 * (b"aes128-ctr",), *2 * (b"hmac-sha2-256",), *2 * (b"none",), b"", b""]
+    lists = [
+        kex,
+        b"ssh-ed25519",
+        *2 * (b"aes128-ctr",),
+        *2 * (b"hmac-sha2-256-etm@openssh.com",),
+        *2 * (b"none",),
+        b"",
+        b"",
+    ]
     if rest is None:
         rest = b"".join(map(string, lists[1:])) + bytes(5)
     return bytes((KEXINIT,)) + bytes(16) + string(kex) + rest
@@ -163,7 +171,7 @@ STRANGERS = {
     "half a KEXINIT": (says(packet(kexinit()[:30])), "connection_lost", ""),
     "lists of absurd length": (says(packet(kexinit(rest=b"\xff" * 60))), "connection_lost", ""),
     "names that are no text": (says(packet(kexinit(kex=b"\xff\xfe,\x80"))), "connection_lost", ""),
-    "nothing in common": (says(packet(kexinit(kex=b"rot13"))), "connection_lost", "no acceptable kex"),
+    "nothing in common": (says(packet(kexinit(kex=b"rot13"))), "algorithms_mismatch", "it offers rot13"),
     "no key in the reply": (says(packet(kexinit()), packet(bytes((KEX_REPLY,)))), "connection_lost", ""),
     "absurd lengths in the reply": (
         says(packet(kexinit()), packet(bytes((KEX_REPLY,)) + b"\xff" * 80)),

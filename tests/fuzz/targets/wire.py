@@ -30,6 +30,7 @@ from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import AgentSettings, Tunnel
 from ioconnect.ssh import messages as ssh
+from ioconnect.ssh.algorithms import EVERYTHING
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation, Reader, string
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN
@@ -71,7 +72,7 @@ def _client(
     loop, service, ends = Loop(), _BeforeSignIn(), []  # type: ignore[var-annotated]
     ours, theirs = socket.socketpair()
     transport = service.transport = ClientTransport(
-        ours, loop=loop, service=service, verify=lambda _blob: None, ended=ends.append
+        ours, loop=loop, service=service, verify=lambda _blob: None, ended=ends.append, offer=EVERYTHING
     )
     transport.start = lambda: None
     transport.start_client(event=threading.Event())

@@ -156,6 +156,7 @@ def test_an_agent_that_is_not_connected_fails_one_check_of_the_signed_way(state:
     [
         (ReasonCode.HOST_KEY_CHANGED, CheckId.HOST_KEY),
         (ReasonCode.BANNER_TIMEOUT, CheckId.HOST_KEY),
+        (ReasonCode.ALGORITHMS_MISMATCH, CheckId.HOST_KEY),
         (ReasonCode.AUTH_REFUSED, CheckId.AUTH),
         (ReasonCode.PORT_BUSY, CheckId.FORWARD),
         (ReasonCode.FORWARD_NOT_PERMITTED, CheckId.FORWARD),

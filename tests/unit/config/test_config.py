@@ -109,6 +109,31 @@ def test_the_fault_is_of_the_configuration() -> None:
     assert caught.value.message == "config.toml: schema: missing; it is the file's format: schema = 1"
 
 
+def test_algorithms_for_old_jumphosts_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('schema = 1\n[crypto]\nallow = ["hmac-sha2-256", "ecdh-sha2-nistp256", "hmac-sha2-256"]\n')
+
+    config = configuration.load(path)
+    configuration.save(path, config)
+
+    assert config.agent.allowed_algorithms == ("hmac-sha2-256", "ecdh-sha2-nistp256")
+    assert configuration.load(path) == config
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("hmac-sha2-256", "must be an array"),
+        ([7], "must be text in quotes, not 7"),
+        (["hmac-sha2-265"], "did you mean hmac-sha2-256?"),
+        (["hmac-md5"], "there are: "),
+        (["aes128-gcm@openssh.com"], "is offered anyway, or cannot be"),
+    ],
+)
+def test_only_some_algorithms_may_be_allowed(value: object, said: str) -> None:
+    assert said in faults_of({"schema": 1, "crypto": {"allow": value}})["crypto.allow"]
+
+
 @pytest.mark.parametrize("schema", [0, 2, True, "1", 1.0])
 def test_another_schema_is_refused(schema: object) -> None:
     assert "must be 1" in faults_of({"schema": schema})["schema"]

@@ -79,6 +79,21 @@ class Connector:
                 self._cancel_socket.close()
                 self._cancel_socket = None
 
+    def read_pins(self, done: Callable[[known_hosts.Pins | Fault], None]) -> None:
+        """Read the pins on a thread of its own, which calls `done` with them or their fault."""
+
+        def read() -> None:
+            try:
+                pins: known_hosts.Pins | Fault = known_hosts.load(self._paths.known_hosts)
+            except Fault as fault:
+                pins = fault
+            done(pins)
+
+        try:
+            threading.Thread(target=read, name=f"pins {self._tunnel.name}", daemon=True).start()
+        except RuntimeError as error:  # no thread to be had: the next key exchange, or reload, tries again
+            log.warning("%s: cannot read the pins again: %s", self._tunnel.name, error)
+
     def _run(self, deadline: float) -> None:
         cancelled, cancel_socket = socket.socketpair()
         with self._lock:

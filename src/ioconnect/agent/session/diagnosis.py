@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from ioconnect.config import crypto
 from ioconnect.errors import (
+    AlgorithmsMismatch,
     AuthRefused,
     BannerTimeout,
     ConnectionLost,
@@ -24,6 +26,8 @@ from ioconnect.errors import (
 )
 from ioconnect.escape import escaped
 from ioconnect.keys.known_hosts import HostKeyStatus
+from ioconnect.keys.public_keys import MIN_RSA_BITS
+from ioconnect.ssh.algorithms import NoSharedAlgorithm
 from ioconnect.ssh.messages import ProtocolViolation
 
 if TYPE_CHECKING:
@@ -81,6 +85,8 @@ def diagnose(end: SessionEnd, error: BaseException | str | None) -> Fault:
     """Return the fault; `error` is what ended the session (a string: the message of the SSH library)."""
     if isinstance(error, Fault):
         return error
+    if isinstance(error, NoSharedAlgorithm):
+        return _mismatch(end.jumphost, error)
     refused = _refused_before_banner(end)
     if refused is not None:
         return refused
@@ -140,7 +146,11 @@ def auth_refused(jumphost: HostPort, user: str, detail: str = "", *, is_copy: bo
 
 
 def host_key_fault(
-    tunnel: Tunnel, verdict: HostKeyStatus, shown: str, pinned: tuple[str, ...], *, before_sign_in: bool = True
+    tunnel: Tunnel,
+    verdict: HostKeyStatus,
+    shown: str,
+    pinned: tuple[str, ...],
+    outcome: str = "no sign-in was attempted",
 ) -> Fault:
     """Return the fault of a host key, fingerprint `shown`, that matches no pin; `verdict` is not OK."""
     if verdict is HostKeyStatus.UNPINNED:
@@ -151,13 +161,18 @@ def host_key_fault(
                 f"{tunnel.name}`."
             ),
         )
+    if verdict is HostKeyStatus.TOO_SHORT:
+        return AlgorithmsMismatch(
+            f"the host key of {tunnel.jumphost}, {shown}, is an RSA key of less than {MIN_RSA_BITS} bits",
+            hint="Ask Integrate.io for a jumphost with an ed25519 host key.",
+        )
     revoked = " (revoked)" if verdict is HostKeyStatus.REVOKED else ""
     return HostKeyChanged(
-        f"the host key of {tunnel.jumphost} is {shown}{revoked}, pinned is {', '.join(pinned) or 'none'}; "
-        + ("no sign-in was attempted" if before_sign_in else "it changed in mid-session, which was ended"),
+        f"the host key of {tunnel.jumphost} is {shown}{revoked}, pinned is {', '.join(pinned) or 'none'}; " + outcome,
         hint=(
-            "Somebody may be in between. Ask Integrate.io whether the key changed; if so, accept it: "
-            f"`ioconnect pin {tunnel.name} --fingerprint {shown}`, then `ioconnect reconnect {tunnel.name}`."
+            "Somebody may be in between: compare first. Ask Integrate.io, by other means than this connection, for "
+            f"the fingerprint; `ioconnect pin {tunnel.name} --fingerprint` with the one that they tell you accepts "
+            f"that key, then `ioconnect reconnect {tunnel.name}`."
         ),
     )
 
@@ -211,6 +226,15 @@ def _refused_before_banner(end: SessionEnd) -> Fault | None:
                 ),
             )
     return None
+
+
+def _mismatch(jumphost: HostPort, error: NoSharedAlgorithm) -> AlgorithmsMismatch:
+    """Return the fault of a jumphost without a common algorithm; the hint names one that may be allowed."""
+    allowed = next((name for name in crypto.ALLOWED if name in error.theirs), None)
+    hint = "Its SSH server is old, or restricted: ask Integrate.io which algorithms it is to have."
+    if allowed is not None:
+        hint += f' Until it is updated, this in config.toml permits a weaker one: [crypto] allow = ["{allowed}"]'
+    return AlgorithmsMismatch(f"{jumphost} has {error}", hint=hint)
 
 
 def _lost(message: str) -> ConnectionLost:

@@ -1,6 +1,6 @@
 """Fetching a jumphost's host keys, so that a person can compare and pin them; nothing is ever signed in to.
 
-One short connection for each kind of key, as ssh-keyscan does: a key exchange shows one key.
+One short connection for each key, as ssh-keyscan does: a key exchange shows one key.
 """
 
 from __future__ import annotations
@@ -10,26 +10,21 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from paramiko.ssh_exception import IncompatiblePeer
-
 from ioconnect.agent.dial.dial import dial
 from ioconnect.agent.session.diagnosis import Stage, collect, diagnose, sign_in_timeout
+from ioconnect.keys import public_keys
+from ioconnect.ssh.algorithms import HOST_KEYS, host_key_type, offer
 from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
+from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.transport import ClientTransport, root_cause
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator, Sequence
 
     from ioconnect.agent.session.diagnosis import SessionEnd
     from ioconnect.config.addresses import HostPort
-    from ioconnect.errors import Fault
-
-KINDS = (
-    ("ssh-ed25519",),
-    ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
-    ("rsa-sha2-512", "rsa-sha2-256"),
-)
 
 
 class _Seen(Exception):
@@ -39,7 +34,14 @@ class _Seen(Exception):
 class _Scan:
     """One connection that ends as soon as the host key is known; a `Service` that takes nothing."""
 
-    def __init__(self, sock: socket.socket, jumphost: HostPort, algorithms: tuple[str, ...], deadline: float) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        jumphost: HostPort,
+        algorithms: tuple[str, ...],
+        allowed: Sequence[str],
+        deadline: float,
+    ) -> None:
         self.blob: bytes | None = None
         self.error: BaseException | str | None = None
         self.over = threading.Event()
@@ -56,9 +58,14 @@ class _Scan:
             verify=self._verify,
             ended=self._ended,
             host_key_algorithms=algorithms,
+            offer=offer(allowed),
         )
 
     def _verify(self, blob: bytes) -> None:
+        try:
+            public_keys.key_type(blob)
+        except ValueError as error:  # paramiko overlooks what follows a key
+            raise ProtocolViolation(str(error)) from None
         self.blob = blob
         raise _Seen
 
@@ -88,27 +95,29 @@ class _Scan:
         return False
 
 
-def fetch(jumphost: HostPort, *, proxy: str = "", deadline: float) -> tuple[bytes, ...]:
-    """Return the host key blobs that the jumphost proves to hold, one of each kind it has, ed25519 first.
+def shown_keys(
+    jumphost: HostPort,
+    *,
+    deadline: float,
+    proxy: str = "",
+    allowed: Sequence[str] = (),
+    pinned_types: Sequence[str] = (),
+) -> Iterator[bytes]:
+    """Yield the host key blobs that the jumphost proves to hold, those of pinned types and ed25519 first.
 
-    `deadline` is a time.monotonic(). Blocks the calling thread. Raises the dial's faults, BannerTimeout,
-    ConnectionLost, TooManyConnections and Penalized.
+    Each is a connection without a sign-in, which sshd counts against this address (PerSourcePenalties): take no more
+    than are needed. `deadline` is a time.monotonic(); `allowed` are further algorithms. Blocks the calling thread.
+    Raises the dial's faults, BannerTimeout, ConnectionLost, AlgorithmsMismatch, TooManyConnections and Penalized.
     """
-    blobs: list[bytes] = []
-    fault: Fault | None = None
-    for algorithms in KINDS:
+    algorithms = tuple(sorted(HOST_KEYS, key=lambda name: host_key_type(name) not in pinned_types))
+    while algorithms:
         sock = dial(jumphost, environ=os.environ, deadline=deadline, proxy=proxy)
-        scan = _Scan(sock, jumphost, algorithms, deadline)
+        scan = _Scan(sock, jumphost, algorithms, allowed, deadline)
         scan.transport.start_client(event=threading.Event())
         scan.over.wait(max(0.0, deadline - time.monotonic()) + 5)
         scan.transport.join(1)
-        if scan.blob is not None:
-            blobs.append(scan.blob)
-        elif not isinstance(scan.error, IncompatiblePeer):  # that one means: has no key of this kind
-            fault = diagnose(scan.session_end(), scan.error)
-            break
-    if fault is not None and not blobs:
-        raise fault
-    if not blobs:
-        raise diagnose(scan.session_end(), "it has no host key of a kind that ioconnect knows")
-    return tuple(blobs)
+        if scan.blob is None:
+            raise diagnose(scan.session_end(), scan.error)
+        kind, offered = public_keys.key_type(scan.blob), scan.transport.offered_host_keys
+        algorithms = tuple(name for name in algorithms if name in offered and host_key_type(name) != kind)
+        yield scan.blob

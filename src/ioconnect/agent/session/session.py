@@ -17,6 +17,7 @@ import os
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from paramiko.ssh_exception import SSHException
@@ -28,15 +29,14 @@ from ioconnect.agent.session.diagnosis import (
     auth_refused,
     collect,
     diagnose,
-    host_key_fault,
     sign_in_timeout,
 )
 from ioconnect.agent.session.forward import Forward
-from ioconnect.agent.session.security import security_of
+from ioconnect.agent.session.security import HostKeyVerifier, security_of
 from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
 from ioconnect.errors import Fault, KeepaliveTimeout
-from ioconnect.keys import credentials, known_hosts, public_keys
-from ioconnect.ssh.algorithms import host_key_algorithms
+from ioconnect.keys import credentials, public_keys
+from ioconnect.ssh.algorithms import host_key_algorithms, offer
 from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation
@@ -45,6 +45,7 @@ from ioconnect.ssh.transport import ClientTransport, in_library, root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from ioconnect.agent.dial.happy_eyeballs import SourcePort
     from ioconnect.agent.tunnel.counters import Counters
@@ -107,6 +108,7 @@ class Session:
         self._loop.on_timer = self._on_timer
         self._connector = Connector(tunnel, settings, paths, source=source, done=self._connect_done)
         self.files = self._connector.files
+        self._verifier = HostKeyVerifier(tunnel, self.files, self._fail)
         self._connected: Connected | None = None
         self._transport: ClientTransport | None = None
         self._forward: Forward | None = None
@@ -127,6 +129,10 @@ class Session:
     def probe(self) -> None:
         """Send a keepalive now, with a short timeout."""
         self._loop.post(self._probe_now)
+
+    def check_host_key(self) -> None:
+        """Read the pins again and hold the host key against them; a key that is trusted no more ends in Lost."""
+        self._connector.read_pins(lambda pins: self._loop.post(partial(self._verifier.pins_read, pins)))
 
     def close(self) -> None:
         """Cancel the forward and disconnect; answered by Closed, or Lost if the connection fails first."""
@@ -154,6 +160,7 @@ class Session:
             self._finish(Lost(result, unclean=False))
             return
         self._connected = result
+        self._verifier.pins = result.pins
         sock, jumphost = result.sock, self._tunnel.jumphost
         if sock.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):  # it broke already: reading will tell
@@ -165,6 +172,7 @@ class Session:
             verify=self._verify,
             ended=self._ended,
             host_key_algorithms=host_key_algorithms(result.pins.types_for(jumphost.host, jumphost.port)),
+            offer=offer(self._settings.allowed_algorithms),
             rekey_bytes=rekey_bytes(os.environ.get("IOCONNECT_REKEY_BYTES", "")),
         )
         self._stage = Stage.KEY_EXCHANGE
@@ -210,19 +218,10 @@ class Session:
         self._forward.ask()
 
     def _verify(self, blob: bytes) -> None:
-        """Hold the host key against the pins, on every key exchange."""
-        jumphost = self._tunnel.jumphost
-        assert self._connected is not None
-        pins = self._connected.pins
-        verdict = pins.check(jumphost.host, jumphost.port, blob)
-        shown = public_keys.fingerprint(blob)
-        if verdict is known_hosts.HostKeyStatus.OK:
-            self.host_key = shown
-            return
-        pinned = pins.fingerprints_for(jumphost.host, jumphost.port)
-        self._fail(
-            host_key_fault(self._tunnel, verdict, shown, pinned, before_sign_in=self._stage is Stage.KEY_EXCHANGE)
-        )
+        """Hold the host key against the pins, on every key exchange; on a later one the file is read again too."""
+        self.host_key = self._verifier.verify(blob)
+        if self._stage is not Stage.KEY_EXCHANGE:
+            self.check_host_key()
 
     def _request_forward(self) -> None:
         if self._forward is not None:
@@ -251,7 +250,7 @@ class Session:
 
     # --- the loop's thread: the end
 
-    def _fail(self, fault: Fault) -> None:
+    def _fail(self, fault: Fault) -> NoReturn:
         self._fault = fault  # paramiko wraps what is raised in some places
         if (
             self._stage >= Stage.SIGNING_IN

@@ -103,4 +103,5 @@ def _effective(tunnel: Tunnel, settings: AgentSettings) -> object:
         settings.keepalive_interval,
         settings.keepalive_count_max,
         settings.buffer_budget,
+        settings.allowed_algorithms,
     )

@@ -252,6 +252,9 @@ class Supervisor:
             reply(fault)
         finally:
             self._callbacks.reloaded()
+            if isinstance(command, Reload):  # also one that is refused: the pins may be what is at fault
+                for runner in self.runners.values():
+                    runner.check_host_key()
 
     def _changes(self, command: Reload | StartTunnels, stops: int, read: ReadConfig) -> Changes:
         """Carry the command out, which came after so many stops by name. Raises Fault."""

@@ -111,6 +111,11 @@ class TunnelRunner:
         """Start the tunnel, from the source port of a session that was never closed if one is stored."""
         self.handle_event(Started(reuse_source=self._context.source_ports.get(self.tunnel) is not None))
 
+    def check_host_key(self) -> None:
+        """Have a session that lives hold its host key against the pins as they are now."""
+        if self.session is not None:
+            self.session.check_host_key()
+
     def reconfigure(self, tunnel: Tunnel, settings: AgentSettings) -> None:
         """Take a new configuration; only while stopped. Counters go on, as they count since the agent started."""
         assert self.is_stopped

@@ -1,7 +1,8 @@
 """`ioconnect pin`: fetch a jumphost's host keys, have them verified, pin them.
 
 No key is trusted by default: a fingerprint that was told by other means accepts one key, a person on the terminal or
-`--yes` all that are shown. `--yes` does not replace a pin: that takes a fingerprint, or a person.
+`--yes` the one that is shown. `--yes` neither replaces a pin nor adds a key beside one: each key is shown by a
+connection of its own, so a right one vouches for no other. That takes a fingerprint; a person may replace a pin.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ import click
 
 from ioconnect.console import selection
 from ioconnect.console.command_group import command, json_option, name_argument
-from ioconnect.errors import ConfigInvalid, HostKeyChanged, HostKeyUnpinned, UsageFault
+from ioconnect.errors import AlgorithmsMismatch, ConfigInvalid, HostKeyChanged, HostKeyUnpinned, UsageFault
 from ioconnect.escape import escaped
 from ioconnect.keys import known_hosts, public_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ioconnect.config.addresses import HostPort
-    from ioconnect.config.configuration import Tunnel
+    from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
     from ioconnect.console.terminal import Terminal
 
-FETCH_TIMEOUT = 30.0  # seconds, for all key types together
+FETCH_TIMEOUT = 30.0  # seconds, for all keys together
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
@@ -41,19 +42,25 @@ _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
     ],
 )
 @name_argument
-@click.option("--fingerprint", metavar="SHA256:…", help="Pin the key that has this fingerprint, and no other.")
-@click.option("--yes", is_flag=True, help="Pin whatever is shown, if nothing is pinned yet.")
+@click.option(
+    "--fingerprint",
+    metavar="SHA256:…",
+    help="Pin the key that has this fingerprint, of whatever type; beside a pin, as a further one.",
+)
+@click.option("--yes", is_flag=True, help="Pin the key that is shown, if nothing is pinned yet.")
 @json_option
 @click.pass_obj
 def pin(invocation: Invocation, name: str | None, fingerprint: str | None, *, yes: bool) -> None:
-    """Fetch the jumphost's host keys and pin them.
+    """Fetch the jumphost's host key and pin it.
 
-    Their fingerprints are shown; compare them with what Integrate.io told you. Nothing is ever sent to a jumphost
-    whose key is not pinned.
+    Its fingerprint is shown; compare it with what Integrate.io told you. Nothing is ever sent to a jumphost whose
+    key is not pinned.
     """
     tunnel = selection.tunnel(invocation.config, name)
     before = _pinned(invocation, tunnel.jumphost) if invocation.as_json else set()
-    fingerprints = pin_host_keys(tunnel, invocation.paths, invocation.terminal, Consent(fingerprint, yes=yes))
+    consent = Consent(fingerprint, yes=yes)
+    settings = invocation.config.agent
+    fingerprints = pin_host_keys(tunnel, settings, invocation.paths, invocation.terminal, consent)
     invocation.answer(
         "\n".join(fingerprints),
         name=tunnel.name,
@@ -99,7 +106,48 @@ def checked_fingerprint(text: str) -> str:
     return fingerprint
 
 
-def pin_host_keys(tunnel: Tunnel, paths: Paths, terminal: Terminal, consent: Consent) -> tuple[str, ...]:
+class _ShownKeys:
+    """The keys that the jumphost shows, fetched and told one by one; those of pinned types first."""
+
+    def __init__(self, jumphost: HostPort, keys: Iterator[bytes], pins: known_hosts.Pins, terminal: Terminal) -> None:
+        self.blobs: list[bytes] = []
+        self._jumphost = jumphost
+        self._keys = keys
+        self._pins = pins
+        self._pinned = pins.blobs_for(jumphost.host, jumphost.port)
+        self._terminal = terminal
+
+    def fetch(self, fingerprint: str | None) -> bytes | None:
+        """Return the key with this fingerprint (None: any), None if there is none; fetches no more than it takes.
+
+        Raises HostKeyChanged for a revoked key, AlgorithmsMismatch for one that is too short.
+        """
+        for blob in self.blobs:
+            if public_keys.fingerprint(blob) == fingerprint:
+                return blob
+        while True:
+            with self._terminal.busy(f"waiting for {self._jumphost}"):
+                blob = next(self._keys, b"")
+            if not blob:
+                return None
+            self._tell(blob)
+            if fingerprint in (None, public_keys.fingerprint(blob)):
+                return blob
+
+    def _tell(self, blob: bytes) -> None:
+        shown = public_keys.fingerprint(blob)
+        _refuse(self._jumphost, shown, self._pins.check(self._jumphost.host, self._jumphost.port, blob))
+        if blob in self._pinned:
+            mark = "pinned"
+        else:
+            mark = "CONTRADICTS THE PIN" if contradicts(self._pinned, blob) else "new"
+        self._terminal.say(f"  {public_keys.key_type(blob):20} {shown}  {mark}")
+        self.blobs.append(blob)
+
+
+def pin_host_keys(
+    tunnel: Tunnel, settings: AgentSettings, paths: Paths, terminal: Terminal, consent: Consent
+) -> tuple[str, ...]:
     """Pin the tunnel's jumphost and return the fingerprints of what is pinned now.
 
     Raises UsageFault, HostKeyChanged and HostKeyUnpinned (nothing is stored then), CannotCreate, and what the
@@ -109,76 +157,87 @@ def pin_host_keys(tunnel: Tunnel, paths: Paths, terminal: Terminal, consent: Con
 
     consent.check(interactive=terminal.is_interactive)
     jumphost = tunnel.jumphost
-    terminal.say(f"Fetching the host keys of {jumphost} …")
-    with terminal.busy(f"waiting for {jumphost}"):
-        shown = keyscan.fetch(jumphost, proxy=tunnel.proxy, deadline=time.monotonic() + FETCH_TIMEOUT)
     pins = known_hosts.load(paths.known_hosts)
-    _refuse_revoked(pins, jumphost, shown)
-    terminal.say("\n".join(f"  {public_keys.key_type(blob):20} {public_keys.fingerprint(blob)}" for blob in shown))
     pinned = pins.blobs_for(jumphost.host, jumphost.port)
+    terminal.say(f"Fetching the host key of {jumphost} …")
+    keys = keyscan.shown_keys(
+        jumphost,
+        proxy=tunnel.proxy,
+        deadline=time.monotonic() + FETCH_TIMEOUT,
+        allowed=settings.allowed_algorithms,
+        pinned_types=pins.types_for(jumphost.host, jumphost.port),
+    )
+    shown = _ShownKeys(jumphost, keys, pins, terminal)
     chosen = _accepted(jumphost, shown, pinned, terminal, consent)
     if set(chosen) == set(pinned):
-        terminal.say(f"{jumphost} is pinned to this already.")
+        terminal.say(f"{jumphost} is pinned to this already; a further key is added by its own --fingerprint.")
     else:
         known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, chosen)
         terminal.say(f"Pinned {jumphost} in {paths.known_hosts}.")
     return tuple(public_keys.fingerprint(blob) for blob in chosen)
 
 
-def contradicts(pinned: Sequence[bytes], shown: Sequence[bytes]) -> bool:
-    """Whether a host shows another key than the pinned one: none of them, or a different one of a pinned type."""
-    if not pinned:
-        return False
-    types = {public_keys.key_type(blob) for blob in pinned}
-    new = [blob for blob in shown if blob not in pinned]
-    return len(new) == len(shown) or any(public_keys.key_type(blob) in types for blob in new)
+def contradicts(pinned: Sequence[bytes], shown: bytes) -> bool:
+    """Whether other keys of its type are pinned, and not the one that is shown."""
+    return shown not in pinned and public_keys.key_type(shown) in map(public_keys.key_type, pinned)
 
 
 def _accepted(
-    jumphost: HostPort, shown: Sequence[bytes], pinned: Sequence[bytes], terminal: Terminal, consent: Consent
+    jumphost: HostPort, shown: _ShownKeys, pinned: Sequence[bytes], terminal: Terminal, consent: Consent
 ) -> Sequence[bytes]:
-    """Return those of the shown keys that are to be pinned. Raises HostKeyChanged, HostKeyUnpinned, UsageFault."""
+    """Return the keys that are to be pinned from now on. Raises HostKeyChanged, HostKeyUnpinned, UsageFault."""
     if consent.fingerprint is not None:
-        return _matching(jumphost, shown, checked_fingerprint(consent.fingerprint))
-    changed = contradicts(pinned, shown)
+        return _with_fingerprint(jumphost, shown, pinned, checked_fingerprint(consent.fingerprint))
+    key = shown.fetch(None)
+    assert key is not None, "shown_keys yields one or raises"
+    if key in pinned:
+        return pinned
     if consent.yes:
-        if changed:
-            raise _changed(jumphost, "pinned", _fingerprints(pinned), shown)
-        return shown
-    if set(shown) == set(pinned):
-        return shown
-    if changed:
+        if pinned:
+            raise _changed(jumphost, "pinned", _fingerprints(pinned), shown.blobs)
+        return [key]
+    if pinned:
         terminal.say(f"THE HOST KEY OF {jumphost} HAS CHANGED. Pinned until now: {_fingerprints(pinned)}")
-    typed = terminal.choose("Are these what Integrate.io told you? (yes, no, or the fingerprint you were told)")
+    typed = terminal.choose("Is this what Integrate.io told you? (yes, no, or the fingerprint you were told)")
     if typed.startswith("SHA256:"):
-        return _matching(jumphost, shown, checked_fingerprint(typed))
+        return _with_fingerprint(jumphost, shown, pinned, checked_fingerprint(typed))
     if typed.lower() in ("y", "yes"):
-        return shown
+        return [key]
     raise HostKeyUnpinned(f"nothing was pinned for {jumphost}", hint="Ask Integrate.io for the fingerprint.")
 
 
-def _matching(jumphost: HostPort, shown: Sequence[bytes], fingerprint: str) -> Sequence[bytes]:
-    matching = [blob for blob in shown if public_keys.fingerprint(blob) == fingerprint]
-    if not matching:
-        raise _changed(jumphost, "expected", fingerprint, shown)
-    return matching
+def _with_fingerprint(
+    jumphost: HostPort, shown: _ShownKeys, pinned: Sequence[bytes], fingerprint: str
+) -> Sequence[bytes]:
+    """Return the key with this fingerprint beside the pins; a pin goes if another key of its type was shown."""
+    key = shown.fetch(fingerprint)
+    if key is None:
+        raise _changed(jumphost, "expected", fingerprint, shown.blobs)
+    if key in pinned:
+        return pinned
+    types = {public_keys.key_type(blob) for blob in shown.blobs}
+    kept = [blob for blob in pinned if blob in shown.blobs or public_keys.key_type(blob) not in types]
+    return [*kept, key]
 
 
 def _changed(jumphost: HostPort, role: str, fingerprints: str, shown: Sequence[bytes]) -> HostKeyChanged:
     return HostKeyChanged(
         f"{jumphost} does not show the {role} host key\n{role}: {fingerprints}\nshown: {_fingerprints(shown)}",
-        hint="Nothing was stored. Ask Integrate.io which one is right; if it is a shown one, "
-        "ioconnect pin --fingerprint SHA256:… accepts it.",
+        hint="Nothing was stored. Somebody may pose as the jumphost: ask Integrate.io, by other means than this "
+        "connection, which one is right. ioconnect pin --fingerprint with the one that they tell you accepts it.",
     )
 
 
-def _refuse_revoked(pins: known_hosts.Pins, jumphost: HostPort, shown: Sequence[bytes]) -> None:
-    statuses = {blob: pins.check(jumphost.host, jumphost.port, blob) for blob in shown}
-    revoked = [blob for blob, status in statuses.items() if status is known_hosts.HostKeyStatus.REVOKED]
-    if revoked:
+def _refuse(jumphost: HostPort, shown: str, status: known_hosts.HostKeyStatus) -> None:
+    if status is known_hosts.HostKeyStatus.REVOKED:
         raise HostKeyChanged(
-            f"{jumphost} shows a host key that is marked as revoked: {_fingerprints(revoked)}",
+            f"{jumphost} shows a host key that is marked as revoked: {shown}",
             hint="Nothing was stored. Somebody may pose as the jumphost: ask Integrate.io.",
+        )
+    if status is known_hosts.HostKeyStatus.TOO_SHORT:
+        raise AlgorithmsMismatch(
+            f"{jumphost} shows an RSA host key of less than {public_keys.MIN_RSA_BITS} bits: {shown}",
+            hint="Nothing was stored. Ask Integrate.io for a jumphost with an ed25519 host key.",
         )
 
 

@@ -61,7 +61,7 @@ def _steps(invocation: Invocation, answers: Answers, known: Config, name: str, t
         terminal.heading("Tunnel")
         terminal.done(f"{name} is set up: {tunnel.endpoint} leads to {tunnel.target}")
     terminal.heading("Host key")
-    _pin(invocation, answers, tunnel)
+    _pin(invocation, answers, known, tunnel)
     terminal.heading("Test")
     code = _test(invocation, name)
     if code is not ExitCode.OK:
@@ -109,14 +109,14 @@ def _pinned(invocation: Invocation, tunnel: Tunnel) -> tuple[str, ...]:
     return tuple(public_keys.fingerprint(blob) for blob in blobs)
 
 
-def _pin(invocation: Invocation, answers: Answers, tunnel: Tunnel) -> None:
+def _pin(invocation: Invocation, answers: Answers, known: Config, tunnel: Tunnel) -> None:
     pinned = _pinned(invocation, tunnel)
     wanted = None if answers.fingerprint is None else pin.checked_fingerprint(answers.fingerprint)
     if pinned and (wanted is None or wanted in pinned):
         invocation.terminal.done(f"{tunnel.jumphost} is pinned to {', '.join(pinned)}")
         return
     consent = pin.Consent(answers.fingerprint, yes=answers.yes)
-    pin.pin_host_keys(tunnel, invocation.paths, invocation.terminal, consent)
+    pin.pin_host_keys(tunnel, known.agent, invocation.paths, invocation.terminal, consent)
 
 
 def _test(invocation: Invocation, name: str) -> ExitCode:

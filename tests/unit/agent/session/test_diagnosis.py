@@ -19,6 +19,7 @@ from ioconnect.agent.session.diagnosis import (
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import Tunnel
 from ioconnect.errors import (
+    AlgorithmsMismatch,
     AuthRefused,
     BannerTimeout,
     ConnectionLost,
@@ -34,6 +35,7 @@ from ioconnect.errors import (
     TooManyConnections,
 )
 from ioconnect.keys.known_hosts import HostKeyStatus
+from ioconnect.ssh.algorithms import MACS, NoSharedAlgorithm
 from ioconnect.ssh.messages import ProtocolViolation
 
 JUMPHOST = HostPort("jump.test", 50683)
@@ -187,12 +189,14 @@ def test_sign_in_timeout() -> None:
     ],
 )
 def test_host_keys(verdict: HostKeyStatus, kind: type[Fault]) -> None:
-    """The fingerprint that was shown is in the message, and the way to accept it in the hint."""
+    """The fingerprint that was shown is in the message; the hint has the way to accept one, but not that one (C4)."""
     fault = host_key_fault(TUNNEL, verdict, "SHA256:shown", ("SHA256:pinned",))
 
     assert type(fault) is kind
     assert "SHA256:shown" in fault.message
     assert "ioconnect pin orders" in fault.hint
+    assert "SHA256:shown" not in fault.hint
+    assert "ompare" in fault.hint
     assert ("revoked" in fault.message) == (verdict is HostKeyStatus.REVOKED)
 
 
@@ -212,6 +216,27 @@ def test_a_refused_port(said: list[str], kind: type[Fault]) -> None:
 
     assert type(fault) is kind
     assert "58115" in fault.message
+
+
+def test_nothing_in_common_names_both_lists_and_what_may_be_allowed() -> None:
+    """D8, P3: it is no lost connection, and does not mend itself."""
+    fault = diagnose(end(Stage.KEY_EXCHANGE), NoSharedAlgorithm("MAC", ["hmac-md5", "hmac-sha2-256"], MACS))
+
+    assert isinstance(fault, AlgorithmsMismatch)
+    assert fault.disposition is Disposition.HOLD
+    assert fault.message == (
+        "jump.test:50683 has no MAC in common: it offers hmac-md5, hmac-sha2-256; we offer "
+        "hmac-sha2-512-etm@openssh.com, hmac-sha2-256-etm@openssh.com"
+    )
+    assert '[crypto] allow = ["hmac-sha2-256"]' in fault.hint
+    assert "crypto" not in diagnose(end(Stage.KEY_EXCHANGE), NoSharedAlgorithm("MAC", ["hmac-md5"], MACS)).hint
+
+
+def test_a_short_host_key_is_refused() -> None:
+    fault = host_key_fault(TUNNEL, HostKeyStatus.TOO_SHORT, "SHA256:shown", ())
+
+    assert isinstance(fault, AlgorithmsMismatch)
+    assert "less than 2048 bits" in fault.message
 
 
 def test_keepalive_timeout() -> None:
