@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))  # ProtectHome= (systemd.exec(5))
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # PrivateTmp=  # noqa: S108  named, not used
-REINSTALL = "sudo python3 -m venv /opt/ioconnect && sudo /opt/ioconnect/bin/pip install ioconnect"
+# By path: no package index has ioconnect, and a name would install what somebody else put there.
+REINSTALL = (
+    "sudo python3 -m venv /opt/ioconnect && sudo /opt/ioconnect/bin/pip install ./CHECKOUT "
+    "(or the wheel that `pip wheel --no-deps .` makes there)"
+)
 
 
 def in_homes(paths: Iterable[Path]) -> list[Path]:

@@ -35,7 +35,6 @@ TimeoutStopSec=20
 
 # (first version, directive), see systemd.exec(5). The tests check the score of `systemd-analyze security`.
 _SANDBOX: tuple[tuple[int, str], ...] = (
-    (187, "NoNewPrivileges=yes"),
     (0, "CapabilityBoundingSet="),
     (232, "ProtectSystem=strict"),
     (214, "PrivateTmp=yes"),
@@ -51,14 +50,19 @@ _SANDBOX: tuple[tuple[int, str], ...] = (
     (247, "ProtectProc=invisible"),
     (247, "ProcSubset=pid"),
     (232, "RemoveIPC=yes"),
+)
+# The machine is the database's: under pressure the agent gives way (systemd.resource-control(5)). Buffers, 64 MiB a
+# tunnel by default, are full only while databases do not read.
+_LIMITS = "MemoryMax=2G\nTasksMax=4096\nCPUWeight=50\nOOMScoreAdjust=500\n"
+# Directives that need no privileges which a user manager lacks; used in system units too. All others need namespaces,
+# which many kernels forbid to ordinary users: there a unit with them would not start (systemd.exec(5)).
+_SANDBOX_EVERYWHERE: tuple[tuple[int, str], ...] = (
+    (187, "NoNewPrivileges=yes"),
     (235, "KeyringMode=private"),
     (233, "RestrictNamespaces=yes"),
     (239, "SystemCallFilter=@system-service"),
     (239, "SystemCallFilter=~@privileged @resources"),
     (209, "SystemCallErrorNumber=EPERM"),
-)
-# Directives that need no privileges which a user manager lacks; used in system units too.
-_SANDBOX_EVERYWHERE: tuple[tuple[int, str], ...] = (
     (235, "LockPersonality=yes"),
     (231, "MemoryDenyWriteExecute=yes"),
     (231, "RestrictRealtime=yes"),
@@ -100,7 +104,8 @@ def unit(service: Service, *, user: bool = False) -> str:
         *(f"Environment={quoted(f'{name}={value}')}\n" for name, value in service.environment),
         "SyslogIdentifier=ioconnect\nUMask=0077\nLimitCORE=0\n",
         # The hard limits of a user manager may be lower.
-        "" if user else "LimitNOFILE=65536\nTasksMax=4096\n",
+        "" if user else "LimitNOFILE=65536\n",
+        _LIMITS,
         "" if user else _account(service, version),
         "# What is left of its rights; `systemd-analyze security ioconnect` judges.\n",
         "" if user else known(_SANDBOX),
@@ -178,6 +183,14 @@ def _credentials(service: Service, version: int | None) -> list[str]:
             f"this systemd is version {version}; handing an identity to the service needs {needed} or newer",
             hint="Make an account for it, give it the identity (chown), and use `--run-as ACCOUNT`.",
         )
+    for _, path in service.credentials:
+        if any(character.isspace() or character in "\"'\\:" for character in str(path)):
+            # systemd up to 252 takes such a path as it is, later ones split and unquote it.
+            raise SystemRefused(
+                f"the identity {path} has a blank, a quotation mark, a backslash or a colon in its path, "
+                "which not every systemd can hand over",
+                hint="Give it a path without one: move it, and name it as identity = … in the configuration.",
+            )
     directive, suffix = ("LoadCredentialEncrypted", ".cred") if service.encrypted else ("LoadCredential", "")
     # The text after the colon is the path, unquoted, with specifiers (systemd.exec(5)).
     why = (

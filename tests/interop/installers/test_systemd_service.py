@@ -173,7 +173,7 @@ def test_its_exposure_is_small(service: Machine) -> None:
     score = float(overall.split(":")[1].split()[0])
 
     assert found
-    assert score <= 1.5
+    assert score <= 1.2
 
 
 def test_its_walls_leave_what_the_agent_needs_and_nothing_else(service: Machine) -> None:
@@ -313,11 +313,10 @@ def test_what_is_registered_and_pinned_later_is_readable_too(service: Machine) -
     assert service.agent_pid() == before
 
 
-@pytest.mark.debian12("from 257 on systemd reads quotes in LoadCredential= otherwise: a path with a space is cut off")
 def test_a_tunnels_own_identity_is_handed_over(machine: Machine) -> None:
     """As `register --paste` leaves it, which keeps the key that the pasted line names."""
     box, root = machine.box, machine.root
-    config, key = box.path(CONFIG), "/srv/100% key"
+    config, key = box.path(CONFIG), "/srv/100%key"
     before = config.read_text()
     public = root.ioconnect("keygen", "--file", key)
     port = processes.free_port()
@@ -332,6 +331,22 @@ def test_a_tunnels_own_identity_is_handed_over(machine: Machine) -> None:
     finally:
         config.write_text(before)
         root.port = original
+
+
+def test_an_identity_with_a_blank_in_its_path_is_refused_before_anything_is_written(machine: Machine) -> None:
+    """P2: what systemd 252 hands over is cut off at the blank from 257 on."""
+    box, root = machine.box, machine.root
+    config = box.path(CONFIG)
+    before = config.read_text()
+    root.ioconnect("keygen", "--file", "/srv/my key")
+    config.write_text(before.replace("[tunnels.orders]", '[tunnels.orders]\nidentity = "/srv/my key"'))
+    try:
+        done = root.try_ioconnect("install-service", "--kind", "systemd")
+    finally:
+        config.write_text(before)
+
+    assert (done.returncode, "the identity /srv/my key has a blank" in done.stderr) == (71, True)
+    assert traces(box) == []
 
 
 def test_an_account_of_ones_own_may_run_it(machine: Machine) -> None:

@@ -30,7 +30,7 @@ def service(folder: str, *, version: int | None = 252) -> Service:
         home=Path("/home/alice"),
         log=Path(f"{folder}/log/ioconnect.log"),
         environment=(("IOCONNECT_HOME", folder),),
-        credentials=(("ssh-key", Path(f"{folder}/etc/id_ed25519")),),
+        credentials=(("ssh-key", Path(f"{folder.replace(' ', '-')}/etc/id_ed25519")),),
         systemd_version=version,
     )
 

@@ -78,9 +78,30 @@ def test_an_encrypted_identity_comes_from_its_own_file() -> None:
 
 
 def test_each_tunnels_own_identity_is_handed_over() -> None:
-    keys = (*PLAIN.credentials, ("ssh-key.orders", Path("/srv/50% key")))
+    keys = (*PLAIN.credentials, ("ssh-key.orders", Path("/srv/50%key")))
 
-    assert "LoadCredential=ssh-key.orders:/srv/50%% key\n" in systemd.unit(replace(PLAIN, credentials=keys))
+    assert "LoadCredential=ssh-key.orders:/srv/50%%key\n" in systemd.unit(replace(PLAIN, credentials=keys))
+
+
+@pytest.mark.parametrize("character", [*" \t\u00a0\"'\\:"])
+@pytest.mark.parametrize("version", [247, 252, 257, 262, None])
+def test_an_identity_that_systemd_may_read_otherwise_is_refused(character: str, version: int | None) -> None:
+    """P2: up to 252 the path is what follows the colon; later versions split and unquote it."""
+    keys = (*PLAIN.credentials, ("ssh-key.orders", Path(f"/srv/a{character}key")))
+
+    with pytest.raises(SystemRefused, match="blank, a quotation mark") as refused:
+        systemd.unit(replace(PLAIN, credentials=keys, systemd_version=version))
+
+    assert "identity = …" in refused.value.hint
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_the_machine_is_the_databases(*, user: bool) -> None:
+    unit = lines(PLAIN, user=user)
+
+    assert (unit["MemoryMax"], unit["TasksMax"], unit["CPUWeight"], unit["OOMScoreAdjust"]) == (
+        *("2G", "4096", "50", "500"),
+    )
 
 
 @pytest.mark.parametrize("character", ['"', "'", "\\"])
