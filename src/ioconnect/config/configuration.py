@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ioconnect.config import addresses
 from ioconnect.config.addresses import HostPort
@@ -28,6 +29,7 @@ from ioconnect.custody.files import (
     stamp,
     write_atomically,
 )
+from ioconnect.custody.folder_lock import locked
 from ioconnect.errors import ConfigInvalid, UsageFault
 from ioconnect.escape import escaped, escaped_path
 
@@ -35,6 +37,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "DEFAULT_SSH_PORT",
@@ -44,6 +49,7 @@ __all__ = [
     "HostPort",
     "InvalidFile",
     "Tunnel",
+    "change",
     "check_name",
     "document",
     "load",
@@ -198,6 +204,19 @@ def _check_lines(text: str) -> None:
     for number, line in enumerate(text.split("\n"), 1):
         if (len(line) > MAX_LINE or line.count(".") > MAX_DOTS) and not line.lstrip().startswith("#"):
             raise ValueError(f"line {number} has more than {MAX_LINE} characters or {MAX_DOTS} dots")
+
+
+def change(path: Path, edit: Callable[[Config], Config]) -> Config:
+    """Read the configuration, save what `edit` makes of it, and return that; nobody else changes it meanwhile.
+
+    What `edit` returns unchanged is not written. Raises as `load` and `save`, SystemRefused, and what `edit` raises.
+    """
+    with locked(path):
+        before = load(path, or_empty=True)
+        after = edit(before)
+        if after != before:
+            save(path, after)
+    return after
 
 
 def save(path: Path, config: Config) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.custody.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, SystemRefused
-from ioconnect.importing import cron_lines
+from ioconnect.importing import cron_lines, unit_files
 from ioconnect.importing.find import MAX_FILE
 from ioconnect.importing.source import Source, SourceKind
 from ioconnect.installers import user_crontab
@@ -42,8 +42,8 @@ class UnitState:
 def unit_state(source: Source) -> UnitState:
     """Return the unit's state. Raises SystemRefused if systemctl fails."""
     systemctl = _systemctl(source)
-    enabled = run((*systemctl, "is-enabled", source.unit), timeout=20)
-    active = run((*systemctl, "is-active", source.unit), timeout=20)
+    enabled = run((*systemctl, "is-enabled", "--", source.unit), timeout=20)
+    active = run((*systemctl, "is-active", "--", source.unit), timeout=20)
     if not enabled.stdout and not active.stdout:
         raise SystemRefused(
             f"systemd cannot be asked about {source.unit}: {enabled.error_text or active.error_text}",
@@ -87,9 +87,9 @@ def manual_steps(source: Source) -> str:
         case SourceKind.SYSTEM_CRONTAB:
             return f"put a # in front of its line in {source.location}, as root"
         case SourceKind.UNIT:
-            return f"sudo systemctl disable --now {source.unit}"
+            return f"sudo systemctl disable --now {unit_files.as_argument(source.unit)}"
         case SourceKind.USER_UNIT:
-            return f"systemctl --user disable --now {source.unit}"
+            return f"systemctl --user disable --now {unit_files.as_argument(source.unit)}"
         case SourceKind.TEXT:
             return f"see to it that nothing starts what stands in {source.location}"
 
@@ -132,14 +132,16 @@ def _disable_unit(source: Source) -> str:
     if not (before.enabled or before.active):
         return ""
     systemctl = _systemctl(source)
-    result = run((*systemctl, "disable", "--now", source.unit))
+    result = run((*systemctl, "disable", "--now", "--", source.unit))
     if result.returncode != 0:
         raise SystemRefused(
             f"{source.unit} cannot be disabled: {result.error_text or f'code {result.returncode}'}",
             hint=f"By hand: {manual_steps(source)}.",
         )
     now = " --now" if before.active else ""
-    return f"{' '.join(systemctl)} {f'enable{now}' if before.enabled else 'start'} {source.unit}"
+    return (
+        f"{' '.join(systemctl)} {f'enable{now}' if before.enabled else 'start'} {unit_files.as_argument(source.unit)}"
+    )
 
 
 def _systemctl(source: Source) -> tuple[str, ...]:

@@ -112,7 +112,8 @@ def _in_unit(content: bytes, path: Path, search: SearchPaths) -> ScanResult:
     source = Source(kind, location, unit=unit)
     result = _parse((command, source, service.environ) for command in service.commands)
     if unit_files.is_template(unit) and (result.found or result.faults):
-        hint = f"Import the line that it stands for: systemctl cat {unit.replace('@.', '@INSTANCE.')}"
+        instance = unit_files.as_argument(unit.replace("@.", "@INSTANCE."))
+        hint = f"Import the line that it stands for: systemctl cat {instance}"
         return ScanResult(
             faults=(
                 UsageFault(

@@ -10,11 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.processes import signalling
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.apply import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from ioconnect.config.configuration import Tunnel
@@ -47,7 +48,9 @@ def stop(tunnel: Tunnel, processes: Path, *, timeout: float = STOP_TIMEOUT) -> N
         for process in running:
             if process.pid not in signalled:
                 signalled.add(process.pid)
-                _terminate(process)
+                with signalling(process.pid) as send:
+                    if process in processes_of(tunnel, processes):  # still: its pid may have become another's
+                        _terminate(process, send)
         if time.monotonic() > end:
             pids = ", ".join(str(process.pid) for process in running)
             raise SystemRefused(
@@ -94,11 +97,9 @@ def _from_ps() -> Iterator[tuple[int, list[str]]]:
         yield int(pid), command.split()
 
 
-def _terminate(process: Process) -> None:
+def _terminate(process: Process, send: Callable[[signal.Signals], None]) -> None:
     try:
-        os.kill(process.pid, signal.SIGTERM)
-    except ProcessLookupError:
-        pass  # it has exited
+        send(signal.SIGTERM)
     except OSError as error:
         raise SystemRefused(
             f"cannot stop {process.program} (pid {process.pid}): {error.strerror}",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ioconnect.config.addresses import HostPort
+    from ioconnect.config.configuration import Config, Tunnel
     from ioconnect.config.paths import Paths
     from ioconnect.importing.inherited_keys import HostKeys
     from ioconnect.importing.plan import Plan, PlannedTunnel
@@ -34,8 +35,14 @@ def save(
             fingerprints = ", ".join(map(public_keys.fingerprint, keys.blobs))
             say(f"Pinned {jumphost}, as its known_hosts has it: {fingerprints}")
     if new:
-        configuration.save(paths.config, planned.config)
+        configuration.change(paths.config, lambda now: _with_tunnels(now, [one.tunnel for one in new]))
         say(f"Saved {', '.join(one.tunnel.name for one in new)} in {paths.config}.")
+
+
+def _with_tunnels(config: Config, tunnels: Sequence[Tunnel]) -> Config:
+    for tunnel in tunnels:
+        config = configuration.with_tunnel(config, tunnel, replace=False)
+    return config
 
 
 def unusable_keys(planned: Plan) -> list[Fault]:

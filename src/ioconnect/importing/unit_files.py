@@ -66,6 +66,12 @@ def is_template(unit: str) -> bool:
     return unit.endswith("@" + SUFFIX)
 
 
+def as_argument(unit: str) -> str:
+    """Return the unit's name as part of a shell command line: its file may be named like an option."""
+    quoted = shlex.quote(unit)
+    return f"-- {quoted}" if unit.startswith("-") else quoted
+
+
 def tunnel_name(unit: str) -> str:
     """Return a tunnel name made of the unit's name; "" if none of its characters are valid."""
     return _INVALID_IN_NAME.sub("-", unit.removesuffix(SUFFIX)).strip("-.")[:_MAX_NAME]

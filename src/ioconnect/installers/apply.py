@@ -1,6 +1,7 @@
 """Writes an installation's files, runs its commands, and rolls both back when a step fails.
 
-The only module that starts other programs; each runs with a timeout and in English (LC_ALL=C).
+The only module that starts other programs; each runs with a timeout, in English (LC_ALL=C), and in a session of its
+own: one that gives up root's rights (`runuser`, `crontab -u`) has no terminal of root's to type into (TIOCSTI).
 """
 
 from __future__ import annotations
@@ -52,7 +53,13 @@ def run(
     environment = _environment(variables or {})
     try:
         done = subprocess.run(  # noqa: S603  the commands are ours, no shell reads them
-            list(argv), input=stdin, capture_output=True, timeout=timeout, env=environment, check=False
+            list(argv),
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            env=environment,
+            check=False,
+            start_new_session=True,
         )
     except OSError as error:
         raise _cannot_run(argv[0], error) from error
@@ -71,7 +78,12 @@ def output_lines(argv: Sequence[str], *, ended: Callable[[Completed], None]) -> 
     with tempfile.TemporaryFile() as errors:
         try:
             program = subprocess.Popen(  # noqa: S603  as above
-                list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=_environment({})
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=_environment({}),
+                start_new_session=True,
             )
         except OSError as error:
             raise _cannot_run(argv[0], error) from error

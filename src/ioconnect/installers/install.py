@@ -89,6 +89,7 @@ def install(
 def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> InstallResult:
     """Stop the service and remove what `install` wrote; a message if nothing is installed. Raises SystemRefused."""
     kind = kind or machine.default_kind()
+    machine.check_account_name(run_as)
     _refuse_wrong_user(kind, run_as)
     if kind is Kind.CRON:
         removed = user_crontab.edit(crontab.without_block, run_as)

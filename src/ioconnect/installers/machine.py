@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ioconnect
+from ioconnect.config.addresses import quoted
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.installers.apply import run
 from ioconnect.installers.service import Kind
@@ -18,6 +19,7 @@ from ioconnect.installers.service import Kind
 PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 FOLDER_VARIABLES = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")  # platformdirs reads them
 LINGER = Path("/var/lib/systemd/linger")
+_ACCOUNT = re.compile(r"\w[\w.@\\-]{0,255}\$?")  # no option, no blank, and nothing that ends a line
 CRON_DAEMONS = {"cron", "crond", "fcron", "dcron", "anacron", "bcron-sched"}
 
 
@@ -44,6 +46,12 @@ def account(name: str | None = None) -> Account:
         ) from error
     groups = frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid))
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir), groups)
+
+
+def check_account_name(name: str | None) -> None:
+    """Raise UsageFault for a name that a command line, a unit or a crontab might take for something else."""
+    if name is not None and not _ACCOUNT.fullmatch(name):
+        raise UsageFault(f"{quoted(name)} is not the name of an account", hint="Name an account of this machine.")
 
 
 def default_kind() -> Kind:

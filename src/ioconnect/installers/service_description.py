@@ -43,11 +43,12 @@ def describe(
 
     With `print_only`, a fault of this machine becomes a note: the file may be meant for another machine.
     """
+    machine.check_account_name(run_as)
     paths = _paths(kind, config, print_only=print_only)
     settings = _settings(paths, print_only=print_only)
     reader = None if kind is Kind.SYSTEMD and run_as is None else machine.account(run_as if not print_only else None)
     service = _service(kind, paths, settings, run_as=run_as, encrypted=encrypted, home=_home(reader))
-    words = [*service.command, *(value for _, value in service.environment), str(service.log)]
+    words = [*service.command, *(value for _, value in service.environment), str(service.log), str(service.home)]
     reachability.check_printable([*words, *(str(path) for _, path in service.credentials)])
     description = ServiceDescription(
         service,

@@ -141,7 +141,7 @@ def _systemd_manager(unit: str, kind: Kind) -> ServiceManager:
 def unit_properties(unit: str, kind: Kind, *names: str, timeout: float = QUERY_TIMEOUT) -> dict[str, str]:
     """Return properties of the unit (systemctl(1), show); needs no privileges. Raises SystemRefused."""
     scope = ("--user",) if kind is Kind.SYSTEMD_USER else ()
-    result = run(("systemctl", *scope, "show", unit, f"--property={','.join(names)}"), timeout=timeout)
+    result = run(("systemctl", *scope, "show", f"--property={','.join(names)}", "--", unit), timeout=timeout)
     found = dict(re.findall(r"^(\w+)=(.*)$", result.stdout.decode("utf-8", "replace"), re.MULTILINE))
     if names[0] not in found:
         raise SystemRefused(

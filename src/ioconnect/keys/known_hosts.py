@@ -16,7 +16,8 @@ from enum import Enum
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from ioconnect.custody.files import hint_to_read, make_folder, preserved_mode, read_regular, write_atomically
+from ioconnect.custody.files import hint_to_read, preserved_mode, read_regular, write_atomically
+from ioconnect.custody.folder_lock import locked
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
 from ioconnect.keys.public_keys import MIN_RSA_BITS, decode, encode, fingerprint, is_too_short, key_type
@@ -215,16 +216,16 @@ def pin(path: Path, host: str, port: int, blobs: Sequence[bytes]) -> None:
 
     Wildcard patterns and lines with a marker are preserved too, so `Pins.check` may return REVOKED for a pinned key.
     Raises ValueError without a key or for an invalid one, ConfigInvalid if the file cannot be read, CannotCreate if
-    it cannot be written.
+    it cannot be written, SystemRefused if another program keeps the folder locked.
     """
     if not blobs:
         raise ValueError("no key to pin")
     added = "".join(line(host, port, blob) + "\n" for blob in dict.fromkeys(blobs)).encode()
-    preserved = b"".join(_lines_without(_content(path), _names(host, port)))
-    if preserved and not preserved.endswith(b"\n"):
-        preserved += b"\n"
-    make_folder(path.parent)
-    write_atomically(path, preserved + added, mode=preserved_mode(path))
+    with locked(path):
+        preserved = b"".join(_lines_without(_content(path), _names(host, port)))
+        if preserved and not preserved.endswith(b"\n"):
+            preserved += b"\n"
+        write_atomically(path, preserved + added, mode=preserved_mode(path))
 
 
 def _lines_without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:

@@ -62,10 +62,10 @@ def enrol(
         name, answer.endpoint, target, ssh_port=answer.ssh_port, ssh_user=answer.ssh_user, proxy=proxy
     )
     was_saved = tunnel in known.tunnels
-    changed = known if was_saved else configuration.with_tunnel(known, tunnel, replace=request.force)
+    _with_tunnel(known, tunnel, force=request.force)  # refuses before anything is pinned
     _pin(tunnel.jumphost, answer, paths, say, force=request.force)
     if not was_saved:
-        configuration.save(paths.config, changed)
+        configuration.change(paths.config, lambda now: _with_tunnel(now, tunnel, force=request.force))
     return tunnel, was_saved
 
 
@@ -75,6 +75,10 @@ def _refuse_early(known: Config, name: str, target: HostPort, proxy: str, *, for
         as_wanted = (tunnel.target, tunnel.proxy, tunnel.identity) == (target, proxy, None)
         if tunnel.name == name and not as_wanted and not force:
             raise UsageFault(f"the tunnel {name} exists already", hint="Use --force to change it, or another name.")
+
+
+def _with_tunnel(config: Config, tunnel: Tunnel, *, force: bool) -> Config:
+    return config if tunnel in config.tunnels else configuration.with_tunnel(config, tunnel, replace=force)
 
 
 def _target(text: str | None, name: str) -> HostPort:

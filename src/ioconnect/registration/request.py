@@ -97,6 +97,23 @@ def check(request: Request, environ: Mapping[str, str]) -> PartialTunnel:
     return partial if request.paste is None else partial.completed_by(pasted.parse(request.paste, environ=environ))
 
 
+def warn_of_visible_password(proxy: str | None, config: Path, warn: Callable[[UsageFault], None]) -> None:
+    """Warn of a password in `--proxy`: other accounts see the command line while the command runs."""
+    try:
+        found = proxy is not None and addresses.has_password(proxy)
+    except ValueError:
+        found = "@" in (proxy or "")
+    if found:
+        warn(
+            UsageFault(
+                "the password in --proxy was visible to every account of this machine (ps), and stays in the "
+                "shell's history",
+                hint=f"Change it at the proxy, and write the new one into {config} (mode 0600): proxy = … for the "
+                "tunnel.",
+            )
+        )
+
+
 def with_tunnel(config: Config, tunnel: Tunnel, *, force: bool) -> Config:
     """Return the configuration with the tunnel, unchanged if it is there like this.
 

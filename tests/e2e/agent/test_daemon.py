@@ -322,3 +322,18 @@ def test_systemd_is_notified_of_ready_status_watchdog_and_stopping(scene: AgentS
         agent.send_signal(signal.SIGTERM)
         hear_until("STOPPING=1")
         assert processes.end(agent) == 0
+
+
+def test_it_leaves_no_core_dump(scene: AgentScene) -> None:
+    """C11: its memory holds the private key; `ulimit -c unlimited` is inherited."""
+    shell = 'ulimit -Hc unlimited 2>/dev/null; ulimit -Sc "$(ulimit -Hc)"; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", shell, "sh", *scene.customer.command, "up", "--daemon"],
+        env=scene.customer.environment,
+        check=False,
+        timeout=60,
+    )
+
+    limits = Path(f"/proc/{scene.customer.agent_pid()}/limits").read_text()
+    assert done.returncode == 0
+    assert next(line.split()[4:6] for line in limits.splitlines() if line.startswith("Max core")) == ["0", "0"]

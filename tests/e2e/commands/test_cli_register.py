@@ -264,3 +264,37 @@ def test_end_of_input_at_a_question_saves_nothing(customer: Customer) -> None:
 
         assert person.leave()[0] == 130
     assert sorted(entry.name for entry in customer.home.iterdir()) == ["id_ed25519", "id_ed25519.pub"]
+
+
+def test_what_is_registered_at_once_is_all_saved(customer: Customer) -> None:
+    """C11: each reads the configuration, changes and replaces it while no other does."""
+    customer.run("keygen")
+    running = [
+        subprocess.Popen(
+            [*customer.command, "register", f"t{n}", "--endpoint", f"{JUMPHOST}:{50000 + n}", "--to", "db:3306"],
+            env=customer.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(12)
+    ]
+    errors = [process.communicate(timeout=90)[1] for process in running]
+
+    assert [process.returncode for process in running] == [0] * 12, errors
+    assert {tunnel.name for tunnel in saved(customer)} == {f"t{n}" for n in range(12)}
+    assert [file.name for file in customer.home.iterdir() if file.name.startswith(".")] == []
+
+
+def test_a_password_in_the_proxy_option_is_warned_of_without_repeating_it(customer: Customer) -> None:
+    """C11: whoever lists the processes sees it."""
+    options = ("--endpoint", f"{JUMPHOST}:58115", "--to", "localhost:3306")
+
+    done = customer.try_run("register", "orders", *options, "--proxy", "http://me:hunter2@proxy:3128")
+    plain = customer.try_run("register", "stock", *options[2:], "--endpoint", "h:1", "--proxy", "http://me@proxy:1")
+
+    assert (done.returncode, plain.returncode) == (0, 0)
+    assert "warning: the password in --proxy was visible to every account" in done.stderr
+    assert str(customer.home / "config.toml") in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "warning" not in plain.stderr

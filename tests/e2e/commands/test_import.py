@@ -201,7 +201,7 @@ def test_a_unit_is_stopped_and_disabled_by_systemctl(machine: OldTunnels) -> Non
 
     assert (done.returncode, done.stdout) == (0, "integrateio-reverse-tunnel\n")
     assert not machine.runs(pid)
-    assert f"disable --now {SERVICE}" in (machine.root / "systemctl.log").read_text().splitlines()
+    assert f"disable --now -- {SERVICE}" in (machine.root / "systemctl.log").read_text().splitlines()
     assert f"systemctl enable --now {SERVICE}" in done.stderr
     assert (machine.root / "system" / SERVICE).exists()
     assert [tunnel.identity for tunnel in tunnels(machine)] == [key]
@@ -228,7 +228,7 @@ def test_a_user_unit_is_the_users_systemds(machine: OldTunnels) -> None:
     done = machine.try_run("import", "--yes", "--disable-old")
 
     assert done.stdout == "mine\n"
-    assert "--user disable --now mine.service" in (machine.root / "systemctl.log").read_text().splitlines()
+    assert "--user disable --now -- mine.service" in (machine.root / "systemctl.log").read_text().splitlines()
 
 
 def test_the_systems_crontabs(machine: OldTunnels) -> None:
@@ -531,3 +531,29 @@ def test_whatever_is_in_a_file_is_no_accident(tmp_path: Path, name: str, content
     except Fault:
         return
     assert configuration.parse(configuration.document(made.config), source="test") == made.config
+
+
+def test_a_unit_that_is_named_like_an_option_is_a_unit(machine: OldTunnels) -> None:
+    """C11: `systemctl disable --now -Hhost.service` would act on another host."""
+    unit = "-Hhost.example.service"
+    machine.unit(unit, UNIT)
+
+    done = machine.try_run("import", "--yes", "--disable-old")
+
+    commands = (machine.root / "systemctl.log").read_text().splitlines()
+    assert f"disable --now -- {unit}" in commands
+    assert [line for line in commands if unit in line and f"-- {unit}" not in line] == []
+    assert f"systemctl enable -- {unit}" in done.stderr
+    assert not (machine.root / "state" / "system" / f"{unit}.enabled").exists()
+
+
+def test_a_pid_that_became_anothers_is_not_signalled(machine: OldTunnels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C11: the process is looked at again once its pid cannot be reused any more."""
+    bystander = machine.start("sleeps", program="sshd")
+    old = old_processes.Process(bystander, "ssh", ("ssh", *WORDS))
+    looks = iter([(old,), (), ()])
+    monkeypatch.setattr(old_processes, "processes_of", lambda *_: next(looks))
+
+    old_processes.stop(Tunnel("x", HostPort(JUMPHOST, 58115), HostPort("localhost", 3306)), Path("/proc"))
+
+    assert machine.runs(bystander)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs import ordinary_user
+from tests.rigs.customer import Customer
 
-from ioconnect.errors import CannotCreate, SystemRefused
-from ioconnect.installers import apply, user_crontab
+from ioconnect.errors import CannotCreate, SystemRefused, UsageFault
+from ioconnect.installers import apply, machine, user_crontab
 from ioconnect.installers.service import Command, File, Installation, Kind
 
 if TYPE_CHECKING:
@@ -221,3 +222,40 @@ def test_a_folder_for_the_services_account_is_not_a_link_to_one_of_roots(tmp_pat
 
     assert list(etc.iterdir()) == []
     assert etc.stat().st_uid == 0
+
+
+def test_a_program_has_a_session_of_its_own_and_no_terminal_of_ours() -> None:
+    """C11: one that runs as another account could type into root's terminal (TIOCSTI)."""
+    ours = ("sh", "-c", 'cut -d" " -f6 /proc/self/stat; echo $$; (: </dev/tty) 2>/dev/null && echo terminal')
+
+    session, pid, *terminal = apply.run(ours).stdout.decode().split()
+
+    assert (session, terminal) == (pid, [])
+    assert b"".join(apply.output_lines(ours, ended=lambda _: None)).split()[0] != str(os.getsid(0)).encode()
+
+
+@pytest.mark.parametrize("kind", ["cron", "systemd", "launchd-daemon", "systemd-user"])
+@pytest.mark.parametrize(("home", "run_as", "code"), [("/tmp/a\n* * * * * root id", None, 71), ("/tmp", "a\nb", 64)])
+def test_no_line_of_a_services_file_comes_from_a_newline(
+    tmp_path: Path, kind: str, home: str, run_as: str | None, code: int
+) -> None:
+    """C11: neither by HOME nor by --run-as."""
+    customer = Customer(tmp_path / "home", HOME=home)
+    account = () if run_as is None else ("--run-as", run_as)
+    if kind == "systemd-user" and run_as is not None:
+        account = ("--run-as", f"{run_as} c")
+
+    done = customer.try_run("install-service", "--kind", kind, "--print", *account)
+
+    assert (done.returncode, done.stdout) == (code, "")
+
+
+@pytest.mark.parametrize("name", ["-Hhost", "", "a b", "a\tb", "a:b", "a/b", "a;b", "a'b", "a%b", "\u202ea"])
+def test_what_is_no_accounts_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageFault, match="not the name of an account"):
+        machine.check_account_name(name)
+
+
+@pytest.mark.parametrize("name", [None, "svc", "_svc", "svc-2.x", "host$", "DOM\\user", "u@dom", "jürgen", "61234"])
+def test_accounts_names(name: str | None) -> None:
+    machine.check_account_name(name)

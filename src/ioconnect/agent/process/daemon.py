@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import logging
 import os
+import resource
 import sys
 import threading
 import time
@@ -87,6 +88,7 @@ def _locked(
     config: Config, paths: Paths, names: tuple[str, ...], readiness: Readiness, *, to_file: bool, verbose: int
 ) -> ExitCode:
     """Take the lock, check all that is local, and run. The lock is held until the process exits."""
+    _forbid_core_dumps()
     started_at = timestamp(time.time())
     lock = AgentLock.acquire(paths.lock, version=__version__, started_at=started_at)
     try:
@@ -119,6 +121,12 @@ def _locked(
     except BaseException:
         lock.release()
         raise
+
+
+def _forbid_core_dumps() -> None:
+    """Set RLIMIT_CORE to 0: the memory of the process holds the private key and what the databases send."""
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _check_alone(paths: Paths) -> None:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.processes import signalling
 from ioconnect.errors import AgentNotRunning, ExitCode, SystemRefused
 from ioconnect.status import control, disk, lock
 from ioconnect.status.control import AgentSilent
@@ -134,10 +135,7 @@ def _end_holder(paths: Paths, pid: int, deadline: float) -> int | None:
 def _own_process(paths: Paths, pid: int) -> Iterator[Callable[[signal.Signals], None]]:
     """Yield what sends a signal to this process, after the proof that it is the caller's and holds the lock."""
     hint = f"As its owner or root: kill -CONT {pid} lets a stopped one go on; kill -KILL {pid} ends it."
-    with contextlib.ExitStack() as closing:
-        handle = _pidfd(pid)
-        if handle is not None:
-            closing.callback(os.close, handle)
+    with signalling(pid) as send:
         if not pid or not _holds(paths, pid):
             raise NotProven(
                 f"the agent does not answer, and it cannot be proved which process it is (pid {pid or 'unknown'})",
@@ -145,15 +143,7 @@ def _own_process(paths: Paths, pid: int) -> Iterator[Callable[[signal.Signals], 
             )
         if _owner(pid) != os.geteuid():
             raise NotProven(f"the agent (pid {pid}) does not answer, and belongs to another user", hint=hint)
-        yield lambda what: _send(pid, handle, what)
-
-
-def _pidfd(pid: int) -> int | None:
-    """Return a pidfd; None where there are none, or no such process."""
-    if pid and hasattr(os, "pidfd_open"):
-        with contextlib.suppress(OSError):
-            return os.pidfd_open(pid)
-    return None
+        yield send
 
 
 def _holds(paths: Paths, pid: int) -> bool:
@@ -189,11 +179,3 @@ def _owner(pid: int) -> int | None:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}").stat().st_uid
     return os.geteuid() if not Path("/proc/self").exists() else None  # kill(2) decides there
-
-
-def _send(pid: int, handle: int | None, what: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        if handle is not None:
-            signal.pidfd_send_signal(handle, what)
-        else:
-            os.kill(pid, what)

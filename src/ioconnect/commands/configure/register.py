@@ -82,6 +82,7 @@ def register(
         if described["paste"] == "-":
             described["paste"] = read_stdin(pasted.MAX_BYTES)
         tunnel, changed = _register_by_hand(invocation, name, Request(**described), force=force)
+    request.warn_of_visible_password(described["proxy"], invocation.paths.config, invocation.terminal.warn)
     invocation.answer(
         tunnel.name,
         name=tunnel.name,
@@ -155,7 +156,7 @@ def _register_by_hand(
     if changed == known:
         terminal.say(f"The tunnel {name} is registered like this already.")
     else:
-        configuration.save(paths.config, changed)
+        configuration.change(paths.config, lambda now: request.with_tunnel(now, tunnel, force=force))
         _say_saved(tunnel, terminal)
         pin = () if _is_pinned(tunnel, invocation) else (f"ioconnect pin {name}",)
         terminal.say(f"Next: {', then '.join((*pin, how_to_take_over(paths)))}.")

@@ -34,5 +34,7 @@ def setup(invocation: Invocation, /, **options: Any) -> ExitCode:
     Ctrl-C keeps what is done; run it again to go on. With all answers as options it asks nothing.
     """
     from ioconnect.commands.setup.steps import run  # noqa: PLC0415  only the options are needed for completion
+    from ioconnect.registration.request import warn_of_visible_password  # noqa: PLC0415
 
+    warn_of_visible_password(options["proxy"], invocation.paths.config, invocation.terminal.warn)
     return run(invocation, Answers(**options))
