@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import socket
 import stat
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rigs import processes
 
-from ioconnect.agent.process import log_outputs, log_queue
+from ioconnect.agent.process import log_outputs, log_queue, log_setup
 from ioconnect.agent.process.log_outputs import FileOutput
 from ioconnect.agent.process.log_setup import LogSetup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.rigs.agent_scene import AgentScene
 
 ours = logging.getLogger("ioconnect.agent.session.session")
 paramikos = logging.getLogger("paramiko.transport")
@@ -115,3 +120,77 @@ def test_a_stream_that_is_not_the_journal_gets_times(capfd: pytest.CaptureFixtur
     setup.close()
 
     assert re.match(r"\d{4}-.*Z WARNING orders: lost", capfd.readouterr().err)
+
+
+def test_a_jumphost_cannot_rotate_the_lines_of_outages_away(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C9: all that it can cause at will is detail (-v), which is limited for each session, across its sessions."""
+    monkeypatch.setattr(log_outputs, "MAX_FILE_SIZE", 10_000)
+    sent = 5000  # some 500 kB: eight times what is kept
+
+    def flood() -> None:
+        for number in range(sent):
+            ours.debug("the jumphost says: %s", f"message {number} " + "x" * 60)
+            if number % 500 == 0:  # the queue drops what comes faster than it is written
+                processes.wait_until(queue_is_empty, what="the log is written")
+
+    setup = LogSetup(file=file, verbose=1, environ={})
+    queue_is_empty = setup._handler._queue.empty
+    ours.error("orders: held, the host key changed")
+    ours.warning("orders: lost")
+    for _ in range(2):
+        session = threading.Thread(target=flood, name="tunnel orders")
+        session.start()
+        session.join()
+    ours.info("orders: connected again")
+    setup.close()
+
+    lines = [line for each in file.parent.iterdir() for line in each.read_text().splitlines()]
+    said = {line.split(" ", 1)[1] for line in lines}
+    assert {
+        "ERROR orders: held, the host key changed",
+        "WARNING orders: lost",
+        "INFO orders: connected again",
+    } <= said
+    assert len(lines) <= log_setup.DETAIL_LINES + 3
+
+
+def test_what_was_left_out_is_counted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(log_setup.time, "monotonic", lambda: now[0])
+
+    def details(count: int) -> None:
+        def session() -> None:
+            for number in range(count):
+                ours.debug("detail %d", number)
+
+        thread = threading.Thread(target=session, name="tunnel orders")
+        thread.start()
+        thread.join()
+
+    setup = LogSetup(file=file, verbose=1, environ={})
+    details(log_setup.DETAIL_LINES + 7)
+    now[0] += log_setup.DETAIL_SECONDS + 1
+    details(1)
+    setup.close()
+
+    assert file.read_text().splitlines()[-1].endswith("orders: (7 lines of detail were left out) detail 0")
+
+
+@pytest.mark.parametrize(("option", "most"), [((), 2), (("-v",), 30)], ids=["usual", "verbose"])
+def test_a_flood_of_opens_leaves_few_lines(scene: AgentScene, option: tuple[str, ...], most: int) -> None:
+    """C9: a jumphost opens and opens while the database is down."""
+    config = scene.paths.config
+    config.write_text(config.read_text().replace(f":{scene.database.port}", f":{processes.free_port()}"))
+    scene.customer.run(*option, "up", "--daemon")
+
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", scene.port), timeout=5) as pipeline:
+            pipeline.settimeout(5)
+            pipeline.recv(1)
+    scene.customer.run("down")
+
+    log = scene.customer.log_text().splitlines()
+    assert len([line for line in log if "connection from" in line]) <= most
+    assert len(log) < 200
+    assert [line for line in log if "WARNING" in line and "database unreachable" in line]
+    assert [line for line in log if re.search("more connections failed", line)]

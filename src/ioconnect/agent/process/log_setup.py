@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.process.log_outputs import STDERR, FileOutput, StderrOutput
 from ioconnect.agent.process.log_queue import MAX_LINE, LogQueue, traceback_text
+from ioconnect.agent.session.connection_log import LineLimit
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOGGERS = ("ioconnect", "paramiko")
+DETAIL_LINES = 200  # of a session, in DETAIL_SECONDS; a key exchange has about 25
+DETAIL_SECONDS = 100.0
 _THREADS = ("tunnel", "dial")  # the kinds of threads that have the name of a tunnel
 
 
@@ -33,6 +36,7 @@ class LogSetup:
         journal = file is None and _is_stderr_journal(environ)
         handler.setFormatter(_JournalFormatter() if journal else _LineFormatter())
         handler.addFilter(_paramiko_filter)
+        handler.addFilter(_DetailLimit())
         level = logging.DEBUG if verbose > 0 else logging.WARNING if verbose < 0 else logging.INFO
         handler.setLevel(level)
         self._handler = handler
@@ -71,6 +75,27 @@ def _paramiko_filter(record: logging.LogRecord) -> bool:
         return False
     record.levelno, record.levelname = logging.DEBUG, "DEBUG"
     return True
+
+
+class _DetailLimit:
+    """Limits the DEBUG lines of each session, most of which a jumphost can cause at will.
+
+    It would rotate the lines of outages and refused host keys away otherwise. The next line counts what was left out.
+    """
+
+    def __init__(self) -> None:
+        self._limits: dict[str, LineLimit] = {}  # by the name of the session's thread, which alone uses it
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        name = record.threadName or ""
+        if record.levelno > logging.DEBUG or not name.startswith("tunnel "):
+            return True
+        now = time.monotonic()
+        limit = self._limits.setdefault(name, LineLimit(DETAIL_LINES, DETAIL_SECONDS, now))
+        if limit.suppressed and limit.due <= now:
+            record.msg = f"({limit.take_suppressed(now)} lines of detail were left out) {record.msg}"
+            return True
+        return limit.allow(now)
 
 
 class _LineFormatter(logging.Formatter):
