@@ -99,7 +99,7 @@ def _length(data: bytearray) -> int | None:
     if handler.headers.get("Transfer-Encoding"):
         raise RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "no transfer encoding is understood: send Content-Length")
     lengths = set(handler.headers.get_all("Content-Length", ["0"]))
-    text = lengths.pop().strip()
+    text = lengths.pop().strip(" \t")
     if lengths or not (text.isascii() and text.isdigit()) or len(text) > 10:  # noqa: PLR2004  digits
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "Content-Length is not a number")
     return end + len(END_OF_HEAD) + int(text)
