@@ -32,6 +32,9 @@ OURS = (
         "configuration.load_all_valid",
         "configuration.stamps",
         "known_hosts.load",
+        "load_pins",
+        "strict_modes.check",
+        "strict_modes.check_program",
     ),
     *(
         "snapshots.read",
@@ -64,7 +67,7 @@ ALLOWED = {
         "self._sock.settimeout": "for the last message of a session",
         "self._sock.sendall": "the last message of a session, for a second at most",
     },
-    "agent/session/connect.py": {"known_hosts.load": "on the dial's thread"},
+    "agent/session/connect.py": {"load_pins": "on the dial's thread"},
     "agent/session/keyscan.py": {
         "scan.over.wait": "for `pin`, which waits for it",
         "scan.transport.join": "for `pin`, which waits for it",
@@ -89,6 +92,8 @@ ALLOWED = {
             "on the thread that reads the configuration",
         ),
         "preflight.check": "before the start",
+        "strict_modes.check": "before the start, and on the thread that reads the configuration",
+        "strict_modes.check_program": "before the start",
     },
     "agent/process/readiness.py": {"os.write": "one line into an empty pipe, which takes it at once"},
 }

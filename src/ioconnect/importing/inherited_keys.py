@@ -48,14 +48,15 @@ def private_key_of(found: FoundTunnel) -> Path | None:
 def host_keys(tunnels: Sequence[PlannedTunnel], pins_file: Path) -> dict[HostPort, HostKeys]:
     """Return the host keys that the tunnels' ssh trusts, by jumphost; existing pins are never replaced.
 
-    A key that the pins revoke is left out. Raises ConfigInvalid if the pins cannot be read.
+    Where several accounts connect to one jumphost, only what all of them trust: none of them vouches for another. A
+    key that the pins revoke is left out. Raises ConfigInvalid if the pins cannot be read.
     """
     pins = known_hosts.load(pins_file)
     known: dict[HostPort, HostKeys] = {}
     for jumphost in dict.fromkeys(jumphost_of(plan.tunnel) for plan in tunnels):
         host, port = jumphost.host, jumphost.port
         found_tunnels = [found for plan in tunnels if jumphost_of(plan.tunnel) == jumphost for found in plan.found]
-        trusted = dict.fromkeys(blob for found in found_tunnels for blob in _trusted_keys(found, jumphost))
+        trusted = _trusted_by_all_accounts(found_tunnels, jumphost)
         revoked = {blob for blob in trusted if pins.check(host, port, blob) is known_hosts.HostKeyStatus.REVOKED}
         is_pinned = bool(pins.blobs_for(host, port))
         blobs = () if is_pinned else tuple(blob for blob in trusted if blob not in revoked)
@@ -66,6 +67,15 @@ def host_keys(tunnels: Sequence[PlannedTunnel], pins_file: Path) -> dict[HostPor
 def jumphost_of(tunnel: Tunnel) -> HostPort:
     """Return the tunnel's jumphost with its name in lower case."""
     return HostPort(tunnel.endpoint.host.lower(), tunnel.ssh_port)
+
+
+def _trusted_by_all_accounts(found_tunnels: Iterable[FoundTunnel], jumphost: HostPort) -> list[bytes]:
+    """Return the keys that the lines of each account trust; a home folder stands for an account."""
+    by_account: dict[str | None, dict[bytes, None]] = {}
+    for found in found_tunnels:
+        by_account.setdefault(found.home, {}).update(dict.fromkeys(_trusted_keys(found, jumphost)))
+    first, *others = by_account.values()
+    return [blob for blob in first if all(blob in other for other in others)]
 
 
 def _trusted_keys(found: FoundTunnel, jumphost: HostPort) -> Iterable[bytes]:

@@ -67,6 +67,7 @@ def install(
     kind = kind or machine.default_kind()
     if not print_only:
         _refuse_wrong_user(kind, run_as)
+        _refuse_root(kind, run_as)
     description = describe(kind, run_as=run_as, encrypted=encrypted, config=config, print_only=print_only)
     service = description.service
     if print_only:
@@ -215,6 +216,20 @@ def _refuse_wrong_user(kind: Kind, run_as: str | None) -> None:
             f"a service of the kind {kind.value} runs as the user who installs it",
             hint="Leave --run-as out, or choose the kind of the machine's service.",
         )
+
+
+def _refuse_root(kind: Kind, run_as: str | None) -> None:
+    """Raise UsageFault for an agent that would run as root without anybody saying so."""
+    if run_as is None and would_run_as_root(kind):
+        raise UsageFault(
+            f"a service of the kind {kind.value} would run as root, which the agent does not need",
+            hint="Name an account that owns configuration and key: --run-as ACCOUNT.",
+        )
+
+
+def would_run_as_root(kind: Kind) -> bool:
+    """Say whether a service of this kind runs as root unless an account is named."""
+    return kind is Kind.LAUNCHD_DAEMON or (kind is Kind.CRON and os.geteuid() == 0)
 
 
 def _messages(installation: Installation | None, kind: Kind, *, changed: bool, start: bool) -> list[str]:

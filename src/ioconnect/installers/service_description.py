@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from ioconnect.config import configuration
 from ioconnect.config.addresses import has_password
 from ioconnect.config.paths import CREDENTIAL, Paths, absolute, discover, home_folder, site_paths
+from ioconnect.custody.entries import flaw
 from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused
 from ioconnect.installers import machine, reachability
 from ioconnect.installers.service import Kind, Service
 from ioconnect.installers.systemd import CREDENTIALS_SINCE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from ioconnect.config.configuration import Config
@@ -98,16 +100,19 @@ def _service(
 ) -> Service:
     program = machine.program()
     version = machine.systemd_version() if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else None
-    needed = [*machine.program_files(program), paths.config]
     # An older systemd has no LoadCredential=: there the account must own its identities.
     uses_credentials = kind is Kind.SYSTEMD and not (run_as and version is not None and version < CREDENTIALS_SINCE)
+    identities = _identities(settings, paths)
+    credentials = [each for each in identities if _is_handed_over(each[1], run_as, encrypted=encrypted)]
+    own_keys = [path for name, path in identities if run_as and (name, path) not in credentials]
+    needed = [*machine.program_files(program), paths.config, *own_keys]
     return Service(
         program=program,
         config=paths.config,
         home=home,
         log=paths.log,
         environment=() if kind is Kind.SYSTEMD else _environment(run_as),
-        credentials=tuple(_identities(settings, paths)) if uses_credentials else (),
+        credentials=tuple(credentials) if uses_credentials else (),
         encrypted=encrypted,
         run_as=run_as,
         sees_home=kind is Kind.SYSTEMD and run_as is not None and bool(reachability.in_homes(needed)),
@@ -133,12 +138,27 @@ def _identities(settings: Config, paths: Paths) -> list[tuple[str, Path]]:
     return [*([(CREDENTIAL, agents)] if needs_agents else []), *others]
 
 
+def _is_handed_over(identity: Path, run_as: str | None, *, encrypted: bool) -> bool:
+    """Say whether systemd hands this key over, which it reads as root: one that the service's account cannot replace.
+
+    Otherwise that account could put a link to any file of root's in its place, and read its own credential. It reads
+    its own key itself. A dynamic user has no files; `_refuse_keys_of_others` refuses what another account has.
+    """
+    return run_as is None or flaw(_key_file(identity, encrypted=encrypted)) is None
+
+
+def _key_file(identity: Path, *, encrypted: bool) -> Path:
+    return identity.with_name(identity.name + ".cred") if encrypted else identity
+
+
 def _refuse_unreachable(kind: Kind, description: ServiceDescription, paths: Paths) -> None:
     service, reader = description.service, description.reader
     files = machine.program_files(service.program)
     if kind is Kind.SYSTEMD:
         reachability.refuse_hidden_program(files, sees_home=service.sees_home)
         reachability.refuse_hidden_configuration(paths.config, sees_home=service.sees_home)
+    if kind is Kind.SYSTEMD and service.run_as is None:
+        _refuse_what_others_may_change(files, paths)
     for file in files if description.shared_files else ():
         closed = machine.unreadable_for(file, reader)
         if closed is not None:
@@ -152,21 +172,44 @@ def _refuse_unreadable_identities(
     kind: Kind, description: ServiceDescription, settings: Config, paths: Paths
 ) -> None:
     service, reader = description.service, description.reader
-    for _, identity in service.credentials or _identities(settings, paths):
-        file = identity.with_name(identity.name + ".cred") if service.encrypted else identity
-        if service.encrypted and not file.exists():
-            name = next(name for name, path in service.credentials if path == identity)
+    for name, identity in _identities(settings, paths):
+        is_credential = (name, identity) in service.credentials
+        file = _key_file(identity, encrypted=service.encrypted and is_credential)
+        if service.encrypted and is_credential and not file.exists():
             raise IdentityMissing(
                 f"there is no encrypted identity at {file}",
                 hint=f"Make it: sudo systemd-creds encrypt --name={name} {identity} {file}",
             )
         if not file.exists():
             raise IdentityMissing(f"there is no identity at {file}", hint="Make one with `ioconnect keygen`.")
-        reads_directly = not service.credentials and reader is not None and service.run_as is not None
+        if is_credential:
+            _refuse_key_of_others(file)
+        reads_directly = not is_credential and reader is not None and service.run_as is not None
         if reads_directly and (closed := machine.unreadable_for(file, reader)) is not None:
             raise SystemRefused(
                 f"{_account_text(reader)} may not read {closed}, and the {kind.value} service signs in with {file}",
                 hint=f"Give it the key: sudo chown {service.run_as} {file}",
+            )
+
+
+def _refuse_key_of_others(file: Path) -> None:
+    """Raise SystemRefused for a key that systemd would read as root and another account could replace."""
+    found = flaw(file)
+    if found is not None:
+        raise SystemRefused(
+            f"systemd would read {file} as root, and {found.description}: that account could have it read any file",
+            hint=f"{found.remedy}, move the key to /etc/ioconnect, or use `--run-as ACCOUNT` with the key's owner.",
+        )
+
+
+def _refuse_what_others_may_change(files: Iterable[Path], paths: Paths) -> None:
+    """Raise SystemRefused if another account could change what gets root's keys: program, configuration, pins."""
+    for file in (*files, paths.config, paths.known_hosts):
+        found = flaw(file)
+        if found is not None:
+            raise SystemRefused(
+                f"{found.description}, and {file} would get the keys of root that the service signs in with",
+                hint=f"{found.remedy}, or use `--run-as ACCOUNT` with an account that owns configuration and key.",
             )
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.paths import CREDENTIAL, is_handed_over
+from ioconnect.custody import strict_modes
 from ioconnect.custody.files import Stamps, stamp
 from ioconnect.errors import HostKeyUnpinned, IdentityMissing, IdentityUnreadable
-from ioconnect.keys import identity
+from ioconnect.keys import identity, known_hosts
 
 if TYPE_CHECKING:
     from ioconnect.config.configuration import AgentSettings, Tunnel
@@ -76,6 +77,12 @@ def load_identity(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> byte
 def stamps(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Stamps:
     """Return the stamps of the files that a session of this tunnel reads; taken before they are read."""
     return {path: stamp(path) for path in (identity_path(tunnel, settings, paths), paths.known_hosts)}
+
+
+def load_pins(paths: Paths) -> Pins:
+    """Return the pins. Raises ConfigInvalid if they cannot be read, or if root would trust what others may change."""
+    strict_modes.check([paths.known_hosts])
+    return known_hosts.load(paths.known_hosts)
 
 
 def require_pin(tunnel: Tunnel, pins: Pins) -> None:

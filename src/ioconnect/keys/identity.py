@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, IdentityMissing, IdentityUnreadable, UsageFault
 from ioconnect.keys import private_keys, public_keys
@@ -126,6 +127,8 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
         return read_regular(path, limit=_MAX_FILE)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IdentityMissing(f"there is no private key at {path}", hint=_KEYGEN) from error
+    except Untrusted as error:
+        raise IdentityUnreadable(f"cannot use the private key {path}: {error.strerror}") from error
     except PermissionError as error:
         raise IdentityUnreadable(
             f"cannot read the private key {path}: {error.strerror}",

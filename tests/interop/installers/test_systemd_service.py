@@ -394,6 +394,21 @@ def test_a_program_in_a_home_folder_is_refused_before_anything_is_written(machin
     assert traces(machine.box) == []
 
 
+@pytest.mark.parametrize("file", [CONFIG, f"{HOME}/bin/ioconnect", "/etc/ioconnect/id_ed25519"])
+def test_what_another_account_could_change_gets_no_key_of_roots(machine: Machine, file: str) -> None:
+    """C1, C6: systemd reads the key as root, and hands it to this program with this configuration."""
+    machine.box.run("chown", "daemon", file)
+    try:
+        done = machine.root.try_ioconnect("install-service", "--kind", "systemd")
+    finally:
+        machine.box.run("chown", "root", file)
+
+    assert done.returncode == 71
+    assert f"{file} belongs to daemon" in done.stderr
+    assert f"chown root {file}" in done.stderr
+    assert traces(machine.box) == []
+
+
 def test_a_second_agent_is_not_started_beside_one_by_hand(machine: Machine) -> None:
     machine.root.ioconnect("up", "--daemon")
     try:

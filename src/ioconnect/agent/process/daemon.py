@@ -34,6 +34,7 @@ from ioconnect.agent.supervisor.supervisor import Supervisor
 from ioconnect.agent.supervisor.tunnel_runner import AgentContext
 from ioconnect.config import configuration
 from ioconnect.config.paths import public_status
+from ioconnect.custody import strict_modes
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.escape import escaped
 from ioconnect.status.control import answering_pid
@@ -89,6 +90,8 @@ def _locked(
 ) -> ExitCode:
     """Take the lock, check all that is local, and run. The lock is held until the process exits."""
     _forbid_core_dumps()
+    strict_modes.check_program()
+    strict_modes.check(configuration.stamps(paths.config))
     started_at = timestamp(time.time())
     lock = AgentLock.acquire(paths.lock, version=__version__, started_at=started_at)
     try:
@@ -142,6 +145,8 @@ def _check_alone(paths: Paths) -> None:
 def _run_supervisor(supervisor: Supervisor) -> ExitCode:
     """Run the supervisor, and log an exception that ends it."""
     log.info("ioconnect %s, pid %d: %s", __version__, os.getpid(), ", ".join(supervisor.runners))
+    if os.geteuid() == 0:
+        log.warning("the agent runs as root, which it does not need: ioconnect install-service gives it an account")
     try:
         code = supervisor.run()
     except Exception:
@@ -178,11 +183,16 @@ class _DaemonCallbacks:
 
     def load_config(self) -> Config:
         """Load the configuration; a file of config.d with faults is a fault too. Raises ConfigInvalid."""
+        self._check_files()
         return configuration.load_all_valid(self._paths.config)
 
     def load_valid_config(self) -> Config:
         """Load the configuration without files of config.d that have faults. Raises ConfigInvalid."""
+        self._check_files()
         return configuration.load(self._paths.config)
+
+    def _check_files(self) -> None:
+        strict_modes.check(self.config_stamps())
 
     def config_stamps(self) -> Stamps:
         """Return the stamps of the configuration's files."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.supervisor.reload import raise_if_none_can_start
 from ioconnect.errors import Fault
-from ioconnect.keys import known_hosts
-from ioconnect.keys.credentials import load_identity, require_pin
+from ioconnect.keys.credentials import load_identity, load_pins, require_pin
 
 if TYPE_CHECKING:
     from ioconnect.config.configuration import Config, Tunnel
     from ioconnect.config.paths import Paths
+    from ioconnect.keys.known_hosts import Pins
 
 
 def faults(config: Config, paths: Paths) -> dict[str, Fault]:
@@ -32,7 +32,7 @@ def check(config: Config, paths: Paths) -> None:
     raise_if_none_can_start(config, faults(config, paths))
 
 
-def _fault(tunnel: Tunnel, config: Config, paths: Paths, pins: known_hosts.Pins | Fault) -> Fault | None:
+def _fault(tunnel: Tunnel, config: Config, paths: Paths, pins: Pins | Fault) -> Fault | None:
     try:
         load_identity(tunnel, config.agent, paths)
         if not isinstance(pins, Fault):
@@ -42,8 +42,8 @@ def _fault(tunnel: Tunnel, config: Config, paths: Paths, pins: known_hosts.Pins 
     return pins if isinstance(pins, Fault) else None
 
 
-def _pins(paths: Paths) -> known_hosts.Pins | Fault:
+def _pins(paths: Paths) -> Pins | Fault:
     try:
-        return known_hosts.load(paths.known_hosts)
+        return load_pins(paths)
     except Fault as fault:
         return fault

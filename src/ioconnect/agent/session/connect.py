@@ -19,8 +19,7 @@ from paramiko.ed25519key import Ed25519Key
 from ioconnect.agent.dial.dial import DialCancelled, dial
 from ioconnect.errors import ConnectionLost, Fault
 from ioconnect.escape import escaped
-from ioconnect.keys import known_hosts
-from ioconnect.keys.credentials import ReadFiles, load_identity, require_pin, stamps
+from ioconnect.keys.credentials import ReadFiles, load_identity, load_pins, require_pin, stamps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.dial.happy_eyeballs import SourcePort
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
+    from ioconnect.keys.known_hosts import Pins
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Connected:
 
     sock: socket.socket
     key: Ed25519Key
-    pins: known_hosts.Pins
+    pins: Pins
 
 
 class Connector:
@@ -79,12 +79,12 @@ class Connector:
                 self._cancel_socket.close()
                 self._cancel_socket = None
 
-    def read_pins(self, done: Callable[[known_hosts.Pins | Fault], None]) -> None:
+    def read_pins(self, done: Callable[[Pins | Fault], None]) -> None:
         """Read the pins on a thread of its own, which calls `done` with them or their fault."""
 
         def read() -> None:
             try:
-                pins: known_hosts.Pins | Fault = known_hosts.load(self._paths.known_hosts)
+                pins: Pins | Fault = load_pins(self._paths)
             except Fault as fault:
                 pins = fault
             done(pins)
@@ -123,7 +123,7 @@ class Connector:
         self.files.stamps = stamps(self._tunnel, self._settings, self._paths)
         pem = load_identity(self._tunnel, self._settings, self._paths)
         key = Ed25519Key.from_private_key(io.StringIO(pem.decode("ascii")))
-        pins = known_hosts.load(self._paths.known_hosts)
+        pins = load_pins(self._paths)
         require_pin(self._tunnel, pins)  # before the jumphost is troubled
         self.files.pinned = pins.fingerprints_for(self._tunnel.jumphost.host, self._tunnel.jumphost.port)
         sock = dial(

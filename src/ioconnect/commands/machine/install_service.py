@@ -24,7 +24,9 @@ KIND_HELP = "What starts and watches the agent; by default what this machine has
 @click.option("--kind", type=KIND, help=KIND_HELP)
 @click.option("--print", "print_only", is_flag=True, help="Show the file that would be written, and do nothing.")
 @click.option("--no-start", is_flag=True, help="Do not start it now, only with the machine.")
-@click.option("--run-as", metavar="USER", help="The account that runs it (systemd makes one up by default).")
+@click.option(
+    "--run-as", metavar="USER", help="The account that runs it (systemd makes one up; else root must name one)."
+)
 @click.option("--encrypted-key", is_flag=True, help="systemd: the identity is KEY.cred, made by systemd-creds.")
 @click.option("--force", is_flag=True, help="Replace a service that is installed and differs.")
 @click.pass_obj

@@ -11,7 +11,7 @@ from ioconnect.commands.run.reload import reload_agent
 from ioconnect.commands.run.up import start_agent
 from ioconnect.errors import Fault, SystemRefused
 from ioconnect.installers import machine
-from ioconnect.installers.install import install, installed
+from ioconnect.installers.install import install, installed, would_run_as_root
 from ioconnect.installers.service import Kind
 from ioconnect.installers.service_manager import manager_of
 from ioconnect.status import control
@@ -66,8 +66,12 @@ def install_or_start(invocation: Invocation, name: str, answers: Answers) -> Non
 def _wants_service(invocation: Invocation, kind: Kind, answers: Answers) -> bool:
     if answers.service is not None:
         return answers.service
-    able = kind is not Kind.CRON or machine.is_cron_running()
-    if not able:
+    able = not would_run_as_root(kind) and (kind is not Kind.CRON or machine.is_cron_running())
+    if would_run_as_root(kind):
+        invocation.terminal.say(
+            "  It needs an account of its own: n, then ioconnect install-service --run-as ACCOUNT."
+        )
+    elif not able:
         invocation.terminal.say("  No service manager and no cron daemon runs on this machine.")
     return invocation.terminal.confirm(
         f"Keep it running from every start on, as {_DESCRIPTIONS[kind]}?", default=able

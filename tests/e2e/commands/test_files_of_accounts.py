@@ -1,0 +1,89 @@
+"""What root's commands do to the files of other accounts: their owner and their keys stay theirs (C5)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs import ordinary_user
+
+from ioconnect.config import configuration, pasted
+from ioconnect.config.addresses import HostPort
+from ioconnect.config.configuration import Config, Tunnel
+from ioconnect.errors import IdentityUnreadable
+from ioconnect.importing import disable_sources, inherited_keys
+from ioconnect.importing.plan import PlannedTunnel
+from ioconnect.importing.source import FoundTunnel, Source, SourceKind
+from ioconnect.keys import identity, known_hosts, private_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the files of other accounts")
+
+LINE = b"@reboot nobody autossh -N -R 40000:db:1 u@jump.example"
+TUNNEL = Tunnel("orders", HostPort("jump.example", 40000), HostPort("localhost", 3306))
+KEYS = [private_keys.generate(None)[1] for _ in range(3)]
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    with ordinary_user.folder() as folder:
+        yield folder
+
+
+def owned(path: Path, mode: int) -> Path:
+    path.touch()
+    os.chown(path, ordinary_user.NOBODY, ordinary_user.NOBODY)
+    path.chmod(mode)
+    return path
+
+
+def test_configuration_and_pins_stay_their_accounts(theirs: Path) -> None:
+    config, pins = owned(theirs / "config.toml", 0o640), owned(theirs / "known_hosts", 0o600)
+
+    configuration.save(config, Config(tunnels=(TUNNEL,)))
+    known_hosts.pin(pins, "jump.example", 22, KEYS[:1])
+
+    for path, mode in ((config, 0o640), (pins, 0o600)):
+        facts = path.stat()
+        assert (facts.st_uid, facts.st_gid, facts.st_mode & 0o7777) == (*[ordinary_user.NOBODY] * 2, mode)
+
+
+def test_a_crontab_of_another_account_does_not_become_roots_with_a_set_user_id_bit(
+    theirs: Path, tmp_path: Path
+) -> None:
+    table = owned(theirs / "tunnel", 0o4755)
+    table.write_bytes(LINE + b"\n")
+    table.chmod(0o4755)
+
+    disable_sources.disable(Source(SourceKind.SYSTEM_CRONTAB, str(table), path=table, line=LINE), tmp_path / "kept")
+
+    assert table.read_bytes().startswith(b"# disabled")
+    assert (table.stat().st_uid, table.stat().st_mode & 0o7777) == (ordinary_user.NOBODY, 0o755)
+
+
+def test_a_key_that_a_link_of_another_account_leads_to_is_not_used(theirs: Path, tmp_path: Path) -> None:
+    identity.generate(tmp_path / "id_ed25519")
+    (theirs / "id_ed25519").symlink_to(tmp_path / "id_ed25519")
+
+    with pytest.raises(IdentityUnreadable, match=f"is a link, and {theirs} belongs to nobody"):
+        identity.load(theirs / "id_ed25519")
+
+
+def test_no_account_vouches_for_the_jumphost_of_another(tmp_path: Path) -> None:
+    found = []
+    for name, keys in (("alice", KEYS[:2]), ("bob", KEYS[1:])):
+        known_hosts.pin(tmp_path / name / ".ssh" / "known_hosts", "jump.example", 22, keys)
+        line = pasted.parse(
+            "ssh -p 22 -R 40000:localhost:3306 u@jump.example", environ={"HOME": str(tmp_path / name)}
+        )
+        found.append(FoundTunnel(line, Source(SourceKind.TEXT, name), str(tmp_path / name)))
+    tunnel = Tunnel("orders", HostPort("jump.example", 40000), HostPort("localhost", 3306), ssh_port=22)
+    planned = PlannedTunnel(tunnel, tuple(found), is_new=True)
+
+    (keys,) = inherited_keys.host_keys([planned], tmp_path / "pins").values()
+
+    assert keys.blobs == (KEYS[1],)

@@ -1,0 +1,71 @@
+"""Which keys systemd hands to the service, which it reads as root: only those that nobody else could replace."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs import ordinary_user
+from tests.rigs.customer import Customer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands keys over")
+
+CONFIG = """schema = 1
+[tunnels.orders]
+endpoint = "jump.example:40000"
+target = "localhost:3306"
+[tunnels.stock]
+endpoint = "jump.example:40001"
+target = "localhost:5432"
+identity = "{identity}"
+"""
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    with ordinary_user.folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def customer(tmp_path: Path, theirs: Path) -> Iterator[Customer]:
+    """Root's configuration and key; the tunnel `stock` has its key in another account's folder."""
+    machine = Customer(tmp_path / "home")
+    machine.run("keygen")
+    (machine.home / "config.toml").write_text(CONFIG.format(identity=theirs / "key"))
+    yield machine
+    machine.close()
+
+
+def printed(customer: Customer, *arguments: str) -> tuple[list[str], str]:
+    """Return the lines of the unit that hand keys over, and what is said beside it."""
+    done = customer.try_run("install-service", "--kind", "systemd", "--print", *arguments)
+    return [line for line in done.stdout.splitlines() if line.startswith("LoadCredential=")], done.stderr
+
+
+def test_an_account_reads_the_key_that_it_could_replace_itself(customer: Customer, theirs: Path) -> None:
+    """C1: with a link to /etc/shadow in its place, systemd handed that over."""
+    (theirs / "key").symlink_to("/etc/shadow")
+
+    lines, _ = printed(customer, "--run-as", "nobody")
+
+    assert lines == [f"LoadCredential=ssh-key:{customer.home / 'id_ed25519'}"]
+
+
+def test_the_key_that_is_handed_over_is_roots_with_all_of_its_folders(customer: Customer) -> None:
+    for change in (lambda: customer.home.chmod(0o777), lambda: os.chown(customer.home, ordinary_user.NOBODY, 0)):
+        change()
+        assert printed(customer, "--run-as", "nobody")[0] == []
+
+
+@pytest.mark.parametrize("kind", ["cron", "launchd-daemon"])
+def test_no_service_runs_as_root_unless_somebody_says_so(customer: Customer, kind: str) -> None:
+    refused = customer.try_run("install-service", "--kind", kind)
+
+    assert refused.returncode == 64
+    assert "--run-as ACCOUNT" in refused.stderr
