@@ -58,10 +58,10 @@ def paths() -> Iterator[Paths]:
     """A home of the ordinary user, with a lock that is held: an agent runs."""
     if os.geteuid() != 0:
         pytest.skip("only root can be two other users")
-    with ordinary_user.folder() as home:
+    with ordinary_user.folder(own=False) as home:
         paths = under(home)
         held = AgentLock.acquire(paths.lock, version="1", started_at="2026-11-22T10:00:00Z")
-        for path in (paths.lock.parent, paths.lock):
+        for path in (home, paths.lock.parent, paths.lock):  # afterwards: root locks nothing in another's folder
             os.chown(path, NOBODY, NOBODY)
         yield paths
         held.release()
