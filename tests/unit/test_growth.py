@@ -1,4 +1,4 @@
-"""Parsers of text from elsewhere: twice the input takes twice the time; what exceeds a limit is refused (C12)."""
+"""Parsers of text from elsewhere: twice the input takes twice the time; what exceeds a limit is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No text tells to install by name what is on no package index: whoever registered it would be root (C13)."""
+"""No text tells to install by name what is on no package index: whoever registered it would be root."""
 
 from __future__ import annotations
 

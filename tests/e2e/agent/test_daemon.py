@@ -325,7 +325,7 @@ def test_systemd_is_notified_of_ready_status_watchdog_and_stopping(scene: AgentS
 
 
 def test_it_leaves_no_core_dump(scene: AgentScene) -> None:
-    """C11: its memory holds the private key; `ulimit -c unlimited` is inherited."""
+    """Its memory holds the private key; `ulimit -c unlimited` is inherited."""
     shell = 'ulimit -Hc unlimited 2>/dev/null; ulimit -Sc "$(ulimit -Hc)"; exec "$@"'
     done = subprocess.run(
         ["sh", "-c", shell, "sh", *scene.customer.command, "up", "--daemon"],

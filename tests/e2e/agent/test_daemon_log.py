@@ -123,7 +123,7 @@ def test_a_stream_that_is_not_the_journal_gets_times(capfd: pytest.CaptureFixtur
 
 
 def test_a_jumphost_cannot_rotate_the_lines_of_outages_away(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C9: all that it can cause at will is detail (-v), which is limited for each session, across its sessions."""
+    """All that it can cause at will is detail (-v), which is limited for each session, across its sessions."""
     monkeypatch.setattr(log_outputs, "MAX_FILE_SIZE", 10_000)
     sent = 5000  # some 500 kB: eight times what is kept
 
@@ -178,7 +178,7 @@ def test_what_was_left_out_is_counted(file: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("option", "most"), [((), 2), (("-v",), 30)], ids=["usual", "verbose"])
 def test_a_flood_of_opens_leaves_few_lines(scene: AgentScene, option: tuple[str, ...], most: int) -> None:
-    """C9: a jumphost opens and opens while the database is down."""
+    """A jumphost opens and opens while the database is down."""
     config = scene.paths.config
     config.write_text(config.read_text().replace(f":{scene.database.port}", f":{processes.free_port()}"))
     scene.customer.run(*option, "up", "--daemon")

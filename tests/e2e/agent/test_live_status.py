@@ -41,7 +41,7 @@ def register(customer: Customer, rig: stub.StubRig, name: str, *more: str) -> No
 
 
 def test_a_revoked_key_ends_the_session_at_a_reload(customer: Customer, rig: stub.StubRig) -> None:
-    """C7: the tunnel stayed up until something else ended it."""
+    """The tunnel stayed up until something else ended it."""
     under(customer.home).known_hosts.write_text(f"{rig.known_hosts_line}\n@revoked {rig.known_hosts_line}\n")
     customer.try_run("reload")
 

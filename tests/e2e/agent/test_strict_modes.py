@@ -1,4 +1,4 @@
-"""An agent that root runs acts on nothing that another account could change (C6)."""
+"""An agent that root runs acts on nothing that another account could change."""
 
 from __future__ import annotations
 

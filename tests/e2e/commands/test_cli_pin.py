@@ -260,14 +260,14 @@ def shown(key: paramiko.PKey) -> str:
 
 
 def test_yes_pins_one_key_by_one_connection(several: Several) -> None:
-    """P5: each is one without a sign-in, which PerSourcePenalties counts; C4: each could be another machine's."""
+    """Each is one without a sign-in, which PerSourcePenalties counts; each could be another machine's."""
     assert several.customer.run("pin", "--yes") == shown(ED_KEY) + "\n"
     assert several.pinned == (ED_KEY.asbytes(),)
     assert several.server.connections == 1
 
 
 def test_yes_adds_nothing_beside_a_pin(several: Several) -> None:
-    """C4: a man in the middle passed the pinned key's connection through, and answered the others himself."""
+    """A man in the middle passed the pinned key's connection through, and answered the others himself."""
     before = several.pin(ED_KEY)
 
     done = several.customer.try_run("pin", "--yes")

@@ -267,7 +267,7 @@ def test_end_of_input_at_a_question_saves_nothing(customer: Customer) -> None:
 
 
 def test_what_is_registered_at_once_is_all_saved(customer: Customer) -> None:
-    """C11: each reads the configuration, changes and replaces it while no other does."""
+    """Each reads the configuration, changes and replaces it while no other does."""
     customer.run("keygen")
     running = [
         subprocess.Popen(
@@ -287,7 +287,7 @@ def test_what_is_registered_at_once_is_all_saved(customer: Customer) -> None:
 
 
 def test_a_password_in_the_proxy_option_is_warned_of_without_repeating_it(customer: Customer) -> None:
-    """C11: whoever lists the processes sees it."""
+    """Whoever lists the processes sees it."""
     options = ("--endpoint", f"{JUMPHOST}:58115", "--to", "localhost:3306")
 
     done = customer.try_run("register", "orders", *options, "--proxy", "http://me:hunter2@proxy:3128")

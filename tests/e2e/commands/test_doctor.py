@@ -226,7 +226,7 @@ KINDS = {
 def test_the_archive_has_the_configuration_as_parsed_and_never_its_text(
     customer: Customer, tmp_path: Path, tail: str
 ) -> None:
-    """C10: comments, faulty values and a proxy over several lines stay here."""
+    """Comments, faulty values and a proxy over several lines stay here."""
     register(customer, "orders")
     with (customer.home / "config.toml").open("a") as file:
         file.write("".join(f"# {line}\n" for line in KINDS) + "# A comment without a secret\n" + tail)

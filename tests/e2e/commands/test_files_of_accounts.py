@@ -1,4 +1,4 @@
-"""What root's commands do to the files of other accounts: their owner and their keys stay theirs (C5)."""
+"""What root's commands do to the files of other accounts: their owner and their keys stay theirs."""
 
 from __future__ import annotations
 

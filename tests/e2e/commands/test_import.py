@@ -534,7 +534,7 @@ def test_whatever_is_in_a_file_is_no_accident(tmp_path: Path, name: str, content
 
 
 def test_a_unit_that_is_named_like_an_option_is_a_unit(machine: OldTunnels) -> None:
-    """C11: `systemctl disable --now -Hhost.service` would act on another host."""
+    """`systemctl disable --now -Hhost.service` would act on another host."""
     unit = "-Hhost.example.service"
     machine.unit(unit, UNIT)
 
@@ -548,7 +548,7 @@ def test_a_unit_that_is_named_like_an_option_is_a_unit(machine: OldTunnels) -> N
 
 
 def test_a_pid_that_became_anothers_is_not_signalled(machine: OldTunnels, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C11: the process is looked at again once its pid cannot be reused any more."""
+    """The process is looked at again once its pid cannot be reused any more."""
     bystander = machine.start("sleeps", program="sshd")
     old = old_processes.Process(bystander, "ssh", ("ssh", *WORDS))
     looks = iter([(old,), (), ()])

@@ -190,7 +190,7 @@ def test_a_pin_that_the_api_contradicts_stays(
 def test_a_set_that_merely_overlaps_with_the_pins_is_refused(
     customer: Customer, token_file: Path, tmp_path: Path
 ) -> None:
-    """C4: the right key beside one more vouches for none of them."""
+    """The right key beside one more vouches for none of them."""
     pinned, more = make_key(tmp_path / "one"), make_key(tmp_path / "two")
     file = customer.home / "known_hosts"
     known_hosts.pin(file, "jump.example.com", 50683, [pinned.blob])

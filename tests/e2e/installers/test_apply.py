@@ -225,7 +225,7 @@ def test_a_folder_for_the_services_account_is_not_a_link_to_one_of_roots(tmp_pat
 
 
 def test_a_program_has_a_session_of_its_own_and_no_terminal_of_ours() -> None:
-    """C11: one that runs as another account could type into root's terminal (TIOCSTI)."""
+    """One that runs as another account could type into root's terminal (TIOCSTI)."""
     ours = ("sh", "-c", 'cut -d" " -f6 /proc/self/stat; echo $$; (: </dev/tty) 2>/dev/null && echo terminal')
 
     session, pid, *terminal = apply.run(ours).stdout.decode().split()
@@ -239,7 +239,7 @@ def test_a_program_has_a_session_of_its_own_and_no_terminal_of_ours() -> None:
 def test_no_line_of_a_services_file_comes_from_a_newline(
     tmp_path: Path, kind: str, home: str, run_as: str | None, code: int
 ) -> None:
-    """C11: neither by HOME nor by --run-as."""
+    """Neither by HOME nor by --run-as."""
     customer = Customer(tmp_path / "home", HOME=home)
     account = () if run_as is None else ("--run-as", run_as)
     if kind == "systemd-user" and run_as is not None:

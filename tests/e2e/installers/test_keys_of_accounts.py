@@ -49,7 +49,7 @@ def printed(customer: Customer, *arguments: str) -> tuple[list[str], str]:
 
 
 def test_an_account_reads_the_key_that_it_could_replace_itself(customer: Customer, theirs: Path) -> None:
-    """C1: with a link to /etc/shadow in its place, systemd handed that over."""
+    """With a link to /etc/shadow in its place, systemd handed that over."""
     (theirs / "key").symlink_to("/etc/shadow")
 
     lines, _ = printed(customer, "--run-as", "nobody")

@@ -62,7 +62,7 @@ def test_the_clients_lists(tmp_path: Path) -> None:
     ],
 )
 def test_an_old_jumphost(tmp_path: Path, allowed: Sequence[str], code: str, said: str) -> None:
-    """P3: both lists are told; with its algorithms allowed the host key is the next thing that is looked at."""
+    """Both lists are told; with its algorithms allowed the host key is the next thing that is looked at."""
     with ParamikoJumphost(lambda _number: [HOST_KEY], **OLD) as old:
         settings = AgentSettings(allowed_algorithms=tuple(allowed))
         loose = LooseSession(tmp_path / "c", old.port, settings=settings)
@@ -75,7 +75,7 @@ def test_an_old_jumphost(tmp_path: Path, allowed: Sequence[str], code: str, said
 
 
 def test_an_aead_cipher_needs_no_mac_in_common(tmp_path: Path) -> None:
-    """D8: a jumphost with AES-GCM and MACs that are not offered was refused."""
+    """A jumphost with AES-GCM and MACs that are not offered was refused."""
 
     def lists(connection: socket.socket) -> None:
         connection.sendall(b"SSH-2.0-x\r\n" + kexinit)

@@ -91,7 +91,7 @@ def test_another_host_key(connect: Callable[..., tuple[ScriptedJumphost, Client]
 
 
 def test_a_key_that_was_revoked_meanwhile(connect: Callable[..., tuple[ScriptedJumphost, Client]]) -> None:
-    """C7: the pins are read again at each key exchange."""
+    """The pins are read again at each key exchange."""
     jumphost, client = connect()
     file = client.paths.known_hosts
     file.write_text(file.read_text() + f"@revoked * {public_keys.encode(jumphost.host_key.asbytes())}\n")

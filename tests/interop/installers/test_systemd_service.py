@@ -334,7 +334,7 @@ def test_a_tunnels_own_identity_is_handed_over(machine: Machine) -> None:
 
 
 def test_an_identity_with_a_blank_in_its_path_is_refused_before_anything_is_written(machine: Machine) -> None:
-    """P2: what systemd 252 hands over is cut off at the blank from 257 on."""
+    """What systemd 252 hands over is cut off at the blank from 257 on."""
     box, root = machine.box, machine.root
     config = box.path(CONFIG)
     before = config.read_text()
@@ -396,7 +396,7 @@ def test_a_program_in_a_home_folder_is_refused_before_anything_is_written(machin
 
 @pytest.mark.parametrize("file", [CONFIG, f"{HOME}/bin/ioconnect", "/etc/ioconnect/id_ed25519"])
 def test_what_another_account_could_change_gets_no_key_of_roots(machine: Machine, file: str) -> None:
-    """C1, C6: systemd reads the key as root, and hands it to this program with this configuration."""
+    """Systemd reads the key as root, and hands it to this program with this configuration."""
     machine.box.run("chown", "daemon", file)
     try:
         done = machine.root.try_ioconnect("install-service", "--kind", "systemd")

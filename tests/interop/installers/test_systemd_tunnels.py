@@ -73,7 +73,7 @@ def test_a_key_of_the_accounts_own_heals_its_tunnel_without_a_restart(machine: M
     machine.box.run("useradd", "--system", "--shell", "/usr/sbin/nologin", "keeper")
     machine.box.run("chown", "keeper", KEY)
     machine.install("--run-as", "keeper")
-    unit = machine.box.run("systemctl", "cat", UNIT)  # C1: root reads no file that the account could replace
+    unit = machine.box.run("systemctl", "cat", UNIT)  # root reads no file that the account could replace
     assert ("LoadCredential=ssh-key:" in unit, "LoadCredential=ssh-key.stock:" in unit) == (True, False)
     _reboot_without_the_key(machine)
     before = machine.agent_pid()

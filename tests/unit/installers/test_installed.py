@@ -88,7 +88,7 @@ def test_the_machines_service_is_also_for_who_has_no_configuration(
 
 
 def test_root_starts_no_agent_by_hand_beside_the_service(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C3: its files would be in the way of the service's account, which could not start any more."""
+    """Its files would be in the way of the service's account, which could not start any more."""
     install(paths, paths.config)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 

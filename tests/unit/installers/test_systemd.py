@@ -86,7 +86,7 @@ def test_each_tunnels_own_identity_is_handed_over() -> None:
 @pytest.mark.parametrize("character", [*" \t\u00a0\"'\\:"])
 @pytest.mark.parametrize("version", [247, 252, 257, 262, None])
 def test_an_identity_that_systemd_may_read_otherwise_is_refused(character: str, version: int | None) -> None:
-    """P2: up to 252 the path is what follows the colon; later versions split and unquote it."""
+    """Up to 252 the path is what follows the colon; later versions split and unquote it."""
     keys = (*PLAIN.credentials, ("ssh-key.orders", Path(f"/srv/a{character}key")))
 
     with pytest.raises(SystemRefused, match="blank, a quotation mark") as refused:

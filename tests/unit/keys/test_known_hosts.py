@@ -206,7 +206,7 @@ KEY = public_keys.encode(ONE)
     ],
 )
 def test_what_may_be_a_revocation_is_not_passed_over(tmp_path: Path, line: str) -> None:
-    """C7: it is not known which key it means, so none is trusted; which line it is, is said."""
+    """It is not known which key it means, so none is trusted; which line it is, is said."""
     path = tmp_path / "known_hosts"
     path.write_text(entry(f"[{JUMP}]:{PORT}", ONE) + line + "\n" + entry(f"[{JUMP}]:{PORT}", TWO), encoding="utf-8")
 

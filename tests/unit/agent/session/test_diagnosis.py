@@ -189,7 +189,7 @@ def test_sign_in_timeout() -> None:
     ],
 )
 def test_host_keys(verdict: HostKeyStatus, kind: type[Fault]) -> None:
-    """The fingerprint that was shown is in the message; the hint has the way to accept one, but not that one (C4)."""
+    """The fingerprint that was shown is in the message; the hint has the way to accept one, but not that one."""
     fault = host_key_fault(TUNNEL, verdict, "SHA256:shown", ("SHA256:pinned",))
 
     assert type(fault) is kind
@@ -219,7 +219,7 @@ def test_a_refused_port(said: list[str], kind: type[Fault]) -> None:
 
 
 def test_nothing_in_common_names_both_lists_and_what_may_be_allowed() -> None:
-    """D8, P3: it is no lost connection, and does not mend itself."""
+    """It is no lost connection, and does not mend itself."""
     fault = diagnose(end(Stage.KEY_EXCHANGE), NoSharedAlgorithm("MAC", ["hmac-md5", "hmac-sha2-256"], MACS))
 
     assert isinstance(fault, AlgorithmsMismatch)
