@@ -24,6 +24,11 @@ _CHECK_OF_REASON = {
     ReasonCode.PORT_BUSY: CheckId.FORWARD,
 }
 _FROM_AGENT = (CheckId.HOST_KEY, CheckId.AUTH, CheckId.FORWARD)
+# Reasons of an agent that was connected. A connection more would add to what sshd counts against this address.
+_OF_THE_JUMPHOST = (
+    *(ReasonCode.BANNER_TIMEOUT, ReasonCode.TOO_MANY_CONNECTIONS, ReasonCode.PENALIZED, ReasonCode.HOST_KEY_CHANGED),
+    *_CHECK_OF_REASON,
+)
 _RETRY_HINT = "Try again in a moment; ioconnect status --watch shows how it goes."
 
 
@@ -47,7 +52,9 @@ def outcomes(tunnel: TunnelStatus, pid: int | None) -> dict[CheckId, Outcome]:
         return dict.fromkeys(_FROM_AGENT, in_progress)
     reason = Reason(tunnel.reason.code, f"{agent} says: {tunnel.reason.message}", tunnel.reason.hint)
     failing = _CHECK_OF_REASON.get(tunnel.reason.code, CheckId.HOST_KEY)
-    before = dict.fromkeys(_FROM_AGENT[: _FROM_AGENT.index(failing)], Finding(f"{agent} is past this"))
+    passed = [CheckId.DNS, CheckId.TCP] if tunnel.reason.code in _OF_THE_JUMPHOST else []
+    passed += _FROM_AGENT[: _FROM_AGENT.index(failing)]
+    before: dict[CheckId, Outcome] = dict.fromkeys(passed, Finding(f"{agent} is past this"))
     if tunnel.host_key and CheckId.HOST_KEY in before:
         before[CheckId.HOST_KEY] = pinned_host_key(tunnel.host_key)
     return {**before, failing: reason}

@@ -23,8 +23,10 @@ from ioconnect.keys import known_hosts, public_keys
 from ioconnect.keys.known_hosts import HostKeyStatus
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
 
+    from ioconnect.agent.dial.happy_eyeballs import SourcePort
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
 
@@ -49,24 +51,34 @@ def resolve(tunnel: Tunnel, environ: Mapping[str, str], deadline: float) -> Find
     return Finding(f"{text}: the proxy {proxy} ({origin}), which resolves {tunnel.jumphost.host} itself")
 
 
-def connect(tunnel: Tunnel, environ: Mapping[str, str], deadline: float) -> Finding:
-    """Connect to the jumphost's SSH port as the agent does, and close the connection.
+def connect(
+    tunnel: Tunnel, environ: Mapping[str, str], deadline: float, source: SourcePort | None
+) -> tuple[socket.socket, Finding]:
+    """Connect to the jumphost's SSH port as the agent does; return the connection too, for the checks that follow.
 
-    Raises the faults of `dial`; the hint of Unreachable says whether the host's web port answers.
+    It is one that sshd counts against this address (PerSourcePenalties) if nobody signs in over it. `source` is as
+    for `dial`. Raises the faults of `dial`; the hint of Unreachable says whether the host's web port answers.
     """
     proxy = choose(tunnel.jumphost, tunnel.proxy, environ)
     end = deadline if proxy is not None else deadline - EGRESS_TIMEOUT
     try:
-        with dial(tunnel.jumphost, environ=environ, deadline=end, proxy=tunnel.proxy) as sock:
-            where = sock.getpeername() if proxy is None else None
+        sock = dial(tunnel.jumphost, environ=environ, deadline=end, proxy=tunnel.proxy, source=source)
     except Unreachable as fault:
         if proxy is not None or tunnel.jumphost.port == WEB_PORT:
             raise
         raise type(fault)(fault.message, hint=f"{fault.hint} {_web_port_hint(tunnel.jumphost, deadline)}") from None
     if proxy is not None:
-        return Finding(f"connected to {tunnel.jumphost} through the proxy {proxy}")
-    name = "" if where is None or where[0] == tunnel.jumphost.host else f" ({where[0]})"
-    return Finding(f"connected to {tunnel.jumphost}{name}")
+        return sock, Finding(f"connected to {tunnel.jumphost} through the proxy {proxy}")
+    return sock, Finding(f"connected to {tunnel.jumphost}{_other_name(sock, tunnel.jumphost.host)}")
+
+
+def _other_name(sock: socket.socket, host: str) -> str:
+    """Return the address that the connection leads to, unless it is what was named, or the connection has ended."""
+    try:
+        address = sock.getpeername()[0]
+    except OSError:  # it was reset: the check of the host key says so
+        return ""
+    return "" if address == host else f" ({address})"
 
 
 def _web_port_hint(jumphost: HostPort, deadline: float) -> str:
@@ -80,8 +92,12 @@ def _web_port_hint(jumphost: HostPort, deadline: float) -> str:
     return f"(Port {WEB_PORT} of the same host answers: the network holds back port {jumphost.port}, not the host.)"
 
 
-def check_host_key(tunnel: Tunnel, settings: AgentSettings, paths: Paths, deadline: float) -> Finding:
+def check_host_key(
+    tunnel: Tunnel, settings: AgentSettings, paths: Paths, deadline: float, sock: socket.socket | None
+) -> Finding:
     """Check the jumphost's host key against the pins without authentication, for a tunnel without an identity.
+
+    `sock` is a connection to the jumphost; without one it is dialed.
 
     Raises the faults of `dial` and of the SSH identification, HostKeyUnpinned, HostKeyChanged,
     AlgorithmsMismatch, and ConfigInvalid if the pins cannot be read.
@@ -95,6 +111,7 @@ def check_host_key(tunnel: Tunnel, settings: AgentSettings, paths: Paths, deadli
             deadline=deadline,
             allowed=settings.allowed_algorithms,
             pinned_types=pins.types_for(host, port),
+            sock=sock,
         )
     )
     status, fingerprint = pins.check(host, port, shown), public_keys.fingerprint(shown)

@@ -1,14 +1,17 @@
 """Runs the checks in their order, each with its own timeout; a failed one skips only the checks that depend on it.
 
-Blocks the calling thread for about `TIMEOUT` seconds at most, and never for 30 s, whatever the servers do.
+One connection to the jumphost serves all checks. Blocks the calling thread for about `TIMEOUT` seconds at most, and
+never for 30 s, whatever the servers do.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.agent.dial.proxy import choose
+from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.checks import agent_drift, jumphost_check, running_agent, target_check
 from ioconnect.checks.agent_state import outcomes
 from ioconnect.checks.results import CheckId, Finding, Report, failed, failed_dependency, passed, skipped
@@ -23,6 +26,7 @@ from ioconnect.status.observe import has_other_config
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
 
     from ioconnect.checks.agent_state import Outcome
@@ -63,10 +67,17 @@ class _Runner:
         self._checks: list[CheckResult] = []
         self._from_agent: dict[CheckId, Outcome] = {}
         self._agent: TunnelStatus | None = None
+        self._closing = ExitStack()
+        self._sock: socket.socket | None = None  # of the check tcp, for those after it
         self._config: Config  # set by the check config, on which all others depend; _tunnel likewise
         self._tunnel: Tunnel
 
     def run(self, name: str | None) -> Report:
+        with self._closing:
+            self._run_all(name)
+        return Report(tuple(self._checks))
+
+    def _run_all(self, name: str | None) -> None:
         self._run_check(CheckId.CONFIG, lambda: self._check_config(name))
         self._run_check(CheckId.IDENTITY, self._check_identity)
         self._run_check(CheckId.TARGET, lambda: target_check.check(self._tunnel.target))
@@ -78,7 +89,6 @@ class _Runner:
             self._run_check(CheckId.HOST_KEY, self._check_host_key)
             self._run_check(CheckId.AUTH, _not_reached)
             self._run_check(CheckId.FORWARD, _not_reached)
-        return Report(tuple(self._checks))
 
     def _needs_session(self) -> bool:
         """Say whether the agent's answers leave out something that a session of our own can find out."""
@@ -199,7 +209,12 @@ class _Runner:
         return jumphost_check.resolve(self._tunnel, self._environ, time.monotonic() + DNS_TIMEOUT)
 
     def _check_tcp(self) -> Finding:
-        return jumphost_check.connect(self._tunnel, self._environ, time.monotonic() + TCP_TIMEOUT)
+        # As the agent does: connecting from the same source port frees a remote port that a dead session holds.
+        source = SourcePorts(self._paths.state / "sources.json").get(self._tunnel)
+        deadline = time.monotonic() + TCP_TIMEOUT
+        self._sock, found = jumphost_check.connect(self._tunnel, self._environ, deadline, source)
+        self._closing.callback(self._sock.close)
+        return found
 
     def _pinned(self) -> tuple[str, ...]:
         """Return the fingerprints pinned for the jumphost; none if they cannot be read, which its check says."""
@@ -211,12 +226,13 @@ class _Runner:
 
     def _check_host_key(self) -> Finding:
         deadline = time.monotonic() + self._auth_timeout()
-        return jumphost_check.check_host_key(self._tunnel, self._config.agent, self._paths, deadline)
+        return jumphost_check.check_host_key(self._tunnel, self._config.agent, self._paths, deadline, self._sock)
 
     def _check_session(self) -> None:
         """Run the remaining checks with one SSH session."""
         tunnel, settings = self._tunnel, self._config.agent
-        with SessionCheck(tunnel, settings, self._paths, timeout=self._auth_timeout()) as session:
+        timeout = self._auth_timeout()
+        with SessionCheck(tunnel, settings, self._paths, timeout=timeout, sock=self._sock) as session:
             self._run_check(CheckId.HOST_KEY, session.host_key)
             self._run_check(CheckId.AUTH, session.auth)
             self._run_check(CheckId.FORWARD, session.forward)

@@ -11,13 +11,14 @@ import time
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.session.session import Session
-from ioconnect.agent.supervisor.source_ports import SourcePorts
 from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.agent.tunnel.events import Closed, Granted, Lost, PortRefused, SessionEvent, SignedIn
 from ioconnect.checks.results import Finding, pinned_host_key
 from ioconnect.errors import ConnectionLost
 
 if TYPE_CHECKING:
+    import socket
+
     from typing_extensions import Self
 
     from ioconnect.config.configuration import AgentSettings, Tunnel
@@ -34,27 +35,32 @@ class SessionCheck:
     """One SSH session as a context manager; on exit its port, connection and thread are released.
 
     Call `host_key`, `auth` and `forward` in this order, as far as they succeed; each raises the session's fault in
-    that step. `timeout` is in seconds, until the end of authentication.
+    that step. `timeout` is in seconds, until the end of authentication. With `sock`, a connection to the jumphost, the
+    session does not dial.
     """
 
-    def __init__(self, tunnel: Tunnel, settings: AgentSettings, paths: Paths, *, timeout: float) -> None:
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        settings: AgentSettings,
+        paths: Paths,
+        *,
+        timeout: float,
+        sock: socket.socket | None = None,
+    ) -> None:
         self._tunnel = tunnel
         self._timeout = timeout
         self._events: queue.Queue[SessionEvent] = queue.Queue()
         self._received: list[type[SessionEvent]] = []
         self._fault: Fault | None = None
         self._deadline = 0.0
-        # As the agent does: connecting from the same source port frees a remote port that a dead session holds.
-        self._session = Session(
-            *(tunnel, settings, paths, Counters(), self._events.put),
-            source=SourcePorts(paths.state / "sources.json").get(tunnel),
-            patience=timeout,
-        )
+        self._sock = sock
+        self._session = Session(tunnel, settings, paths, Counters(), self._events.put, patience=timeout)
 
     def __enter__(self) -> Self:
         """Start the session."""
         self._deadline = time.monotonic() + self._timeout + GRACE
-        self._session.start()
+        self._session.start(self._sock)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -92,7 +92,7 @@ def test_all_well_and_nothing_is_held(world: World) -> None:
     assert world.rig.fingerprint in checks["host_key"]["detail"]
     assert checks["forward"]["detail"].startswith("Tunnel is open")
     counters = world.rig.ledger.counters
-    assert (counters.signatures, counters.forwards_granted) == (1, 1)
+    assert (counters.connections, counters.signatures, counters.forwards_granted) == (1, 1, 1)
     world.rig.wait_for(lambda: not world.rig.jumphost.sessions())
     assert not world.rig.jumphost.listens_on(world.port)
     assert list(world.rig.ledger.violations) == []
@@ -211,7 +211,7 @@ def test_without_an_identity_the_host_key_is_still_compared(world: World) -> Non
     assert code == ExitCode.NO_INPUT
     skipped = {"identity": "fail", "auth": "skip", "forward": "skip"}
     assert statuses(checks) == {**dict.fromkeys(CHECKS, "pass"), **skipped}
-    assert world.rig.ledger.counters.auth_requests == 0
+    assert (world.rig.ledger.counters.connections, world.rig.ledger.counters.auth_requests) == (1, 0)
 
     world.rig.faults.swap_host_key()
     assert world.test()[1]["host_key"]["reason"] == "host_key_changed"
@@ -394,9 +394,11 @@ def test_a_running_agent_that_waits_says_why(world: World) -> None:
     hold_port(world)
     world.customer.run("up", "--daemon", "--wait", "1", expect=75)
     world.customer.wait_for("standby", "orders")
+    before = world.rig.ledger.counters.connections
 
     code, checks = world.test()
 
+    assert world.rig.ledger.counters.connections == before
     assert (code, checks["forward"]["reason"]) == (75, "port_busy")
     assert "the running agent (pid" in checks["forward"]["detail"]
     assert [checks[name]["status"] for name in ("tcp", "host_key", "auth")] == ["pass"] * 3
@@ -451,7 +453,7 @@ def test_ctrl_c_leaves_nothing_behind(world: World) -> None:
     world.rig.faults.banner_silence()
     with Terminal([*world.customer.command, "test"], env=world.customer.environment) as person:
         person.expect("✓ tcp")
-        world.rig.wait_for(lambda: world.rig.ledger.counters.connections == 2)
+        world.rig.wait_for(lambda: world.rig.ledger.counters.connections == 1)
         person.press(CTRL_C)
         code, _ = person.leave()
 

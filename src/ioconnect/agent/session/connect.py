@@ -67,9 +67,13 @@ class Connector:
         self._cancelled = False
         self._cancel_socket: socket.socket | None = None  # closing it cancels the dial
 
-    def start(self, deadline: float) -> None:
-        """Start the dialing thread; `deadline` is in time.monotonic() seconds. Any thread, once."""
-        threading.Thread(target=self._run, args=(deadline,), name=f"dial {self._tunnel.name}", daemon=True).start()
+    def start(self, deadline: float, sock: socket.socket | None = None) -> None:
+        """Start the dialing thread; `deadline` is in time.monotonic() seconds. Any thread, once.
+
+        With `sock`, which is connected to the jumphost and ours from now on, nothing is dialed.
+        """
+        arguments = (deadline, sock)
+        threading.Thread(target=self._run, args=arguments, name=f"dial {self._tunnel.name}", daemon=True).start()
 
     def cancel(self) -> None:
         """Cancel the attempt if it is not done yet. Any thread; returns at once."""
@@ -94,7 +98,7 @@ class Connector:
         except RuntimeError as error:  # no thread to be had: the next key exchange, or reload, tries again
             log.warning("%s: cannot read the pins again: %s", self._tunnel.name, error)
 
-    def _run(self, deadline: float) -> None:
+    def _run(self, deadline: float, sock: socket.socket | None) -> None:
         cancelled, cancel_socket = socket.socketpair()
         with self._lock:
             self._cancel_socket = cancel_socket
@@ -102,7 +106,7 @@ class Connector:
                 cancel_socket.close()
         result: Connected | Fault | None
         try:
-            result = self._dial(deadline, cancelled)
+            result = self._dial(deadline, cancelled, sock)
         except DialCancelled:
             result = None
         except Fault as fault:
@@ -110,6 +114,8 @@ class Connector:
         except Exception as error:
             log.exception("%s: cannot dial", self._tunnel.name)
             result = ConnectionLost(f"cannot dial {self._tunnel.jumphost}: {escaped(str(error))}")
+        if sock is not None and not isinstance(result, Connected):
+            sock.close()
         with self._lock:
             cancel_socket.close()
             cancelled.close()
@@ -119,21 +125,22 @@ class Connector:
                 result = None
         self._done(result)
 
-    def _dial(self, deadline: float, cancelled: socket.socket) -> Connected:
+    def _dial(self, deadline: float, cancelled: socket.socket, sock: socket.socket | None) -> Connected:
         self.files.stamps = stamps(self._tunnel, self._settings, self._paths)
         pem = load_identity(self._tunnel, self._settings, self._paths)
         key = Ed25519Key.from_private_key(io.StringIO(pem.decode("ascii")))
         pins = load_pins(self._paths)
         require_pin(self._tunnel, pins)  # before the jumphost is troubled
         self.files.pinned = pins.fingerprints_for(self._tunnel.jumphost.host, self._tunnel.jumphost.port)
-        sock = dial(
-            self._tunnel.jumphost,
-            environ=os.environ,
-            deadline=deadline,
-            proxy=self._tunnel.proxy,
-            source=self._source,
-            cancelled=cancelled,
-        )
+        if sock is None:
+            sock = dial(
+                self._tunnel.jumphost,
+                environ=os.environ,
+                deadline=deadline,
+                proxy=self._tunnel.proxy,
+                source=self._source,
+                cancelled=cancelled,
+            )
         self._set_tcp_options(sock)
         return Connected(sock, key, pins)
 

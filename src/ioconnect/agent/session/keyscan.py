@@ -102,17 +102,20 @@ def shown_keys(
     proxy: str = "",
     allowed: Sequence[str] = (),
     pinned_types: Sequence[str] = (),
+    sock: socket.socket | None = None,
 ) -> Iterator[bytes]:
     """Yield the host key blobs that the jumphost proves to hold, those of pinned types and ed25519 first.
 
     Each is a connection without a sign-in, which sshd counts against this address (PerSourcePenalties): take no more
-    than are needed. `deadline` is a time.monotonic(); `allowed` are further algorithms. Blocks the calling thread.
+    than are needed. The first is `sock`, if that is given. `deadline` is a time.monotonic(); `allowed` are further
+    algorithms. Blocks the calling thread.
     Raises the dial's faults, BannerTimeout, ConnectionLost, AlgorithmsMismatch, TooManyConnections and Penalized.
     """
     algorithms = tuple(sorted(HOST_KEYS, key=lambda name: host_key_type(name) not in pinned_types))
     while algorithms:
-        sock = dial(jumphost, environ=os.environ, deadline=deadline, proxy=proxy)
-        scan = _Scan(sock, jumphost, algorithms, allowed, deadline)
+        if sock is None:
+            sock = dial(jumphost, environ=os.environ, deadline=deadline, proxy=proxy)
+        scan, sock = _Scan(sock, jumphost, algorithms, allowed, deadline), None
         scan.transport.start_client(event=threading.Event())
         scan.over.wait(max(0.0, deadline - time.monotonic()) + 5)
         scan.transport.join(1)

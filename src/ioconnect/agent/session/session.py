@@ -117,10 +117,10 @@ class Session:
 
     # --- any thread
 
-    def start(self) -> None:
-        """Begin to dial on a thread of its own."""
+    def start(self, sock: socket.socket | None = None) -> None:
+        """Begin to dial on a thread of its own; with `sock`, a connection to the jumphost, that is used instead."""
         self._deadline = time.monotonic() + self._patience
-        self._connector.start(self._deadline)
+        self._connector.start(self._deadline, sock)
 
     def request_forward(self) -> None:
         """Ask again for the forward; answered by Granted, PortRefused or Lost."""
