@@ -19,7 +19,8 @@ from ioconnect.agent.session.diagnosis import host_key_fault
 from ioconnect.checks.results import Finding, pinned_host_key
 from ioconnect.config.addresses import HostPort
 from ioconnect.errors import NameNotResolved, Unreachable
-from ioconnect.keys import known_hosts, public_keys
+from ioconnect.keys import public_keys
+from ioconnect.keys.credentials import load_pins
 from ioconnect.keys.known_hosts import HostKeyStatus
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def check_host_key(
     Raises the faults of `dial` and of the SSH identification, HostKeyUnpinned, HostKeyChanged,
     AlgorithmsMismatch, and ConfigInvalid if the pins cannot be read.
     """
-    pins = known_hosts.load(paths.known_hosts)
+    pins = load_pins(paths)
     host, port = tunnel.jumphost.host, tunnel.jumphost.port
     shown = next(
         keyscan.shown_keys(

@@ -18,9 +18,10 @@ from ioconnect.checks.results import CheckId, Finding, Report, failed, failed_de
 from ioconnect.checks.session_check import FORWARD_TIMEOUT, SessionCheck
 from ioconnect.config import configuration
 from ioconnect.console import selection
-from ioconnect.errors import ConfigInvalid, Fault, Reason
-from ioconnect.keys import identity, known_hosts
-from ioconnect.keys.credentials import identity_path, load_identity
+from ioconnect.custody import strict_modes
+from ioconnect.errors import ConfigInvalid, Fault, Reason, SystemRefused
+from ioconnect.keys import identity
+from ioconnect.keys.credentials import identity_path, load_identity, load_pins
 from ioconnect.status.control import AgentSilent
 from ioconnect.status.observe import has_other_config
 from ioconnect.status.snapshots import State
@@ -67,6 +68,7 @@ class _Runner:
         self._checks: list[CheckResult] = []
         self._from_agent: dict[CheckId, Outcome] = {}
         self._agent: TunnelStatus | None = None
+        self._account: int | None = None  # uid of the agent that runs
         self._closing = ExitStack()
         self._sock: socket.socket | None = None  # of the check tcp, for those after it
         self._config: Config  # set by the check config, on which all others depend; _tunnel likewise
@@ -140,12 +142,20 @@ class _Runner:
         choose(tunnel.jumphost, tunnel.proxy, self._environ)
         self._config, self._tunnel = config, tunnel
         invalid = [file.message for file in config.invalid]
-        found = self._read_agent() or Finding(
-            f"Tunnel configuration: {tunnel.name}, {tunnel.endpoint} leads to {tunnel.target}"
-        )
+        differs = self._read_agent()
+        self._check_modes()
+        found = differs or Finding(f"Tunnel configuration: {tunnel.name}, {tunnel.endpoint} leads to {tunnel.target}")
         if invalid:
             return Finding("; ".join([found.detail, *invalid]), hint=config.invalid[0].hint, warning=True)
         return found
+
+    def _check_modes(self) -> None:
+        """Raise ConfigInvalid if an agent that root runs would refuse the program or the configuration."""
+        try:
+            strict_modes.check_program(account=self._account)
+        except SystemRefused as fault:
+            raise ConfigInvalid(fault.message, hint=fault.hint) from fault
+        strict_modes.check(configuration.stamps(self._paths.config), account=self._account)
 
     def _check_identity(self) -> Finding:
         tunnel, settings = self._tunnel, self._config.agent
@@ -168,10 +178,12 @@ class _Runner:
         try:
             status, snapshot = running_agent.tunnel_status(self._tunnel.name, self._paths, self._environ)
         except AgentSilent as fault:
+            self._account = running_agent.account(fault.pid)
             self._from_agent = agent_drift.silent(fault)
             return None
         if snapshot is None:
             return None
+        self._account = running_agent.account(snapshot.pid)
         if status is None:
             config = self._paths.config
             is_other = has_other_config(snapshot, config)
@@ -220,7 +232,7 @@ class _Runner:
         """Return the fingerprints pinned for the jumphost; none if they cannot be read, which its check says."""
         jumphost = self._tunnel.jumphost
         try:
-            return known_hosts.load(self._paths.known_hosts).fingerprints_for(jumphost.host, jumphost.port)
+            return load_pins(self._paths, account=self._account).fingerprints_for(jumphost.host, jumphost.port)
         except ConfigInvalid:
             return ()
 

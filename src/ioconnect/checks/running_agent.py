@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.agent_state import is_active, is_settled
+from ioconnect.custody import processes
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.service_manager import system_agent
 from ioconnect.status.control import AgentSilent
@@ -40,6 +41,11 @@ def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[
         if is_settled(tunnel) or time.monotonic() > end:
             return tunnel, snapshot
         time.sleep(POLL_INTERVAL)
+
+
+def account(pid: int | None) -> int | None:
+    """Return the uid of the agent that runs with this pid; None without one, or if it cannot be told."""
+    return processes.owner(pid) if pid else None
 
 
 def system_service_hint(paths: Paths, environ: Mapping[str, str]) -> str:

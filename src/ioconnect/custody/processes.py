@@ -1,10 +1,14 @@
-"""Signals to a process that was looked at before: its pid cannot belong to another one meanwhile (pidfd_open(2))."""
+"""Whose a process is; and signals to one that was looked at before.
+
+Its pid cannot belong to another one meanwhile (pidfd_open(2)).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +28,13 @@ def signalling(pid: int) -> Iterator[Callable[[signal.Signals], None]]:
     finally:
         if handle is not None:
             os.close(handle)
+
+
+def owner(pid: int) -> int | None:
+    """Return the effective uid of a process; None if there is none, or no /proc to tell."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}").stat().st_uid
+    return None
 
 
 def _pidfd(pid: int) -> int | None:

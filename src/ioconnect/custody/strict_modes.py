@@ -12,30 +12,42 @@ from ioconnect.custody.entries import flaw
 from ioconnect.errors import ConfigInvalid, Fault, SystemRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 NOT_AS_ROOT = "or run it as an account of its own (install-service --run-as ACCOUNT)"
 
 
-def check(paths: Iterable[Path]) -> None:
+def check(paths: Iterable[Path], *, account: int | None = None) -> None:
     """Raise ConfigInvalid if root would act on a file or folder that another account could change.
 
-    Each component of each path is judged. Does nothing for other users.
+    Each component of each path is judged. `account` is the uid of an agent that runs, whose own files these may be.
+    Does nothing for other users.
     """
-    _check(paths, ConfigInvalid, "root does not use")
+    for fault in _faults(paths, ConfigInvalid, "root does not use", account):
+        raise fault
 
 
-def check_program() -> None:
+def check_program(*, account: int | None = None) -> None:
     """Raise SystemRefused if root runs a program, interpreter or library that another account could change."""
+    for fault in _faults(_program(), SystemRefused, "root does not run", account):
+        raise fault
+
+
+def faults(paths: Iterable[Path], *, account: int | None = None) -> Iterator[Fault]:
+    """Yield all that `check_program` and `check` would raise."""
+    yield from _faults(_program(), SystemRefused, "root does not run", account)
+    yield from _faults(paths, ConfigInvalid, "root does not use", account)
+
+
+def _program() -> list[Path]:
     script = [Path(sys.argv[0])] if os.path.isabs(sys.argv[0]) else []  # noqa: PTH117  "-c" is none
-    folders = [Path(sys.prefix), Path(sys.base_prefix), Path(ioconnect.__file__).parent]
-    _check([*script, Path(sys.executable), *folders], SystemRefused, "root does not run")
+    return [*script, Path(sys.executable), Path(sys.prefix), Path(sys.base_prefix), Path(ioconnect.__file__).parent]
 
 
-def _check(paths: Iterable[Path], kind: type[Fault], what: str) -> None:
+def _faults(paths: Iterable[Path], kind: type[Fault], what: str, account: int | None) -> Iterator[Fault]:
     if os.geteuid() != 0:
         return
     for path in dict.fromkeys(paths):
         found = flaw(path)
-        if found is not None:
-            raise kind(f"{what} {path}: {found.description}", hint=f"{found.remedy}, {NOT_AS_ROOT}.")
+        if found is not None and not found.uids <= {account}:
+            yield kind(f"{what} {path}: {found.description}", hint=f"{found.remedy}, {NOT_AS_ROOT}.")

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 import ioconnect
 from ioconnect import __version__
 from ioconnect.agent.dial.proxy import VARIABLES, redacted
+from ioconnect.config import configuration
 from ioconnect.config.addresses import has_password
+from ioconnect.custody import strict_modes
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
@@ -41,8 +43,11 @@ MAX_AHEAD = 120.0  # seconds that a modification time may be in the future
 LIBRARIES = ("paramiko", "cryptography", "click", "rich", "platformdirs", "keyring", "tomli-w")
 
 
-def permissions(config: Config, paths: Paths) -> Fact:
-    """Check that others can neither read the secrets nor write the files that the agent trusts."""
+def permissions(config: Config, paths: Paths, account: int | None) -> Fact:
+    """Check that others can neither read the secrets nor write the files that the agent trusts.
+
+    For root they and the program must be root's, or those of `account`, the uid of an agent that runs.
+    """
     identities = {identity_path(tunnel, config.agent, paths) for tunnel in config.tunnels} or {paths.identity}
     secret = [*identities, *([paths.config] if any(has_password(one.proxy) for one in config.tunnels) else [])]
     trusted = [*identities, paths.config, paths.known_hosts]
@@ -53,6 +58,8 @@ def permissions(config: Config, paths: Paths) -> Fact:
         for path in dict.fromkeys(trusted)
         if _is_writable_by_others(path)
     ]
+    acted_on = [*configuration.stamps(paths.config), paths.known_hosts]
+    problems += [f"{fault.message}: {fault.hint}" for fault in strict_modes.faults(acted_on, account=account)]
     if problems and not paths.credential:
         return warning("key_permissions", "\n".join(problems), "What others may read or write is theirs too.")
     count = "identity" if len(identities) == 1 else f"{len(identities)} identities"

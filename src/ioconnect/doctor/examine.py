@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.checks.runner import CheckListener, run_checks
+from ioconnect.checks.running_agent import account
 from ioconnect.config import configuration
 from ioconnect.doctor import environment, services
 from ioconnect.doctor.facts import DoctorReport
-from ioconnect.errors import ConfigInvalid
+from ioconnect.errors import ConfigInvalid, Fault
+from ioconnect.status.observe import observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,6 +54,13 @@ def examine(paths: Paths, environ: Mapping[str, str], listener: DoctorListener) 
     return DoctorReport(tuple(machine), tuple(tunnels))
 
 
+def _account(paths: Paths) -> int | None:
+    """Return the uid of the agent that runs, which may be another account's."""
+    with contextlib.suppress(Fault):
+        return account(observe(paths).pid)
+    return None
+
+
 def _fact_collectors(
     config: Config, paths: Paths, environ: Mapping[str, str]
 ) -> Iterator[tuple[str, Callable[[], list[Fact]]]]:
@@ -58,7 +68,7 @@ def _fact_collectors(
     yield "agent", lambda: [services.agent(paths, environ)]
     yield "service", services.services
     yield "lingering", lambda: [services.lingering()]
-    yield "key_permissions", lambda: [environment.permissions(config, paths)]
+    yield "key_permissions", lambda: [environment.permissions(config, paths, _account(paths))]
     yield "fips", lambda: [environment.fips()]
     yield "algorithms", lambda: [environment.algorithms(config)]
     yield "clock", lambda: [environment.clock(paths)]

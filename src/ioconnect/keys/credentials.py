@@ -79,9 +79,12 @@ def stamps(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Stamps:
     return {path: stamp(path) for path in (identity_path(tunnel, settings, paths), paths.known_hosts)}
 
 
-def load_pins(paths: Paths) -> Pins:
-    """Return the pins. Raises ConfigInvalid if they cannot be read, or if root would trust what others may change."""
-    strict_modes.check([paths.known_hosts])
+def load_pins(paths: Paths, *, account: int | None = None) -> Pins:
+    """Return the pins. Raises ConfigInvalid if they cannot be read, or if root would trust what others may change.
+
+    `account` is as for `strict_modes.check`.
+    """
+    strict_modes.check([paths.known_hosts], account=account)
     return known_hosts.load(paths.known_hosts)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.rigs.ordinary_user import NOBODY
 
 from ioconnect.custody import strict_modes
-from ioconnect.errors import SystemRefused
+from ioconnect.errors import ConfigInvalid, SystemRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from tests.rigs.agent_scene import AgentScene
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="others trust themselves")
+
+
+TESTS = [("test", "--json"), ("doctor", "--json")]
+
+
+def key_permissions(examined: dict[str, Any]) -> str:
+    """Return what doctor says about who may change what."""
+    fact = next(fact for fact in examined["machine"] if fact["id"] == "key_permissions")
+    assert fact["status"] == "warn"
+    return str(fact["detail"])
 
 
 @pytest.mark.parametrize("name", ["config.toml", "known_hosts"])
@@ -53,6 +64,81 @@ def test_a_reload_takes_no_file_over_that_others_may_change(scene: AgentScene) -
     assert (refused.returncode, "root does not use" in refused.stderr) == (78, True)
     assert scene.carries()
     assert "the agent runs as root" in scene.customer.log_text()
+
+
+@pytest.mark.parametrize(("name", "check"), [("config.toml", "config"), ("known_hosts", "host_key")])
+@pytest.mark.parametrize("change", [lambda path: path.chmod(0o666), lambda path: os.chown(path, NOBODY, 0)])
+def test_test_and_doctor_say_of_a_file_what_up_says(
+    scene: AgentScene, name: str, check: str, change: Callable[[Path], None]
+) -> None:
+    change(scene.customer.home / name)
+
+    tested, examined = (json.loads(scene.customer.run(*words, expect=78)) for words in TESTS)
+
+    refused = scene.customer.try_run("up", "--daemon").stderr
+    failed = [each for each in tested["checks"] if each["status"] == "fail"]
+    assert [each["id"] for each in failed] == [check]
+    assert f"root does not use {scene.customer.home / name}: " in failed[0]["detail"]
+    assert failed[0]["detail"] in refused
+    assert failed[0]["hint"] in refused
+    assert failed[0]["detail"] in key_permissions(examined)
+    assert scene.rig.ledger.counters.auth_requests == 0
+
+
+def test_they_say_it_of_a_folder(scene: AgentScene) -> None:
+    scene.customer.home.chmod(0o777)
+
+    tested, examined = (json.loads(scene.customer.run(*words, expect=78)) for words in TESTS)
+
+    said = f"root does not use {scene.paths.config}: anybody may write {scene.customer.home}"
+    assert tested["checks"][0]["detail"] == said
+    assert said in key_permissions(examined)
+
+
+def test_they_say_it_of_the_program(scene: AgentScene, tmp_path: Path) -> None:
+    program = tmp_path / "ioconnect"
+    program.write_text(f"#!{sys.executable}\nfrom ioconnect.cli import main\nmain()\n")
+    program.chmod(0o777)
+    scene.customer.command = [str(program)]
+
+    refused = scene.customer.try_run("up", "--daemon")
+    tested, examined = (json.loads(scene.customer.run(*words, expect=78)) for words in TESTS)
+
+    said = f"root does not run {program}: anybody may write {program}"
+    assert said in refused.stderr
+    assert tested["checks"][0]["detail"] == said
+    assert said in key_permissions(examined)
+
+
+def test_the_agent_says_it_when_its_state_is_asked_for(scene: AgentScene) -> None:
+    """It takes no file over that others may change, and compares nothing with one."""
+    scene.customer.run("up", "--daemon")
+    for path in (scene.paths.config, scene.paths.known_hosts):
+        path.chmod(0o666)
+        status = scene.customer.status()
+        warnings = [warning["message"] for warning in status["tunnels"][0]["warnings"]]
+        assert [message for message in warnings if message.startswith(f"root does not use {path}: ")], warnings
+        path.chmod(0o600)
+
+    assert scene.customer.status()["tunnels"][0]["warnings"] == []
+
+
+def test_an_account_may_change_what_its_own_agent_reads(tmp_path: Path) -> None:
+    """Root's `test` and `doctor` beside an agent of another account do not find its files wrong."""
+    path = tmp_path / "config.toml"
+    path.touch()
+    os.chown(tmp_path, NOBODY, NOBODY)
+    os.chown(path, NOBODY, NOBODY)
+
+    assert [fault.message for fault in strict_modes.faults([path], account=NOBODY)] == []
+    for account in (None, 0, NOBODY - 1):
+        with pytest.raises(ConfigInvalid, match=f"root does not use {path}: {tmp_path} belongs to nobody"):
+            strict_modes.check([path], account=account)
+    tmp_path.chmod(0o777)
+    path.chmod(0o666)
+    os.chown(tmp_path, 0, 0)
+    with pytest.raises(ConfigInvalid, match=f"anybody may write {tmp_path}"):
+        strict_modes.check([path], account=NOBODY)
 
 
 def test_a_program_that_others_may_change_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

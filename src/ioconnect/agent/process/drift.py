@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.supervisor.reload import compare
 from ioconnect.config import configuration
+from ioconnect.custody import strict_modes
 from ioconnect.custody.files import Stamps, stamp
 from ioconnect.errors import ConfigInvalid, Fault
-from ioconnect.keys import identity, known_hosts
-from ioconnect.keys.credentials import identity_path, load_identity
+from ioconnect.keys import identity
+from ioconnect.keys.credentials import identity_path, load_identity, load_pins
 from ioconnect.status import disk
 from ioconnect.status.records import State, Warning_
 
 if TYPE_CHECKING:
     from ioconnect.agent.supervisor.reload import Running, RunningTunnel
     from ioconnect.config.paths import Paths
+    from ioconnect.keys.known_hosts import Pins
     from ioconnect.status.records import Snapshot
 
 CONFIG_CHANGED = "config_changed"
@@ -78,7 +80,7 @@ def differences(running: Running, paths: Paths) -> Differences:
     """Return how the files differ from what runs."""
     config_current, warnings = _config_differences(running, paths)
     try:
-        pins = known_hosts.load(paths.known_hosts)
+        pins = load_pins(paths)
     except ConfigInvalid as fault:
         pins = None
         unreadable = _warning(fault)
@@ -96,6 +98,7 @@ def _config_differences(running: Running, paths: Paths) -> tuple[bool | None, di
     """Return whether the configuration says what runs, and the warnings of the tunnels of which it says another."""
     configs = {name: tunnel.config for name, tunnel in running.tunnels.items()}
     try:
+        strict_modes.check(configuration.stamps(paths.config))
         config = configuration.load(paths.config)
     except ConfigInvalid as fault:
         if isinstance(fault.__cause__, PermissionError):  # by the account of a service; who changes it may read it
@@ -135,7 +138,7 @@ def _identity_differences(tunnel: RunningTunnel, paths: Paths) -> list[Warning_]
     return [Warning_(IDENTITY_CHANGED, message, hint)]
 
 
-def _pin_differences(tunnel: RunningTunnel, pins: known_hosts.Pins) -> list[Warning_]:
+def _pin_differences(tunnel: RunningTunnel, pins: Pins) -> list[Warning_]:
     jumphost = tunnel.config.tunnel.jumphost
     pinned = pins.fingerprints_for(jumphost.host, jumphost.port)
     if set(pinned) == set(tunnel.pinned):

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.custody.processes import signalling
+from ioconnect.custody.processes import owner, signalling
 from ioconnect.errors import AgentNotRunning, ExitCode, SystemRefused
 from ioconnect.status import control, disk, lock
 from ioconnect.status.control import AgentSilent
@@ -141,7 +141,7 @@ def _own_process(paths: Paths, pid: int) -> Iterator[Callable[[signal.Signals], 
                 f"the agent does not answer, and it cannot be proved which process it is (pid {pid or 'unknown'})",
                 hint="Look at it with ps, and end it yourself." if not pid else hint,
             )
-        if _owner(pid) != os.geteuid():
+        if owner(pid) != os.geteuid() and Path("/proc/self").exists():  # without /proc kill(2) decides
             raise NotProven(f"the agent (pid {pid}) does not answer, and belongs to another user", hint=hint)
         yield send
 
@@ -173,9 +173,3 @@ def _has_locked(pid: int, facts: os.stat_result) -> bool:
             if locked and os.path.samestat(Path(f"/proc/{pid}/fd/{entry.name}").stat(), facts):
                 return True
     return False
-
-
-def _owner(pid: int) -> int | None:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}").stat().st_uid
-    return os.geteuid() if not Path("/proc/self").exists() else None  # kill(2) decides there
