@@ -12,6 +12,7 @@ import pytest
 from ioconnect.agent.process import stop
 from ioconnect.agent.process.stop import NotProven
 from ioconnect.config.paths import under
+from ioconnect.custody import processes
 from ioconnect.status import control
 from ioconnect.status.control import AgentSilent
 from ioconnect.status.lock import AgentLock
@@ -78,7 +79,7 @@ def test_an_agent_that_was_started_after_the_one_that_ended_is_not_signalled(
     monkeypatch.setattr(control, "running_pid", lambda _paths: ended)
     monkeypatch.setattr(control, "change", change)
     monkeypatch.setattr(control, "answering_pid", lambda _paths: os.getpid())
-    monkeypatch.setattr(stop, "_send", lambda pid, *_: sent.append(pid))
+    monkeypatch.setattr(processes, "_send", lambda pid, *_: sent.append(pid))
     try:
         assert stop.stop(paths, deadline=0.2) == ended
         assert not sent
