@@ -35,8 +35,8 @@ class SessionCheck:
     """One SSH session as a context manager; on exit its port, connection and thread are released.
 
     Call `host_key`, `auth` and `forward` in this order, as far as they succeed; each raises the session's fault in
-    that step. `timeout` is in seconds, until the end of authentication. With `sock`, a connection to the jumphost, the
-    session does not dial.
+    that step. `timeout` is in seconds, until the end of authentication. With `sock`, a connection to the jumphost,
+    the session does not dial.
     """
 
     def __init__(

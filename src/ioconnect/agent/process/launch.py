@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor.publish import summary
+from ioconnect.custody import strict_modes
 from ioconnect.custody.files import make_folder, open_regular, open_to_write
 from ioconnect.errors import CannotCreate, ExitCode, Fault, ReasonCode, SystemRefused
 from ioconnect.status import lock, overview
@@ -56,6 +57,7 @@ def start(paths: Paths, arguments: Sequence[str], *, wait: float, progress: Call
     tunnel is not connected, or the exit code of the fault that kept it from running. Raises AlreadyRunning,
     CannotCreate, SystemRefused.
     """
+    strict_modes.check_program()  # here too: the daemon is not started by the script that cron names
     pid = lock.holder(paths.lock)
     if pid is not None:
         raise AlreadyRunning(pid)
