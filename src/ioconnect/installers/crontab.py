@@ -71,8 +71,12 @@ def _find(table: bytes) -> slice | None:
 
 def start(service: Service) -> Command:
     """Return the command that cron would run, to start the agent now; exit code 75 (not connected) is accepted."""
-    prefix = ("runuser", "-u", service.run_as, "--") if service.run_as else ()
-    return Command((*prefix, *_argv(service)), accepted_codes=(ExitCode.TEMP_FAIL,))
+    return Command((*as_account(service), *_argv(service)), accepted_codes=(ExitCode.TEMP_FAIL,))
+
+
+def as_account(service: Service) -> tuple[str, ...]:
+    """Return the words before a command with which root runs it as the service's account."""
+    return ("runuser", "-u", service.run_as, "--") if service.run_as else ()
 
 
 def _argv(service: Service) -> tuple[str, ...]:

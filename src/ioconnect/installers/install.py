@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,7 @@ def install(
     """
     kind = kind or machine.default_kind()
     if not print_only:
-        _refuse_wrong_user(kind, run_as)
+        refuse_wrong_user(kind, run_as)
         _refuse_root(kind, run_as)
     description = describe(kind, run_as=run_as, encrypted=encrypted, config=config, print_only=print_only)
     service = description.service
@@ -83,7 +84,7 @@ def install(
             changed = _install_crontab(service, start=start)
         else:
             changed = apply.install_files(installation, start=start, account=service.run_as)
-    messages = _messages(installation, kind, changed=changed, start=start)
+    messages = _messages(installation, kind, service, changed=changed, start=start)
     return InstallResult(kind, changed, messages=(*messages, *mode_messages, *description.notes))
 
 
@@ -91,7 +92,7 @@ def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Install
     """Stop the service and remove what `install` wrote; a message if nothing is installed. Raises SystemRefused."""
     kind = kind or machine.default_kind()
     machine.check_account_name(run_as)
-    _refuse_wrong_user(kind, run_as)
+    refuse_wrong_user(kind, run_as)
     if kind is Kind.CRON:
         removed = user_crontab.edit(crontab.without_block, run_as)
     else:
@@ -102,10 +103,13 @@ def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Install
     return InstallResult(kind, removed, messages=tuple(messages))
 
 
-def installed(kind: Kind) -> bool:
-    """Say whether a service of this kind is installed for this machine or this user. Raises SystemRefused."""
+def installed(kind: Kind, run_as: str | None = None) -> bool:
+    """Say whether a service of this kind is installed for this machine or this user. Raises SystemRefused.
+
+    `run_as` is the account whose crontab is meant, if it is not this user's.
+    """
     if kind is Kind.CRON:
-        return crontab.block_in(user_crontab.read()) is not None
+        return crontab.block_in(user_crontab.read(run_as)) is not None
     return any(apply.current(file) is not None for file in _installation(kind, _any_service()).files)
 
 
@@ -201,7 +205,8 @@ def _refuse_second_agent(paths: Paths) -> None:
         )
 
 
-def _refuse_wrong_user(kind: Kind, run_as: str | None) -> None:
+def refuse_wrong_user(kind: Kind, run_as: str | None) -> None:
+    """Raise SystemRefused or UsageFault if this user may not install such a service."""
     root = os.geteuid() == 0
     if kind.is_system and not root:
         other = Kind.SYSTEMD_USER if kind is Kind.SYSTEMD else Kind.LAUNCHD_AGENT
@@ -232,12 +237,20 @@ def would_run_as_root(kind: Kind) -> bool:
     return kind is Kind.LAUNCHD_DAEMON or (kind is Kind.CRON and os.geteuid() == 0)
 
 
-def _messages(installation: Installation | None, kind: Kind, *, changed: bool, start: bool) -> list[str]:
+def _messages(
+    installation: Installation | None, kind: Kind, service: Service, *, changed: bool, start: bool
+) -> list[str]:
     state = "installed" if changed else "installed already, nothing changed"
     later = "within five minutes" if kind is Kind.CRON else "at the next boot or sign-in"
     runs = "and runs" if start else f"and starts {later}"
-    status_command = installation.status_command if installation else "crontab -l"
-    return [f"{_name(kind)} is {state}, {runs}.", f"Look at it: {status_command}; ioconnect status"]
+    if installation is not None:
+        look = f"{installation.status_command}; ioconnect status"
+    elif service.run_as is None:
+        look = "crontab -l; ioconnect status"
+    else:
+        status = shlex.join((*crontab.as_account(service), *service.command, "status"))
+        look = f"crontab -u {service.run_as} -l; {status}"
+    return [f"{_name(kind)} is {state}, {runs}.", f"Look at it: {look}"]
 
 
 def _name(kind: Kind) -> str:

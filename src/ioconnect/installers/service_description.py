@@ -188,7 +188,8 @@ def _refuse_unreadable_identities(
         if reads_directly and (closed := machine.unreadable_for(file, reader)) is not None:
             raise SystemRefused(
                 f"{_account_text(reader)} may not read {closed}, and the {kind.value} service signs in with {file}",
-                hint=f"Give it the key: sudo chown {service.run_as} {file}",
+                hint=f"Give it the key: sudo chown {service.run_as} {file}"
+                + (f"; and let it pass: sudo chmod o+x {closed}" if closed != file else ""),
             )
 
 

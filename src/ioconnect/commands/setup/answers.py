@@ -43,6 +43,7 @@ class Answers:
     fingerprint: str | None = None
     yes: bool = False
     service: bool | None = None
+    run_as: str | None = None
     start: bool = True
     resumed: bool = False
 
@@ -79,6 +80,7 @@ class OpenQuestions:
     target: bool
     host_key: bool
     service: bool
+    account: bool
 
     def check_none(self) -> None:
         """Raise UsageFault with the option for every open question, if there is one."""
@@ -87,6 +89,7 @@ class OpenQuestions:
             "--to HOST:PORT": self.target,
             "--fingerprint SHA256:… (or --yes)": self.host_key,
             "--service or --no-service": self.service,
+            "--run-as ACCOUNT (root's rights are not needed)": self.account,
         }
         missing = [option for option, is_open in options.items() if is_open]
         if missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.running_agent import tunnel_status
@@ -11,7 +12,7 @@ from ioconnect.commands.run.reload import reload_agent
 from ioconnect.commands.run.up import start_agent
 from ioconnect.errors import Fault, SystemRefused
 from ioconnect.installers import machine
-from ioconnect.installers.install import install, installed, would_run_as_root
+from ioconnect.installers.install import install, installed, refuse_wrong_user, would_run_as_root
 from ioconnect.installers.service import Kind
 from ioconnect.installers.service_manager import manager_of
 from ioconnect.status import control
@@ -32,12 +33,25 @@ _DESCRIPTIONS = {
 }
 
 
-def is_installed() -> bool:
+def is_installed(run_as: str | None = None) -> bool:
     """Whether the service that this machine supports is installed; False if that cannot be found out."""
     try:
-        return installed(machine.default_kind())
+        return installed(machine.default_kind(), run_as)
     except SystemRefused:
         return False
+
+
+def needs_account(answers: Answers) -> bool:
+    """Whether an account must be named for the service, as it would run as root otherwise."""
+    return answers.run_as is None and would_run_as_root(machine.default_kind()) and not is_installed()
+
+
+def check_account(name: str) -> str:
+    """Return the name of an account that may run the service. Raises UsageFault, SystemRefused."""
+    machine.check_account_name(name)
+    machine.account(name)
+    refuse_wrong_user(machine.default_kind(), name)
+    return name
 
 
 def install_or_start(invocation: Invocation, name: str, answers: Answers) -> None:
@@ -46,7 +60,7 @@ def install_or_start(invocation: Invocation, name: str, answers: Answers) -> Non
     Raises what installing and starting raise, and AgentSilent beside an agent that does not answer.
     """
     kind = machine.default_kind()
-    if is_installed():
+    if is_installed(answers.run_as):
         invocation.terminal.done(f"the service is there: {_DESCRIPTIONS[kind]}")
         if (
             answers.start
@@ -55,27 +69,30 @@ def install_or_start(invocation: Invocation, name: str, answers: Answers) -> Non
         ):
             _install(invocation, kind, answers)
     elif _wants_service(invocation, kind, answers):
+        if needs_account(answers):
+            answers = _with_account(invocation, answers)
         _stop_unmanaged_agent(invocation)
         _install(invocation, kind, answers)
     elif answers.start:
         _start(invocation)
-    if answers.start:
+    if answers.start and not (answers.run_as and would_run_as_root(kind)):  # its agent says so to that account
         _wait_for_tunnel(invocation, name)
 
 
 def _wants_service(invocation: Invocation, kind: Kind, answers: Answers) -> bool:
     if answers.service is not None:
         return answers.service
-    able = not would_run_as_root(kind) and (kind is not Kind.CRON or machine.is_cron_running())
-    if would_run_as_root(kind):
-        invocation.terminal.say(
-            "  It needs an account of its own: n, then ioconnect install-service --run-as ACCOUNT."
-        )
-    elif not able:
+    able = kind is not Kind.CRON or machine.is_cron_running()
+    if not able:
         invocation.terminal.say("  No service manager and no cron daemon runs on this machine.")
-    return invocation.terminal.confirm(
-        f"Keep it running from every start on, as {_DESCRIPTIONS[kind]}?", default=able
-    )
+    is_accounts = kind is Kind.CRON and would_run_as_root(kind)
+    what = "a block in the crontab of an account" if is_accounts else _DESCRIPTIONS[kind]
+    return invocation.terminal.confirm(f"Keep it running from every start on, as {what}?", default=able)
+
+
+def _with_account(invocation: Invocation, answers: Answers) -> Answers:
+    invocation.terminal.say("  It needs no right of root's: an account runs it, which reads the key.")
+    return replace(answers, run_as=invocation.terminal.ask("Name an account of this machine for it", check_account))
 
 
 def _stop_unmanaged_agent(invocation: Invocation) -> None:
@@ -86,10 +103,20 @@ def _stop_unmanaged_agent(invocation: Invocation) -> None:
 
 
 def _install(invocation: Invocation, kind: Kind, answers: Answers) -> None:
-    with invocation.terminal.busy("installing the service"):
-        outcome = install(kind, start=answers.start, config=invocation.config_file)
+    terminal = invocation.terminal
+    while True:
+        try:
+            with terminal.busy("installing the service"):
+                outcome = install(kind, start=answers.start, run_as=answers.run_as, config=invocation.config_file)
+            break
+        except SystemRefused as refused:  # such as a key that the account may not read
+            if answers.run_as is None or not terminal.is_interactive:
+                raise
+            terminal.warn(refused)
+            if not terminal.confirm("Mend it, then: try again?", default=True):
+                raise
     for message in outcome.messages:
-        invocation.terminal.done(message)
+        terminal.done(message)
 
 
 def _start(invocation: Invocation) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--fingerprint", metavar="SHA256:…", help="The host key that Integrate.io told you.")
 @click.option("--yes", is_flag=True, help="Pin whatever host key is shown, if nothing is pinned yet.")
 @click.option("--service/--no-service", default=None, help="Install a service, or just start it in the background.")
+@click.option("--run-as", metavar="USER", help="As root: the account that runs the service (systemd makes one up).")
 @click.option("--start/--no-start", default=True, help="Start it now (the default), or leave nothing running.")
 @click.pass_obj
 def setup(invocation: Invocation, /, **options: Any) -> ExitCode:

@@ -81,6 +81,8 @@ def _check(answers: Answers) -> None:
         pasted.parse(answers.paste, environ=os.environ)
     if answers.fingerprint is not None:
         pin.checked_fingerprint(answers.fingerprint)
+    if answers.run_as is not None:
+        service.check_account(answers.run_as)
 
 
 def _name(known: Config, answers: Answers) -> str:
@@ -99,6 +101,7 @@ def _open_questions(invocation: Invocation, answers: Answers, tunnel: Tunnel | N
         target=tunnel is None and answers.target is None and (line is None or line.target is None),
         host_key=answers.fingerprint is None and not answers.yes and not (tunnel and _pinned(invocation, tunnel)),
         service=answers.service is None and not service.is_installed(),
+        account=answers.service is True and service.needs_account(answers),
     )
 
 
