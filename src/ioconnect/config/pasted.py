@@ -6,11 +6,10 @@ Pure: the environment is an argument. Text that cannot be parsed raises UsageFau
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ioconnect.config import addresses, ssh_line, text_limits
+from ioconnect.config import addresses, shell_words, ssh_line, text_limits
 from ioconnect.config.addresses import HostPort, quoted
 from ioconnect.config.configuration import DEFAULT_SSH_PORT, DEFAULT_SSH_USER
 from ioconnect.errors import UsageFault
@@ -35,7 +34,6 @@ _EXEC_START = re.compile(r"\s*ExecStart\s*=\s*[-@:+!|]*(.*)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _LABEL = re.compile(r"tunnel endpoint\s*[:=]?\s*", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))|%([hdu%])")
-_PUNCTUATION = ";&|<>()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +162,10 @@ def _parse_command(words: list[str], environ: Mapping[str, str], depth: int) -> 
 
 def _split_commands(line: str) -> Iterator[list[str]]:
     """Split a shell command line into simple commands without redirections. Raises ValueError."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=_PUNCTUATION)
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    try:
-        tokens = list(lexer)
-    except ValueError:
-        raise ValueError("a quote is not closed, or a backslash is the last character") from None
     command: list[str] = []
     in_redirection = False
-    for token in tokens:
-        if token and all(character in _PUNCTUATION for character in token):
+    for token in list(shell_words.tokens(line)):  # all, as a line with a fault has no command
+        if token and all(character in shell_words.OPERATORS for character in token):
             in_redirection = "<" in token or ">" in token
             if not in_redirection:
                 yield command

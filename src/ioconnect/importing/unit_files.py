@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ioconnect.config import text_limits
+from ioconnect.config import shell_words, text_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,7 +100,7 @@ def _settings(text: str) -> Iterator[tuple[str, str]]:
 def _assignments(values: Sequence[str]) -> Iterator[tuple[str, str]]:
     for value in values:
         try:
-            words = shlex.split(value)
+            words = shell_words.words(value)
         except ValueError:  # a quote is not closed; systemd ignores such a setting, too
             continue
         for word in words:
