@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -113,12 +114,12 @@ def test_they_say_it_of_the_program(scene: AgentScene, tmp_path: Path) -> None:
 def test_the_agent_says_it_when_its_state_is_asked_for(scene: AgentScene) -> None:
     """It takes no file over that others may change, and compares nothing with one."""
     scene.customer.run("up", "--daemon")
-    for path in (scene.paths.config, scene.paths.known_hosts):
-        path.chmod(0o666)
+    for path, mode in ((scene.paths.config, 0o600), (scene.paths.known_hosts, 0o600), (scene.customer.home, 0o700)):
+        path.chmod(mode | 0o066)
         status = scene.customer.status()
         warnings = [warning["message"] for warning in status["tunnels"][0]["warnings"]]
-        assert [message for message in warnings if message.startswith(f"root does not use {path}: ")], warnings
-        path.chmod(0o600)
+        assert [each for each in warnings if re.match(rf"root does not use {path}.*: anybody", each)], warnings
+        path.chmod(mode)
 
     assert scene.customer.status()["tunnels"][0]["warnings"] == []
 

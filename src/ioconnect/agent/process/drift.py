@@ -70,7 +70,7 @@ class Drift:
             return self._latest[2]
 
     def _stamps(self, running: Running) -> Stamps:
-        files = {self._paths.known_hosts}
+        files = {self._paths.known_hosts, self._paths.known_hosts.parent, self._paths.config.parent}  # who may write
         for tunnel in running.tunnels.values():
             files.add(identity_path(tunnel.config.tunnel, tunnel.config.settings, self._paths))
         return {**configuration.stamps(self._paths.config), **{file: stamp(file) for file in files}}
