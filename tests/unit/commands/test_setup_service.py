@@ -28,6 +28,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendAg
     monkeypatch.setenv("IOCONNECT_HOME", str(tmp_path))
     monkeypatch.setattr(control, "TIMEOUT", 0.2)
     monkeypatch.setattr(service, "manager_of", lambda _pid: None)
+    monkeypatch.setattr(service, "would_run_as_root", lambda _kind: False)  # then an account is named before
     with pretend_agent.running(tmp_path, version="0", started_at="then") as agent:
         agent.publish(Snapshot(running=True, pid=os.getpid(), version="0", started_at="then", tunnels=()))
         agent.paths.lock.unlink()
@@ -47,7 +48,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_one_that_was_started_by_hand_makes_room_for_the_service(
     done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "is_installed", lambda: False)
+    monkeypatch.setattr(service, "is_installed", lambda _run_as: False)
     service.install_or_start(Invocation(), "orders", Answers(service=True))
 
     assert done == ["stop_agent", "_install", "reload_agent"]
@@ -58,7 +59,7 @@ def test_one_that_was_started_by_hand_makes_room_for_the_service(
 def test_one_that_runs_takes_the_tunnel_over(
     done: list[str], monkeypatch: pytest.MonkeyPatch, *, is_installed: bool
 ) -> None:
-    monkeypatch.setattr(service, "is_installed", lambda: is_installed)
+    monkeypatch.setattr(service, "is_installed", lambda _run_as: is_installed)
     service.install_or_start(Invocation(), "orders", Answers(service=False))
 
     assert done == ["reload_agent"]
@@ -69,7 +70,7 @@ def test_beside_one_that_does_not_answer_nothing_is_installed_or_started(
     agent: PretendAgent, done: list[str], monkeypatch: pytest.MonkeyPatch, *, is_installed: bool
 ) -> None:
     agent.is_frozen = True
-    monkeypatch.setattr(service, "is_installed", lambda: is_installed)
+    monkeypatch.setattr(service, "is_installed", lambda _run_as: is_installed)
     with pytest.raises(AgentSilent):
         service.install_or_start(Invocation(), "orders", Answers(service=not is_installed))
 
