@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-GUIDE = "docs/troubleshooting.md"  # has a section for every reason code, with the code as its anchor
-
 
 class ExitCode(IntEnum):
     """The exit status of a command (sysexits.h)."""
@@ -73,14 +71,6 @@ class Reason:
     code: ReasonCode
     message: str
     hint: str
-
-
-def with_guide_link(hint: str, code: ReasonCode | None) -> str:
-    """Return the hint with a link to the troubleshooting guide's section for `code`; without a code, unchanged."""
-    if code is None:
-        return hint
-    joint = "; more" if hint and not hint.endswith((".", "!", "?", ")", '"')) else " More"
-    return f"{hint}{joint}: {GUIDE}#{code.value}".lstrip()
 
 
 class Fault(Exception):

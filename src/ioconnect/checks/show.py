@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.results import CheckStatus
+from ioconnect.console.guide import with_guide_link
 from ioconnect.console.terminal import MAX_LINE, answer, is_colourful
-from ioconnect.errors import with_guide_link
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from ioconnect.console.guide import with_guide_link
 from ioconnect.console.interruptions import wait_readable
-from ioconnect.errors import Fault, with_guide_link
+from ioconnect.errors import Fault
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from ioconnect.console.guide import with_guide_link
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
-from ioconnect.errors import Fault, ReasonCode, SystemRefused, with_guide_link
+from ioconnect.errors import Fault, ReasonCode, SystemRefused
 from ioconnect.installers import machine
 from ioconnect.installers.install import installed
 from ioconnect.installers.service import LABEL, UNIT_NAME, Kind

@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ioconnect.errors import ReasonCode, with_guide_link
+from ioconnect.console.guide import with_guide_link
+from ioconnect.errors import ReasonCode
 from ioconnect.escape import escaped
 from ioconnect.status.records import State, is_target_down, is_well
 

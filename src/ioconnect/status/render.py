@@ -9,7 +9,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, TypeAlias
 
-from ioconnect.errors import ReasonCode, with_guide_link
+from ioconnect.console.guide import with_guide_link
+from ioconnect.errors import ReasonCode
 from ioconnect.escape import escaped
 from ioconnect.status import hints, overview
 from ioconnect.status.durations import elapsed, elapsed_until, size

@@ -20,7 +20,8 @@ from ioconnect.checks.results import (
 )
 from ioconnect.checks.show import Line, plain
 from ioconnect.commands.inspect.test import summary
-from ioconnect.errors import GUIDE, ExitCode, Reason, ReasonCode
+from ioconnect.console.guide import GUIDE
+from ioconnect.errors import ExitCode, Reason, ReasonCode
 from ioconnect.status.snapshots import State, TunnelStatus
 
 BROKEN = Reason(ReasonCode.TARGET_UNREACHABLE, "nothing listens", "Start it.")

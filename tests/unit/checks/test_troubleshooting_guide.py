@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ioconnect import errors
-from ioconnect.errors import GUIDE, ReasonCode, exit_code_of, with_guide_link
+from ioconnect.console.guide import GUIDE, with_guide_link
+from ioconnect.errors import ReasonCode, exit_code_of
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / GUIDE).read_text()
