@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ioconnect.config.addresses import HostPort
 from ioconnect.errors import ConfigInvalid
 from ioconnect.keys import known_hosts
+from ioconnect.keys.known_hosts import Pins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,16 +25,23 @@ DEFAULT_KNOWN_HOSTS = (Path(".ssh", "known_hosts"), Path(".ssh", "known_hosts2")
 
 @dataclass(frozen=True, slots=True)
 class HostKeys:
-    """A jumphost's host keys: some are `pinned` already, or `blobs` are to be pinned."""
+    """A jumphost's host keys: some are `pinned` already, or `blobs` are to be pinned.
+
+    Neither, if it is `known` by lines that are no usable pins: then no account's word is taken for it.
+    """
 
     blobs: tuple[bytes, ...]
     pinned: bool
+    known: tuple[int, ...]
+    pins: Pins
 
     @property
     def description(self) -> str:
         """The same as text."""
         if self.pinned:
             return "pinned already"
+        if self.known:
+            return known_hosts.no_usable(self.known)
         return f"{len(self.blobs)} from its known_hosts" if self.blobs else "none yet"
 
 
@@ -46,10 +54,10 @@ def private_key_of(found: FoundTunnel) -> Path | None:
 
 
 def host_keys(tunnels: Sequence[PlannedTunnel], pins_file: Path) -> dict[HostPort, HostKeys]:
-    """Return the host keys that the tunnels' ssh trusts, by jumphost; existing pins are never replaced.
+    """Return the host keys that the tunnels' ssh trusts, by jumphost; nothing is added to what the pins say of one.
 
-    Where several accounts connect to one jumphost, only what all of them trust: none of them vouches for another. A
-    key that the pins revoke is left out. Raises ConfigInvalid if the pins cannot be read.
+    Where several accounts connect to one jumphost, only what all of them trust: none of them vouches for another.
+    Raises ConfigInvalid if the pins cannot be read.
     """
     pins = known_hosts.load(pins_file)
     known: dict[HostPort, HostKeys] = {}
@@ -57,10 +65,9 @@ def host_keys(tunnels: Sequence[PlannedTunnel], pins_file: Path) -> dict[HostPor
         host, port = jumphost.host, jumphost.port
         found_tunnels = [found for plan in tunnels if jumphost_of(plan.tunnel) == jumphost for found in plan.found]
         trusted = _trusted_by_all_accounts(found_tunnels, jumphost)
-        revoked = {blob for blob in trusted if pins.check(host, port, blob) is known_hosts.HostKeyStatus.REVOKED}
-        is_pinned = bool(pins.blobs_for(host, port))
-        blobs = () if is_pinned else tuple(blob for blob in trusted if blob not in revoked)
-        known[jumphost] = HostKeys(blobs, is_pinned)
+        lines = pins.mentions(host, port)
+        blobs = () if lines else tuple(trusted)
+        known[jumphost] = HostKeys(blobs, bool(pins.blobs_for(host, port)), lines, pins)
     return known
 
 
@@ -79,14 +86,16 @@ def _trusted_by_all_accounts(found_tunnels: Iterable[FoundTunnel], jumphost: Hos
 
 
 def _trusted_keys(found: FoundTunnel, jumphost: HostPort) -> Iterable[bytes]:
-    """Yield the jumphost's keys in the known_hosts files that the line's ssh reads, as far as they are readable."""
+    """Return the jumphost's keys in the known_hosts files that the line's ssh reads; none if one is not readable.
+
+    A key that one of them revokes is none of another's.
+    """
     if found.tunnel.known_hosts:
         files = [Path(found.tunnel.known_hosts)]
     else:
         files = [Path(found.home, name) for name in DEFAULT_KNOWN_HOSTS] if found.home else []
-    for file in files:
-        try:
-            pins = known_hosts.load(file)
-        except ConfigInvalid:  # another user's, or a folder
-            continue
-        yield from pins.blobs_for(jumphost.host, jumphost.port)
+    try:
+        entries = [entry for file in files for entry in known_hosts.load(file).entries]
+    except ConfigInvalid:  # another user's, or a folder
+        return ()
+    return Pins(tuple(entries)).blobs_for(jumphost.host, jumphost.port)

@@ -31,7 +31,7 @@ def save(
     _replace_lost_keys(new, own_key, say)
     for jumphost, keys in pins.items():
         if keys.blobs:
-            known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, keys.blobs)
+            known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, keys.blobs, seen=keys.pins)
             fingerprints = ", ".join(map(public_keys.fingerprint, keys.blobs))
             say(f"Pinned {jumphost}, as its known_hosts has it: {fingerprints}")
     if new:

@@ -7,11 +7,7 @@ in the file is trusted. `pin` preserves every byte of the lines of other hosts.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -20,17 +16,17 @@ from ioconnect.custody.files import hint_to_read, preserved_mode, read_regular, 
 from ioconnect.custody.folder_lock import locked
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
+from ioconnect.keys import host_patterns
+from ioconnect.keys.host_patterns import name_for, names_of
 from ioconnect.keys.public_keys import MIN_RSA_BITS, decode, encode, fingerprint, is_too_short, key_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-SSH_PORT = 22
 REVOKED = b"@revoked"
 CERT_AUTHORITY = b"@cert-authority"
 _MAX_FILE = 16 << 20  # known_hosts files of some MiB exist
-_HASHED = "|1|"  # HMAC-SHA1, OpenSSH's only hash scheme (HashKnownHosts)
 
 
 class HostKeyStatus(Enum):
@@ -45,43 +41,72 @@ class HostKeyStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    number: int  # of its line
     marker: bytes
     hosts: str
-    blob: bytes
+    blob: bytes  # empty: the line cannot be read
 
     def matches(self, host: str, port: int) -> bool:
-        names = _names(host, port)
-        if self.marker == REVOKED and "!" not in self.hosts:
-            # A key is revoked however the host is written: without its port (which ssh(1) looks up too), or not as
-            # sshd(8) wants it.
-            names = (*names, host.lower(), f"[{host.lower()}]", f"{host.lower()}:{port}")
-        return any(_match_hosts(self.hosts, name) for name in names)
+        """Whether the line is about this host; one that revokes a key also by a name that `may_mean` takes."""
+        names = names_of(host, port)
+        return (
+            self.may_mean(host, port) if self.marker == REVOKED else host_patterns.matches(self.hosts, names, names)
+        )
+
+    def may_mean(self, host: str, port: int) -> bool:
+        """Whether it names the host, however: without its port (ssh(1) looks that up too), or not as sshd(8) wants.
+
+        A line that cannot be read may do so wherever it has the host's name, or a hash that is not known.
+        """
+        name, names = host.lower(), names_of(host, port)
+        if not self.blob and (name in self.hosts.lower() or self.hosts.startswith("|")):
+            return True
+        return host_patterns.matches(self.hosts, (*names, name, f"[{name}]", f"{name}:{port}"), names)
 
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """The entries of one known_hosts file; `warnings` names the skipped lines and why."""
+    """The entries of one known_hosts file; `warnings` names the lines that are left out and why."""
 
     entries: tuple[_Entry, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    def mentions(self, host: str, port: int) -> tuple[int, ...]:
+        """Return the numbers of all lines about this host: pins, markers, and those that are left out.
+
+        Only a host without any is one that nobody knows yet.
+        """
+        return tuple(entry.number for entry in self.entries if entry.may_mean(host, port))
+
+    def say_the_same(self, other: Pins, host: str, port: int) -> bool:
+        """Whether both have the same lines about this host, wherever in the file."""
+        ours, theirs = (
+            [replace(entry, number=0) for entry in pins.entries if entry.may_mean(host, port)]
+            for pins in (self, other)
+        )
+        return ours == theirs
+
+    def about(self, host: str, port: int) -> Pins:
+        """Return this host's pins and revocations alone: few, so that all the rest is quick for this host."""
+        return Pins(tuple(self._entries_for(host, port)), self.warnings)
+
     def check(self, host: str, port: int, blob: bytes) -> HostKeyStatus:
         """Check the host key that `host` presents at this SSH port."""
-        matches = self._entries_for(host, port)
-        if any(entry.marker == REVOKED and entry.blob == blob for entry in matches):
+        found = self._entries_for(host, port)
+        if any(entry.marker == REVOKED and entry.blob == blob for entry in found):
             return HostKeyStatus.REVOKED
         if is_too_short(blob):
             return HostKeyStatus.TOO_SHORT
-        known = [entry.blob for entry in matches if not entry.marker and not is_too_short(entry.blob)]
+        known = [entry.blob for entry in found if not entry.marker and not is_too_short(entry.blob)]
         if not known:
             return HostKeyStatus.UNPINNED
         return HostKeyStatus.OK if blob in known else HostKeyStatus.CHANGED
 
     def blobs_for(self, host: str, port: int) -> tuple[bytes, ...]:
         """Return the host keys that `check` accepts, without repetitions, in the file's order."""
-        matches = self._entries_for(host, port)
-        revoked = {entry.blob for entry in matches if entry.marker == REVOKED}
-        known = (entry.blob for entry in matches if not entry.marker)
+        found = self._entries_for(host, port)
+        revoked = {entry.blob for entry in found if entry.marker == REVOKED}
+        known = (entry.blob for entry in found if not entry.marker)
         return tuple(dict.fromkeys(blob for blob in known if blob not in revoked and not is_too_short(blob)))
 
     def types_for(self, host: str, port: int) -> tuple[str, ...]:
@@ -93,17 +118,17 @@ class Pins:
         return tuple(fingerprint(blob) for blob in self.blobs_for(host, port))
 
     def _entries_for(self, host: str, port: int) -> list[_Entry]:
-        return [entry for entry in self.entries if entry.matches(host, port)]
-
-
-def name_for(host: str, port: int) -> str:
-    """Return the host field of a pin: `[host]:port` for every port, in lower case."""
-    return f"[{host.lower()}]:{port}"
+        return [entry for entry in self.entries if entry.blob and entry.matches(host, port)]
 
 
 def line(host: str, port: int, blob: bytes) -> str:
     """Return the known_hosts line without its newline. Raises ValueError if the blob is no key."""
     return f"{name_for(host, port)} {encode(blob)}"
+
+
+def no_usable(lines: Sequence[int]) -> str:
+    """Return what stands for the fingerprints of a host that these lines are about, none of them a pin."""
+    return f"no usable key (see line {', '.join(map(str, lines[:10]))} of the pins)"
 
 
 class UnreadableMarker(ValueError):
@@ -119,13 +144,13 @@ def parse(content: bytes) -> Pins:
         if not words or words[0].startswith(b"#"):
             continue
         try:
-            entry = _entry(words)
+            entry = _entry(number, words)
         except ValueError as error:
             if b"@" in words[0] or b"revoked" in written.lower():
                 raise UnreadableMarker(f"line {number}: {error}") from None
             warnings.append(f"line {number} is left out: {error}")
-            continue
-        if not entry.marker and is_too_short(entry.blob):
+            entry = _Entry(number, b"", _text(words[0]), b"")
+        if entry.blob and not entry.marker and is_too_short(entry.blob):
             warnings.append(f"line {number} is left out: an RSA key of less than {MIN_RSA_BITS} bits")
         entries.append(entry)
     return Pins(tuple(entries), tuple(warnings))
@@ -136,74 +161,31 @@ def _words(line: bytes) -> list[bytes]:
     return [word for word in line.removesuffix(b"\r").replace(b"\t", b" ").split(b" ") if word]
 
 
-def _entry(words: list[bytes]) -> _Entry:
+def _entry(number: int, words: list[bytes]) -> _Entry:
     """Parse a line: [marker] hosts type base64 [comment]. Raises ValueError."""
     marker, *words = words if words[0].startswith(b"@") else (b"", *words)
     if marker not in (b"", REVOKED, CERT_AUTHORITY):
         raise ValueError(f"the marker {escaped(marker.decode('utf-8', 'replace'), limit=40)} is not known")
     if len(words) < 3:  # noqa: PLR2004  hosts, type, base64
         raise ValueError("it is not HOST TYPE KEY")
-    hosts, kind, key = (word.decode("ascii", "surrogateescape") for word in words[:3])
+    hosts, kind, key = map(_text, words[:3])
     if hosts.startswith("|"):
-        _salt_and_digest(hosts)
-    return _Entry(marker, hosts, decode(kind, key))
+        host_patterns.salt_and_digest(hosts)
+    return _Entry(number, marker, hosts, decode(kind, key))
 
 
-def _names(host: str, port: int) -> tuple[str, ...]:
-    name = name_for(host, port)
-    return (name, host.lower()) if port == SSH_PORT else (name,)
-
-
-def _match_hosts(hosts: str, name: str) -> bool:
-    """Say whether a hosts field, hashed or a list of patterns, matches `name`; a negated pattern (!) overrides."""
-    if hosts.startswith("|"):
-        salt, digest = _salt_and_digest(hosts)
-        return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), digest)
-    matched = False
-    for pattern in hosts.lower().split(","):
-        if pattern.startswith("!") and _match_pattern(pattern[1:], name):
-            return False
-        matched = matched or _match_pattern(pattern, name)
-    return matched
-
-
-def _salt_and_digest(hosts: str) -> tuple[bytes, bytes]:
-    parts = hosts.removeprefix(_HASHED).split("|")
-    if not hosts.startswith(_HASHED) or len(parts) != 2:  # noqa: PLR2004  the salt and the digest
-        raise ValueError("its host name is hashed in a way that is not known")
-    try:
-        salt, digest = (base64.b64decode(part.encode("ascii"), validate=True) for part in parts)
-    except (binascii.Error, UnicodeEncodeError):
-        raise ValueError("its hashed host name is not base64") from None
-    size = hashlib.sha1(usedforsecurity=False).digest_size
-    if len(salt) != size or len(digest) != size:
-        raise ValueError("its hashed host name has the wrong length")
-    return salt, digest
-
-
-def _match_pattern(pattern: str, name: str) -> bool:
-    """Match a pattern of `*` and `?` (fnmatch would read brackets as a set), in bounded time."""
-    at = wildcard = resume = 0
-    starred = False
-    position = 0
-    while position < len(name):
-        if at < len(pattern) and pattern[at] == "*":
-            starred, wildcard, resume = True, at, position
-            at += 1
-        elif at < len(pattern) and pattern[at] in ("?", name[position]):
-            at, position = at + 1, position + 1
-        elif starred:
-            resume += 1
-            at, position = wildcard + 1, resume
-        else:
-            return False
-    return all(character == "*" for character in pattern[at:])
+def _text(word: bytes) -> str:
+    return word.decode("ascii", "surrogateescape")
 
 
 def load(path: Path) -> Pins:
     """Read the file; a missing file has no pins. Raises ConfigInvalid if it, or a marker in it, cannot be read."""
+    return _parsed(path, _content(path))
+
+
+def _parsed(path: Path, content: bytes) -> Pins:
     try:
-        return parse(_content(path))
+        return parse(content)
     except UnreadableMarker as error:
         raise ConfigInvalid(
             f"no host key is trusted: {path}, {error}",
@@ -211,18 +193,22 @@ def load(path: Path) -> Pins:
         ) from None
 
 
-def pin(path: Path, host: str, port: int, blobs: Sequence[bytes]) -> None:
+def pin(path: Path, host: str, port: int, blobs: Sequence[bytes], *, seen: Pins | None = None) -> None:
     """Replace the host's keys in the file by `blobs`, atomically; every other byte is preserved.
 
     Wildcard patterns and lines with a marker are preserved too, so `Pins.check` may return REVOKED for a pinned key.
-    Raises ValueError without a key or for an invalid one, ConfigInvalid if the file cannot be read, CannotCreate if
-    it cannot be written, SystemRefused if another program keeps the folder locked.
+    With `seen`, only if the file says of this host what it said then. Raises ValueError without a key or for an
+    invalid one, ConfigInvalid if the file cannot be read or says another thing, CannotCreate if it cannot be written,
+    SystemRefused if another program keeps the folder locked.
     """
     if not blobs:
         raise ValueError("no key to pin")
     added = "".join(line(host, port, blob) + "\n" for blob in dict.fromkeys(blobs)).encode()
     with locked(path):
-        preserved = b"".join(_lines_without(_content(path), _names(host, port)))
+        content = _content(path)
+        if seen is not None and not seen.say_the_same(_parsed(path, content), host, port):
+            raise ConfigInvalid(f"the pins of {name_for(host, port)} were changed meanwhile", hint="Run it again.")
+        preserved = b"".join(_lines_without(content, names_of(host, port)))
         if preserved and not preserved.endswith(b"\n"):
             preserved += b"\n"
         write_atomically(path, preserved + added, mode=preserved_mode(path))
@@ -235,7 +221,7 @@ def _lines_without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:
         if not words or words[0].startswith((b"#", b"@")):
             yield raw
             continue
-        field = words[0].decode("ascii", "surrogateescape")
+        field = _text(words[0])
         if field.startswith("|"):
             if not _is_hash_of(field, names):
                 yield raw
@@ -250,7 +236,7 @@ def _lines_without(content: bytes, names: tuple[str, ...]) -> Iterator[bytes]:
 
 def _is_hash_of(field: str, names: tuple[str, ...]) -> bool:
     try:
-        return any(_match_hosts(field, name) for name in names)
+        return host_patterns.matches(field, names, names)
     except ValueError:  # invalid: not known to be this host's
         return False
 

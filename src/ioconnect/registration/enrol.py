@@ -98,8 +98,8 @@ def _proxy(text: str | None) -> str:
 def _pin(jumphost: HostPort, answer: Registration, paths: Paths, say: Callable[[str], None], *, force: bool) -> None:
     """Pin the answer's host keys.
 
-    Raises HostKeyChanged if one is revoked, or (unless `force`) not pinned though others are, AlgorithmsMismatch if
-    one is too short.
+    Raises HostKeyChanged if one is revoked, or (unless `force`) not pinned though the pins have a line about the
+    jumphost; AlgorithmsMismatch if one is too short.
     """
     pins = known_hosts.load(paths.known_hosts)
     pinned = pins.blobs_for(jumphost.host, jumphost.port)
@@ -117,11 +117,12 @@ def _pin(jumphost: HostPort, answer: Registration, paths: Paths, say: Callable[[
         )
     if pinned and set(answer.host_keys) <= set(pinned):
         return
-    if pinned and not force:
-        known = ", ".join(map(public_keys.fingerprint, pinned))
+    lines = pins.mentions(jumphost.host, jumphost.port)
+    if lines and not force:
+        known = ", ".join(map(public_keys.fingerprint, pinned)) or known_hosts.no_usable(lines)
         raise HostKeyChanged(
             f"the API names another host key of {jumphost} than the pinned one\npinned: {known}\nnamed: {told}",
             hint="Nothing was saved. Ask Integrate.io which one is right; --force takes the API's.",
         )
-    known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, answer.host_keys)
+    known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, answer.host_keys, seen=pins)
     say(f"Pinned {jumphost}, as the API has it: {told}")

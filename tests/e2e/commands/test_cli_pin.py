@@ -17,7 +17,7 @@ from ioconnect.keys import known_hosts, public_keys
 from ioconnect.stub.jumphost import Jumphost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WRONG = "SHA256:" + "A" * 43
@@ -319,12 +319,80 @@ def test_a_further_type_is_added_by_its_fingerprint(several: Several) -> None:
     assert several.pinned == (ED_KEY.asbytes(), ECDSA_KEY.asbytes())
 
 
-def test_a_fingerprint_removes_the_pins_that_were_contradicted(several: Several) -> None:
-    several.pin(OTHER_ED_KEY)
+def test_a_fingerprint_removes_no_pin_of_another_type(several: Several) -> None:
+    """A man in the middle showed an ed25519 key of his own, and passed the other connection through."""
+    before = several.pin(OTHER_ED_KEY)
 
-    several.customer.run("pin", "--fingerprint", shown(ECDSA_KEY))
+    done = several.customer.try_run("pin", "--fingerprint", shown(ECDSA_KEY))
 
-    assert several.pinned == (ECDSA_KEY.asbytes(),)
+    assert (done.returncode, done.stdout) == (76, "")
+    assert f"{shown(ED_KEY)}  CONTRADICTS THE PIN" in done.stderr
+    assert "remove its line from known_hosts" in done.stderr
+    assert several.file.read_bytes() == before
+
+
+def test_a_fingerprint_replaces_the_pins_of_its_type(several: Several) -> None:
+    several.pin(OTHER_ED_KEY, ECDSA_KEY)
+
+    several.customer.run("pin", "--fingerprint", shown(ED_KEY))
+
+    assert several.pinned == (ECDSA_KEY.asbytes(), ED_KEY.asbytes())
+
+
+def test_a_contradiction_is_told_though_the_fingerprint_is_pinned(several: Several) -> None:
+    before = several.pin(OTHER_ED_KEY, ECDSA_KEY)
+
+    done = several.customer.try_run("pin", "--fingerprint", shown(ECDSA_KEY))
+
+    assert done.returncode == 76
+    assert several.file.read_bytes() == before
+
+
+def short_rsa() -> bytes:
+    return key("ssh-rsa", b"\x01\x00\x01", b"\x00" + b"\xc3" * 128)
+
+
+KNOWN = {
+    "short RSA": lambda host: f"{host} {public_keys.encode(short_rsa())}\n",
+    "cut off": lambda host: f"{host} {public_keys.encode(ED)}"[:-9] + "\n",
+    "revoked": lambda host: f"@revoked {host} {public_keys.encode(ED)}\n",
+    "pinned and revoked": lambda host: f"{host} {public_keys.encode(ED)}\n@revoked * {public_keys.encode(ED)}\n",
+    "an authority": lambda host: f"@cert-authority {host} {public_keys.encode(ED)}\n",
+    "without its port": lambda _host: f"127.0.0.1 {public_keys.encode(ED)}\n",
+}
+
+
+@pytest.mark.parametrize("line", KNOWN.values(), ids=KNOWN)
+def test_yes_trusts_nobody_where_the_jumphost_is_known(several: Several, line: Callable[[str], str]) -> None:
+    """Also by a line that is no usable pin: it stored what answered, and removed the line."""
+    before = line(f"[127.0.0.1]:{several.server.port}")
+    several.file.write_text(before)
+
+    done = several.customer.try_run("pin", "--yes")
+
+    assert (done.returncode, done.stdout) == (76, "")
+    assert "pinned: no usable key (see line 1" in done.stderr
+    assert several.file.read_text() == before
+
+
+def test_a_person_is_told_that_the_jumphost_is_known(several: Several) -> None:
+    several.file.write_text(KNOWN["cut off"](f"[127.0.0.1]:{several.server.port}"))
+
+    with Terminal([*several.customer.command, "pin"], env=several.customer.environment) as person:
+        person.expect("IS KNOWN ALREADY. Pinned until now: no usable key (see line 1 of the pins)")
+        person.type("no")
+        assert person.leave()[0] == 78
+
+
+def test_what_was_pinned_meanwhile_is_not_replaced(several: Several) -> None:
+    """Somebody pins the right key while the question is open."""
+    with Terminal([*several.customer.command, "pin"], env=several.customer.environment) as person:
+        person.expect("the fingerprint you were told)")
+        before = several.pin(OTHER_ED_KEY)
+        person.type("yes")
+        person.expect("were changed meanwhile")
+        assert person.leave()[0] == 78
+    assert several.file.read_bytes() == before
 
 
 def test_a_person_who_was_told_another_types_fingerprint(several: Several) -> None:

@@ -15,7 +15,7 @@ from ioconnect.errors import IdentityUnreadable
 from ioconnect.importing import disable_sources, inherited_keys
 from ioconnect.importing.plan import PlannedTunnel
 from ioconnect.importing.source import FoundTunnel, Source, SourceKind
-from ioconnect.keys import identity, known_hosts, private_keys
+from ioconnect.keys import identity, known_hosts, private_keys, public_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,3 +87,35 @@ def test_no_account_vouches_for_the_jumphost_of_another(tmp_path: Path) -> None:
     (keys,) = inherited_keys.host_keys([planned], tmp_path / "pins").values()
 
     assert keys.blobs == (KEYS[1],)
+
+
+def inherited(home: Path) -> inherited_keys.HostKeys:
+    """The host keys of a tunnel whose ssh line is run by the account with this home folder."""
+    line = pasted.parse("ssh -p 22 -R 40000:localhost:3306 u@jump.example", environ={"HOME": str(home)})
+    tunnel = Tunnel("orders", HostPort("jump.example", 40000), HostPort("localhost", 3306), ssh_port=22)
+    found = FoundTunnel(line, Source(SourceKind.TEXT, "a line"), str(home))
+    (keys,) = inherited_keys.host_keys([PlannedTunnel(tunnel, (found,), is_new=True)], home / "pins").values()
+    return keys
+
+
+@pytest.mark.parametrize("marker", ["@revoked", "@Revoked"])
+def test_what_one_of_its_files_revokes_another_does_not_vouch_for(tmp_path: Path, marker: str) -> None:
+    """ssh reads known_hosts and known_hosts2 as one; a line that may revoke any of its keys leaves none."""
+    ssh = tmp_path / ".ssh"
+    known_hosts.pin(ssh / "known_hosts", "jump.example", 22, KEYS[:2])
+    assert inherited(tmp_path).blobs == tuple(KEYS[:2])
+
+    (ssh / "known_hosts2").write_text(f"{marker} * {public_keys.encode(KEYS[0])}\n")
+
+    assert inherited(tmp_path).blobs == ((KEYS[1],) if marker == "@revoked" else ())
+
+
+def test_no_account_vouches_for_a_jumphost_that_is_known(tmp_path: Path) -> None:
+    """Also by a line that is no pin."""
+    known_hosts.pin(tmp_path / ".ssh" / "known_hosts", "jump.example", 22, KEYS[:1])
+    (tmp_path / "pins").write_text(f"@revoked jump.example {public_keys.encode(KEYS[1])}\n")
+
+    keys = inherited(tmp_path)
+
+    assert (keys.blobs, keys.pinned) == ((), False)
+    assert keys.description == "no usable key (see line 1 of the pins)"

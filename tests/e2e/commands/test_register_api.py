@@ -205,6 +205,22 @@ def test_a_set_that_merely_overlaps_with_the_pins_is_refused(
     assert not (customer.home / "config.toml").exists()
 
 
+def test_the_apis_keys_are_not_taken_where_the_jumphost_is_known(
+    customer: Customer, token_file: Path, tmp_path: Path
+) -> None:
+    """By a line that is no usable pin, which was replaced."""
+    before = f"[jump.example.com]:50683 {make_key(tmp_path / 'one').line}"[:90] + "\n"
+    customer.home.mkdir(exist_ok=True)
+    (customer.home / "known_hosts").write_text(before)
+    body = json.dumps(good(host_keys=[make_key(tmp_path / "two").line])).encode()
+    with answering(http("201 Created", body)) as server:
+        refused = register(customer, f"http://127.0.0.1:{server.port}", token_file)
+
+    assert refused.returncode == 76
+    assert "pinned: no usable key (see line 1 of the pins)" in refused.stderr
+    assert (customer.home / "known_hosts").read_text() == before
+
+
 def test_a_part_of_the_pins_is_no_contradiction(customer: Customer, token_file: Path, tmp_path: Path) -> None:
     pinned, more = make_key(tmp_path / "one"), make_key(tmp_path / "two")
     file = customer.home / "known_hosts"

@@ -229,6 +229,79 @@ def test_a_key_is_revoked_however_the_host_is_written(hosts: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "hosts",
+    [f"{JUMP},!other", f"!other,{JUMP}", f"{JUMP.upper()},!*.example", f"[{JUMP}],!{JUMP}", f"*.app,![{JUMP}]:22"],
+)
+def test_an_exception_for_another_host_leaves_the_revocation(hosts: str) -> None:
+    """Any "!" in the field switched the names without a port off."""
+    text = entry(f"[{JUMP}]:{PORT}", ONE) + entry(hosts, ONE, marker="@revoked")
+
+    assert status(text) is HostKeyStatus.REVOKED
+
+
+@pytest.mark.parametrize("hosts", [f"*,![{JUMP}]:*", f"*.app,!{JUMP}", f"{JUMP},!{JUMP}"])
+def test_an_exception_for_this_host_is_one(hosts: str) -> None:
+    assert status(entry(f"[{JUMP}]:{PORT}", ONE) + entry(hosts, ONE, marker="@revoked")) is HostKeyStatus.OK
+
+
+@pytest.mark.parametrize("hosts", [f"*,!{JUMP}", f"[*]:22,{JUMP},!{JUMP}", f"{JUMP},*,![{JUMP}]:22"])
+def test_at_port_22_an_exception_holds_for_both_names(hosts: str) -> None:
+    """A pin was one by the name that it did not except."""
+    assert status(entry(hosts, ONE), port=22) is HostKeyStatus.UNPINNED
+
+
+SHORT_RSA = strings(b"ssh-rsa", b"\1\0\1", b"\0" + b"\xc3" * 128)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        entry(f"[{JUMP}]:{PORT}", ONE),
+        entry(hashed(f"[{JUMP}]:{PORT}"), ONE),
+        entry("*.app", ONE),
+        entry(JUMP, ONE),
+        entry(f"[{JUMP}]:{PORT}", ONE, marker="@revoked"),
+        entry("*", ONE, marker="@revoked"),
+        entry(f"[{JUMP}]:{PORT}", ONE, marker="@cert-authority"),
+        entry(f"[{JUMP}]:{PORT}", SHORT_RSA),
+        entry(f"[{JUMP}]:{PORT}", ONE)[:-9],
+        f"{JUMP} 2048 35 1234567890",
+        f"[{JUMP}]:{PORT}\x0b{public_keys.encode(ONE)}",
+        "|2|a|b " + public_keys.encode(ONE),
+    ],
+)
+def test_every_line_about_a_host_is_known(line: str) -> None:
+    """A host is only new if there is none: what cannot be used now was somebody's word once."""
+    text = f"# nothing\n{entry('[other.example]:1', ONE)}{line}"
+
+    assert parse(text.encode()).mentions(JUMP, PORT) == (3,)
+    assert parse(text.encode()).mentions(JUMP.upper(), PORT) == (3,)
+
+
+@pytest.mark.parametrize("line", ["", f"# [{JUMP}]:{PORT}", entry(f"[{JUMP}]:22", ONE), entry("*,![*.app]:*", ONE)])
+def test_no_line_about_a_host(line: str) -> None:
+    assert parse(line.encode()).mentions(JUMP, PORT) == ()
+
+
+def test_what_is_about_a_host_says_the_same_of_it() -> None:
+    lines = [
+        entry(f"[{JUMP}]:{PORT}", ONE),
+        entry(hashed(f"[{JUMP}]:{PORT}"), TWO),
+        entry(JUMP, TWO, marker="@revoked"),
+        entry("[other]:1", THREE),
+        entry(f"[{JUMP}]:{PORT}", ONE)[:-9],
+    ]
+    pins = parse("".join(lines).encode())
+    few = pins.about(JUMP, PORT)
+
+    assert len(few.entries) == 3
+    assert few.warnings == pins.warnings != ()
+    for blob in (ONE, TWO, THREE):
+        assert few.check(JUMP, PORT, blob) is pins.check(JUMP, PORT, blob)
+    assert few.blobs_for(JUMP, PORT) == pins.blobs_for(JUMP, PORT) == (ONE,)
+
+
 @pytest.mark.parametrize("separator", ["\x0b", "\x0c", "\x1c", "\x85", "\xa0", "\u2028", "\r"])
 def test_only_blanks_and_tabs_separate(tmp_path: Path, separator: str) -> None:
     """Reading and pinning see the same words and lines, OpenSSH's."""

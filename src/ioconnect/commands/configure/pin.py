@@ -1,8 +1,9 @@
 """`ioconnect pin`: fetch a jumphost's host keys, have them verified, pin them.
 
 No key is trusted by default: a fingerprint that was told by other means accepts one key, a person on the terminal or
-`--yes` the one that is shown. `--yes` neither replaces a pin nor adds a key beside one: each key is shown by a
-connection of its own, so a right one vouches for no other. That takes a fingerprint; a person may replace a pin.
+`--yes` the one that is shown. `--yes` is for a jumphost that no line of the pins is about, usable or not: it neither
+replaces a pin nor adds a key beside one. Each key is shown by a connection of its own, so a right one vouches for no
+other. That takes a fingerprint, which replaces pins of its own type only; a person may replace all.
 """
 
 from __future__ import annotations
@@ -168,11 +169,11 @@ def pin_host_keys(
         pinned_types=pins.types_for(jumphost.host, jumphost.port),
     )
     shown = _ShownKeys(jumphost, keys, pins, terminal)
-    chosen = _accepted(jumphost, shown, pinned, terminal, consent)
+    chosen = _accepted(jumphost, shown, pins, terminal, consent)
     if set(chosen) == set(pinned):
         terminal.say(f"{jumphost} is pinned to this already; a further key is added by its own --fingerprint.")
     else:
-        known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, chosen)
+        known_hosts.pin(paths.known_hosts, jumphost.host, jumphost.port, chosen, seen=pins)
         terminal.say(f"Pinned {jumphost} in {paths.known_hosts}.")
     return tuple(public_keys.fingerprint(blob) for blob in chosen)
 
@@ -183,21 +184,25 @@ def contradicts(pinned: Sequence[bytes], shown: bytes) -> bool:
 
 
 def _accepted(
-    jumphost: HostPort, shown: _ShownKeys, pinned: Sequence[bytes], terminal: Terminal, consent: Consent
+    jumphost: HostPort, shown: _ShownKeys, pins: known_hosts.Pins, terminal: Terminal, consent: Consent
 ) -> Sequence[bytes]:
     """Return the keys that are to be pinned from now on. Raises HostKeyChanged, HostKeyUnpinned, UsageFault."""
+    pinned = pins.blobs_for(jumphost.host, jumphost.port)
     if consent.fingerprint is not None:
         return _with_fingerprint(jumphost, shown, pinned, checked_fingerprint(consent.fingerprint))
     key = shown.fetch(None)
     assert key is not None, "shown_keys yields one or raises"
     if key in pinned:
         return pinned
+    lines = pins.mentions(jumphost.host, jumphost.port)
     if consent.yes:
-        if pinned:
-            raise _changed(jumphost, "pinned", _fingerprints(pinned), shown.blobs)
+        if lines:
+            raise _changed(jumphost, "pinned", _fingerprints(pinned) or known_hosts.no_usable(lines), shown.blobs)
         return [key]
     if pinned:
         terminal.say(f"THE HOST KEY OF {jumphost} HAS CHANGED. Pinned until now: {_fingerprints(pinned)}")
+    elif lines:
+        terminal.say(f"{jumphost} IS KNOWN ALREADY. Pinned until now: {known_hosts.no_usable(lines)}")
     typed = terminal.choose("Is this what Integrate.io told you? (yes, no, or the fingerprint you were told)")
     if typed.startswith("SHA256:"):
         return _with_fingerprint(jumphost, shown, pinned, checked_fingerprint(typed))
@@ -209,15 +214,20 @@ def _accepted(
 def _with_fingerprint(
     jumphost: HostPort, shown: _ShownKeys, pinned: Sequence[bytes], fingerprint: str
 ) -> Sequence[bytes]:
-    """Return the key with this fingerprint beside the pins; a pin goes if another key of its type was shown."""
+    """Return the key with this fingerprint, in the place of the pins of its type and beside all others.
+
+    Raises HostKeyChanged if it was not shown, or if a key of another type was that contradicts a pin: whoever is in
+    between may show that one himself, and pass on the connection that shows this one.
+    """
     key = shown.fetch(fingerprint)
     if key is None:
         raise _changed(jumphost, "expected", fingerprint, shown.blobs)
-    if key in pinned:
-        return pinned
-    types = {public_keys.key_type(blob) for blob in shown.blobs}
-    kept = [blob for blob in pinned if blob in shown.blobs or public_keys.key_type(blob) not in types]
-    return [*kept, key]
+    kept = [blob for blob in pinned if public_keys.key_type(blob) != public_keys.key_type(key)]
+    if any(contradicts(kept, blob) for blob in shown.blobs):
+        fault = _changed(jumphost, "pinned", _fingerprints(kept), shown.blobs)
+        fault.hint = f"{fault.hint} If they say that a pinned key is gone, remove its line from known_hosts."
+        raise fault
+    return pinned if key in pinned else [*kept, key]
 
 
 def _changed(jumphost: HostPort, role: str, fingerprints: str, shown: Sequence[bytes]) -> HostKeyChanged:
