@@ -122,6 +122,7 @@ MAY_CALL = {
             "agent/process/exit_deadline.py": "ends a process that hangs",
             "agent/process/log_queue.py": "writes the log, which may block",
             "agent/session/connect.py": "dials; ends with the attempt",
+            "agent/session/pins_reader.py": "reads the pins again beside the loop; one at a time",
             "agent/session/target.py": "looks a database's name up beside the loop",
             "agent/dial/resolve.py": "getaddrinfo has no deadline of its own",
             "agent/dial/proxy_tls.py": "TLS to a proxy, under paramiko's plain socket",

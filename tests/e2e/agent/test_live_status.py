@@ -61,6 +61,19 @@ def test_a_marker_that_cannot_be_read_ends_the_session_at_a_reload(customer: Cus
     assert "known_hosts, line 2: the marker @Revoked is not known" in tunnel["reason"]["message"]
 
 
+def test_pins_that_cannot_be_read_end_the_session_at_a_reload(customer: Customer) -> None:
+    """They may revoke its key: it stayed up, and green."""
+    file = under(customer.home).known_hosts
+    file.rename(file.with_name("elsewhere"))
+    file.mkdir()
+    customer.run("reload", expect=78)
+
+    tunnel = customer.wait_for("held", "orders")
+    assert tunnel["reason"]["code"] == "config_invalid"
+    assert "cannot read the pinned host keys" in tunnel["reason"]["message"]
+    assert customer.run("status", "--check", expect=75) == ""
+
+
 def test_a_session_goes_on_with_pins_that_still_hold(customer: Customer, rig: stub.StubRig) -> None:
     """A reload with a further pin reads it, and disturbs nobody."""
     other = "127.0.0.1:1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"

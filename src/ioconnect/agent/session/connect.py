@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connected socket to the jumphost, our private key, and the pins to verify its host key with."""
+    """A connected socket to the jumphost, our private key, and its pins to verify its host key with."""
 
     sock: socket.socket
     key: Ed25519Key
@@ -83,21 +83,6 @@ class Connector:
                 self._cancel_socket.close()
                 self._cancel_socket = None
 
-    def read_pins(self, done: Callable[[Pins | Fault], None]) -> None:
-        """Read the pins on a thread of its own, which calls `done` with them or their fault."""
-
-        def read() -> None:
-            try:
-                pins: Pins | Fault = load_pins(self._paths)
-            except Fault as fault:
-                pins = fault
-            done(pins)
-
-        try:
-            threading.Thread(target=read, name=f"pins {self._tunnel.name}", daemon=True).start()
-        except RuntimeError as error:  # no thread to be had: the next key exchange, or reload, tries again
-            log.warning("%s: cannot read the pins again: %s", self._tunnel.name, error)
-
     def _run(self, deadline: float, sock: socket.socket | None) -> None:
         cancelled, cancel_socket = socket.socketpair()
         with self._lock:
@@ -129,12 +114,13 @@ class Connector:
         self.files.stamps = stamps(self._tunnel, self._settings, self._paths)
         pem = load_identity(self._tunnel, self._settings, self._paths)
         key = Ed25519Key.from_private_key(io.StringIO(pem.decode("ascii")))
-        pins = load_pins(self._paths)
+        jumphost = self._tunnel.jumphost
+        pins = load_pins(self._paths).about(jumphost.host, jumphost.port)
         require_pin(self._tunnel, pins)  # before the jumphost is troubled
-        self.files.pinned = pins.fingerprints_for(self._tunnel.jumphost.host, self._tunnel.jumphost.port)
+        self.files.pinned = pins.fingerprints_for(jumphost.host, jumphost.port)
         if sock is None:
             sock = dial(
-                self._tunnel.jumphost,
+                jumphost,
                 environ=os.environ,
                 deadline=deadline,
                 proxy=self._tunnel.proxy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ioconnect.ssh.transport import ClientTransport
 
 log = logging.getLogger(__name__)
+# Errors of the machine, not of the file: no descriptor or memory, a disk or file server that fails.
+TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 POST_QUANTUM = ("mlkem", "sntrup")  # hybrid key exchanges: secure while one of their two halves is
 
 
@@ -44,9 +47,14 @@ class HostKeyVerifier:
         return fingerprint(blob)
 
     def pins_read(self, pins: Pins | Fault) -> None:
-        """Check the key in use against these pins; a file that the system fails to read changes nothing."""
+        """Check the key in use against these pins.
+
+        A file that is there and cannot be read may revoke the key, so it ends the session; one that the system fails
+        to read just now (`TRANSIENT`) changes nothing.
+        """
         if isinstance(pins, Fault):
-            if not isinstance(pins.__cause__, OSError):
+            cause = pins.__cause__
+            if not isinstance(cause, OSError) or cause.errno not in TRANSIENT:
                 self._fail(pins)
             log.warning("%s: %s", self._tunnel.name, pins.message)
             return

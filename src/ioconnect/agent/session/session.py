@@ -23,15 +23,9 @@ from typing import TYPE_CHECKING
 from paramiko.ssh_exception import SSHException
 
 from ioconnect.agent.session.connect import Connected, Connector
-from ioconnect.agent.session.diagnosis import (
-    SessionEnd,
-    Stage,
-    auth_refused,
-    collect,
-    diagnose,
-    sign_in_timeout,
-)
+from ioconnect.agent.session.diagnosis import SessionEnd, Stage, auth_refused, collect, diagnose, sign_in_timeout
 from ioconnect.agent.session.forward import Forward
+from ioconnect.agent.session.pins_reader import PinsReader
 from ioconnect.agent.session.security import HostKeyVerifier, security_of
 from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
 from ioconnect.errors import Fault, KeepaliveTimeout
@@ -109,6 +103,8 @@ class Session:
         self._connector = Connector(tunnel, settings, paths, source=source, done=self._connect_done)
         self.files = self._connector.files
         self._verifier = HostKeyVerifier(tunnel, self.files, self._fail)
+        checked = self._verifier.pins_read
+        self._pins_reader = PinsReader(tunnel, paths, lambda pins: self._loop.post(partial(checked, pins)))
         self._connected: Connected | None = None
         self._transport: ClientTransport | None = None
         self._forward: Forward | None = None
@@ -132,7 +128,7 @@ class Session:
 
     def check_host_key(self) -> None:
         """Read the pins again and hold the host key against them; a key that is trusted no more ends in Lost."""
-        self._connector.read_pins(lambda pins: self._loop.post(partial(self._verifier.pins_read, pins)))
+        self._pins_reader.read()
 
     def close(self) -> None:
         """Cancel the forward and disconnect; answered by Closed, or Lost if the connection fails first."""
@@ -218,10 +214,10 @@ class Session:
         self._forward.ask()
 
     def _verify(self, blob: bytes) -> None:
-        """Hold the host key against the pins, on every key exchange; on a later one the file is read again too."""
+        """Hold the host key against the pins, on every key exchange; on a later one against a changed file's too."""
         self.host_key = self._verifier.verify(blob)
         if self._stage is not Stage.KEY_EXCHANGE:
-            self.check_host_key()
+            self._pins_reader.read(only_if_changed=True)
 
     def _request_forward(self) -> None:
         if self._forward is not None:
