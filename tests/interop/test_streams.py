@@ -150,7 +150,7 @@ def test_a_cut_under_load_ends_every_connection(
 
 
 @pytest.mark.parametrize(
-    "lines", [["RekeyLimit 1M"], ["Ciphers aes256-ctr"], ["Ciphers chacha20-poly1305@openssh.com,aes128-ctr"]]
+    "lines", [["RekeyLimit 2M"], ["Ciphers aes256-ctr"], ["Ciphers chacha20-poly1305@openssh.com,aes128-ctr"]]
 )
 def test_whatever_the_jumphost_prefers(
     customer: Customer, sshd: Sshd, set_up: Callable[..., int], target: Database, lines: list[str]

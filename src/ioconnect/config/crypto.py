@@ -14,7 +14,7 @@ KEX = (
     "ecdh-sha2-nistp256",
     "ecdh-sha2-nistp384",
     "ecdh-sha2-nistp521",
-    "diffie-hellman-group-exchange-sha256",  # the jumphost chooses a group, of up to 8192 bits: a second of CPU
+    "diffie-hellman-group-exchange-sha256",  # the jumphost chooses a group, of 2048 to 4096 bits
     "diffie-hellman-group14-sha256",  # 112 bits of strength
 )
 MACS = ("hmac-sha2-512", "hmac-sha2-256")  # encrypt-and-MAC

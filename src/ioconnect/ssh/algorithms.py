@@ -48,9 +48,6 @@ class NoSharedAlgorithm(ProtocolViolation):
 
     def __init__(self, kind: str, theirs: Sequence[str], ours: Sequence[str]) -> None:
         super().__init__(f"no {kind} in common: it offers {', '.join(theirs) or 'none'}; we offer {', '.join(ours)}")
-        self.kind = kind
-        self.theirs = tuple(theirs)
-        self.ours = tuple(ours)
 
 
 def offer(allowed: Sequence[str]) -> Offer:

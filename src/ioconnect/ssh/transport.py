@@ -19,6 +19,7 @@ from paramiko.transport import Transport
 from ioconnect import __version__
 from ioconnect.escape import escaped
 from ioconnect.ssh.algorithms import AEAD_CIPHERS, HOST_KEYS, NoSharedAlgorithm, Offer
+from ioconnect.ssh.diffie_hellman import KEX_CLASSES
 from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.packetizer import REKEY_BYTES, LoopPacketizer
 
@@ -79,7 +80,7 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
     """
 
     # RFC 8731's name for what paramiko only knows by its older one.
-    _kex_info: ClassVar[dict[str, Any]] = {**Transport._kex_info, "curve25519-sha256": KexCurve25519}  # noqa: SLF001
+    _kex_info: ClassVar[dict[str, Any]] = {**Transport._kex_info, "curve25519-sha256": KexCurve25519, **KEX_CLASSES}  # noqa: SLF001
     saved_exception: BaseException | None
     packetizer: LoopPacketizer
 

@@ -17,7 +17,8 @@ from tests.rigs.scripted_jumphost import DATA, Client, ScriptedJumphost, data_me
 
 from ioconnect.config.addresses import HostPort
 from ioconnect.keys import public_keys
-from ioconnect.ssh.rekey_allowance import BURST, FREE_BYTES
+from ioconnect.ssh import rekey_allowance
+from ioconnect.ssh.rekey_allowance import BURST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,13 +105,18 @@ def test_a_key_that_was_revoked_meanwhile(connect: Callable[..., tuple[ScriptedJ
     assert "the pins have changed" in fault.message
 
 
-def test_new_keys_without_end(connect: Callable[..., tuple[ScriptedJumphost, Client]]) -> None:
-    """A jumphost that does nothing but ask for new keys costs a burst of exchanges, then the session is over."""
+@pytest.mark.parametrize("data", [0, 300_000], ids=["nothing else", "with some data"])
+def test_new_keys_without_end(connect: Callable[..., tuple[ScriptedJumphost, Client]], data: int) -> None:
+    """A jumphost that does little but ask for new keys costs a burst of exchanges, then the session is over."""
     jumphost, client = connect()
     transport = jumphost.transport
     assert transport is not None
+    channel = jumphost.open(1, window=1 << 30)
+    jumphost.send(data_message(channel, b"E" + bytes(8)))
     while jumphost.key_exchanges <= BURST + 20 and transport.is_active():
         done = jumphost.key_exchanges
+        for at in range(0, data, 30_000):
+            jumphost.send(data_message(channel, BLOCK[at : at + 30_000]))
         jumphost.rekey()
         processes.wait_until(
             lambda done=done: jumphost.key_exchanges > done or not transport.is_active(), what="a key exchange"
@@ -121,13 +127,16 @@ def test_new_keys_without_end(connect: Callable[..., tuple[ScriptedJumphost, Cli
     assert jumphost.key_exchanges < BURST + 20
 
 
-def test_new_keys_beside_data_are_no_offence(connect: Callable[..., tuple[ScriptedJumphost, Client]]) -> None:
-    """RekeyLimit 1M on a fast link is many key exchanges in a second."""
+def test_new_keys_beside_data_are_no_offence(
+    connect: Callable[..., tuple[ScriptedJumphost, Client]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RekeyLimit 16M on a fast link is many key exchanges in a second; here both have a thirty-second of that."""
+    monkeypatch.setattr(rekey_allowance, "BYTES", rekey_allowance.BYTES // 32)
     jumphost, client = connect()
     channel = jumphost.open(1, window=1 << 30)
     jumphost.send(data_message(channel, b"E" + bytes(8)))
     for _ in range(BURST + 10):
-        for at in range(0, FREE_BYTES, 30_000):
+        for at in range(0, (16 << 20) // 32, 30_000):
             jumphost.send(data_message(channel, BLOCK[at : at + 30_000]))
         change_keys(jumphost)
 

@@ -21,12 +21,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from paramiko.auth_handler import AuthHandler
 from paramiko.common import MSG_NAMES, cMSG_UNIMPLEMENTED
+from paramiko.kex_gex import KexGexSHA256
+from paramiko.kex_group14 import KexGroup14SHA256
 from paramiko.message import Message
 from paramiko.packet import NeedRekeyException, Packetizer
 from paramiko.transport import Transport
 from tests.rigs import processes
 
 from ioconnect.ssh.algorithms import AEAD_CIPHERS, CIPHERS, EVERYTHING, HOST_KEYS
+from ioconnect.ssh.diffie_hellman import Group14, Group16, GroupExchange
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN, LoopPacketizer, Payload
 from ioconnect.ssh.transport import ClientTransport, LoopTransport, negotiated_kex
 from ioconnect.stub.session import ServerTransport
@@ -70,6 +73,8 @@ SIGNATURES = [
     (Transport, "_parse_ext_info", "self, msg", "LoopTransport._parse_ext_info"),
     (Transport, "_parse_disconnect", "self, m", "ClientTransport._parse_disconnect"),
     (Transport, "_parse_debug", "self, m", "ClientTransport._parse_debug"),
+    (KexGexSHA256, "_parse_kexdh_gex_group", "self, m", "GroupExchange._parse_kexdh_gex_group"),
+    *((kex, "_generate_x", "self", "ssh/diffie_hellman.py") for kex in (KexGexSHA256, KexGroup14SHA256)),
     (Transport, "start_server", "self, event, server", "the stub's Session, with an event: returns at once"),
     (Transport, "_parse_newkeys", "self, m", "the stub's ServerTransport"),
     (Transport, "_send_kex_init", "self", "the stub's ServerTransport"),
@@ -100,6 +105,9 @@ OVERRIDES = {
         *("_parse_kex_init", "_really_parse_kex_init"),
     },
     ServerTransport: {"_send_kex_init", "_parse_newkeys"},
+    Group14: {"_generate_x"},
+    Group16: {"_generate_x"},
+    GroupExchange: {"_generate_x", "_parse_kexdh_gex_group", "min_bits", "preferred_bits", "max_bits"},
 }
 
 

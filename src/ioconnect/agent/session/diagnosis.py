@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from ioconnect.config import crypto
 from ioconnect.errors import (
     AlgorithmsMismatch,
     AuthRefused,
@@ -229,11 +228,14 @@ def _refused_before_banner(end: SessionEnd) -> Fault | None:
 
 
 def _mismatch(jumphost: HostPort, error: NoSharedAlgorithm) -> AlgorithmsMismatch:
-    """Return the fault of a jumphost without a common algorithm; the hint names one that may be allowed."""
-    allowed = next((name for name in crypto.ALLOWED if name in error.theirs), None)
-    hint = "Its SSH server is old, or restricted: ask Integrate.io which algorithms it is to have."
-    if allowed is not None:
-        hint += f' Until it is updated, this in config.toml permits a weaker one: [crypto] allow = ["{allowed}"]'
+    """Return the fault of a jumphost without a common algorithm.
+
+    The hint recommends none: the list comes before any host key, so whoever is in between may have written it.
+    """
+    hint = (
+        "Its SSH server is old, or restricted, or somebody in between says so: ask Integrate.io, by other means than "
+        "this connection, which algorithms it is to have before you allow a weaker one."
+    )
     return AlgorithmsMismatch(f"{jumphost} has {error}", hint=hint)
 
 
