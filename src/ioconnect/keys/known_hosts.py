@@ -128,7 +128,7 @@ def line(host: str, port: int, blob: bytes) -> str:
 
 def no_usable(lines: Sequence[int]) -> str:
     """Return what stands for the fingerprints of a host that these lines are about, none of them a pin."""
-    return f"no usable key (see line {', '.join(map(str, lines[:10]))} of the pins)"
+    return f"no usable key (line {', '.join(map(str, lines[:10]))} of the pins says what was)"
 
 
 class UnreadableMarker(ValueError):

@@ -371,7 +371,7 @@ def test_yes_trusts_nobody_where_the_jumphost_is_known(several: Several, line: C
     done = several.customer.try_run("pin", "--yes")
 
     assert (done.returncode, done.stdout) == (76, "")
-    assert "pinned: no usable key (see line 1" in done.stderr
+    assert "pinned: no usable key (line 1" in done.stderr
     assert several.file.read_text() == before
 
 
@@ -379,7 +379,7 @@ def test_a_person_is_told_that_the_jumphost_is_known(several: Several) -> None:
     several.file.write_text(KNOWN["cut off"](f"[127.0.0.1]:{several.server.port}"))
 
     with Terminal([*several.customer.command, "pin"], env=several.customer.environment) as person:
-        person.expect("IS KNOWN ALREADY. Pinned until now: no usable key (see line 1 of the pins)")
+        person.expect("IS KNOWN ALREADY. Pinned until now: no usable key (line 1 of the pins says what was)")
         person.type("no")
         assert person.leave()[0] == 78
 

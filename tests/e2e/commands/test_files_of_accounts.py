@@ -118,4 +118,4 @@ def test_no_account_vouches_for_a_jumphost_that_is_known(tmp_path: Path) -> None
     keys = inherited(tmp_path)
 
     assert (keys.blobs, keys.pinned) == ((), False)
-    assert keys.description == "no usable key (see line 1 of the pins)"
+    assert keys.description == "no usable key (line 1 of the pins says what was)"

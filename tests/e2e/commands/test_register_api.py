@@ -217,7 +217,7 @@ def test_the_apis_keys_are_not_taken_where_the_jumphost_is_known(
         refused = register(customer, f"http://127.0.0.1:{server.port}", token_file)
 
     assert refused.returncode == 76
-    assert "pinned: no usable key (see line 1 of the pins)" in refused.stderr
+    assert "pinned: no usable key (line 1 of the pins says what was)" in refused.stderr
     assert (customer.home / "known_hosts").read_text() == before
 
 
