@@ -46,7 +46,7 @@ _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 @click.option(
     "--fingerprint",
     metavar="SHA256:…",
-    help="Pin the key that has this fingerprint, of whatever type; beside a pin, as a further one.",
+    help="Pin the key that has this fingerprint, in the place of pins of its type; those of other types stay.",
 )
 @click.option("--yes", is_flag=True, help="Pin the key that is shown, if nothing is pinned yet.")
 @json_option
