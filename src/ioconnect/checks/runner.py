@@ -141,21 +141,21 @@ class _Runner:
         tunnel = selection.tunnel(config, name)
         choose(tunnel.jumphost, tunnel.proxy, self._environ)
         self._config, self._tunnel = config, tunnel
-        invalid = [file.message for file in config.invalid]
         differs = self._read_agent()
-        self._check_modes()
+        config = self._config_of_agent()
+        invalid = [file.message for file in config.invalid]
         found = differs or Finding(f"Tunnel configuration: {tunnel.name}, {tunnel.endpoint} leads to {tunnel.target}")
         if invalid:
             return Finding("; ".join([found.detail, *invalid]), hint=config.invalid[0].hint, warning=True)
         return found
 
-    def _check_modes(self) -> None:
-        """Raise ConfigInvalid if an agent that root runs would refuse the program or the configuration."""
+    def _config_of_agent(self) -> Config:
+        """Return the configuration as an agent reads it. Raises ConfigInvalid if root's refuses it or the program."""
         try:
             strict_modes.check_program(account=self._account)
         except SystemRefused as fault:
             raise ConfigInvalid(fault.message, hint=fault.hint) from fault
-        strict_modes.check(configuration.stamps(self._paths.config), account=self._account)
+        return configuration.load(self._paths.config, trusted=strict_modes.trusted(self._account))
 
     def _check_identity(self) -> Finding:
         tunnel, settings = self._tunnel, self._config.agent

@@ -20,6 +20,8 @@ from ioconnect.config.settings import (
     Tunnel,
     check_name,
 )
+from ioconnect.custody.descriptors import names_in
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import (
     Stamps,
     hint_to_read,
@@ -100,25 +102,26 @@ def _refuse_other_file(config: Config, name: str) -> None:
         raise UsageFault(f"the tunnel {name} is in {escaped_path(files[0])}", hint="Change it in that file.")
 
 
-def load(path: Path, *, or_empty: bool = False) -> Config:
+def load(path: Path, *, or_empty: bool = False, trusted: frozenset[int] | None = None) -> Config:
     """Read the file and those of config.d beside it; with `or_empty` a missing file is an empty configuration.
 
-    A file of config.d with faults is left out and named in `Config.invalid`. Raises ConfigInvalid: the main file is
-    missing, unreadable or not TOML, or `parse` finds faults.
+    A file of config.d with faults is left out and named in `Config.invalid`. `trusted` is as for `read_regular`.
+    Raises ConfigInvalid: the main file is missing, unreadable or not TOML, or `parse` finds faults; Untrusted, which
+    is one.
     """
     try:
-        config = parse(_read_toml(path), source=str(path), folder=path.absolute().parent)
+        config = parse(_read_toml(path, trusted), source=str(path), folder=path.absolute().parent)
     except FileNotFoundError as error:
         if not or_empty:
             hint = "Run `ioconnect register` to set up a tunnel."
             raise ConfigInvalid(f"there is no configuration at {path}", hint=hint) from error
         config = Config()
-    return _with_tunnel_files(config, path)
+    return _with_tunnel_files(config, path, trusted)
 
 
-def load_all_valid(path: Path) -> Config:
+def load_all_valid(path: Path, *, trusted: frozenset[int] | None = None) -> Config:
     """Read the configuration as `load` does; a file of config.d with faults raises ConfigInvalid too."""
-    config = load(path)
+    config = load(path, trusted=trusted)
     if config.invalid:
         raise ConfigInvalid(
             "\n".join(file.message for file in config.invalid),
@@ -133,7 +136,7 @@ def stamps(path: Path) -> Stamps:
     folder = tunnels_folder(path)
     try:
         files = [path, folder, *_tunnel_files(folder)]
-    except OSError:
+    except (OSError, Untrusted):
         files = [path, folder]
     return {file: stamp(file) for file in files}
 
@@ -143,20 +146,22 @@ def tunnels_folder(path: Path) -> Path:
     return path.absolute().with_suffix(".d")
 
 
-def _with_tunnel_files(config: Config, path: Path) -> Config:
+def _with_tunnel_files(config: Config, path: Path, trusted: frozenset[int] | None) -> Config:
     folder = tunnels_folder(path)
     tunnels, invalid = list(config.tunnels), []
     try:
-        files = _tunnel_files(folder)
+        files = _tunnel_files(folder, trusted)
     except (FileNotFoundError, NotADirectoryError):
         return config
+    except Untrusted as fault:
+        return dataclasses.replace(config, invalid=(InvalidFile(folder, fault.message, fault.hint),))
     except OSError as error:
         message, hint = f"cannot read {folder}: {error.strerror}", "Check the folder's owner and permissions."
         return dataclasses.replace(config, invalid=(InvalidFile(folder, message, hint),))
     for file in files[:MAX_FILES]:
         names: tuple[str, ...] = ()
         try:
-            values = _read_toml(file)
+            values = _read_toml(file, trusted)
             tables = values.get("tunnels")
             names = tuple(tables) if isinstance(tables, dict) else ()
             found = parse_tunnels(values, source=escaped_path(file), folder=path.absolute().parent, known=tunnels)
@@ -171,16 +176,17 @@ def _with_tunnel_files(config: Config, path: Path) -> Config:
     return dataclasses.replace(config, tunnels=tuple(tunnels), invalid=tuple(invalid))
 
 
-def _tunnel_files(folder: Path) -> list[Path]:
-    """Return the files of config.d in their order. Raises OSError."""
-    return sorted(file for file in folder.iterdir() if file.suffix == ".toml" and file.name[0] != ".")
+def _tunnel_files(folder: Path, trusted: frozenset[int] | None = None) -> list[Path]:
+    """Return the files of config.d in their order. Raises OSError, Untrusted."""
+    names = sorted(name for name in names_in(folder, trusted=trusted) if name[0] != ".")
+    return [folder / name for name in names if Path(name).suffix == ".toml"]
 
 
-def _read_toml(path: Path) -> dict[str, object]:
+def _read_toml(path: Path, trusted: frozenset[int] | None) -> dict[str, object]:
     """Return the file's document. Raises FileNotFoundError, and ConfigInvalid if it cannot be read or is not TOML."""
     shown = escaped_path(path)
     try:
-        content, _ = read_regular(path, limit=_MAX_FILE)
+        content, _ = read_regular(path, limit=_MAX_FILE, trusted=trusted)
         text = content.decode("utf-8")
         _check_lines(text)
         return dict(tomllib.loads(text))

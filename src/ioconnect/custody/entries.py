@@ -2,7 +2,8 @@
 
 From the first folder on in which somebody but root may replace what lies in it, a path is in that account's custody:
 there root follows no link, and what it opens must be a file of that account with one name. A component is opened by
-the descriptor of its folder (openat(2), O_NOFOLLOW), so it cannot be replaced between the check and the use.
+the descriptor of its folder (openat(2), O_NOFOLLOW), so it cannot be replaced between the check and the use; and what
+was opened is judged once more, as in a folder where others may add entries another one may have come.
 
 Any other user than root leaves the path to the kernel: nobody gains by what that user may do anyway.
 """
@@ -11,27 +12,34 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import grp
 import os
-import pwd
+import shlex
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.writers import ANYBODY, SYSTEM_UIDS, account_name, writers
+from ioconnect.errors import ConfigInvalid
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ANYBODY = -1  # as a uid
 MAX_LINKS = 40  # as many as Linux follows (path_resolution(7))
+MOVE = "move it into folders that only root may change"
+OTHER_ACCOUNT = "or run it as an account of its own (install-service --run-as ACCOUNT)"
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Untrusted(OSError):
-    """Root does not use this path; `strerror` names the component that is wrong, whose it is, and what to do."""
+class Untrusted(ConfigInvalid):
+    """Root does not use this path; `strerror` says which component is wrong, and whose it is.
 
-    def __init__(self, message: str, path: Path, custody: Custody) -> None:
-        super().__init__(errno.ELOOP, message, str(path))
+    Not an OSError: who reads on without what cannot be read must say so of this one too.
+    """
+
+    def __init__(self, why: str, path: Path, custody: Custody, *, hint: str = "") -> None:
+        super().__init__(f"root does not use {path}: {why}", hint=hint or f"{custody.remedy}, {OTHER_ACCOUNT}.")
+        self.strerror = why
         self.custody = custody
 
 
@@ -42,7 +50,7 @@ class Custody:
     component: Path
     uids: frozenset[int]
     description: str  # "/srv/app belongs to deploy"
-    remedy: str  # a command
+    remedy: str  # what to do, as half a sentence: a command only where it takes nothing from anybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,10 @@ class Entry:
     name: str
     folder: int | None = None
     custody: Custody | None = None
+    resolved: Path = Path()  # without links; only root may change it unless `custody` is set
+    above: Custody | None = None  # of the folder's path: who may replace every name in it
+    adders: Custody | None = None  # who may add names to it, and replace only what is theirs (a sticky folder)
+    error: OSError | None = None  # why the path could not be followed further
 
     def beside(self, name: str) -> str:
         """Return another name in the same folder, for the same `folder`."""
@@ -71,102 +83,135 @@ class Entry:
         facts = os.fstat(self.folder)
         return facts.st_uid, facts.st_gid
 
-    def check_owner(self, facts: os.stat_result, *, own: bool = False) -> None:
-        """Check that an opened entry is a file or folder of the account that has its path in custody.
+    def opened(self, facts: os.stat_result, *, own: bool = False) -> Entry:
+        """Return the entry with the custody of what was opened; for root check that it is that account's.
 
-        With `own` not one of root's, which that account may have moved there. Raises Untrusted.
+        It must have one name, and belong to the account that may replace it, or to root: with `own` not to root,
+        whose file that account may have moved there. Raises Untrusted.
         """
-        if self.custody is None:
-            return
-        if not stat.S_ISDIR(facts.st_mode) and facts.st_nlink != 1:
-            raise Untrusted(
-                f"it has {facts.st_nlink} names (hard links), and {self.custody.description}: name a copy of it",
-                self.path,
-                self.custody,
-            )
-        allowed = self.custody.uids if own else self.custody.uids | {0}
+        if self.folder is None:
+            return self
+        custody = _of_entry(self.above, self.adders, facts, self.path)
+        placer = custody or self.adders
+        if placer is not None and not stat.S_ISDIR(facts.st_mode) and facts.st_nlink != 1:
+            names = f"it has {facts.st_nlink} names (hard links)"
+            raise Untrusted(f"{names}, and {placer.description}", self.path, placer, hint="Name a copy of it.")
+        if custody is None:
+            return replace(self, custody=None)
+        allowed = custody.uids if own else custody.uids | {0}
         if facts.st_uid not in allowed and (own or ANYBODY not in allowed):
             raise Untrusted(
-                f"it belongs to {account_name(facts.st_uid)}, and {self.custody.description}: "
-                "give both to one account (chown)",
+                f"it belongs to {account_name(facts.st_uid)}, and {custody.description}",
                 self.path,
-                self.custody,
+                custody,
+                hint="Both must belong to one account, or to root.",
             )
+        return replace(self, custody=custody)
+
+    def check_changers(self, trusted: frozenset[int], opened: tuple[int, os.stat_result] | None = None) -> None:
+        """Check that nobody but root and the `trusted` accounts can change what lies here; for root only.
+
+        `opened` is the descriptor of the entry and what fstat(2) says of it. Raises Untrusted.
+        """
+        if self.folder is None:
+            return
+        custody = self.custody
+        if custody is None and opened is not None:
+            custody = _changer(opened[1], self.path, opened[0])
+        if custody is not None and not custody.uids <= trusted:
+            raise Untrusted(custody.description, self.path, custody)
+
+    def is_below_services(self) -> bool:
+        """Whether only accounts of services may replace the folder, which is root's, and nobody else writes in it.
+
+        As /var/log/ioconnect where /var/log is the group syslog's (Ubuntu): such an account may put another folder
+        of root's in its place, and reads logs anyway.
+        """
+        if self.folder is None or self.above is None or not self.above.uids <= set(SYSTEM_UIDS):
+            return False
+        facts = os.fstat(self.folder)
+        return facts.st_uid == 0 and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 @contextlib.contextmanager
-def entry(path: Path, *, follow: bool) -> Iterator[Entry]:
+def entry(path: Path, *, follow: bool, trusted: frozenset[int] | None = None) -> Iterator[Entry]:
     """Yield the entry that the path leads to, which need not exist; its folder does.
 
-    `follow`: also a link at the end, if only root can have made it. Raises OSError, Untrusted.
+    `follow`: also a link at the end, if only root can have made it. `trusted`: only an entry that nobody but root and
+    these accounts may replace, or make. Raises OSError, Untrusted.
     """
     if os.geteuid() != 0:
         yield Entry(path, os.fspath(path))
         return
     found = _resolve(path, follow=follow)
+    assert found.folder is not None
     try:
+        if trusted is not None:
+            found.check_changers(trusted)
+        if found.error is not None:
+            raise found.error
         yield found
     finally:
-        assert found.folder is not None
         os.close(found.folder)
 
 
 def flaw(path: Path) -> Custody | None:
-    """Return who besides root may change what lies at the path; None if nobody, or if it cannot be told.
+    """Return who besides root may change what lies at the path; None if nobody.
 
     Judges every folder and link on the way, and the file itself. A path that does not exist is judged as far as it
-    does. Works for any user.
+    does. Works for any user; what root cannot look at anybody may change.
     """
     try:
         found = _resolve(path, follow=True)
     except Untrusted as untrusted:
         return untrusted.custody
-    except OSError:
-        return None
+    except OSError as error:
+        return _unknown(path, error)
+    assert found.folder is not None
     try:
-        facts = found.facts()
-        if found.custody is not None or facts is None:
+        if found.custody is not None or isinstance(found.error, (FileNotFoundError, NotADirectoryError)):
             return found.custody
-        return _writer(facts, path, is_sticky=False)
+        if found.error is not None:
+            return _unknown(path, found.error)
+        facts = found.facts()
+        return None if facts is None else _changer(facts, path, found.resolved)
+    except OSError as error:
+        return _unknown(path, error)
     finally:
-        assert found.folder is not None
         os.close(found.folder)
 
 
-def account_name(uid: int) -> str:
-    """Return the account's name; `uid N` for one without."""
-    if uid == ANYBODY:
-        return "anybody"
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
-
-
 def _resolve(path: Path, *, follow: bool) -> Entry:
-    """Return the entry, whose folder the caller closes. Raises OSError, Untrusted."""
+    """Return the entry, whose folder the caller closes; its `error` if a component cannot be entered.
+
+    Raises Untrusted, and OSError for `/`.
+    """
     left = list(path.absolute().parts[:0:-1])
     links = 0
-    folder, reached, custody = os.open("/", _FOLDER), Path("/"), None
+    folder, reached, above = os.open("/", _FOLDER), Path("/"), None
     try:
         while True:
-            found = Entry(path, left.pop() if left else ".", folder, custody)
-            facts = found.facts()
-            found = replace(found, custody=_extended(custody, os.fstat(folder), facts, reached, found.name))
-            custody = found.custody
-            is_link = facts is not None and stat.S_ISLNK(facts.st_mode)
-            if not left and not (is_link and follow):
-                return found
-            if is_link:
-                links += 1
-                target = _target(found, reached / found.name, links)
-                left += target.parts[: 0 if target.is_absolute() else None : -1]
-                if not target.is_absolute():
-                    continue
-                following, reached, custody = os.open("/", _FOLDER), Path("/"), None
-            else:
-                following = os.open(found.name, _FOLDER, dir_fd=folder)
-                reached /= found.name
+            name = left.pop() if left else "."
+            above, adders = _replacers(above, os.fstat(folder), reached, is_last=not left)
+            found = Entry(path, name, folder, above, reached / name, above, adders)
+            try:
+                facts = found.facts()
+                found = replace(found, custody=_of_entry(above, adders, facts, reached / name))
+                is_link = facts is not None and stat.S_ISLNK(facts.st_mode)
+                if not left and not (is_link and follow):
+                    return found
+                if is_link:
+                    links += 1
+                    target = _target(found, facts, links)
+                    left += target.parts[: 0 if target.is_absolute() else None : -1]
+                    if not target.is_absolute():
+                        continue
+                    following, reached, above = os.open("/", _FOLDER), Path("/"), None
+                else:
+                    following = os.open(name, _FOLDER, dir_fd=folder)
+                    reached = reached.parent if name == ".." else reached / name
+            except OSError as error:
+                return replace(found, error=error)
             os.close(folder)
             folder = following
     except BaseException:
@@ -174,70 +219,69 @@ def _resolve(path: Path, *, follow: bool) -> Entry:
         raise
 
 
-def _target(found: Entry, link: Path, count: int) -> Path:
-    """Return where a link leads that only root can have made. Raises Untrusted."""
-    if found.custody is not None:
+def _target(found: Entry, facts: os.stat_result | None, count: int) -> Path:
+    """Return where a link leads that only root can have made. Raises OSError, Untrusted."""
+    placer = found.custody or (found.adders if facts is not None and facts.st_nlink != 1 else None)
+    if placer is not None:
         raise Untrusted(
-            f"{link} is a link, and {found.custody.description}: root follows none there; name what it leads to",
+            f"{found.resolved} is a link, and {placer.description}: root follows none there",
             found.path,
-            found.custody,
+            placer,
+            hint="Name what it leads to.",
         )
     if count > MAX_LINKS:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(found.path))
     return Path(os.readlink(found.name, dir_fd=found.folder))
 
 
-def _extended(
-    custody: Custody | None, folder: os.stat_result, entry: os.stat_result | None, reached: Path, name: str
+def _replacers(
+    above: Custody | None, facts: os.stat_result, folder: Path, *, is_last: bool
+) -> tuple[Custody | None, Custody | None]:
+    """Return who may replace every name in a folder, and who may only add names (sticky); `above`: the folder itself.
+
+    `is_last`: it holds what the path leads to.
+    """
+    if above is not None:
+        return replace(above, uids=above.uids | {facts.st_uid} - {0}), None
+    found = _changer(facts, folder, folder)
+    if found is not None and not is_last:
+        found = replace(found, remedy=MOVE)
+    if facts.st_uid == 0 and facts.st_mode & stat.S_ISVTX:
+        return None, found
+    return found, None
+
+
+def _of_entry(
+    above: Custody | None, adders: Custody | None, facts: os.stat_result | None, path: Path
 ) -> Custody | None:
-    """Return the custody of an entry, given that of its folder's path."""
-    if custody is not None:
-        return replace(custody, uids=custody.uids | {folder.st_uid} - {0})
-    found = _writer(folder, reached, is_sticky=bool(folder.st_mode & stat.S_ISVTX))
-    if found is None and folder.st_mode & stat.S_ISVTX and entry is not None and entry.st_uid != 0:
-        return _of_owner(entry.st_uid, reached / name)  # only the owner may rename or remove it there
-    return found
+    """Return who may replace an entry: who may replace all in its folder, or in a sticky one its owner."""
+    if above is None and adders is not None and facts is not None and facts.st_uid != 0:
+        return replace(_of_owner(facts, path), remedy=MOVE)
+    return above
 
 
-def _writer(facts: os.stat_result, path: Path, *, is_sticky: bool) -> Custody | None:
-    """Return who besides root may write this file, or in this folder."""
+def _changer(facts: os.stat_result, path: Path, where: Path | int) -> Custody | None:
+    """Return who besides root may change this file, or write in this folder; `where` is as for `writers`."""
     if facts.st_uid != 0:
-        return _of_owner(facts.st_uid, path)
-    if is_sticky or stat.S_ISLNK(facts.st_mode) or _is_read_only(path):
+        return _of_owner(facts, path)
+    found = writers(facts, where)
+    if found is None:
         return None
-    if facts.st_mode & stat.S_IWOTH:
-        return Custody(path, frozenset({ANYBODY}), f"anybody may write {path}", f"chmod go-w {path}")
-    if facts.st_mode & stat.S_IWGRP and not _is_roots_alone(facts.st_gid):
-        group = _group_name(facts.st_gid)
-        return Custody(path, frozenset({ANYBODY}), f"the group {group} may write {path}", f"chmod g-w {path}")
-    return None
+    return Custody(path, found.uids, f"{found.who} may write {path}", _remedy(found.command, facts, path))
 
 
-def _of_owner(uid: int, path: Path) -> Custody:
-    return Custody(path, frozenset({uid}), f"{path} belongs to {account_name(uid)}", f"chown root {path}")
+def _of_owner(facts: os.stat_result, path: Path) -> Custody:
+    description = f"{path} belongs to {account_name(facts.st_uid)}"
+    return Custody(path, frozenset({facts.st_uid}), description, _remedy("chown root", facts, path))
 
 
-def _is_read_only(path: Path) -> bool:
-    """Whether nobody can write there, as in a mounted ConfigMap, whose folder has the mode 0777."""
-    try:
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
+def _remedy(command: str, facts: os.stat_result, path: Path) -> str:
+    written = f"{command} {shlex.quote(str(path))}"
+    return f"{written} if that folder is for ioconnect alone, else {MOVE}" if stat.S_ISDIR(facts.st_mode) else written
 
 
-def _is_roots_alone(gid: int) -> bool:
-    """Whether root is the only member of a group, as Debian's OpenSSH asks for StrictModes."""
-    if gid == 0:
-        return True
-    try:
-        members = set(grp.getgrgid(gid).gr_mem)
-    except KeyError:
-        return False
-    return not members - {"root"} and not any(entry.pw_gid == gid for entry in pwd.getpwall() if entry.pw_uid != 0)
-
-
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return f"gid {gid}"
+def _unknown(path: Path, error: OSError) -> Custody | None:
+    if os.geteuid() != 0:
+        return None
+    description = f"it cannot be told who may change {path}: {error.strerror}"
+    return Custody(path, frozenset({ANYBODY}), description, MOVE)

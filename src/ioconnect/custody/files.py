@@ -1,7 +1,9 @@
 """Reads regular files with a size limit; writes files atomically, so that no reader and no crash sees half of one.
 
-All that root may run uses these functions for files: how a path is followed is in `entries`. What root writes where
-another account may write belongs to that account afterwards, and what it replaces keeps its owner.
+All that root may run uses these functions for files: how a path is followed is in `entries`. What root writes in
+another account's folder belongs to that account afterwards, and what it replaces keeps its owner. In a folder where
+others may only add files (sticky, as /tmp) nothing is given away. Each function raises Untrusted for a path that
+another account may lead elsewhere, besides what it says.
 """
 
 from __future__ import annotations
@@ -9,22 +11,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ioconnect.custody.entries import ANYBODY, Entry, Untrusted, entry
+from ioconnect.custody.descriptors import open_regular
+from ioconnect.custody.entries import Entry, Untrusted, entry
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 Stamp: TypeAlias = "tuple[int, ...] | None"  # None: there is no such file, or it cannot be examined
 Stamps: TypeAlias = dict[Path, Stamp]
 
-# Opening a FIFO would block; a link at the end was resolved before, if it may be followed.
-_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _MODES = 0o777  # never set-user-ID, set-group-ID or sticky
 
 
@@ -32,20 +32,21 @@ def make_folder(path: Path, *, mode: int = 0o700, owner: tuple[int, int] | None 
     """Make the folder and its parents; a new one has this mode and owner (uid, gid). Raises CannotCreate."""
     try:
         _make_folder(path, mode, owner)
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         raise CannotCreate(
             f"cannot make the folder {path}: {error.strerror}",
             hint="Make it yourself, or set IOCONNECT_HOME to a folder you may write in.",
         ) from error
 
 
-def read_regular(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
+def read_regular(path: Path, *, limit: int, trusted: frozenset[int] | None = None) -> tuple[bytes, os.stat_result]:
     """Return the content of a file of at most `limit` bytes, and its fstat(2) result.
 
-    Never blocks on a named pipe. Raises OSError: also for a folder (EISDIR), another file that is not regular
+    Root reads only what nobody but root and the `trusted` accounts (uids) can change; None: whatever others can
+    change. Never blocks on a named pipe. Raises OSError: also for a folder (EISDIR), another file that is not regular
     (EINVAL), and a larger file (EFBIG); Untrusted.
     """
-    descriptor, facts = open_regular(path)
+    descriptor, facts = open_regular(path, trusted=trusted)
     try:
         with open(descriptor, "rb", closefd=False) as file:  # by descriptor: a path could be replaced meanwhile
             content = file.read(limit + 1)
@@ -65,43 +66,6 @@ def hint_to_read(error: OSError, *, too_large: str) -> str:
     return "Check the file's owner and permissions."
 
 
-def open_regular(path: Path, *, follow: bool = True) -> tuple[int, os.stat_result]:
-    """Return a descriptor for reading a regular file, and its fstat(2) result.
-
-    Without `follow` a link at the end of the path is refused for every user. Raises as `read_regular`.
-    """
-    with entry(path, follow=follow) as found:
-        return _opened(found, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW))
-
-
-def open_to_write(path: Path, flags: int, *, is_regular: bool = True) -> int:
-    """Return a descriptor for writing; with O_CREAT a new file has the mode 0600, O_NOFOLLOW refuses a link.
-
-    Root opens nothing that another account may replace. Without `is_regular` also a pipe. Raises OSError.
-    """
-    with entry(path, follow=not flags & os.O_NOFOLLOW) as found:
-        custody = found.custody
-        if custody is not None:
-            remedy = custody.remedy if ANYBODY in custody.uids else "do this as that account"
-            raise Untrusted(f"{custody.description}, and root keeps no file open there: {remedy}", path, custody)
-        return _opened(found, flags, types=(stat.S_IFREG,) if is_regular else ())[0]
-
-
-def open_to_change(path: Path) -> int:
-    """Return a descriptor of a file or folder of which root may change mode and owner.
-
-    Not one of root's that lies in another account's folder: that account may have moved it there. Raises OSError.
-    """
-    with entry(path, follow=True) as found:
-        descriptor, facts = _opened(found, os.O_RDONLY, types=(stat.S_IFREG, stat.S_IFDIR))
-        try:
-            found.check_owner(facts, own=True)
-        except BaseException:
-            os.close(descriptor)
-            raise
-    return descriptor
-
-
 def stamp(path: Path) -> Stamp:
     """Return numbers that differ once the file is written, replaced, or given another owner or mode."""
     try:
@@ -119,7 +83,8 @@ def write_atomically(
     `durable` calls fsync(2), also for the folder; without it a power cut may lose the file. Without `keeps_owner`
     what root writes is root's, also in another account's folder. Raises CannotCreate.
     """
-    with _temporary_file(path, data, mode, durable=durable, keeps_owner=keeps_owner) as (found, temporary):
+    owner = _owner if keeps_owner else None
+    with _temporary_file(path, data, mode, durable=durable, owner=owner) as (found, temporary):
         os.replace(temporary, found.name, src_dir_fd=found.folder, dst_dir_fd=found.folder)
 
 
@@ -137,7 +102,8 @@ def preserved_mode(path: Path) -> int:
 def write_new(path: Path, data: bytes, *, mode: int = 0o600, keeps_owner: bool = True) -> bool:
     """Create the file as `write_atomically` does; return False, without changing it, if it exists."""
     made = True
-    with _temporary_file(path, data, mode, durable=True, keeps_owner=keeps_owner) as (found, temporary):
+    owner = _owner_of_new if keeps_owner else None
+    with _temporary_file(path, data, mode, durable=True, owner=owner) as (found, temporary):
         try:  # unlike rename(2), link(2) never replaces
             os.link(temporary, found.name, src_dir_fd=found.folder, dst_dir_fd=found.folder)
         except FileExistsError:
@@ -163,27 +129,6 @@ def remove_folder(path: Path) -> None:
         os.rmdir(found.name, dir_fd=found.folder)
 
 
-def _opened(found: Entry, flags: int, *, types: tuple[int, ...] = (stat.S_IFREG,)) -> tuple[int, os.stat_result]:
-    """Return a descriptor of a file of one of these types (none named: of any), and its fstat(2) result."""
-    follow = os.O_NOFOLLOW if found.folder is not None else 0
-    descriptor = os.open(found.name, flags | _FLAGS | follow, 0o600, dir_fd=found.folder)
-    try:
-        facts = os.fstat(descriptor)
-        _check_type(facts, found.path, types)
-        found.check_owner(facts)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor, facts
-
-
-def _check_type(facts: os.stat_result, path: Path, types: tuple[int, ...]) -> None:
-    if types and stat.S_IFMT(facts.st_mode) not in types:
-        if stat.S_ISDIR(facts.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-
-
 def _make_folder(path: Path, mode: int, owner: tuple[int, int] | None) -> None:
     try:
         with entry(path, follow=True) as found:
@@ -205,7 +150,7 @@ def _give_new_folder(found: Entry, owner: tuple[int, int] | None) -> None:
     """Give a folder that root has just made to `owner`, or to the account that has its path in custody."""
     if found.folder is None:
         return
-    if found.custody is not None:
+    if found.above is not None:
         owner = found.folder_owner()
     if owner is None:
         return
@@ -220,19 +165,19 @@ def _give_new_folder(found: Entry, owner: tuple[int, int] | None) -> None:
 
 @contextlib.contextmanager
 def _temporary_file(
-    path: Path, data: bytes, mode: int, *, durable: bool, keeps_owner: bool
+    path: Path, data: bytes, mode: int, *, durable: bool, owner: Callable[[Entry], tuple[int, int] | None] | None
 ) -> Iterator[tuple[Entry, str]]:
     """Yield the entry, and the name of a complete temporary file in its folder, which is removed afterwards.
 
-    OSError becomes CannotCreate.
+    Root's belongs to whom `owner` says from before it has content. OSError becomes CannotCreate.
     """
     with _os_errors_as_cannot_create(path), entry(path, follow=False) as found:
         temporary = found.beside(f".{path.name}.{os.urandom(8).hex()}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with open(os.open(temporary, flags, 0o600, dir_fd=found.folder), "wb") as file:  # noqa: PTH123  a descriptor
-                if keeps_owner:
-                    _give_owner(found, file.fileno())
+                if owner is not None and found.folder is not None:
+                    _give(file.fileno(), owner(found))
                 os.fchmod(file.fileno(), mode & _MODES)
                 file.write(data)
                 file.flush()
@@ -250,21 +195,29 @@ def _temporary_file(
 def _os_errors_as_cannot_create(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         raise CannotCreate(
             f"cannot write {path}: {error.strerror}",
             hint="Check the folder's permissions and the free space on its disk.",
         ) from error
 
 
-def _give_owner(found: Entry, descriptor: int) -> None:
-    """Give root's new file the owner of the one that it replaces, else of whoever has its folder in custody."""
-    if found.folder is None:
-        return
-    existing, custody = found.facts(), found.custody
-    owner = None if custody is None else found.folder_owner()
-    if existing is not None and (custody is None or existing.st_uid in custody.uids | {0}):
-        owner = existing.st_uid, existing.st_gid
+def _owner(found: Entry) -> tuple[int, int] | None:
+    """Return uid and gid of the file that root replaces, if its folder's owner or root gave it to that account."""
+    existing, owner = found.facts(), _owner_of_new(found)
+    if existing is None or found.adders is not None:
+        return owner
+    if owner is None or existing.st_uid in (owner[0], 0):
+        return existing.st_uid, existing.st_gid
+    return owner
+
+
+def _owner_of_new(found: Entry) -> tuple[int, int] | None:
+    """Return uid and gid of the folder if others may replace what is in it; None if not: the file is root's."""
+    return None if found.above is None else found.folder_owner()
+
+
+def _give(descriptor: int, owner: tuple[int, int] | None) -> None:
     made = os.fstat(descriptor)
     if owner is not None and owner != (made.st_uid, made.st_gid):
         os.fchown(descriptor, *owner)

@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.custody.entries import entry
+from ioconnect.custody.entries import Untrusted, entry
 from ioconnect.custody.files import make_folder
 from ioconnect.errors import CannotCreate, SystemRefused
 
@@ -51,7 +51,7 @@ def _opened(folder: Path) -> int:
             follow = os.O_NOFOLLOW if found.folder is not None else 0
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | follow
             return os.open(found.name, flags, dir_fd=found.folder)
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         raise CannotCreate(
             f"cannot open the folder {folder}: {error.strerror}", hint="Check its owner and permissions."
         ) from error

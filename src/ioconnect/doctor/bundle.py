@@ -14,6 +14,7 @@ from ioconnect.agent.dial.proxy import VARIABLES, redacted
 from ioconnect.checks.show import Line, plain
 from ioconnect.config.configuration import Config, document
 from ioconnect.config.configuration import load as load_config
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular, write_atomically
 from ioconnect.doctor.environment import version_table
 from ioconnect.doctor.redact import redact, secrets_of_key, secrets_of_url
@@ -86,7 +87,7 @@ def _configuration(paths: Paths) -> str:
 def _text(path: Path) -> str:
     try:
         return read_regular(path, limit=MAX_FILE)[0].decode("utf-8", "backslashreplace")
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         return f"# {path}: {error.strerror}\n"
 
 
@@ -129,5 +130,5 @@ def _secrets(paths: Paths, environ: Mapping[str, str]) -> Iterator[str]:
     for url in [*(tunnel.proxy for tunnel in config.tunnels), *(environ.get(name, "") for name in VARIABLES)]:
         yield from secrets_of_url(url)
     for path in {paths.identity, *(identity_path(tunnel, config.agent, paths) for tunnel in config.tunnels)}:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, Untrusted):  # root's commands show no line of it either
             yield from secrets_of_key(read_regular(path, limit=_MAX_CRASH_LOG)[0].decode("ascii", "replace"))

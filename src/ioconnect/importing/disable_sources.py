@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import make_folder, read_regular, write_atomically, write_new
 from ioconnect.errors import CannotCreate, SystemRefused
 from ioconnect.importing import cron_lines, unit_files
@@ -115,7 +116,7 @@ def _disable_in_file(source: Source, backups: Path) -> str:
     assert path is not None  # what this kind always has
     try:
         content, facts = read_regular(path, limit=MAX_FILE)
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         raise SystemRefused(
             f"cannot read {source.location}: {error.strerror}", hint=f"By hand: {manual_steps(source)}."
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config import pasted, text_limits
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.escape import escaped, escaped_path
@@ -133,7 +134,7 @@ def _drop_ins(path: Path) -> list[str]:
 def _content(path: Path) -> bytes:
     try:
         return read_regular(path, limit=MAX_FILE)[0]
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         raise UsageFault(
             f"cannot read {escaped_path(path)}: {error.strerror}",
             hint="Name a crontab, a unit file or a script, or - for stdin.",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import make_folder, read_regular, remove_folder, write_atomically
 from ioconnect.custody.files import remove as remove_file
 from ioconnect.errors import CannotCreate, Fault, SystemRefused
@@ -234,7 +235,7 @@ def _ignoring_faults(*steps: Callable[[], object]) -> None:
 def _remove(path: Path) -> None:
     try:
         remove_file(path)
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         raise CannotCreate(f"cannot remove {path}: {error.strerror}", hint="Remove it yourself.") from error
 
 
@@ -255,7 +256,7 @@ def _read(path: Path) -> bytes | None:
         return read_regular(path, limit=MAX_FILE)[0]
     except FileNotFoundError:
         return None
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         raise SystemRefused(
             f"cannot read {path}: {error.strerror}", hint="Check it; with --kind systemd, use sudo."
         ) from error

@@ -10,8 +10,9 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.descriptors import open_to_change
 from ioconnect.custody.entries import Untrusted, entry
-from ioconnect.custody.files import open_to_change, remove, write_new
+from ioconnect.custody.files import remove, write_new
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.machine import unreadable_for
 
@@ -42,7 +43,7 @@ def make_readable(paths: Iterable[Path], reader: Account | None) -> Iterator[lis
             yield output
         except BaseException:
             for step in reversed(undo):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, Untrusted):
                     step()
             raise
 
@@ -61,7 +62,7 @@ def _open(
             continue
         try:
             descriptor = open_to_change(part)
-        except OSError as error:
+        except (OSError, Untrusted) as error:
             raise SystemRefused(
                 f"{part} cannot be made readable for the service's account: {error.strerror}",
                 hint="Then install again.",

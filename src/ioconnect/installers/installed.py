@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.paths import home_folder, site_paths
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.apply import MAX_FILE
@@ -84,7 +85,7 @@ def _is_for(paths: Paths, file: Path, kind: Kind, environ: Mapping[str, str]) ->
     """Say whether the service runs with the configuration of these paths; the machine's is also for who has none."""
     try:
         text = read_regular(file, limit=MAX_FILE)[0].decode("utf-8", "replace")
-    except OSError:
+    except (OSError, Untrusted):
         return False
     if any(written in text for written in (f" {quoted_argument(str(paths.config))} ", f">{paths.config}<")):
         return True

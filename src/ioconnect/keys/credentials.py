@@ -82,10 +82,9 @@ def stamps(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Stamps:
 def load_pins(paths: Paths, *, account: int | None = None) -> Pins:
     """Return the pins. Raises ConfigInvalid if they cannot be read, or if root would trust what others may change.
 
-    `account` is as for `strict_modes.check`.
+    `account` is as for `strict_modes.trusted`.
     """
-    strict_modes.check([paths.known_hosts], account=account)
-    return known_hosts.load(paths.known_hosts)
+    return known_hosts.load(paths.known_hosts, trusted=strict_modes.trusted(account))
 
 
 def require_pin(tunnel: Tunnel, pins: Pins) -> None:

@@ -6,6 +6,7 @@ Only ssh-ed25519, the key type that the jumphost accepts. Safe in any thread: no
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from ioconnect.custody.entries import Untrusted
@@ -54,7 +55,7 @@ def _existing(path: Path) -> str:
     public = public_line(path)
     try:
         written = read_regular(_public_path(path), limit=_MAX_FILE)[0].decode("utf-8", "replace")
-    except OSError:
+    except (OSError, Untrusted):
         written = ""
     if written.split()[:2] != public.split()[:2]:
         try:
@@ -77,7 +78,7 @@ def public_line(path: Path) -> str:
         raise IdentityUnreadable(f"{path} {error}", hint=_key_hint(path, content)) from None
     try:
         written = read_regular(_public_path(path), limit=_MAX_FILE)[0].decode("utf-8")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, Untrusted, UnicodeDecodeError):
         return public
     line = written.split("\n", 1)[0].strip()
     return line if line.startswith(f"{public} ") and line.isprintable() else public
@@ -143,7 +144,7 @@ def _check_owner_and_mode(path: Path, facts: os.stat_result) -> None:
     if facts.st_mode & 0o077:
         raise IdentityUnreadable(
             f"others can read the private key {path} (mode {facts.st_mode & 0o7777:04o})",
-            hint=f"chmod 600 {path}",
+            hint=f"chmod 600 {shlex.quote(str(path))}",
         )
     if user != 0 and facts.st_uid not in (user, 0):  # root may use anybody's key, as with ssh
         raise IdentityUnreadable(

@@ -178,9 +178,9 @@ def _text(word: bytes) -> str:
     return word.decode("ascii", "surrogateescape")
 
 
-def load(path: Path) -> Pins:
+def load(path: Path, *, trusted: frozenset[int] | None = None) -> Pins:
     """Read the file; a missing file has no pins. Raises ConfigInvalid if it, or a marker in it, cannot be read."""
-    return _parsed(path, _content(path))
+    return _parsed(path, _content(path, trusted))
 
 
 def _parsed(path: Path, content: bytes) -> Pins:
@@ -241,9 +241,9 @@ def _is_hash_of(field: str, names: tuple[str, ...]) -> bool:
         return False
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, trusted: frozenset[int] | None = None) -> bytes:
     try:
-        return read_regular(path, limit=_MAX_FILE)[0]
+        return read_regular(path, limit=_MAX_FILE, trusted=trusted)[0]
     except FileNotFoundError:
         return b""
     except OSError as error:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.paths import absolute
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular
 from ioconnect.errors import ExitCode, Fault, SystemRefused
 from ioconnect.keys import passphrases
@@ -52,13 +54,14 @@ def from_file(path: Path) -> str:
     """Return the token in the file. Raises TokenUnusable, also if others can read the file."""
     try:
         content, facts = read_regular(path, limit=_MAX_FILE)
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         raise TokenUnusable(
             f"cannot read the token in {path}: {error.strerror}", hint="Check --token-file."
         ) from error
     if facts.st_mode & 0o077:
         raise TokenUnusable(
-            f"others can read the token in {path} (mode {facts.st_mode & 0o7777:04o})", hint=f"chmod 600 {path}"
+            f"others can read the token in {path} (mode {facts.st_mode & 0o7777:04o})",
+            hint=f"chmod 600 {shlex.quote(str(path))}",
         )
     if os.geteuid() != 0 and facts.st_uid not in (os.geteuid(), 0):
         raise TokenUnusable(f"the token in {path} belongs to user {facts.st_uid}", hint="Make this user its owner.")

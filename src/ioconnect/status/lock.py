@@ -16,7 +16,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.custody.files import make_folder, open_regular, open_to_write
+from ioconnect.custody.descriptors import open_regular, open_to_write
+from ioconnect.custody.entries import Untrusted
+from ioconnect.custody.files import make_folder
 from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused
 from ioconnect.status import disk
 
@@ -174,9 +176,11 @@ def _opened(path: Path) -> Iterator[int | None]:
 
 @contextlib.contextmanager
 def _os_errors_as(path: Path, kind: type[Fault]) -> Iterator[None]:
-    """Raise an OSError of the block as a fault of this kind."""
+    """Raise an OSError of the block, or Untrusted, as a fault of this kind."""
     try:
         yield
+    except Untrusted as error:
+        raise kind(f"cannot use the lock {path}: {error.strerror}", hint=error.hint) from error
     except OSError as error:
         why, hint = _explained(path, error)
         raise kind(f"cannot use the lock {path}: {why}", hint=hint) from error

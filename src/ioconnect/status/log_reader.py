@@ -8,7 +8,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO
 
-from ioconnect.custody.files import open_regular
+from ioconnect.custody.descriptors import open_regular
+from ioconnect.custody.entries import Untrusted
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
 from ioconnect.status.log_filter import LineFilter, LogFilter
@@ -100,7 +101,7 @@ def _opened(path: Path) -> BinaryIO | None:
         descriptor, _ = open_regular(path)
     except FileNotFoundError:
         return None
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         raise SystemRefused(f"cannot read the log {path}: {error.strerror}", hint="Is it another user's?") from error
     return os.fdopen(descriptor, "rb")
 

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ioconnect.config.json_fields import Fields, Malformed
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular, write_atomically
 from ioconnect.errors import ExitCode, Fault, Reason, ReasonCode
 from ioconnect.status.records import (
@@ -223,7 +224,7 @@ def read(path: Path) -> Snapshot | None:
         content, _ = read_regular(path, limit=MAX_FILE)
     except FileNotFoundError:
         return None
-    except OSError as error:
+    except (OSError, Untrusted) as error:
         raise StatusDamaged(f"cannot read {path}: {error.strerror}", hint="Check the file's permissions.") from error
     try:
         document = json.loads(content)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import paramiko
 
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular, write_new
 from ioconnect.errors import IdentityUnreadable
 from ioconnect.keys import private_keys
@@ -38,7 +39,7 @@ class HostKey:
         try:
             content, _ = read_regular(path, limit=KEY_FILE_LIMIT)
             return cls(private_keys.decrypt(private_keys.parse(content), None))
-        except (OSError, ValueError) as error:
+        except (OSError, Untrusted, ValueError) as error:
             raise IdentityUnreadable(
                 f"the stub's host key {path} {getattr(error, 'strerror', None) or error}",
                 hint="Remove the file, and the next start makes a new one.",

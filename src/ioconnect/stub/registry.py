@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ioconnect.config.json_fields import Fields, Malformed
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular, write_atomically
 from ioconnect.errors import ConfigInvalid, Fault, UsageFault
 from ioconnect.keys.authorized_keys import NotEd25519, PublicKey, parse_public_key
@@ -119,7 +120,7 @@ def _read(file: Path) -> dict[str, Registered]:
             )
             for row in document.each("tunnels")
         ]
-    except (OSError, ValueError, RecursionError, NotEd25519) as error:
+    except (OSError, Untrusted, ValueError, RecursionError, NotEd25519) as error:
         raise ConfigInvalid(
             f"cannot use {file}: {error}", hint="Remove the file to start with no tunnel registered."
         ) from error

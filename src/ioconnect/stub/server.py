@@ -8,6 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from ioconnect.config.addresses import HostPort
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import make_folder, read_regular, write_new
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped
@@ -103,7 +104,7 @@ class Stub(Server):
             return None
         try:
             content = read_regular(self.authorized_keys, limit=FILE_LIMIT)[0].decode("utf-8", "replace")
-        except OSError as error:
+        except (OSError, Untrusted) as error:
             log.warning("cannot read %s: %s", self.authorized_keys, error.strerror)
             return None
         grants, complaints = parse_authorized_keys(content)
@@ -116,7 +117,7 @@ def _kept_token(path: Path) -> str:
     write_new(path, secrets.token_urlsafe(24).encode() + b"\n")
     try:
         token = read_regular(path, limit=TOKEN_LIMIT)[0].decode("ascii").strip()
-    except (OSError, ValueError) as error:
+    except (OSError, Untrusted, ValueError) as error:
         raise ConfigInvalid(f"cannot use {path}: {error}", hint="Remove the file to get a new token.") from error
     if not token:
         raise ConfigInvalid(f"{path} is empty", hint="Remove the file to get a new token.")

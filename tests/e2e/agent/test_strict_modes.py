@@ -12,6 +12,7 @@ import pytest
 from tests.rigs.ordinary_user import NOBODY
 
 from ioconnect.custody import strict_modes
+from ioconnect.custody.files import read_regular
 from ioconnect.errors import ConfigInvalid, SystemRefused
 
 if TYPE_CHECKING:
@@ -134,12 +135,12 @@ def test_an_account_may_change_what_its_own_agent_reads(tmp_path: Path) -> None:
     assert [fault.message for fault in strict_modes.faults([path], account=NOBODY)] == []
     for account in (None, 0, NOBODY - 1):
         with pytest.raises(ConfigInvalid, match=f"root does not use {path}: {tmp_path} belongs to nobody"):
-            strict_modes.check([path], account=account)
+            read_regular(path, limit=1, trusted=strict_modes.trusted(account))
     tmp_path.chmod(0o777)
     path.chmod(0o666)
     os.chown(tmp_path, 0, 0)
     with pytest.raises(ConfigInvalid, match=f"anybody may write {tmp_path}"):
-        strict_modes.check([path], account=NOBODY)
+        read_regular(path, limit=1, trusted=strict_modes.trusted(NOBODY))
 
 
 def test_a_program_that_others_may_change_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.rigs.ordinary_user import NOBODY
+from tests.rigs.owned_files import OTHER, file_of, folder_of, link_of
 
-from ioconnect.custody import files
+from ioconnect.custody import descriptors, files
 from ioconnect.custody.entries import Untrusted, flaw
-from ioconnect.errors import CannotCreate
+from ioconnect.errors import CannotCreate, ConfigInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-OTHER = NOBODY - 1  # a uid without an account
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root acts on behalf of other accounts")
 
@@ -36,28 +37,9 @@ def theirs(tmp_path: Path) -> Path:
     return folder_of(NOBODY, tmp_path / "theirs")
 
 
-def folder_of(uid: int, path: Path) -> Path:
-    path.mkdir(mode=0o755)
-    os.chown(path, uid, uid)
-    return path
-
-
-def file_of(uid: int, path: Path, content: bytes = b"content", mode: int = 0o600) -> Path:
-    path.write_bytes(content)
-    os.chown(path, uid, uid)
-    path.chmod(mode)
-    return path
-
-
-def link_of(uid: int, path: Path, target: Path) -> Path:
-    path.symlink_to(target)
-    os.chown(path, uid, uid, follow_symlinks=False)
-    return path
-
-
 READ_AND_CHANGE = [
     lambda path: files.read_regular(path, limit=100),
-    lambda path: os.close(files.open_to_change(path)),
+    lambda path: os.close(descriptors.open_to_change(path)),
 ]
 
 
@@ -94,7 +76,7 @@ def test_a_file_of_roots_in_anothers_folder_is_read_and_never_opened_to_all(thei
 
     assert files.read_regular(theirs / "pins", limit=100)[0] == b"content"
     with pytest.raises(Untrusted, match="it belongs to root"):
-        files.open_to_change(theirs / "pins")
+        descriptors.open_to_change(theirs / "pins")
 
 
 def test_a_pipe_of_another_account_holds_nobody_up(theirs: Path) -> None:
@@ -188,7 +170,7 @@ def test_root_writes_nothing_through_a_link_of_another_account(
 
 def test_root_keeps_no_file_open_for_writing_in_anothers_folder(theirs: Path) -> None:
     with pytest.raises(Untrusted, match=f"{theirs} belongs to nobody"):
-        files.open_to_write(theirs / "agent.lock", os.O_RDWR | os.O_CREAT)
+        descriptors.open_to_write(theirs / "agent.lock", os.O_RDWR | os.O_CREAT)
 
     assert list(theirs.iterdir()) == []
 
@@ -199,7 +181,8 @@ def test_a_path_has_no_flaw_if_only_root_may_change_it(tmp_path: Path, secret: P
 
     found = flaw(theirs / "missing")
     assert found is not None
-    assert (found.description, found.remedy) == (f"{theirs} belongs to nobody", f"chown root {theirs}")
+    assert found.description == f"{theirs} belongs to nobody"
+    assert found.remedy.startswith(f"chown root {theirs} if that folder is for ioconnect alone, else move it")
 
 
 def test_each_component_of_a_path_is_judged(tmp_path: Path, theirs: Path) -> None:
@@ -225,3 +208,108 @@ def test_a_group_of_roots_alone_may_write(tmp_path: Path) -> None:
     file = file_of(0, tmp_path / "file", mode=0o660)
 
     assert flaw(file) is None
+
+
+@pytest.mark.parametrize("below", ["missing/config.toml", "plain/config.toml", "closed/sub/config.toml"])
+def test_a_path_that_cannot_be_followed_is_judged_as_far_as_it_can(theirs: Path, below: str) -> None:
+    """Its owner may make the rest of it at any moment."""
+    file_of(NOBODY, theirs / "plain")
+    folder_of(NOBODY, theirs / "closed").chmod(0)
+
+    found = flaw(theirs / below)
+
+    assert found is not None
+    assert found.description == f"{theirs} belongs to nobody"
+
+
+def test_what_cannot_be_told_is_a_flaw_for_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a folder of a network's file system that keeps root out."""
+    folder = folder_of(0, tmp_path / "etc")
+    real = os.stat
+
+    def refuse(path: str, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        if path == "config.toml":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    found = flaw(folder / "config.toml")
+
+    assert found is not None
+    assert found.description == f"it cannot be told who may change {folder / 'config.toml'}: Permission denied"
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_folder_that_comes_and_goes_is_never_read(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
+) -> None:
+    """An account renames a folder away and back while root looks: root says whose it is, whenever that is."""
+    folder, away, real = folder_of(NOBODY, theirs / "sub"), theirs / "away", os.open
+    file_of(NOBODY, folder / "known_hosts")
+    if is_first:
+        folder.rename(away)
+
+    def flip(*arguments: Any, **named: Any) -> int:
+        (away.rename if away.exists() else folder.rename)(folder if away.exists() else away)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(os, "open", flip)
+    for _ in range(2):
+        with pytest.raises(Untrusted, match=f"{theirs} belongs to nobody"):
+            files.read_regular(folder / "known_hosts", limit=100, trusted=frozenset())
+
+
+def test_root_reads_for_its_agent_what_it_alone_may_change(tmp_path: Path, theirs: Path) -> None:
+    folder = folder_of(0, tmp_path / "etc")
+    file = file_of(0, folder / "config.toml", mode=0o644)
+
+    def read(path: Path = file, *trusted: int) -> bytes:
+        return files.read_regular(path, limit=100, trusted=frozenset(trusted))[0]
+
+    assert read() == b"content"
+    assert descriptors.names_in(folder, trusted=frozenset()) == ["config.toml"]
+    file.chmod(0o666)
+    with pytest.raises(Untrusted, match=f"root does not use {file}: anybody may write {file}"):
+        read()
+    os.chown(file, NOBODY, 0)
+    assert read(file, NOBODY) == b"content"
+    with pytest.raises(Untrusted, match=f"{file} belongs to nobody"):
+        read(file, OTHER)
+    with pytest.raises(Untrusted, match=f"root does not use {theirs / 'missing'}: {theirs} belongs to nobody"):
+        read(theirs / "missing")
+    with pytest.raises(Untrusted, match=f"{theirs} belongs to nobody"):
+        descriptors.names_in(theirs, trusted=frozenset())
+    assert descriptors.names_in(theirs, trusted=frozenset({NOBODY})) == []
+
+
+def test_no_command_is_given_for_a_folder_further_up(tmp_path: Path) -> None:
+    """`chown root /home/ann` or `chmod g-w /var/log` would break what is not ours."""
+    home = folder_of(NOBODY, tmp_path / "home of ann")
+    own = folder_of(0, home / "ioconnect")
+    file = file_of(0, own / "config.toml")
+
+    found = flaw(file)
+    assert found is not None
+    assert found.remedy == "move it into folders that only root may change"
+
+    os.chown(home, 0, 0)
+    own.chmod(0o777)
+    found = flaw(file)
+    assert found is not None
+    assert found.remedy.startswith(f"chmod go-w '{own}' if that folder is for ioconnect alone, else move it")
+
+    own.chmod(0o755)
+    file.chmod(0o666)
+    found = flaw(file)
+    assert found is not None
+    assert found.remedy == f"chmod go-w '{file}'"
+
+
+def test_a_refusal_is_no_error_of_the_system(theirs: Path, secret: Path) -> None:
+    """What goes on without a file that cannot be read does not go on without saying so here."""
+    link_of(NOBODY, theirs / "pins", secret)
+
+    with pytest.raises(Untrusted) as caught, contextlib.suppress(OSError):
+        files.read_regular(theirs / "pins", limit=100)
+
+    assert isinstance(caught.value, ConfigInvalid)

@@ -91,7 +91,6 @@ def _locked(
     """Take the lock, check all that is local, and run. The lock is held until the process exits."""
     _forbid_core_dumps()
     strict_modes.check_program()
-    strict_modes.check(configuration.stamps(paths.config))
     started_at = timestamp(time.time())
     lock = AgentLock.acquire(paths.lock, version=__version__, started_at=started_at)
     try:
@@ -183,16 +182,11 @@ class _DaemonCallbacks:
 
     def load_config(self) -> Config:
         """Load the configuration; a file of config.d with faults is a fault too. Raises ConfigInvalid."""
-        self._check_files()
-        return configuration.load_all_valid(self._paths.config)
+        return configuration.load_all_valid(self._paths.config, trusted=strict_modes.ROOT_ALONE)
 
     def load_valid_config(self) -> Config:
         """Load the configuration without files of config.d that have faults. Raises ConfigInvalid."""
-        self._check_files()
-        return configuration.load(self._paths.config)
-
-    def _check_files(self) -> None:
-        strict_modes.check(self.config_stamps())
+        return configuration.load(self._paths.config, trusted=strict_modes.ROOT_ALONE)
 
     def config_stamps(self) -> Stamps:
         """Return the stamps of the configuration's files."""

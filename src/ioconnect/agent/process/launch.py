@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from ioconnect.agent.process.readiness import CONNECTED
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.custody import strict_modes
-from ioconnect.custody.files import make_folder, open_regular, open_to_write
+from ioconnect.custody.descriptors import open_log, open_regular
+from ioconnect.custody.entries import Untrusted
+from ioconnect.custody.files import make_folder
 from ioconnect.errors import CannotCreate, ExitCode, Fault, ReasonCode, SystemRefused
 from ioconnect.status import lock, overview
 from ioconnect.status.lock import AlreadyRunning
@@ -84,8 +86,8 @@ def _spawn(crash_log: Path, arguments: Sequence[str], writing: int) -> tuple[int
     end = arguments.index("--") if "--" in arguments else len(arguments)
     command = [sys.executable, "-m", "ioconnect", *arguments[:end], *options, *arguments[end:]]
     try:
-        output = open_to_write(crash_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    except OSError as error:
+        output = open_log(crash_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except (OSError, Untrusted) as error:
         raise CannotCreate(f"cannot write {crash_log}: {error.strerror}", hint="Check its permissions.") from error
     with os.fdopen(output, "wb") as file:
         if os.fstat(output).st_size > MAX_CRASH_LOG:

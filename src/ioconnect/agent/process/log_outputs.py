@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import stat
 from typing import TYPE_CHECKING
 
-from ioconnect.custody.files import make_folder, open_to_write, rename
+from ioconnect.custody.descriptors import open_log
+from ioconnect.custody.entries import Untrusted
+from ioconnect.custody.files import make_folder, rename
 from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_FILE_SIZE = 5_000_000  # bytes
 BACKUP_COUNT = 5
+TYPES = (stat.S_IFREG, stat.S_IFIFO, stat.S_IFCHR)  # a pipe to a program that takes lines; /dev/null
 STDERR = 2
 
 
@@ -44,10 +48,10 @@ class FileOutput:
         make_folder(path.parent)
         try:
             self._open()
-        except OSError as error:
+        except (OSError, Untrusted) as error:
             raise CannotCreate(
                 f"cannot write the log {path}: {error.strerror}",
-                hint="Check the folder's permissions and the free space on its disk.",
+                hint=getattr(error, "hint", "Check the folder's permissions and the free space on its disk."),
             ) from error
 
     def write(self, line: bytes) -> None:
@@ -71,7 +75,7 @@ class FileOutput:
             os.close(descriptor)
 
     def _open(self) -> None:
-        self._descriptor = open_to_write(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, is_regular=False)
+        self._descriptor = open_log(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, types=TYPES)
         self._size = os.fstat(self._descriptor).st_size
 
     def _rotate(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.agent.supervisor.background_jobs import do_at_once
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular, write_atomically
 from ioconnect.errors import CannotCreate
 
@@ -75,7 +76,7 @@ def _key(tunnel: Tunnel) -> str:
 
 def _read(path: Path) -> dict[str, SourcePort]:
     document: object = None
-    with contextlib.suppress(OSError, ValueError, RecursionError):
+    with contextlib.suppress(OSError, Untrusted, ValueError, RecursionError):
         document = json.loads(read_regular(path, limit=MAX_SIZE)[0])
     if not isinstance(document, dict):
         return {}

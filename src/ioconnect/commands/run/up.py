@@ -16,10 +16,12 @@ from ioconnect.agent.process import launch
 from ioconnect.agent.supervisor.background_jobs import BackgroundThread
 from ioconnect.agent.supervisor.publish import summary
 from ioconnect.commands.run.agent import changes, document, message, outdated, seen, stopped_by_name
+from ioconnect.config import configuration
 from ioconnect.config.paths import absolute
 from ioconnect.console.command_group import command, json_option, names_argument
 from ioconnect.console.selection import chosen
 from ioconnect.console.terminal import answer
+from ioconnect.custody import strict_modes
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import control, lock, overview
 from ioconnect.status.lock import AlreadyRunning
@@ -29,6 +31,7 @@ from ioconnect.status.records import Snapshot, carries
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 
+    from ioconnect.config.configuration import Config
     from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
 
@@ -105,7 +108,7 @@ def _run_agent(invocation: Invocation, names: Sequence[str], ready_fd: int | Non
     """
     from ioconnect.agent.process import daemon  # noqa: PLC0415  not needed by --daemon, which cron repeats
 
-    config = invocation.config
+    config = _config(invocation)
     wanted = chosen(config, names) if names else ()
     to_file, verbose = log_to_file or ready_fd is not None, invocation.verbose
     with _answering(invocation) as settled:
@@ -149,6 +152,11 @@ def _print_answer(text: str) -> None:
         answer(text)
 
 
+def _config(invocation: Invocation) -> Config:
+    """Return the configuration as the agent trusts it. Raises ConfigInvalid."""
+    return configuration.load(invocation.paths.config, trusted=strict_modes.ROOT_ALONE)
+
+
 def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
     """Start the agent in the background and wait until every tunnel is connected, at most `wait` seconds.
 
@@ -157,7 +165,7 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
     terminal = invocation.terminal
     if control.running_pid(invocation.paths) is not None:
         return _have_running_agent_start(invocation, names, wait)
-    wanted = chosen(invocation.config, names)  # here a fault is shown as what it is, not as a daemon that ended
+    wanted = chosen(_config(invocation), names)  # here a fault is shown as what it is, not as a daemon that ended
     named = ["--", *wanted] if names else []
     _make_absolute(os.environ)
     try:

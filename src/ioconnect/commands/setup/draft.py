@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.commands.setup.answers import Draft
 from ioconnect.config.json_fields import Fields
+from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import make_folder, read_regular, write_atomically
 from ioconnect.custody.files import remove as remove_file
 
@@ -28,7 +29,7 @@ def save(paths: Paths, name: str, draft: Draft) -> None:
 
 def load(paths: Paths, name: str) -> Draft | None:
     """Return the draft of this tunnel; None if there is none, or none that can be read."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
+    with contextlib.suppress(OSError, Untrusted, ValueError, RecursionError):
         fields = Fields(json.loads(read_regular(paths.setup_draft, limit=MAX_FILE)[0]))
         if (fields.required("schema", int), fields.required("name", str)) == (SCHEMA, name):
             return Draft(
@@ -43,5 +44,5 @@ def load(paths: Paths, name: str) -> Draft | None:
 
 def remove(paths: Paths) -> None:
     """Remove the draft, if there is one."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, Untrusted):
         remove_file(paths.setup_draft)

@@ -107,7 +107,7 @@ def test_nothing_is_read_unless_a_file_or_what_runs_has_changed(
     compared = Drift(paths)
     assert compared.marked(snapshot, before) == replace(snapshot, config_current=True)
 
-    def fail(_path: Path) -> None:
+    def fail(_path: Path, **_options: object) -> None:
         raise CannotCreate("read again")
 
     with monkeypatch.context() as patch:

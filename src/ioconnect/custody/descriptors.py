@@ -1,0 +1,127 @@
+"""Opens files and folders by the descriptor of their folder, and judges what was opened; paths are as in `entries`.
+
+Each function raises Untrusted for a path that another account may lead elsewhere, besides what it says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from ioconnect.custody.entries import Entry, Untrusted, entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Opening a FIFO would block; a link at the end was resolved before, if it may be followed.
+_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+def open_regular(
+    path: Path, *, follow: bool = True, trusted: frozenset[int] | None = None
+) -> tuple[int, os.stat_result]:
+    """Return a descriptor for reading a regular file, and its fstat(2) result.
+
+    Without `follow` a link at the end of the path is refused for every user. Raises as `read_regular`.
+    """
+    with entry(path, follow=follow, trusted=trusted) as found:
+        descriptor, facts, opened = _opened(found, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW))
+        with _closing_on_error(descriptor):
+            if trusted is not None:
+                opened.check_changers(trusted, (descriptor, facts))
+        return descriptor, facts
+
+
+def names_in(folder: Path, *, trusted: frozenset[int] | None = None) -> list[str]:
+    """Return the names in a folder; `trusted` is as for `read_regular`. Raises OSError, Untrusted."""
+    with entry(folder, follow=True, trusted=trusted) as found:
+        descriptor, facts, opened = _opened(found, os.O_RDONLY | os.O_DIRECTORY, types=(stat.S_IFDIR,))
+        try:
+            if trusted is not None:
+                opened.check_changers(trusted, (descriptor, facts))
+            return os.listdir(descriptor)  # noqa: PTH208  by descriptor
+        finally:
+            os.close(descriptor)
+
+
+def open_to_write(path: Path, flags: int) -> int:
+    """Return a descriptor for writing; with O_CREAT a new file has the mode 0600, O_NOFOLLOW refuses a link.
+
+    Root opens nothing that another account may replace. Raises OSError, Untrusted.
+    """
+    with entry(path, follow=not flags & os.O_NOFOLLOW) as found:
+        _check_roots_alone(found)
+        return _opened_to_write(found, flags)
+
+
+def open_log(path: Path, flags: int, *, types: tuple[int, ...] = (stat.S_IFREG,)) -> int:
+    """Return a descriptor for writing a log, as `open_to_write`; `types` are those of S_IFMT that it may have.
+
+    Root opens one also where only accounts of services may replace its folder, which is root's (`is_below_services`).
+    """
+    with entry(path, follow=True) as found:
+        if not found.is_below_services():
+            _check_roots_alone(found)
+            return _opened_to_write(found, flags, types=types)
+        descriptor, facts, opened = _opened(found, flags)
+        with _closing_on_error(descriptor):
+            if facts.st_uid != 0:
+                _check_roots_alone(opened)
+        return descriptor
+
+
+def _opened_to_write(found: Entry, flags: int, *, types: tuple[int, ...] = (stat.S_IFREG,)) -> int:
+    descriptor, _, opened = _opened(found, flags, types=types)
+    with _closing_on_error(descriptor):
+        _check_roots_alone(opened)
+    return descriptor
+
+
+def _check_roots_alone(found: Entry) -> None:
+    custody = found.custody
+    if custody is not None:
+        raise Untrusted(f"{custody.description}, and root keeps no file open there", found.path, custody)
+
+
+def open_to_change(path: Path) -> int:
+    """Return a descriptor of a file or folder of which root may change mode and owner.
+
+    Not one of root's that lies in another account's folder: that account may have moved it there. Raises OSError.
+    """
+    with entry(path, follow=True) as found:
+        descriptor, facts, opened = _opened(found, os.O_RDONLY, types=(stat.S_IFREG, stat.S_IFDIR))
+        with _closing_on_error(descriptor):
+            opened.opened(facts, own=True)
+    return descriptor
+
+
+def _opened(
+    found: Entry, flags: int, *, types: tuple[int, ...] = (stat.S_IFREG,)
+) -> tuple[int, os.stat_result, Entry]:
+    """Return a descriptor of a file of one of these types, its fstat(2) result, and the entry as it was opened."""
+    follow = os.O_NOFOLLOW if found.folder is not None else 0
+    descriptor = os.open(found.name, flags | _FLAGS | follow, 0o600, dir_fd=found.folder)
+    with _closing_on_error(descriptor):
+        facts = os.fstat(descriptor)
+        _check_type(facts, found.path, types)
+        return descriptor, facts, found.opened(facts)
+
+
+@contextlib.contextmanager
+def _closing_on_error(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_type(facts: os.stat_result, path: Path, types: tuple[int, ...]) -> None:
+    if stat.S_IFMT(facts.st_mode) not in types:
+        if stat.S_ISDIR(facts.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))

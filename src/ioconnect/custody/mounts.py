@@ -1,0 +1,51 @@
+"""Mounts in which nobody writes although their folder has the mode 0777: ConfigMaps and Secrets of Kubernetes.
+
+That a mount is read-only says nothing by itself: a folder of the host's is written there, and read here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_MAX_MOUNTS = 4 << 20  # bytes
+# The folder of a pod's volume on its node, which only root enters, as the root of the mount.
+_VOLUME = re.compile(r"(/.+)?/volumes/kubernetes\.io~(configmap|secret|projected|downward-api)/[^/]+(/.*)?")
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def is_kubernetes_volume(where: Path | int) -> bool:
+    """Whether a folder or file, by its path without links or its descriptor, is in such a mount."""
+    try:
+        path = Path(f"/proc/self/fd/{where}").readlink() if isinstance(where, int) else where
+        with _MOUNTS.open(encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read(_MAX_MOUNTS)
+    except OSError:
+        return False
+    mount = _mount_of(path, text)
+    return mount is not None and _is_kubernetes(mount)
+
+
+def _mount_of(path: Path, text: str) -> list[str] | None:
+    """Return the fields (proc_pid_mountinfo(5)) of the mount that a path is in."""
+    found, longest = None, -1
+    for line in text.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 10:  # noqa: PLR2004  as many has every line
+            continue
+        point = Path(_plain(fields[4]))
+        if (point == path or point in path.parents) and len(point.parts) >= longest:  # a later one covers it
+            found, longest = fields, len(point.parts)
+    return found
+
+
+def _is_kubernetes(fields: list[str]) -> bool:
+    root, options = _plain(fields[3]), fields[5].split(",")
+    kind = fields[fields.index("-") + 1] if "-" in fields else ""
+    # A Secret is a tmpfs of its own, as a whole; a part of another one may be any folder of the host's.
+    return "ro" in options and (_VOLUME.fullmatch(root) is not None or (kind == "tmpfs" and root == "/"))
+
+
+def _plain(field: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), field)
