@@ -33,7 +33,6 @@ OURS = (
         "configuration.stamps",
         "known_hosts.load",
         "load_pins",
-        "strict_modes.check",
         "strict_modes.check_program",
     ),
     *(
@@ -93,7 +92,6 @@ ALLOWED = {
             "on the thread that reads the configuration",
         ),
         "preflight.check": "before the start",
-        "strict_modes.check": "before the start, and on the thread that reads the configuration",
         "strict_modes.check_program": "before the start",
     },
     "agent/process/readiness.py": {"os.write": "one line into an empty pipe, which takes it at once"},

@@ -92,7 +92,9 @@ def group_members(gid: int) -> frozenset[int]:
     try:
         names = set(grp.getgrgid(gid).gr_mem)
     except KeyError:
-        return _EVERYBODY
+        if gid != 0:
+            return _EVERYBODY
+        names = set()  # a container without group(5)
     found = [each for each in pwd.getpwall() if each.pw_gid == gid or each.pw_name in names]
     if names - {each.pw_name for each in found}:
         return _EVERYBODY
