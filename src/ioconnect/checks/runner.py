@@ -155,7 +155,11 @@ class _Runner:
             strict_modes.check_program(account=self._account)
         except SystemRefused as fault:
             raise ConfigInvalid(fault.message, hint=fault.hint) from fault
-        return configuration.load(self._paths.config, trusted=strict_modes.trusted(self._account))
+        config = configuration.load(self._paths.config, trusted=strict_modes.trusted(self._account))
+        for file in config.invalid:
+            if file.leaves_out(self._tunnel):
+                raise file.fault
+        return config
 
     def _check_identity(self) -> Finding:
         tunnel, settings = self._tunnel, self._config.agent

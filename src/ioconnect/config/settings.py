@@ -72,7 +72,10 @@ class AgentSettings:
 
 @dataclass(frozen=True, slots=True)
 class InvalidFile:
-    """A file in config.d with faults: none of its tunnels can run; `names` holds those that can be read in it."""
+    """A file in config.d with faults, or config.d itself: none of its tunnels can run.
+
+    `names` holds those that can be read in it.
+    """
 
     path: Path
     message: str
@@ -84,6 +87,10 @@ class InvalidFile:
     def fault(self) -> ConfigInvalid:
         """The fault to raise where this file's tunnels are needed."""
         return ConfigInvalid(self.message, hint=self.hint, faults=self.faults)
+
+    def leaves_out(self, tunnel: Tunnel) -> bool:
+        """Whether the tunnel is in this file; or in any, if it is the folder."""
+        return tunnel.file is not None and self.path in (tunnel.file, tunnel.file.parent)
 
 
 @dataclass(frozen=True, slots=True)

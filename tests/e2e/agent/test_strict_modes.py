@@ -57,6 +57,27 @@ def test_neither_does_a_folder(scene: AgentScene) -> None:
     assert f"anybody may write {scene.customer.home}" in refused.stderr
 
 
+@pytest.mark.parametrize("part", ["config.d", "config.d/more.toml"])
+def test_of_a_file_in_config_d_its_own_tunnels_are_left_out(scene: AgentScene, part: str) -> None:
+    """As for any other fault of such a file; the tunnels of config.toml run."""
+    folder = scene.customer.home / "config.d"
+    folder.mkdir(mode=0o755)
+    more = folder / "more.toml"
+    more.write_text('[tunnels.more]\nendpoint = "127.0.0.1:1"\ntarget = "localhost:1"\n')
+    more.chmod(0o644)
+    path = scene.customer.home / part
+    path.chmod(0o777)
+    said = f"root does not use {path}: anybody may write {path}"
+
+    tested = json.loads(scene.customer.run("test", "more", "--json", expect=78))
+    scene.customer.run("up", "--daemon", "--wait", "3", expect=75)
+
+    assert tested["checks"][0]["detail"] == said
+    assert scene.carries()
+    held = [tunnel for tunnel in scene.customer.status()["tunnels"] if tunnel["name"] != "orders"]
+    assert [tunnel["reason"]["message"] for tunnel in held] == [said]
+
+
 def test_a_reload_takes_no_file_over_that_others_may_change(scene: AgentScene) -> None:
     scene.customer.run("up", "--daemon")
     scene.paths.config.chmod(0o666)

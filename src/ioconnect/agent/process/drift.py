@@ -108,7 +108,7 @@ def _config_differences(running: Running, paths: Paths) -> tuple[bool | None, di
     changed = {new.tunnel.name for new in changes.changed}
     warnings: dict[str, tuple[Warning_, ...]] = {}
     for name, each in configs.items():
-        invalid = next((file for file in config.invalid if file.path == each.tunnel.file), None)
+        invalid = next((file for file in config.invalid if file.leaves_out(each.tunnel)), None)
         if invalid is not None:
             warnings[name] = (_warning(invalid.fault),)
         elif name in changed:
