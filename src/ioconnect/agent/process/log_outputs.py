@@ -55,7 +55,7 @@ class FileOutput:
             ) from error
 
     def write(self, line: bytes) -> None:
-        """Write the line, after rotating the file if it is full. Raises OSError."""
+        """Write the line, after rotating the file if it is full. Raises OSError, Untrusted."""
         if self._size + len(line) > MAX_FILE_SIZE:
             self._rotate()
         if self._descriptor < 0:  # an earlier rotation failed half-way, for example on a full disk

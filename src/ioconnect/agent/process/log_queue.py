@@ -12,6 +12,8 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Protocol
 
+from ioconnect.custody.entries import Untrusted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -107,7 +109,7 @@ class LogQueue(logging.Handler):
     def _try_write(self, record: logging.LogRecord) -> bool:
         try:
             self._output.write(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
-        except OSError:
+        except (OSError, Untrusted):  # an account took the folder over since
             return False
         except Exception:  # noqa: BLE001  a record that cannot be formatted, as above
             self.handleError(record)

@@ -7,33 +7,35 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs.processes import wait_until
 
 from ioconnect.agent.process.log_queue import FLUSH_TIMEOUT, MAX_LINE, MAX_RECORDS, LogQueue, traceback_text
+from ioconnect.custody.entries import Custody, Untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 class Output:
-    """An output that hangs while `reads` is not set, and fails while `error` is not 0."""
+    """An output that hangs while `reads` is not set, and fails while there is an `error`."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.reads = threading.Event()
         self.reads.set()
         self.writing = threading.Event()
-        self.error = 0
+        self.error: Exception | None = None
         self.is_closed = False
 
     def write(self, line: bytes) -> None:
         self.writing.set()
         self.reads.wait()
-        if self.error:
-            raise OSError(self.error, os.strerror(self.error))
+        if self.error is not None:
+            raise self.error
         self.lines.append(line.decode().removesuffix("\n"))
 
     def close(self) -> None:
@@ -116,15 +118,22 @@ def test_close_writes_what_is_queued(log: logging.Logger, output: Output) -> Non
     assert output.is_closed
 
 
-def test_a_full_disk_loses_lines_and_their_number_is_written(log: logging.Logger, output: Output) -> None:
-    output.error = errno.ENOSPC
+NOT_ROOTS = Untrusted("log belongs to nobody", Path("log"), Custody(Path("log"), frozenset({1}), "", ""))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), NOT_ROOTS])
+def test_a_full_disk_loses_lines_and_their_number_is_written(
+    log: logging.Logger, output: Output, error: Exception
+) -> None:
+    """So does a folder that another account took over."""
+    output.error = error
     hang(log, output)
     log.warning("two")
     log.warning("three")
     output.reads.set()
     queue = log.handlers[0]
     wait_until(lambda: getattr(queue, "_lost", 0) == 3)
-    output.error = 0
+    output.error = None
     log.warning("four")
     close(log)
 
