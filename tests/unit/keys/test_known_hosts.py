@@ -348,6 +348,7 @@ def test_any_bytes_are_read(content: bytes) -> None:
         return
 
     assert pins.check(JUMP, PORT, ONE) in (HostKeyStatus.UNPINNED, HostKeyStatus.CHANGED)
+    assert {entry.number for entry in pins.about(JUMP, PORT).entries} <= set(pins.mentions(JUMP, PORT))
     assert all(warning.isprintable() for warning in pins.warnings)
 
 
