@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     ConfirmReplace = Callable[[bytes | None, bytes, str], None]  # present content, new content, name
 
 USER_UNITS = Path(".config/systemd/user")
+_PER_USER = (Kind.SYSTEMD_USER, Kind.LAUNCHD_AGENT)  # run as whoever installs them
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def refuse_wrong_user(kind: Kind, run_as: str | None) -> None:
         )
     if run_as is not None and not root:
         raise SystemRefused("only root may install a service that runs as somebody else", hint="Use sudo.")
-    if run_as is not None and kind in (Kind.SYSTEMD_USER, Kind.LAUNCHD_AGENT):
+    if run_as is not None and kind in _PER_USER:
         raise UsageFault(
             f"a service of the kind {kind.value} runs as the user who installs it",
             hint="Leave --run-as out, or choose the kind of the machine's service.",
@@ -226,15 +227,17 @@ def refuse_wrong_user(kind: Kind, run_as: str | None) -> None:
 def _refuse_root(kind: Kind, run_as: str | None) -> None:
     """Raise UsageFault for an agent that would run as root without anybody saying so."""
     if run_as is None and would_run_as_root(kind):
+        account = "Name an account that owns configuration and key: --run-as ACCOUNT."
+        if kind in _PER_USER:
+            account = "Install it as the user that it shall run as, or leave --kind out for the machine's service."
         raise UsageFault(
-            f"a service of the kind {kind.value} would run as root, which the agent does not need",
-            hint="Name an account that owns configuration and key: --run-as ACCOUNT.",
+            f"a service of the kind {kind.value} would run as root, which the agent does not need", hint=account
         )
 
 
 def would_run_as_root(kind: Kind) -> bool:
-    """Say whether a service of this kind runs as root unless an account is named."""
-    return kind is Kind.LAUNCHD_DAEMON or (kind is Kind.CRON and os.geteuid() == 0)
+    """Say whether a service of this kind, installed by this user, runs as root unless an account is named."""
+    return kind is Kind.LAUNCHD_DAEMON or (kind is not Kind.SYSTEMD and os.geteuid() == 0)
 
 
 def _messages(

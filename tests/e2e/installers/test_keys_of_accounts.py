@@ -63,9 +63,16 @@ def test_the_key_that_is_handed_over_is_roots_with_all_of_its_folders(customer: 
         assert printed(customer, "--run-as", "nobody")[0] == []
 
 
-@pytest.mark.parametrize("kind", ["cron", "launchd-daemon"])
-def test_no_service_runs_as_root_unless_somebody_says_so(customer: Customer, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        *((kind, "--run-as ACCOUNT") for kind in ("cron", "launchd-daemon")),
+        *((kind, "as the user that it shall run as") for kind in ("systemd-user", "launchd-agent")),
+    ],
+)
+def test_no_service_runs_as_root_unless_somebody_says_so(customer: Customer, kind: str, hint: str) -> None:
     refused = customer.try_run("install-service", "--kind", kind)
 
     assert refused.returncode == 64
-    assert "--run-as ACCOUNT" in refused.stderr
+    assert f"{kind} would run as root" in refused.stderr
+    assert hint in refused.stderr
