@@ -159,16 +159,17 @@ def _holds(paths: Paths, pid: int) -> bool:
 
 
 def _has_locked(pid: int, facts: os.stat_result) -> bool:
-    """Whether a descriptor of the process is this file and has it locked (proc_pid_fdinfo(5)).
+    """Whether a descriptor of the process is this file and the process locked it (proc_pid_fdinfo(5)).
 
+    Not one that another process locked and sent it (SCM_RIGHTS), which has the same lines but for the pid.
     Some file systems (overlay) have another device number in the kernel's list than in stat(2), which says the same
     of the path and of the descriptor.
     """
     with contextlib.suppress(OSError):
         for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
             locked = any(
-                line.startswith("lock:") and {"FLOCK", "WRITE"} <= set(line.split())
-                for line in entry.read_text().splitlines()
+                words[:1] == ["lock:"] and words[2:3] == ["FLOCK"] and words[4:6] == ["WRITE", str(pid)]
+                for words in map(str.split, entry.read_text().splitlines())
             )
             if locked and os.path.samestat(Path(f"/proc/{pid}/fd/{entry.name}").stat(), facts):
                 return True

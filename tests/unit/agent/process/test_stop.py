@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,31 @@ def test_a_lock_of_another_file_proves_nothing(tmp_path: Path) -> None:
         assert not stop._has_locked(os.getpid(), other.stat())
         shared = os.stat_result((*other.stat()[:1], ours.stat().st_ino, other.stat().st_dev + 1, *other.stat()[3:]))
         assert not stop._has_locked(os.getpid(), shared), "the same number on another file system"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc, by which it is proved, is Linux's")
+def test_who_was_sent_the_locked_file_by_another_process_does_not_hold_it(tmp_path: Path) -> None:
+    """Any process of root's that takes descriptors could be named as the agent otherwise."""
+    path = tmp_path / "agent.lock"
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        code = (
+            "import fcntl, os, socket, sys\n"
+            "file = open(sys.argv[1], 'w')\n"
+            "fcntl.flock(file, fcntl.LOCK_EX)\n"
+            "connection = socket.socket(fileno=int(sys.argv[2]))\n"
+            "socket.send_fds(connection, [b'x'], [file.fileno()])\n"
+            "connection.recv(1)\n"
+        )
+        words = [sys.executable, "-c", code, str(path), str(theirs.fileno())]
+        with subprocess.Popen(words, pass_fds=[theirs.fileno()]) as locker:
+            _, (descriptor, *_), _, _ = socket.recv_fds(ours, 1, 1)
+            try:
+                assert stop._has_locked(locker.pid, path.stat())
+                assert not stop._has_locked(os.getpid(), path.stat())
+            finally:
+                os.close(descriptor)
+                ours.send(b"x")
 
 
 def test_without_the_kernels_list_of_locks_nobody_is_signalled(
