@@ -87,6 +87,12 @@ def _check_roots_alone(found: Entry) -> None:
         raise Untrusted(f"{custody.description}, and root keeps no file open there", found.path, custody)
 
 
+def open_to_lock(path: Path) -> int:
+    """Return a descriptor of a file for flock(2), made with the mode 0600 if there is none. Raises OSError."""
+    with entry(path, follow=False) as found:
+        return _opened(found, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)[0]
+
+
 def open_to_change(path: Path) -> int:
     """Return a descriptor of a file or folder of which root may change mode and owner.
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import stat
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.custody.descriptors import open_regular, open_to_write
 from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import make_folder
+from ioconnect.custody.flock import attempts, try_lock
 from ioconnect.errors import CannotCreate, ExitCode, Fault, SystemRefused
 from ioconnect.status import disk
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 4096  # bytes of a lock file that are read
 SHARED_LOCK_TIMEOUT = 0.5  # seconds after which a shared lock, as `holder` takes it, is released again
-POLL_INTERVAL = 0.02  # seconds; flock(2) has no timeout
 _KINDS = {
     stat.S_IFIFO: "a named pipe (FIFO)",
     stat.S_IFSOCK: "a socket",
@@ -97,7 +95,7 @@ def _locked(path: Path, content: bytes) -> int:
     with contextlib.ExitStack() as undo, _os_errors_as(path, CannotCreate):
         descriptor = open_to_write(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         undo.callback(os.close, descriptor)
-        if not _lock_within(descriptor, SHARED_LOCK_TIMEOUT):
+        if not any(try_lock(descriptor) for _ in attempts(SHARED_LOCK_TIMEOUT)):
             raise AlreadyRunning(_recorded_pid(descriptor))
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)
@@ -151,13 +149,13 @@ def _holder(path: Path) -> int | None:
     with _opened(path) as descriptor:
         if descriptor is None:
             return None
-        end = time.monotonic() + SHARED_LOCK_TIMEOUT
-        while not _try_lock(descriptor, fcntl.LOCK_SH):
+        for _ in attempts(SHARED_LOCK_TIMEOUT):
+            if try_lock(descriptor, shared=True):
+                return None
             pid = _recorded_pid(descriptor)
-            if pid or time.monotonic() > end:
-                return pid or 0
-            time.sleep(POLL_INTERVAL)
-        return None
+            if pid:
+                return pid
+        return 0
 
 
 @contextlib.contextmanager
@@ -203,24 +201,6 @@ def _explained(path: Path, error: OSError) -> tuple[str, str]:
             return whose, f"Run the command as that user ({other}), or set IOCONNECT_HOME to a folder of yours."
     hint = "Run the command as the user that the agent runs as, or set IOCONNECT_HOME."
     return strerror, hint
-
-
-def _lock_within(descriptor: int, seconds: float) -> bool:
-    """Take the exclusive lock within this many seconds; return False if another process holds it."""
-    end = time.monotonic() + seconds
-    while not _try_lock(descriptor, fcntl.LOCK_EX):
-        if time.monotonic() >= end:
-            return False
-        time.sleep(POLL_INTERVAL)
-    return True
-
-
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _recorded_pid(descriptor: int) -> int | None:
