@@ -25,8 +25,8 @@ NO_PIDFDS = (errno.ENOSYS, errno.EPERM)  # Linux before 5.3; a container's filte
 def signalling(pid: int) -> Iterator[Callable[[signal.Signals], None]]:
     """Yield what sends a signal to this process, and does nothing once it has ended; raises PermissionError.
 
-    What the process is must be looked at inside the block. Where the system has no pidfds (macOS, `NO_PIDFDS`) the pid
-    may be another's between the look and the signal. Raises SystemRefused if a pidfd cannot be had otherwise.
+    What the process is must be looked at inside the block. Where the system has no pidfds (macOS, `NO_PIDFDS`) its
+    pid may be another's between the look and the signal. Raises SystemRefused if a pidfd cannot be had otherwise.
     """
     try:
         handle = os.pidfd_open(pid) if pid > 0 and hasattr(os, "pidfd_open") else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -172,4 +173,77 @@ def test_a_program_that_others_may_change_is_not_run(tmp_path: Path, monkeypatch
     program.chmod(0o777)
 
     with pytest.raises(SystemRefused, match=f"root does not run {program}: anybody may write {program}"):
+        strict_modes.check_program()
+
+
+def imported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have a module of this folder imported; return its file."""
+    file = folder / "module_of_a_library.py"
+    file.write_text("")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    monkeypatch.setitem(sys.modules, file.stem, importlib.util.module_from_spec(spec))
+    return file
+
+
+def library(tmp_path: Path) -> Path:
+    """Make what `import` would find, and return its folder."""
+    (tmp_path / "library" / "package").mkdir(parents=True)
+    (tmp_path / "library" / "package" / "__init__.py").touch()
+    (tmp_path / "library" / "module.py").touch()
+    return tmp_path / "library"
+
+
+@pytest.mark.parametrize("name", ["", "package", "module.py", "hook.pth"])
+def test_a_folder_of_modules_that_others_may_change_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Nor what is in it, though nothing is imported from there yet."""
+    folder = library(tmp_path)
+    monkeypatch.syspath_prepend(folder)
+    (folder / "hook.pth").touch()
+    (folder / "notes").touch()
+    (folder / "notes").chmod(0o666)
+    strict_modes.check_program()
+    (folder / name).chmod(0o777)
+
+    with pytest.raises(SystemRefused, match=f"root does not run {folder / name}: anybody may write {folder / name}"):
+        strict_modes.check_program()
+    assert [fault.message for fault in strict_modes.faults([])] == [
+        f"root does not run {folder / name}: anybody may write {folder / name}"
+    ]
+
+
+def test_the_working_folder_is_one_where_python_was_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `python -m` does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    strict_modes.check_program()
+    os.chown(tmp_path, NOBODY, NOBODY)
+
+    with pytest.raises(SystemRefused, match=f"root does not run {tmp_path}: {tmp_path} belongs to nobody"):
+        strict_modes.check_program()
+
+
+@pytest.mark.parametrize("change", [lambda path: path.chmod(0o666), lambda path: os.chown(path, NOBODY, 0)])
+def test_a_module_that_others_may_change_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    """Wherever it was imported from: its folder need not be searched any more."""
+    file = imported(tmp_path, monkeypatch)
+    strict_modes.check_program()
+    change(file)
+
+    with pytest.raises(SystemRefused, match=f"root does not run {file}"):
+        strict_modes.check_program()
+
+
+def test_nor_one_whose_compiled_copy_others_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported(tmp_path, monkeypatch)
+    cache = tmp_path / "__pycache__"
+    cache.mkdir()
+    strict_modes.check_program()
+    cache.chmod(0o777)
+
+    with pytest.raises(SystemRefused, match=f"root does not run {cache}: anybody may write {cache}"):
         strict_modes.check_program()

@@ -97,9 +97,8 @@ def test_root_and_another_account_take_turns_in_its_folder() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
 def test_a_folder_where_one_may_not_write_is_no_lock_of_anothers() -> None:
-    with ordinary_user.folder(own=False) as folder:
-        with locked(folder / "config.toml"):
-            told = ordinary_user.run("", TRY_TO_LOCK.format(folder=folder))
+    with ordinary_user.folder(own=False) as folder, locked(folder / "config.toml"):
+        told = ordinary_user.run("", TRY_TO_LOCK.format(folder=folder))
 
     assert f"cannot write {folder / 'config.toml'}: Permission denied" in told
 
