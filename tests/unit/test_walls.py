@@ -41,6 +41,7 @@ FLOORS = [
     ("2.1", "custody/", "files opened, read, written and judged for root where others may change them"),
     ("1", "errors.py", "what can go wrong, and what to do next"),
     ("1", "escape.py", "text from outside, made safe to print"),
+    ("1", "line_limit.py", "so many lines of log in a time"),
     ("0", "__init__.py", "the version"),
 ]
 
@@ -49,6 +50,7 @@ FLOORS = [
 PURE = {
     "errors.py": "every room raises them",
     "escape.py": "text in, text out",
+    "line_limit.py": "times in, verdict out",
     "config/addresses.py": "host:port and proxy URLs, checked",
     "config/toml_tables.py": "a TOML table, read with all its faults",
     "config/ssh_line.py": "the options of an ssh command line",

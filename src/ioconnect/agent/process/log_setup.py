@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.process.log_outputs import STDERR, FileOutput, StderrOutput
 from ioconnect.agent.process.log_queue import MAX_LINE, LogQueue, traceback_text
-from ioconnect.agent.session.connection_log import LineLimit
 from ioconnect.escape import escaped
+from ioconnect.line_limit import LineLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ioconnect.agent.session.connection_log import FOREVER, ConnectionLog
+from ioconnect.agent.session.connection_log import ConnectionLog
+from ioconnect.line_limit import FOREVER
 
 ORIGIN = (b"10.0.0.9", 4711)
 REFUSED = "127.0.0.1: Connection refused"
