@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.entries import flaw
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.status.peer_credentials import peer_of
 
@@ -74,7 +75,7 @@ def check_trusted(folder: int, path: Path) -> int:
     """
     facts = os.fstat(folder)
     _check_mode(facts, path.parent)
-    if facts.st_uid not in (0, os.geteuid()) and not _made_by_root(path.parent):
+    if facts.st_uid not in (0, os.geteuid()) and flaw(path.parent.parent) is not None:  # not root made it
         raise SocketRefused(f"the folder {path.parent} belongs to another user (uid {facts.st_uid})")
     own = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISSOCK(own.st_mode):
@@ -100,11 +101,6 @@ def connected(path: Path, timeout: float) -> socket.socket:
 
 
 def _check_mode(facts: os.stat_result, path: Path) -> None:
+    """Check the mode of the open folder, which nobody shares: not even with a group whose only member is root."""
     if facts.st_mode & WRITABLE_BY_OTHERS:
         raise SocketRefused(f"others may write in the folder {path}", hint=f"chmod go-w {path}")
-
-
-def _made_by_root(path: Path) -> bool:
-    """Whether only root can have made this folder, as only root may write where it is."""
-    around = path.parent.stat()
-    return around.st_uid == 0 and not around.st_mode & WRITABLE_BY_OTHERS

@@ -88,6 +88,22 @@ def test_root_trusts_the_account_for_which_root_made_the_folder_and_no_other(tmp
         bound.close()
 
 
+@root_only
+def test_what_root_made_where_another_account_may_replace_it_is_not_trusted(tmp_path: Path) -> None:
+    """Not only the folder around it counts, but all that lead there."""
+    (tmp_path / "theirs" / "roots").mkdir(parents=True)
+    bound = bind(tmp_path / "theirs" / "roots" / "run" / "control.sock")
+    try:
+        os.chown(bound.path, NOBODY, NOBODY)
+        os.chown(bound.path.parent, NOBODY, NOBODY)
+        reach(bound.path)
+        os.chown(tmp_path / "theirs", NOBODY, NOBODY)
+        with pytest.raises(SocketRefused, match=f"uid {NOBODY}"):
+            reach(bound.path)
+    finally:
+        bound.close()
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
 def test_a_folder_that_others_may_write_in_is_refused_at_both_ends(tmp_path: Path, mode: int) -> None:
     bound = bind(tmp_path / "run" / "control.sock")
