@@ -1,8 +1,8 @@
 """StrictModes, as sshd has them: root runs nothing, and acts on nothing, that another account could change.
 
 What root reads is judged as it is opened (`trusted` of `files.read_regular`); a program has been opened already. So
-for that this refuses an honest mistake (pip run with the wrong umask, a user's folder in PYTHONPATH), and keeps nobody out: who
-could change the program before it was started is root already.
+that is refused for an honest mistake (pip run with the wrong umask, a user's folder in PYTHONPATH), and keeps nobody
+out: who could change the program before it was started is root already.
 """
 
 from __future__ import annotations
