@@ -50,7 +50,6 @@ ALLOWED = {
     "agent/supervisor/network_monitor.py": {"event_socket.bind": "netlink"},
     "checks/tcp_check.py": {"probe.bind": INTERNET},
     "commands/setup/local_databases.py": {"table.open": PROC},
-    "config/configuration.py": {"folder.iterdir": NAMES},
     "console/exits.py": {"open": "/dev/null", "os.open": "/dev/null"},
     "demo/environment.py": {"tempfile.TemporaryDirectory": PRIVATE},
     "doctor/bundle.py": {"tarfile.open": "in memory"},

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MAX_LINKS = 40  # as many as Linux follows (path_resolution(7))
 MOVE = "move it into folders that only root may change"
 OTHER_ACCOUNT = "or run it as an account of its own (install-service --run-as ACCOUNT)"
+_ROOT = frozenset({0})
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -155,14 +156,15 @@ def entry(path: Path, *, follow: bool, trusted: frozenset[int] | None = None) ->
         os.close(found.folder)
 
 
-def flaw(path: Path) -> Custody | None:
-    """Return who besides root may change what lies at the path; None if nobody.
+def flaw(path: Path, *, trusted: frozenset[int] = frozenset()) -> Custody | None:
+    """Return who besides root and the `trusted` accounts may change what lies at the path; None if nobody.
 
     Judges every folder and link on the way, and the file itself. A path that does not exist is judged as far as it
     does. Works for any user; what root cannot look at anybody may change.
     """
+    owners = _ROOT | trusted
     try:
-        found = _resolve(path, follow=True)
+        found = _resolve(path, follow=True, owners=owners)
     except Untrusted as untrusted:
         return untrusted.custody
     except OSError as error:
@@ -174,17 +176,17 @@ def flaw(path: Path) -> Custody | None:
         if found.error is not None:
             return _unknown(path, found.error)
         facts = found.facts()
-        return None if facts is None else _changer(facts, path, found.resolved)
+        return None if facts is None else _changer(facts, path, found.resolved, owners)
     except OSError as error:
         return _unknown(path, error)
     finally:
         os.close(found.folder)
 
 
-def _resolve(path: Path, *, follow: bool) -> Entry:
+def _resolve(path: Path, *, follow: bool, owners: frozenset[int] = _ROOT) -> Entry:
     """Return the entry, whose folder the caller closes; its `error` if a component cannot be entered.
 
-    Raises Untrusted, and OSError for `/`.
+    What `owners` may change is in nobody's custody. Raises Untrusted, and OSError for `/`.
     """
     left = list(path.absolute().parts[:0:-1])
     links = 0
@@ -192,11 +194,11 @@ def _resolve(path: Path, *, follow: bool) -> Entry:
     try:
         while True:
             name = left.pop() if left else "."
-            above, adders = _replacers(above, os.fstat(folder), reached, is_last=not left)
+            above, adders = _replacers(above, os.fstat(folder), reached, owners, is_last=not left)
             found = Entry(path, name, folder, above, reached / name, above, adders)
             try:
                 facts = found.facts()
-                found = replace(found, custody=_of_entry(above, adders, facts, reached / name))
+                found = replace(found, custody=_of_entry(above, adders, facts, reached / name, owners))
                 is_link = facts is not None and stat.S_ISLNK(facts.st_mode)
                 if not left and not (is_link and follow):
                     return found
@@ -235,7 +237,7 @@ def _target(found: Entry, facts: os.stat_result | None, count: int) -> Path:
 
 
 def _replacers(
-    above: Custody | None, facts: os.stat_result, folder: Path, *, is_last: bool
+    above: Custody | None, facts: os.stat_result, folder: Path, owners: frozenset[int], *, is_last: bool
 ) -> tuple[Custody | None, Custody | None]:
     """Return who may replace every name in a folder, and who may only add names (sticky); `above`: the folder itself.
 
@@ -243,29 +245,33 @@ def _replacers(
     """
     if above is not None:
         return replace(above, uids=above.uids | {facts.st_uid} - {0}), None
-    found = _changer(facts, folder, folder)
+    found = _changer(facts, folder, folder, owners)
     if found is not None and not is_last:
         found = replace(found, remedy=MOVE)
-    if facts.st_uid == 0 and facts.st_mode & stat.S_ISVTX:
+    if facts.st_uid in owners and facts.st_mode & stat.S_ISVTX:
         return None, found
     return found, None
 
 
 def _of_entry(
-    above: Custody | None, adders: Custody | None, facts: os.stat_result | None, path: Path
+    above: Custody | None,
+    adders: Custody | None,
+    facts: os.stat_result | None,
+    path: Path,
+    owners: frozenset[int] = _ROOT,
 ) -> Custody | None:
     """Return who may replace an entry: who may replace all in its folder, or in a sticky one its owner."""
-    if above is None and adders is not None and facts is not None and facts.st_uid != 0:
+    if above is None and adders is not None and facts is not None and facts.st_uid not in owners:
         return replace(_of_owner(facts, path), remedy=MOVE)
     return above
 
 
-def _changer(facts: os.stat_result, path: Path, where: Path | int) -> Custody | None:
-    """Return who besides root may change this file, or write in this folder; `where` is as for `writers`."""
-    if facts.st_uid != 0:
+def _changer(facts: os.stat_result, path: Path, where: Path | int, owners: frozenset[int] = _ROOT) -> Custody | None:
+    """Return who besides these may change this file, or write in this folder; `where` is as for `writers`."""
+    if facts.st_uid not in owners:
         return _of_owner(facts, path)
     found = writers(facts, where)
-    if found is None:
+    if found is None or found.uids <= owners:
         return None
     return Custody(path, found.uids, f"{found.who} may write {path}", _remedy(found.command, facts, path))
 

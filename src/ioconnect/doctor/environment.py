@@ -6,10 +6,10 @@ Changes nothing, but for a random value in the keyring, which is removed again.
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import re
 import ssl
-import stat
 import sys
 import time
 from importlib import metadata
@@ -22,6 +22,7 @@ from ioconnect.agent.dial.proxy import VARIABLES, redacted
 from ioconnect.config import configuration
 from ioconnect.config.addresses import has_password
 from ioconnect.custody import strict_modes
+from ioconnect.custody.entries import flaw
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
@@ -44,21 +45,18 @@ LIBRARIES = ("paramiko", "cryptography", "click", "rich", "platformdirs", "keyri
 
 
 def permissions(config: Config, paths: Paths, account: int | None) -> Fact:
-    """Check that others can neither read the secrets nor write the files that the agent trusts.
+    """Check that others can neither read the secrets nor change the files that the agent trusts, and their folders.
 
-    For root they and the program must be root's, or those of `account`, the uid of an agent that runs.
+    They, and for root the program, must be this user's, root's, or those of `account`, the uid of an agent that runs.
     """
     identities = {identity_path(tunnel, config.agent, paths) for tunnel in config.tunnels} or {paths.identity}
     secret = [*identities, *([paths.config] if any(has_password(one.proxy) for one in config.tunnels) else [])]
-    trusted = [*identities, paths.config, paths.known_hosts]
-    trusted += [path.parent for path in trusted]
-    problems = [f"others may read {path}: chmod 600 {path}" for path in secret if _mode(path) & 0o044]
-    problems += [
-        f"others may write {path}: chmod go-w {path}"
-        for path in dict.fromkeys(trusted)
-        if _is_writable_by_others(path)
-    ]
     acted_on = [*configuration.stamps(paths.config), paths.known_hosts]
+    judged = [*identities, *(acted_on if os.geteuid() or account else ())]  # of root's own agent `faults` tells
+    problems = [f"others may read {path}: chmod 600 {path}" for path in secret if _mode(path) & 0o044]
+    trusted = strict_modes.trusted(account) | {os.geteuid()}
+    changeable = [flaw(path, trusted=trusted) for path in judged]
+    problems += dict.fromkeys(f"{found.description}: {found.remedy}" for found in changeable if found is not None)
     problems += [f"{fault.message}: {fault.hint}" for fault in strict_modes.faults(acted_on, account=account)]
     if problems and not paths.credential:
         return warning("key_permissions", "\n".join(problems), "What others may read or write is theirs too.")
@@ -168,11 +166,6 @@ def _mode(path: Path) -> int:
         return path.stat().st_mode
     except OSError:
         return 0
-
-
-def _is_writable_by_others(path: Path) -> bool:
-    mode = _mode(path)
-    return bool(mode & 0o022) and not mode & stat.S_ISVTX  # in a sticky folder only the owner renames a file
 
 
 def _mtime(path: Path) -> float:

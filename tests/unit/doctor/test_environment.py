@@ -1,0 +1,71 @@
+"""Who may change what the agent trusts, as `doctor` tells it: all but its user, root and the agent's account."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rigs import ordinary_user
+from tests.rigs.ordinary_user import NOBODY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+OTHER = NOBODY - 1  # a uid without an account
+PERMISSIONS = """
+from pathlib import Path
+from ioconnect.config.configuration import Config
+from ioconnect.config.paths import under
+from ioconnect.doctor import environment
+print(environment.permissions(Config(), under(Path("{home}")), {account}).detail)
+"""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A user's folder in another one of that user's, with a configuration."""
+    with ordinary_user.folder() as around:
+        home = around / "home"
+        home.mkdir(mode=0o755)
+        (home / "config.toml").touch()
+        for path in (home, home / "config.toml"):
+            os.chown(path, NOBODY, NOBODY)
+        yield home
+
+
+def told(home: Path, account: int | None = None) -> str:
+    return ordinary_user.run("import encodings.ascii", PERMISSIONS.format(home=home, account=account))
+
+
+def test_a_users_own_files_are_fine(home: Path) -> None:
+    assert told(home) == "only their owner may read or write the identity\n"
+
+
+def test_a_folder_further_up(home: Path) -> None:
+    home.parent.chmod(0o777)
+
+    assert told(home).startswith(f"anybody may write {home.parent}: ")
+    assert told(home).count("\n") == 1, "once, and not for each file"
+
+
+def test_another_owner_but_not_the_account_of_the_agent(home: Path) -> None:
+    config = home / "config.toml"
+    os.chown(config, OTHER, OTHER)
+
+    assert f"{config} belongs to uid {OTHER}: " in told(home)
+    assert "belongs to" not in told(home, OTHER)
+
+
+def test_a_sticky_folder_of_the_users_keeps_others_from_replacing_files(home: Path) -> None:
+    home.chmod(0o1777)
+    identity = home / "id_ed25519"
+    identity.touch(mode=0o600)
+    os.chown(identity, NOBODY, NOBODY)
+    (home / "known_hosts").touch()
+    os.chown(home / "known_hosts", OTHER, OTHER)
+
+    assert told(home).startswith(f"{home / 'known_hosts'} belongs to uid {OTHER}: ")
