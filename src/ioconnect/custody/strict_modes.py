@@ -1,7 +1,7 @@
 """StrictModes, as sshd has them: root runs nothing, and acts on nothing, that another account could change.
 
 What root reads is judged as it is opened (`trusted` of `files.read_regular`); a program has been opened already. So
-refusing it finds an honest mistake (pip run with the wrong umask, a folder of a user in PYTHONPATH), and keeps nobody
+refusing it finds an honest mistake (packages with a wrong umask, a folder of a user in PYTHONPATH), and keeps nobody
 out: who could change the program before it was started is root already.
 """
 
