@@ -199,7 +199,7 @@ def _refuse_key_of_others(file: Path) -> None:
     if found is not None:
         raise SystemRefused(
             f"systemd would read {file} as root, and {found.description}: that account could have it read any file",
-            hint=f"{found.remedy}, move the key to /etc/ioconnect, or use `--run-as ACCOUNT` with the key's owner.",
+            hint=f"{found.remedy}, or use `--run-as ACCOUNT` with the key's owner.",
         )
 
 

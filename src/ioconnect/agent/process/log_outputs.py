@@ -48,10 +48,12 @@ class FileOutput:
         make_folder(path.parent)
         try:
             self._open()
-        except (OSError, Untrusted) as error:
+        except Untrusted as error:
+            raise CannotCreate(f"cannot write the log {path}: {error.strerror}", hint=error.hint) from error
+        except OSError as error:
             raise CannotCreate(
                 f"cannot write the log {path}: {error.strerror}",
-                hint=getattr(error, "hint", "Check the folder's permissions and the free space on its disk."),
+                hint="Check the folder's permissions and the free space on its disk.",
             ) from error
 
     def write(self, line: bytes) -> None:
