@@ -44,10 +44,35 @@ def settings(values: dict[str, object]) -> object:
     return parsing.parse(values, source="config.toml")
 
 
+def table_of(parse: Callable[[bytes], object]) -> Callable[[str], object]:
+    return lambda text: parse(text.encode())
+
+
+def between(begin: str, filler: str, end: str) -> Callable[[int], object]:
+    return lambda n: begin + filler * n + end
+
+
+def without_proxy(text: str) -> object:
+    return proxy.choose(HOST, "", {"https_proxy": "http://p:1", "no_proxy": text})
+
+
 def unknown(count: int) -> dict[str, object]:
     return {"schema": 1, "agent": {f"keepalive_inter{number}": 1 for number in range(count)}}
 
 
+REDACTED_WORDS = (
+    *("pw", "pw is", "password:", 'token="', "--token", "-p", "proxy=", "identified", "identified by", "bearer"),
+    *(
+        "login",
+        "login a",
+        "PASSWORD",
+        "requirepass",
+        "Cookie",
+        "Cookie:",
+        "http://a:",
+        "-----BEGIN A PRIVATE KEY-----",
+    ),
+)
 # What is parsed, and a text of n repetitions below the limits, so long that the shorter takes some milliseconds.
 CASES: dict[str, tuple[Callable[[Any], object], int, Callable[[int], object]]] = {
     "many R": (pasted.parse_all, 16_000, lambda n: f"ssh -{'R' * n} x"),
@@ -59,23 +84,38 @@ CASES: dict[str, tuple[Callable[[Any], object], int, Callable[[int], object]]] =
     "continued lines": (pasted.parse_all, 4000, lambda n: "ssh \\\n" * n),
     "crontab marks": (crontab.without_block, 40_000, lambda n: b"# BEGIN ioconnect\n" * n),
     "crontab jobs": (jobs, 4000, lambda n: b"* * * * * root x\n" * n),
-    "crontab lines to disable": (disable, 20_000, lambda n: b"".join(b"%d\n" % number for number in range(n))),
+    "crontab lines to disable": (disable, 5000, lambda n: b"".join(b"%d\n" % number for number in range(n))),
     "commands of a unit": (unit, 4000, lambda n: "ExecStart=ssh x\n" * n),
     "blank lines of a unit": (unit, 4000, lambda n: "\n" * n),
     "variables of a unit": (unit, 4000, lambda n: "Environment=A=1\n" * n),
     "continued lines of a unit": (unit, 4000, lambda n: "x\\\n" * n),
     "unknown keys": (settings, 20_000, unknown),
-    "no_proxy": (
-        lambda text: proxy.choose(HOST, "", {"https_proxy": "http://p:1", "no_proxy": text}),
-        4000,
-        lambda n: "a," * n,
-    ),
+    "no_proxy": (without_proxy, 4000, lambda n: "a," * n),
     **{
-        f"redact {text!r}": (redact, 20_000, lambda n, text=text: text * n)
+        f"redact {text!r}": (redact, 6000, lambda n, text=text: text * n)
         for text in (
             *("\n", " ", "ab.", "http://", "password", "password ", "proxy", 'token="', "a:", "-", "-p", "eyJ"),
             *("-----BEGIN PRIVATE KEY-----", "-----BEGIN A ", "bearer ", "\\", "'", "@", "a:b@", "#\n", "AKIA"),
+            *("cookie:", "identified ", "identified by '", "PASSWORD ", "login a ", "--password '", "-p'"),
         )
+    },
+    # A beginning that is taken, and an end that is refused, after many of what both sides of a gap may take.
+    **{
+        f"{name}: {begin!r} and {filler!r}": (
+            parse,
+            4000,
+            between(begin, filler, end),
+        )
+        for name, parse, end, begins in (
+            ("redact", redact, ";", REDACTED_WORDS),
+            ("pasted", pasted.parse_all, "'", (f"ssh {FORWARD} -o", "ssh -R", "Tunnel endpoint", "ExecStart=ssh")),
+            ("unit", unit, ";", ("[Service]\nExecStart", "[Service]\nEnvironment=A=", "x\\")),
+            ("crontab", table_of(jobs), ";", ("A", "@daily root", "* * * *", '"A"')),
+            ("crontab block", table_of(crontab.without_block), ";", ("# BEGIN ioconnect", "")),
+            ("no_proxy", without_proxy, ";", ("a", "[", "a:")),
+        )
+        for begin in begins
+        for filler in ("\n", " ", "\t ", "a", "\\", "'")
     },
 }  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Redacts secrets in text for the support archive; prefers redacting too much to missing a secret.
 
 Pure. Known secrets are matched literally; others by their form: private keys, userinfo in URLs, values of names like
-token or password, and long random strings. Fingerprints are kept.
+token or password, and long random strings. A secret that is not known and has none of these forms stays. Fingerprints
+are kept.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ MAX_KNOWN = 300
 _MIN_LENGTH = 4  # characters of a known secret; shorter ones match too much, and their form gives them away
 
 _NAMES_OF_SECRETS = (
-    r"pass(?:word|wd|phrase)|pwd|(?<![a-z])pw|secret|token|api[_-]?key|credentials?|authorization|private[_-]?key"
+    r"pass(?:word|wd|phrase)|pwd|(?<![a-z])pw|secret|token|cookie|api[_-]?key|private[_-]?key"
+    r"|credentials?|authorization"
 )
-_VALUE = r"(\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;]+)"
+_GIVEN = r"\s*(?:(?<=\s)(?:is|was)\b\s*(?:[:=]\s*)?|[:=]\s*)"  # between a name and its value
+_QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'"
+_VALUE = rf"(?:{_QUOTED}|[^\s,;]+)"
+_ARGUMENT = rf"(?:{_QUOTED}|\S+)"
 # Linear in the text: a pattern begins at one place of a run of characters only, or looks at a bounded number of them.
 _RULES = (
     # PEM, complete or truncated; also with newlines written as \n.
@@ -37,23 +42,29 @@ _RULES = (
     # A line of the configuration: a password may contain quotes and blanks.
     (
         re.compile(
-            r"(?mi)^([ \t]*(?:#[ \t]*)?\w{0,40}?proxy\w{0,40}[ \t]*=[ \t]*[\"']?)([a-z][a-z0-9+.-]{0,20}://)?.*@"
+            r"(?mi)^([ \t]*(?:#[ \t]*)?\w{0,40}?proxy\w{0,40}[ \t]*=[ \t]*(?![ \t])[\"']?)([a-z][a-z0-9+.-]{0,20}://)?.*@"
         ),
         r"\1\2***@",
     ),
     (re.compile(r"[^\s\"'<>]+"), lambda run: _without_userinfo(run[0])),
     (re.compile(r"(?<![^\s\"'@/])([^\s\"'@/]+)@(?=[\w\[])"), lambda run: _without_password(run[1])),
+    (re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)[ \t]*[:=][^\n]*"), rf"\1: {REDACTED}"),  # headers
     (re.compile(r"(?i)\b(bearer|basic|digest|negotiate)\s+[^\s\"',;]{6,}"), rf"\1 {REDACTED}"),
+    (re.compile(rf"(?i)((?:{_NAMES_OF_SECRETS})[\w-]{{0,40}}[\"']?{_GIVEN}){_VALUE}"), rf"\1{REDACTED}"),
+    # Without a sign between name and value: SQL, redis.conf(5), netrc(5).
+    (re.compile(rf"(?i)\b(identified\b[^\n;]{{0,80}}?\b(?:by|as)\s+(?:password\s+)?){_VALUE}"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)\b((?:requirepass|masterauth)\s+){_ARGUMENT}"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)\b((?:machine|login|account)\s+\S+\s+password\s+){_ARGUMENT}"), rf"\1{REDACTED}"),
+    (re.compile(rf"\b(PASSWORD\s+){_VALUE}"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)\b(password\s+)(?:{_QUOTED})"), rf"\1{REDACTED}"),
+    # Options of programs.
     (
-        re.compile(
-            rf"(?i)((?:{_NAMES_OF_SECRETS})[\w-]{{0,40}}[\"']?(?:\s+(?:is|was)\b\s*[:=]?|\s*[:=])\s*){_VALUE}"
-        ),
+        re.compile(rf"(?i)((?<![\w-])--?[\w-]{{0,40}}(?:token|password|secret|cookie)\s+)(?!-){_ARGUMENT}"),
         rf"\1{REDACTED}",
     ),
-    (re.compile(r"(?i)((?<![\w-])--?[\w-]{0,40}(?:token|password|secret)\s+)(?!-)\S+"), rf"\1{REDACTED}"),
-    (re.compile(r"(?<!\S)(-pw\s+|sshpass\s+-p\s*)\S+"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?<!\S)(-pw\s+|sshpass\s+-p\s*){_ARGUMENT}"), rf"\1{REDACTED}"),
     # A password of mysql; what ssh has there is a port.
-    (re.compile(r"(?<![^\s\"'])-p(?!\d{1,5}(?![^\s\"',;]))[^\s-]\S*"), f"-p{REDACTED}"),
+    (re.compile(rf"(?<![^\s\"'])-p(?!\d{{1,5}}(?![^\s\"',;]))(?:{_QUOTED}|[^\s-]\S*)"), f"-p{REDACTED}"),
     (re.compile(r"(?<![A-Za-z0-9])A(?:KIA|SIA|IDA|ROA|BIA|CCA)[A-Z0-9]{12,}"), REDACTED),  # access keys of AWS
     (re.compile(r"(?<![\w-])ey[IJ][\w-]{6,}(?:\.[\w-]*){1,4}", re.ASCII), REDACTED),  # JWT (RFC 7519)
 )

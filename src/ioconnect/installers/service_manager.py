@@ -156,7 +156,7 @@ def _launchd_pid(domain: str) -> int:
     if not DAEMONS.is_dir():
         return 0
     printed = run(("launchctl", "print", f"{domain}/{LABEL}"), timeout=QUERY_TIMEOUT)
-    found = re.search(rb"^\s*pid = (\d+)$", printed.stdout, re.MULTILINE)
+    found = re.search(rb"^[ \t]*pid = (\d+)$", printed.stdout, re.MULTILINE)
     return int(found.group(1)) if found else 0
 
 
