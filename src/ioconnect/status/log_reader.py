@@ -1,8 +1,10 @@
-"""Reads the agent's log file: its last lines, and the lines that are appended later."""
+"""Reads the agent's log file: its last lines, and the lines that are appended later.
+
+Another account may have written it: what is read at a time, and of how many files, has limits.
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections import deque
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+MAX_FILE_SIZE = 5_000_000  # bytes; then the agent rotates it. Of a larger file the last ones are read
+BACKUP_COUNT = 5  # rotated files, `.1` the newest
 MAX_LINE = 10_000  # characters shown
+_MAX_LINE_BYTES = 4 * MAX_LINE  # the agent's own lines are shorter; a longer one is read in pieces
 EVERYTHING = LogFilter()
 POLL_INTERVAL = 0.25  # seconds; no portable call waits for a file to grow
 
@@ -72,13 +77,13 @@ def follow(path: Path, count: int, wanted: LogFilter = EVERYTHING) -> Iterator[s
 def _last_lines(path: Path, file: BinaryIO, count: int, wanted: LogFilter) -> list[str]:
     """Return the last wanted lines of the file and, while they are too few, of the rotated ones."""
     found = _wanted_lines(file, count, wanted)
-    for number in itertools.count(1):
+    for number in range(1, BACKUP_COUNT + 1):
         rotated = _opened(path.with_name(f"{path.name}.{number}")) if len(found) < count else None
         if rotated is None:
-            return found
+            break
         with rotated:
             found = _wanted_lines(rotated, count - len(found), wanted) + found
-    raise AssertionError
+    return found
 
 
 def _wanted_lines(file: BinaryIO, count: int, wanted: LogFilter) -> list[str]:
@@ -86,14 +91,21 @@ def _wanted_lines(file: BinaryIO, count: int, wanted: LogFilter) -> list[str]:
 
 
 def _complete_lines(file: BinaryIO) -> Iterator[str]:
-    """Yield the complete lines from the current position on; the position stays before an incomplete one."""
+    """Yield the complete lines from the current position on, but for what is too far from the end.
+
+    The position stays before an incomplete line.
+    """
+    farthest = os.fstat(file.fileno()).st_size - MAX_FILE_SIZE
+    if farthest > file.tell():
+        file.seek(farthest)
+        file.readline(_MAX_LINE_BYTES)  # the rest of a line
     while True:
         start = file.tell()
-        line = file.readline()
-        if not line.endswith(b"\n"):
+        line = file.readline(_MAX_LINE_BYTES)
+        if not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES:
             file.seek(start)
             return
-        yield escaped(line[:-1], limit=MAX_LINE)
+        yield escaped(line.removesuffix(b"\n"), limit=MAX_LINE)
 
 
 def _opened(path: Path) -> BinaryIO | None:

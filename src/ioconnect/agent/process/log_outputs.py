@@ -12,12 +12,11 @@ from ioconnect.custody.descriptors import open_log
 from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import make_folder, rename
 from ioconnect.errors import CannotCreate
+from ioconnect.status.log_reader import BACKUP_COUNT, MAX_FILE_SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_FILE_SIZE = 5_000_000  # bytes
-BACKUP_COUNT = 5
 TYPES = (stat.S_IFREG, stat.S_IFIFO, stat.S_IFCHR)  # a pipe to a program that takes lines; /dev/null
 STDERR = 2
 
