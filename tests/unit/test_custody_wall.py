@@ -55,7 +55,7 @@ ALLOWED = {
     "doctor/bundle.py": {"tarfile.open": "in memory"},
     "doctor/environment.py": {"FIPS.read_text": PROC},
     "importing/find.py": {"folder.iterdir": NAMES},
-    "importing/old_processes.py": {"processes.iterdir": PROC, "(entry / 'cmdline').read_bytes": PROC},
+    "importing/old_processes.py": {"processes.iterdir": PROC, "(entry / 'cmdline').open": PROC},
     "installers/apply.py": {"tempfile.TemporaryFile": "has no path"},
     "installers/installed.py": {"Path('/proc/self/cgroup').read_text": PROC},
     "installers/journal.py": {"Path(f'/proc/{pid}/cgroup').read_text": PROC},

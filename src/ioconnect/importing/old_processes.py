@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT = 10.0  # seconds
 POLL_INTERVAL = 0.05  # seconds
+MAX_ARGUMENTS = 128 << 10  # bytes read of a command line; the forward is in the first ones
 PROGRAMS = ("autossh", "ssh")  # in the order in which they are stopped: autossh restarts its ssh
 
 
@@ -83,7 +84,8 @@ def _from_proc(processes: Path) -> Iterator[tuple[int, list[str]]]:
     for entry in processes.iterdir():
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):  # it ended meanwhile
-                arguments = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+                with (entry / "cmdline").open("rb") as file:  # as long as its process likes (prctl(2), PR_SET_MM)
+                    arguments = file.read(MAX_ARGUMENTS).decode("utf-8", "replace").split("\0")
                 yield int(entry.name), [word for word in arguments if word]
 
 
