@@ -19,7 +19,6 @@ from pathlib import Path
 from tests.fuzz import fuzzing, registry
 from tests.fuzz.minimize import minimized
 
-START_UP = 2.5  # seconds that a process takes before its first input, with atheris
 GRACE = 30.0  # seconds beyond its slice after which a process hangs
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,7 +83,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./run fuzz", description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"targets (all): {', '.join(registry.NAMES)}")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each target (10)")
-    parser.add_argument("--total", type=float, help="seconds for all of them together, instead")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time (processors)")
     default = "atheris" if fuzzing.has_atheris() else "hypothesis"
     parser.add_argument("--engine", choices=fuzzing.ENGINES, default=default, help=f"({default})")
@@ -96,11 +94,7 @@ def main() -> int:
     unknown = sorted(set(options.names) - set(registry.NAMES))
     if unknown:
         parser.error(f"no such target: {', '.join(unknown)}")
-    names = options.names or list(registry.NAMES)
-    seconds = options.seconds
-    if options.total:
-        seconds = max(1.0, options.total * options.jobs / len(names) - START_UP)
-    return fuzz_all(names, seconds, options.engine, options.jobs)
+    return fuzz_all(options.names or list(registry.NAMES), options.seconds, options.engine, options.jobs)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ ENGINES = ("atheris", "hypothesis")
 SAMPLE = 40  # inputs that are looked at for growth
 EXAMPLES = 200  # between two looks at the clock
 INSTRUMENTED = 2.0  # how much slower code is that atheris watches
-GROWTH_SHARE = 0.2  # of a slice
+GROWTH_SHARE = 0.2  # of a slice, at its end
+LONG_SHARE = 0.3  # of a slice at most, at its beginning, for the inputs of 64 KiB
 HEADER = 8
 
 
@@ -39,7 +40,9 @@ class Slice:
     def __init__(self, target: Target, seconds: float, current: Path, *, slow: float = 1.0) -> None:
         self.target = target
         self.runs = self.taken = 0
-        self._end = time.monotonic() + seconds * (1 - GROWTH_SHARE)
+        begin = time.monotonic()
+        self._end_of_long = begin + seconds * LONG_SHARE
+        self._end = begin + seconds * (1 - GROWTH_SHARE)
         self._slow = slow
         self._sample: deque[bytes] = deque(maxlen=SAMPLE)
         current.write_bytes(bytes(HEADER + LONG))
@@ -68,7 +71,7 @@ class Slice:
         long = list(stretched(self.target))
         random.shuffle(long)
         for data in long:
-            if self.over:
+            if time.monotonic() >= self._end_of_long:
                 return
             self.one(data)
 

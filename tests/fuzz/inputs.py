@@ -65,11 +65,15 @@ def mutated(draw: Any, target: Target, kept: tuple[bytes, ...] = ()) -> bytes:
 
 
 def stretched(target: Target) -> Iterator[bytes]:
-    """Yield what a parser that is not linear would need long for: everything known, over and over."""
+    """Yield what a parser that is not linear would need long for.
+
+    Everything known, over and over; many of one piece between a beginning that is taken and an end that is refused.
+    """
     for piece in dict.fromkeys((*target.words, *target.seeds, *ODD_TEXTS, *ODD_NAMES, b"a", b"a ", b"a,", b"R")):
         if 0 < len(piece) < LONG:
             yield piece * (LONG // len(piece))
-    for seed in target.seeds[:3]:
+    for begin in dict.fromkeys((*target.seeds[:3], *target.words)):
         for piece in (b" ", b"\n", b"a", b"\\\n", b'"', b"("):
-            yield seed + piece * LONG
-            yield piece * LONG + seed
+            for end in (b"", b";", target.seeds[0]):
+                if len(begin) + len(end) < LONG // 2:
+                    yield begin + piece * ((LONG - len(begin) - len(end)) // len(piece)) + end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.fuzz import registry
-from tests.fuzz.inputs import stretched
+from tests.fuzz.inputs import LONG, stretched
 from tests.fuzz.target import CORPUS, MAX_CPU, Finding, Target, check, check_growth, corpus
 
 
@@ -60,4 +60,6 @@ def test_long_inputs_are_made_of_what_is_known() -> None:
     inputs = list(stretched(_target(bool)))
 
     assert any(data.startswith(b"wordword") for data in inputs)
-    assert all(len(data) > 60_000 for data in inputs)
+    assert any(data.startswith(b"word  ") and data.endswith(b"  ;") for data in inputs)
+    assert any(data.startswith(b"seed\n\n") and data.endswith(b"\n\nseed") for data in inputs)
+    assert all(60_000 < len(data) <= LONG for data in inputs)
