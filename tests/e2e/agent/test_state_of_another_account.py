@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import stat
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the files of other accounts")
 
+HANGS = 30.0  # seconds for one command, which takes one or two
 READERS = {
     "status.json": lambda paths: snapshots.read(paths.status),
     "agent.lock": lambda paths: lock.holder(paths.lock),
@@ -80,18 +83,57 @@ def customer(tmp_path: Path) -> Iterator[Customer]:
     machine.close()
 
 
-def test_no_command_hangs_or_leaves_a_file_behind(paths: Paths, customer: Customer, secret: Path) -> None:
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def device(path: Path) -> None:
+    """Make a terminal that says nothing: reading waits, and opening may make it the process's own."""
+    os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(5, 0))  # /dev/tty
+
+
+def huge(path: Path) -> None:
+    """Make a file of 3 GiB that takes no room on the disk."""
+    with path.open("wb") as file:
+        file.truncate(3 << 30)
+
+
+def locked(path: Path) -> None:
+    """Make a file that an account holds locked (flock(2))."""
+    path.touch()
+    HELD.append(os.open(path, os.O_RDWR))
+    fcntl.flock(HELD[-1], fcntl.LOCK_EX)
+
+
+HELD: list[int] = []  # descriptors
+
+
+@pytest.mark.parametrize("place", [pipe, folder, device, huge, locked], ids=lambda place: place.__name__)
+def test_no_command_hangs_or_leaves_a_file_behind(
+    paths: Paths, customer: Customer, secret: Path, place: Callable[[Path], None]
+) -> None:
+    """Whatever is in the place of the agent's files."""
     customer.run("register", "--endpoint", "127.0.0.1:40000", "--to", "127.0.0.1:3306")
-    os.mkfifo(paths.status)
-    os.mkfifo(paths.lock)
-    commands = (("status",), ("down",), ("reload",), ("logs",), ("up",), ("up", "--daemon"), ("doctor", "--json"))
-    for arguments in commands:
-        customer.try_run(*arguments)
+    for path in (paths.status, paths.lock, paths.log):
+        place(path)
+        os.chown(path, NOBODY, NOBODY)
+    commands = (
+        *(("status",), ("down",), ("reload",), ("logs",), ("up",), ("up", "--daemon"), ("doctor", "--json")),
+        ("doctor", "--bundle", str(secret.with_name("bundle.tar.gz"))),
+    )
+    try:
+        for arguments in commands:
+            customer.try_run(*arguments, deadline=HANGS)
+    finally:
+        while HELD:
+            os.close(HELD.pop())
 
     assert sorted(path.name for path in paths.state.iterdir()) == ["agent.lock", "status.json"]
-    assert {path.stat().st_uid for path in (*paths.state.iterdir(), *paths.log.parent.iterdir())} == {0}
-    assert list(paths.log.parent.iterdir()) == []
-    assert secret.exists()
+    assert list(paths.log.parent.iterdir()) == [paths.log]
 
 
 def test_the_archive_for_support_has_no_file_that_a_link_leads_to(

@@ -167,6 +167,19 @@ def test_it_runs_as_nobody_in_particular_and_without_rights(service: Machine) ->
     ]
 
 
+def test_systemd_and_the_kernel_have_its_limits(service: Machine) -> None:
+    """Memory is the kernel's business too where its cgroups have that controller; a container may lack it."""
+    limits = {name: service.box.show(UNIT, name) for name in ("MemoryMax", "TasksMax", "CPUWeight")}
+    group = f"/sys/fs/cgroup{service.box.show(UNIT, 'ControlGroup')}"
+    controllers = service.box.run("cat", f"{group}/cgroup.controllers").split()
+
+    assert limits == {"MemoryMax": str(2 << 30), "TasksMax": "4096", "CPUWeight": "50"}
+    assert service.box.run("cat", f"/proc/{service.agent_pid()}/oom_score_adj").strip() == "500"
+    for controller, file in (("memory", "memory.max"), ("pids", "pids.max"), ("cpu", "cpu.weight")):
+        expected = {"memory.max": str(2 << 30), "pids.max": "4096", "cpu.weight": "50"}[file]
+        assert controller not in controllers or service.box.run("cat", f"{group}/{file}").strip() == expected
+
+
 def test_its_exposure_is_small(service: Machine) -> None:
     found = json.loads(service.box.run("systemd-analyze", "security", "--json=short", UNIT))
     overall = service.box.run("systemd-analyze", "security", "--no-pager", UNIT).rstrip().splitlines()[-1]
