@@ -1,10 +1,12 @@
 # The agent as a container: slim, no root, healthy while every tunnel is connected. See docs/services.md.
 FROM python:3.13-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE requirements.lock ./
 COPY src ./src
 COPY man ./man
-RUN python -m venv /opt/ioconnect && /opt/ioconnect/bin/pip install --no-cache-dir .
+RUN python -m venv /opt/ioconnect \
+    && /opt/ioconnect/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
+    && /opt/ioconnect/bin/pip install --no-cache-dir --no-deps .
 
 FROM python:3.13-slim
 COPY --from=build /opt/ioconnect /opt/ioconnect
@@ -15,7 +17,7 @@ ENV PATH=/opt/ioconnect/bin:$PATH \
     IOCONNECT_HOME=/var/lib/ioconnect \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-USER ioconnect
+USER 10001
 VOLUME /var/lib/ioconnect
 # 0: all connected; 75: it runs but one is not; 69: it does not run.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["ioconnect", "status", "--check"]

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from ioconnect import __version__
+from ioconnect.agent.process import control_server
+from ioconnect.agent.session import connection_log
+from ioconnect.installers import systemd
+from ioconnect.installers.service import Service
 from ioconnect.ssh import algorithms, packetizer, rekey_allowance
 from ioconnect.ssh.diffie_hellman import GroupExchange
+from ioconnect.status import log_reader
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs" / "security.md").read_text()
@@ -35,7 +40,9 @@ def test_every_row_names_a_test_that_exists() -> None:
         names = NAMED.findall(shown)
         assert names, what
         for path, name in names:
-            assert re.search(rf"^def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}:{name}"
+            found = re.search(rf"^((?:@.*\n|[ )\]].*\n)*)def {name}\(", (ROOT / path).read_text(), re.MULTILINE)
+            assert found, f"{path}:{name}"
+            assert not re.search(r"mark\.(skip|xfail)\b", found[1]), f"{path}:{name} is not run"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +69,27 @@ def test_the_figures_of_the_key_exchange_are_the_codes() -> None:
     earned = f"once in {rekey_allowance.SECONDS:.0f} s and once for each {rekey_allowance.BYTES >> 20} MiB of data"
     assert f"{earned}, {rekey_allowance.BURST} times at once" in text
     assert f"has {GroupExchange.min_bits} to {GroupExchange.max_bits} bits" in text
+
+
+def test_the_figures_of_the_service_and_its_socket_are_the_codes() -> None:
+    etc = Path("/etc/ioconnect")
+    unit = systemd.unit(Service(("/opt/ioconnect",), config=etc / "config.toml", home=etc, log=etc / "log"))
+    text = section("Who can do what")
+
+    assert "has 2 GiB of memory, 4096 threads and half of an ordinary share of the CPU" in text
+    assert {"MemoryMax=2G", "TasksMax=4096", "CPUWeight=50"} <= set(unit.splitlines())  # the default weight is 100
+    assert f"of its {control_server.MAX_CLIENTS} places others have {control_server.MAX_OTHERS} at most" in text
+    assert f"a request has {control_server.REQUEST_TIMEOUT:g} s" in text
+    assert control_server.PATIENCE == 0.5
+    assert "makes room after half a second" in text
+
+
+def test_the_figures_of_the_log_are_the_codes() -> None:
+    text = " ".join(section("What is on record").split())
+
+    assert f"at most {connection_log.LINES} lines in {connection_log.SECONDS:g} s for each tunnel" in text
+    assert f"A file has {log_reader.MAX_FILE_SIZE // 1_000_000} MB, and five older ones are kept" in text
+    assert log_reader.BACKUP_COUNT == 5
 
 
 def test_the_policy_supports_this_version_and_invents_no_address() -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LINES = 20  # in SECONDS, for each tunnel
+SECONDS = 10.0
 
 class Timer(Protocol):
     """What this needs of a loop."""
@@ -33,7 +35,7 @@ class ConnectionLog:
         """Takes the loop for its time, and has it call `expire` when a count is due."""
         self._tunnel = tunnel
         self._loop = loop
-        self._lines = LineLimit(20, 10.0, loop.now)
+        self._lines = LineLimit(LINES, SECONDS, loop.now)
         self._warnings = LineLimit(1, 60.0, loop.now)
         self._last_failure = ""
 
