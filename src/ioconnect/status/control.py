@@ -281,7 +281,8 @@ def _fault(document: dict[str, Any]) -> Fault:
     """Return the fault in an error answer; one that is malformed says so."""
     try:
         error = Fields(document).inner("error")
-        message, hint = error.required("message", str), error.optional("hint", str) or ""
+        message = error.required("message", str) or "the agent refuses, and gives no reason"
+        hint = error.optional("hint", str) or ""
         number, name = error.required("exit_code", int), error.optional("code", str)
         faults = tuple(
             ConfigFault(each.required("path", str), each.required("message", str)) for each in error.each("faults")
