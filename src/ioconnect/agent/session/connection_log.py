@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 LINES = 20  # in SECONDS, for each tunnel
 SECONDS = 10.0
 
+
 class Timer(Protocol):
     """What this needs of a loop."""
 
