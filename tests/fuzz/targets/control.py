@@ -83,8 +83,15 @@ def _control_request(data: bytes) -> bool:
     return True
 
 
+class _Agent(MemorySocket):
+    """The agent's end of the control socket, which the kernel says is root's."""
+
+    def getsockopt(self, _level: int, _name: int, size: int) -> bytes:
+        return bytes(size)
+
+
 def _control_answer(data: bytes) -> bool:
-    connection = MemorySocket()
+    connection = _Agent()
     connection.to_read += data
     connection.ended = True
     try:
@@ -128,7 +135,11 @@ TARGETS = (
     Target(
         "control_answer",
         _control_answer,
-        (ANSWER + json.dumps(STATUS).encode(), b"HTTP/1.1 500 x\r\n\r\n" + json.dumps(FAULT).encode()),
+        (
+            ANSWER + json.dumps(STATUS).encode(),
+            b"HTTP/1.1 500 x\r\n\r\n" + json.dumps(FAULT).encode(),
+            b"HTTP/1.1 503 x\r\nRetry-After: 1\r\n\r\n{}",
+        ),
         (b"HTTP/1.1 421 ", b"\r\nRetry-After: 1", b"\r\n\r\n", b"{", b"[", b'"error"', b"null", b"1e999"),
     ),
     Target(
