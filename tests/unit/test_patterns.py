@@ -20,13 +20,16 @@ from tests.rigs.source_tree import SOURCES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.long
+
 METHODS = ("match", "fullmatch", "search", "findall", "finditer", "split", "sub")
 FILLERS = ("a", "A", "_", "0", " ", "\n", "\\", "'", '"', ":", "=", "a ", "a:", "a=")
 ENDS = (";", "\0")
 MAX_WORDS = 6  # of the longest and of the shortest in a pattern
-LENGTH = 6000  # characters, and then twice as many
+LENGTH = 6000  # characters, and then FACTOR times as many
+FACTOR = 4
 QUICK = 5e-3  # seconds; a quadratic search takes twice that for so many
-MOST = 3.0  # times the time, for twice the text
+MOST = 8.0  # times the time, for FACTOR times the text; a quadratic search takes 16
 TRIES = 2
 
 
@@ -116,11 +119,13 @@ def call(use: Use, text: Any) -> object:
 
 
 def slowest(use: Use) -> str:
-    """Return a text that the pattern takes more than twice as long for when it is twice as long, or ""."""
+    """Return a text for which a pattern takes far more than FACTOR times as long when it is so much longer, or ""."""
     for text in texts(use.pattern):
         if seconds(use, text(LENGTH)) < QUICK:
             continue
-        ratios = (seconds(use, text(2 * LENGTH), TRIES) / seconds(use, text(LENGTH), TRIES) for _ in range(TRIES))
+        ratios = (
+            seconds(use, text(FACTOR * LENGTH), TRIES) / seconds(use, text(LENGTH), TRIES) for _ in range(TRIES)
+        )
         if all(ratio > MOST for ratio in ratios):
             return repr(text(20))
     return ""
