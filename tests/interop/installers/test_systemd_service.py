@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -418,7 +419,7 @@ def test_what_another_account_could_change_gets_no_key_of_roots(machine: Machine
 
     assert done.returncode == 71
     assert f"{file} belongs to daemon" in done.stderr
-    assert f"chown root {file}" in done.stderr
+    assert f"chown root {shlex.quote(file)}" in done.stderr
     assert traces(machine.box) == []
 
 
