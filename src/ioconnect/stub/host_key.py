@@ -40,7 +40,5 @@ class HostKey:
             content, _ = read_regular(path, limit=KEY_FILE_LIMIT)
             return cls(private_keys.decrypt(private_keys.parse(content), None))
         except (OSError, Untrusted, ValueError) as error:
-            raise IdentityUnreadable(
-                f"the stub's host key {path} {getattr(error, 'strerror', None) or error}",
-                hint="Remove the file, and the next start makes a new one.",
-            ) from error
+            what = f"the stub's host key {path} {getattr(error, 'strerror', None) or error}"
+            raise IdentityUnreadable(what, hint="Remove the file, and the next start makes a new one.") from error

@@ -121,7 +121,5 @@ def _read(file: Path) -> dict[str, Registered]:
             for row in document.each("tunnels")
         ]
     except (OSError, Untrusted, ValueError, RecursionError, NotEd25519) as error:
-        raise ConfigInvalid(
-            f"cannot use {file}: {error}", hint="Remove the file to start with no tunnel registered."
-        ) from error
+        raise ConfigInvalid(f"cannot use {file}: {error}", hint="Remove it to start without tunnels.") from error
     return {row.name: row for row in rows}
