@@ -69,4 +69,4 @@ def main() -> NoReturn:
         from ioconnect.console.completion import respond  # noqa: PLC0415  only a completion script asks
 
         sys.exit(respond(cli, instruction, invocation))
-    sys.exit(exits.run(cli, sys.argv[1:], invocation))
+    exits.leave(exits.run(cli, sys.argv[1:], invocation))

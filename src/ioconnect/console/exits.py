@@ -10,8 +10,9 @@ import io
 import json
 import os
 import sys
+import threading
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -40,6 +41,17 @@ def run(command: click.Command, arguments: Sequence[str], invocation: Invocation
         code = _report(error, invocation)
     _flush_streams()
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code, also beside a daemon thread that hangs, as in a sign-in that was cancelled.
+
+    The interpreter's end would stop that thread wherever it is. In native code glibc answers that with an abort
+    (CPython issue 87135).
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        os._exit(code)
+    sys.exit(code)
 
 
 def _invoke(command: click.Command, arguments: Sequence[str], invocation: Invocation) -> int:
