@@ -98,14 +98,22 @@ class Bench:
         )
 
 
-def settled(customer: Customer, pid: int) -> Holdings:
-    """Return what the agent holds when it is connected and nothing goes on."""
+def settled(customer: Customer, pid: int, *, at_most: Holdings | None = None) -> Holdings:
+    """Return what the agent holds when it is connected and nothing goes on.
+
+    A thread that answered, or wrote a file, may take a moment to end: it is waited for down to `at_most`.
+    """
 
     def idle() -> bool:
         tunnel = customer.tunnel()
         return tunnel["state"] == "connected" and not tunnel["connections"]["open"]
 
     processes.wait_until(idle, deadline=60, what="the agent is connected and idle", instead=customer.log_text)
+    if at_most is not None:
+        most = at_most.threads
+        processes.wait_until(
+            lambda: Holdings.of(pid).threads <= most, what=f"{most} threads", instead=lambda: Holdings.of(pid)
+        )
     return Holdings.of(pid)
 
 
@@ -134,7 +142,7 @@ def test_faults_under_load_leak_nothing_and_lose_nothing(
         warm = settled(customer, pid)
         storm = Storm(relay, sshd, customer, seed=2)
         under_faults(bench, storm, seconds * (1 - WARM_UP))
-        end = settled(customer, pid)
+        end = settled(customer, pid, at_most=fresh)
 
         tunnel = customer.tunnel()
         told, stored = bench.committed, bench.in_database()
