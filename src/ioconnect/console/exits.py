@@ -44,7 +44,7 @@ def run(command: click.Command, arguments: Sequence[str], invocation: Invocation
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this exit code, also beside a daemon thread that hangs, as in a sign-in that was cancelled.
+    """End the process with this exit code, also beside a daemon thread that hangs, as a cancelled sign-in may.
 
     The interpreter's end would stop that thread wherever it is. In native code glibc answers that with an abort
     (CPython issue 87135).
