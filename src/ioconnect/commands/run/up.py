@@ -26,7 +26,7 @@ from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import control, lock, overview
 from ioconnect.status.lock import AlreadyRunning
 from ioconnect.status.observe import ask
-from ioconnect.status.records import Snapshot, carries
+from ioconnect.status.records import Silence, Snapshot, carries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -78,15 +78,12 @@ def up(
         _refuse_beside_service(invocation.paths)
     if daemon:
         return start_agent(invocation, names, wait)
-    if ready_fd is None and control.running_pid(invocation.paths) is not None:
-        start_in_running_agent(invocation, names)
-        return ExitCode.OK
+    if ready_fd is None and (pid := control.running_pid(invocation.paths)) is not None:
+        return _have_running_agent_start(invocation, names, AlreadyRunning(pid))
     try:
         return _run_agent(invocation, names, ready_fd, log_to_file=log_to_file)
-    except AlreadyRunning:  # another `up` was faster; with a `ready_fd`, whoever started us is told by it
-        if ready_fd is None:
-            start_in_running_agent(invocation, names)
-        return ExitCode.OK
+    except AlreadyRunning as running:  # another `up` was faster; with a `ready_fd`, whoever started us is told by it
+        return _have_running_agent_start(invocation, names, running) if ready_fd is None else ExitCode.OK
 
 
 def _refuse_beside_service(paths: Paths) -> None:
@@ -132,7 +129,7 @@ def _answering(invocation: Invocation) -> Iterator[Callable[[Snapshot], None] | 
             outcomes = dict.fromkeys((tunnel.name for tunnel in snapshot.tunnels), "started")
             told = document(snapshot, outcomes, was_running=False)
             try:
-                printer = BackgroundThread("answer")  # not before: it inherits the signal mask of the agent's threads
+                printer = BackgroundThread("answer printer")  # not before: it inherits the agent's signal mask
             except RuntimeError:  # "can't start new thread": told when the agent ends
                 invocation.document = told
                 return
@@ -163,8 +160,9 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
     Raises the Fault that kept it from starting; its exit code is TEMP_FAIL if the agent runs and is not connected.
     """
     terminal = invocation.terminal
-    if control.running_pid(invocation.paths) is not None:
-        return _have_running_agent_start(invocation, names, wait)
+    pid = control.running_pid(invocation.paths)
+    if pid is not None:
+        return _have_running_agent_start(invocation, names, AlreadyRunning(pid), wait)
     wanted = chosen(_config(invocation), names)  # here a fault is shown as what it is, not as a daemon that ended
     named = ["--", *wanted] if names else []
     _make_absolute(os.environ)
@@ -172,14 +170,14 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
         with terminal.busy("starting the agent"):
             arguments = [*_global_options(invocation), "up", *named]
             outcome = launch.start(invocation.paths, arguments, wait=wait, progress=terminal.say)
-    except AlreadyRunning:  # another `up` was faster
-        return _have_running_agent_start(invocation, names, wait)
+    except AlreadyRunning as running:  # another `up` was faster
+        return _have_running_agent_start(invocation, names, running, wait)
     except KeyboardInterrupt:
         if lock.holder(invocation.paths.lock) is not None:
             terminal.say("\nThe agent goes on in the background; ioconnect down ends it.")
         raise
-    if outcome.code in (ExitCode.OK, ExitCode.TEMP_FAIL):  # it runs
-        _keep_document(invocation, dict.fromkeys(wanted, "started"), was_running=False)
+    if outcome.pid is not None:  # it runs
+        _keep_document(invocation, dict.fromkeys(wanted, "started"), started=outcome.pid)
     if outcome.code is not ExitCode.OK:
         fault = Fault(outcome.message, hint=outcome.hint)
         fault.exit_code, fault.code = outcome.code, outcome.reason
@@ -188,39 +186,42 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
     return ExitCode.OK
 
 
-def _have_running_agent_start(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
-    outcomes = start_in_running_agent(invocation, names)
-    wanted = [name for name, outcome in outcomes.items() if outcome != "not_started"]
-    try:
-        with invocation.terminal.busy("waiting for the tunnels"):
-            return _wait_until_connected(invocation, wanted, wait)
-    finally:
-        _keep_document(invocation, outcomes, was_running=True)
+def _have_running_agent_start(
+    invocation: Invocation, names: Sequence[str], running: AlreadyRunning, wait: float | None = None
+) -> ExitCode:
+    """Have the running agent start these tunnels (none named: all) unless it runs them.
 
-
-def _keep_document(invocation: Invocation, outcomes: Mapping[str, str], *, was_running: bool) -> None:
-    """Have these tunnels, as they are now, be the answer of `--json`."""
-    if invocation.as_json:
-        invocation.document = document(seen(invocation.paths), outcomes, was_running=was_running)
-
-
-def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> dict[str, str]:
-    """Have the running agent start these tunnels (none named: all) unless it runs them; return each one's outcome.
-
-    Raises AgentNotRunning, AgentSilent, and the Fault for which the agent refuses.
+    Waits until they are well, at most `wait` seconds; None: not at all. Raises AgentNotRunning, AgentSilent, and the
+    Fault for which the agent refuses or a tunnel is not well.
     """
     done = control.change(invocation.paths, "/v1/up", message(invocation, names, reads_config=True))
-    running = lock.AlreadyRunning(control.running_pid(invocation.paths))
     invocation.terminal.say(f"{running.message}: {changes(done, added='started')}.")
     for remark in (*outdated(done), *stopped_by_name(done)):
         invocation.terminal.say(remark)
     outcomes = {name: group for group in ("unchanged", "outdated", "not_started") for name in done[group]}
     outcomes |= dict.fromkeys(done["added"], "started")
-    _keep_document(invocation, outcomes, was_running=True)
-    return outcomes
+    try:
+        if wait is not None:
+            wanted = [name for name, outcome in outcomes.items() if outcome != "not_started"]
+            with invocation.terminal.busy("waiting for the tunnels"):
+                _wait_until_connected(invocation, wanted, wait)
+    finally:
+        _keep_document(invocation, outcomes)
+    return ExitCode.OK
 
 
-def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
+def _keep_document(invocation: Invocation, outcomes: Mapping[str, str], *, started: int | None = None) -> None:
+    """Have these tunnels, as they are now, be the answer of `--json`; `started` is the pid of an agent we started."""
+    if not invocation.as_json:
+        return
+    snapshot = seen(invocation.paths)
+    if started is not None and not snapshot.running:  # it was too slow to take its lock
+        silence = Silence.of_process(started)
+        snapshot = Snapshot(True, started, version=__version__, started_at=None, tunnels=(), silence=silence)
+    invocation.document = document(snapshot, outcomes, was_running=started is None)
+
+
+def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: float) -> None:
     """Wait until these tunnels of the running agent are well, at most `wait` seconds. Raises Fault if one is not."""
     end = time.monotonic() + wait
     while True:
@@ -228,7 +229,7 @@ def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: fl
         chosen_ones = tuple(tunnel for tunnel in snapshot.tunnels if tunnel.name in names)
         lacking = [tunnel for tunnel in chosen_ones if tunnel.enabled and not carries(tunnel)]
         if not lacking:
-            return ExitCode.OK
+            return
         if time.monotonic() >= end:
             why = summary(replace(snapshot, tunnels=chosen_ones))
             fault = Fault(f"the agent keeps trying, but after {wait:g} s {why}")
