@@ -173,6 +173,17 @@ def test_keygen_keeps_the_key_that_is_there(customer: Customer) -> None:
     assert (customer.home / "id_ed25519.pub").read_text() == forced
 
 
+def test_keygen_names_a_file_on_one_line(customer: Customer) -> None:
+    file = customer.home / "id\nerror: nothing was made"
+
+    made, kept = (customer.try_run("keygen", "--file", str(file)) for _ in range(2))
+
+    assert made.stderr.splitlines() == [f"Made the identity {customer.home}/id\\nerror: nothing was made"]
+    assert kept.stderr.splitlines() == [
+        f"The identity {customer.home}/id\\nerror: nothing was made is there already; kept."
+    ]
+
+
 def test_keygen_asks_for_a_passphrase_only_on_a_terminal(customer: Customer) -> None:
     assert customer.run("keygen", "--passphrase", expect=64) == ""
     assert not (customer.home / "id_ed25519").exists()

@@ -10,6 +10,7 @@ from ioconnect.config import configuration
 from ioconnect.config.paths import absolute
 from ioconnect.console.command_group import FILE, command, json_option
 from ioconnect.errors import UsageFault
+from ioconnect.escape import escaped_path
 from ioconnect.keys import identity, passphrases
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def keygen(invocation: Invocation, file: Path | None, comment: str, *, ask_passp
         # First, because the agent could not open a key whose passphrase the keyring did not take.
         passphrases.store_passphrase(path, passphrase)
     line, made = identity.generate(path, comment=comment, passphrase=passphrase, force=force)
-    invocation.terminal.say(f"Made the identity {path}" if made else f"The identity {path} is there already; kept.")
+    shown = escaped_path(path)
+    invocation.terminal.say(f"Made the identity {shown}" if made else f"The identity {shown} is there already; kept.")
     invocation.answer(line, public_key=line, fingerprint=identity.fingerprint(line), file=str(path), made=made)
 
 

@@ -200,7 +200,7 @@ def _show_own_key(own_key: Path, terminal: Terminal) -> None:
     """Show our public key; make the identity if there is none."""
     line, made = identity.generate(own_key)
     if made:
-        terminal.say(f"Made the identity {own_key}")
+        terminal.say(f"Made the identity {escaped_path(own_key)}")
     terminal.say(f'Your public key, for the field "Your SSH Public Key" in the Integrate.io UI:\n\n{line}\n')
 
 
