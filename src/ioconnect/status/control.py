@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.config.paths import is_same
-from ioconnect.errors import AgentNotRunning, ConfigFault, ConfigInvalid, ExitCode, Fault, ReasonCode, SystemRefused
+from ioconnect.errors import (
+    AgentNotRunning,
+    AgentUnresponsive,
+    ConfigFault,
+    ConfigInvalid,
+    ExitCode,
+    Fault,
+    ReasonCode,
+    SystemRefused,
+)
 from ioconnect.status import disk, hints, lock
 from ioconnect.status.control_folder import SocketRefused, connected
 from ioconnect.status.peer_credentials import peer_of
@@ -39,11 +48,8 @@ _Encoded: TypeAlias = "Callable[[str | None], bytes]"  # the request, to the age
 _UNFINISHED = "It goes on with it: see ioconnect status. Does the disk with the configuration and the keys hang?"
 
 
-class AgentSilent(Fault):
+class AgentSilent(AgentUnresponsive):
     """The agent runs and does not answer: it is stopped, hangs, is busy, or has no usable socket."""
-
-    exit_code = ExitCode.UNAVAILABLE
-    code = ReasonCode.AGENT_SILENT
 
     def __init__(self, pid: int | None, silence: Silence) -> None:
         super().__init__("the agent" + (f" (pid {pid})" if pid else "") + f" {silence}", hint=silence.hint)
@@ -124,8 +130,7 @@ def running_pid(paths: Paths) -> int | None:
 def answering_pid(paths: Paths) -> int | None:
     """Return the pid of the agent that answers on a control socket of `paths`, whoever holds the lock.
 
-    None if none does, 0 if its answer has none. Raises AgentSilent if somebody listens and does not answer, with the
-    listener's pid if the kernel tells it.
+    None if none does, 0 if its answer has none. Raises AgentSilent, of the listener, if one does not answer.
     """
     try:
         answer, _ = _first_answer(paths, partial(_encoded, "GET", "/v1/status", None), time.monotonic() + TIMEOUT)
@@ -289,8 +294,7 @@ def _fault(document: dict[str, Any]) -> Fault:
         )
     except Malformed as malformed:
         return Fault(f"the agent's answer is damaged: {malformed}")
-    known_codes = {code.value: code for code in ReasonCode}
     fault = ConfigInvalid(message, hint=hint, faults=faults) if faults else Fault(message, hint=hint)
-    fault.code = known_codes.get(name or "")
+    fault.code = next((code for code in ReasonCode if code.value == name), None)
     fault.exit_code = ExitCode(number) if number in set(ExitCode) - {ExitCode.OK} else ExitCode.SOFTWARE
     return fault

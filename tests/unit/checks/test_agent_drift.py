@@ -9,7 +9,7 @@ from ioconnect.checks import agent_drift
 from ioconnect.checks.agent_state import outcomes
 from ioconnect.checks.results import CheckId
 from ioconnect.config.configuration import HostPort, Tunnel
-from ioconnect.errors import ExitCode, Fault, ReasonCode
+from ioconnect.errors import AgentUnresponsive, ExitCode, ReasonCode
 from ioconnect.status.control import AgentSilent
 from ioconnect.status.records import Silence, Snapshot, State, TunnelStatus, Warning_
 
@@ -68,9 +68,11 @@ def test_only_what_depends_on_a_change_is_tried_again() -> None:
 
 
 def test_an_agent_that_does_not_answer_is_a_failure() -> None:
-    """Nobody knows whether it carries anything, whatever it wrote last; the code is that of `status` then."""
-    fault = agent_drift.silent(AgentSilent(4711, Silence("its control socket is gone", "Look.")))[CheckId.FORWARD]
-    assert isinstance(fault, Fault)
+    """Nobody knows whether it carries anything, whatever it wrote last; the fault is that of `status` then."""
+    silent = AgentSilent(4711, Silence("its control socket is gone", "Look."))
+    fault = agent_drift.silent(silent)[CheckId.FORWARD]
+    assert isinstance(fault, AgentUnresponsive)
+    assert isinstance(silent, AgentUnresponsive)
     assert (fault.code, fault.exit_code) == (ReasonCode.AGENT_SILENT, ExitCode.UNAVAILABLE)
     assert "the agent (pid 4711) does not answer: its control socket is gone" in fault.message
     assert fault.hint == "Look."
