@@ -78,15 +78,12 @@ def up(
         _refuse_beside_service(invocation.paths)
     if daemon:
         return start_agent(invocation, names, wait)
-    if ready_fd is None and control.running_pid(invocation.paths) is not None:
-        start_in_running_agent(invocation, names)
-        return ExitCode.OK
+    if ready_fd is None and (pid := control.running_pid(invocation.paths)) is not None:
+        return _have_running_agent_start(invocation, names, AlreadyRunning(pid))
     try:
         return _run_agent(invocation, names, ready_fd, log_to_file=log_to_file)
-    except AlreadyRunning:  # another `up` was faster; with a `ready_fd`, whoever started us is told by it
-        if ready_fd is None:
-            start_in_running_agent(invocation, names)
-        return ExitCode.OK
+    except AlreadyRunning as running:  # another `up` was faster; with a `ready_fd`, whoever started us is told by it
+        return _have_running_agent_start(invocation, names, running) if ready_fd is None else ExitCode.OK
 
 
 def _refuse_beside_service(paths: Paths) -> None:
@@ -163,8 +160,9 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
     Raises the Fault that kept it from starting; its exit code is TEMP_FAIL if the agent runs and is not connected.
     """
     terminal = invocation.terminal
-    if control.running_pid(invocation.paths) is not None:
-        return _have_running_agent_start(invocation, names, wait)
+    pid = control.running_pid(invocation.paths)
+    if pid is not None:
+        return _have_running_agent_start(invocation, names, AlreadyRunning(pid), wait)
     wanted = chosen(_config(invocation), names)  # here a fault is shown as what it is, not as a daemon that ended
     named = ["--", *wanted] if names else []
     _make_absolute(os.environ)
@@ -172,8 +170,8 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
         with terminal.busy("starting the agent"):
             arguments = [*_global_options(invocation), "up", *named]
             outcome = launch.start(invocation.paths, arguments, wait=wait, progress=terminal.say)
-    except AlreadyRunning:  # another `up` was faster
-        return _have_running_agent_start(invocation, names, wait)
+    except AlreadyRunning as running:  # another `up` was faster
+        return _have_running_agent_start(invocation, names, running, wait)
     except KeyboardInterrupt:
         if lock.holder(invocation.paths.lock) is not None:
             terminal.say("\nThe agent goes on in the background; ioconnect down ends it.")
@@ -188,14 +186,28 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
     return ExitCode.OK
 
 
-def _have_running_agent_start(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
-    outcomes = start_in_running_agent(invocation, names)
-    wanted = [name for name, outcome in outcomes.items() if outcome != "not_started"]
+def _have_running_agent_start(
+    invocation: Invocation, names: Sequence[str], running: AlreadyRunning, wait: float | None = None
+) -> ExitCode:
+    """Have the running agent start these tunnels (none named: all) unless it runs them.
+
+    Waits until they are well, at most `wait` seconds; None: not at all. Raises AgentNotRunning, AgentSilent, and the
+    Fault for which the agent refuses or a tunnel is not well.
+    """
+    done = control.change(invocation.paths, "/v1/up", message(invocation, names, reads_config=True))
+    invocation.terminal.say(f"{running.message}: {changes(done, added='started')}.")
+    for remark in (*outdated(done), *stopped_by_name(done)):
+        invocation.terminal.say(remark)
+    outcomes = {name: group for group in ("unchanged", "outdated", "not_started") for name in done[group]}
+    outcomes |= dict.fromkeys(done["added"], "started")
     try:
-        with invocation.terminal.busy("waiting for the tunnels"):
-            return _wait_until_connected(invocation, wanted, wait)
+        if wait is not None:
+            wanted = [name for name, outcome in outcomes.items() if outcome != "not_started"]
+            with invocation.terminal.busy("waiting for the tunnels"):
+                _wait_until_connected(invocation, wanted, wait)
     finally:
         _keep_document(invocation, outcomes, was_running=True)
+    return ExitCode.OK
 
 
 def _keep_document(invocation: Invocation, outcomes: Mapping[str, str], *, was_running: bool) -> None:
@@ -204,23 +216,7 @@ def _keep_document(invocation: Invocation, outcomes: Mapping[str, str], *, was_r
         invocation.document = document(seen(invocation.paths), outcomes, was_running=was_running)
 
 
-def start_in_running_agent(invocation: Invocation, names: Sequence[str]) -> dict[str, str]:
-    """Have the running agent start these tunnels (none named: all) unless it runs them; return each one's outcome.
-
-    Raises AgentNotRunning, AgentSilent, and the Fault for which the agent refuses.
-    """
-    done = control.change(invocation.paths, "/v1/up", message(invocation, names, reads_config=True))
-    running = lock.AlreadyRunning(control.running_pid(invocation.paths))
-    invocation.terminal.say(f"{running.message}: {changes(done, added='started')}.")
-    for remark in (*outdated(done), *stopped_by_name(done)):
-        invocation.terminal.say(remark)
-    outcomes = {name: group for group in ("unchanged", "outdated", "not_started") for name in done[group]}
-    outcomes |= dict.fromkeys(done["added"], "started")
-    _keep_document(invocation, outcomes, was_running=True)
-    return outcomes
-
-
-def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
+def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: float) -> None:
     """Wait until these tunnels of the running agent are well, at most `wait` seconds. Raises Fault if one is not."""
     end = time.monotonic() + wait
     while True:
@@ -228,7 +224,7 @@ def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: fl
         chosen_ones = tuple(tunnel for tunnel in snapshot.tunnels if tunnel.name in names)
         lacking = [tunnel for tunnel in chosen_ones if tunnel.enabled and not carries(tunnel)]
         if not lacking:
-            return ExitCode.OK
+            return
         if time.monotonic() >= end:
             why = summary(replace(snapshot, tunnels=chosen_ones))
             fault = Fault(f"the agent keeps trying, but after {wait:g} s {why}")
