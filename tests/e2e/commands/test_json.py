@@ -107,6 +107,22 @@ def test_an_up_that_is_not_connected_in_time_tells_both(scene: AgentScene, *, be
     assert document["agent"]["pid"] == scene.customer.agent_pid()
 
 
+def test_an_up_that_does_not_wait_leaves_an_agent_that_others_find(scene: AgentScene) -> None:
+    scene.rig.faults.hold_port(scene.port_of("orders"))
+
+    started = told(scene, "up", "--daemon", "--wait", "0", expect=ExitCode.TEMP_FAIL)
+    stopped = told(scene, "down")
+
+    pid = started["agent"]["pid"]
+    assert f"the agent runs (pid {pid})" in started["error"]["message"]
+    assert (started["agent"]["running"], started["agent"]["was_running"]) == (True, False)
+    assert (stopped["agent"]["running"], stopped["agent"]["pid"], stopped["agent"]["was_running"]) == (
+        False,
+        pid,
+        True,
+    )
+
+
 def test_a_fault_is_a_document_too(scene: AgentScene) -> None:
     scene.change("orders", "ssh_prot = 1")
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ioconnect.agent.process import launch
 from ioconnect.commands.run import up
 from ioconnect.console.invocation import Invocation
+from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import control
 from ioconnect.status.control import AgentSilent
 from ioconnect.status.records import Silence
@@ -69,3 +71,18 @@ def test_what_a_running_agent_has_done_is_told_though_it_then_says_no_more(
 
     assert capsys.readouterr().err == "the agent is already running (pid 4711): nothing to do.\n"
     assert (invocation.document["agent"]["pid"], len(looks)) == (4711, 1)
+
+
+def test_an_agent_that_has_yet_to_take_its_lock_runs_all_the_same(
+    invocation: Invocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = launch.StartResult(ExitCode.TEMP_FAIL, "the agent runs (pid 4711)", pid=4711)
+    monkeypatch.setattr(up, "_config", lambda _: None)
+    monkeypatch.setattr(up, "chosen", lambda *_: ())
+    monkeypatch.setattr(launch, "start", lambda *_, **__: started)
+
+    with pytest.raises(Fault, match="the agent runs"):
+        up.start_agent(invocation, (), 0)
+
+    told = invocation.document["agent"]
+    assert (told["running"], told["answering"], told["pid"], told["was_running"]) == (True, False, 4711, False)

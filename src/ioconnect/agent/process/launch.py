@@ -7,6 +7,7 @@ EOF on the command's pipes is not blocked.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 EXIT_TIMEOUT = 3.0  # seconds for the daemon to exit after it closed the readiness pipe
 STATUS_INTERVAL = 0.5  # seconds between questions for the status, to show progress
+LOCK_TIMEOUT = 10.0  # seconds beyond `wait` for the daemon to take its lock, before which no other command finds it
+LOCK_INTERVAL = 0.05  # seconds between looks at the lock
 MAX_READY_LINE = 65536  # bytes
 MAX_CRASH_LOG = 1 << 20  # bytes; a larger one is truncated
 
@@ -48,10 +51,11 @@ class StartResult:
     message: str
     hint: str = ""
     reason: ReasonCode | None = None  # of the fault that kept the agent from running
+    pid: int | None = None  # of the agent that runs
 
 
 def start(paths: Paths, arguments: Sequence[str], *, wait: float, progress: Callable[[str], None]) -> StartResult:
-    """Start the daemon and wait until it is connected, for at most `wait` seconds.
+    """Start the daemon and wait until it is connected, at most `wait` seconds, at least until it has its lock.
 
     `arguments` are those of the command, with global options, `up` and names (`-v up orders`); the daemon gets the
     same and the hidden `--ready-fd N`. It runs in `/`, so file names must be absolute. `progress` is called with a
@@ -111,13 +115,16 @@ def _spawn(crash_log: Path, arguments: Sequence[str], writing: int) -> tuple[int
 def _read_ready_line(
     reading: int, paths: Paths, pid: int, wait: float, progress: Callable[[str], None]
 ) -> bytes | None:
-    """Return the line from the readiness pipe, what there is of it at EOF, None if there is none in time."""
+    """Return the line from the readiness pipe, what there is of it at EOF, None if there is none in time.
+
+    In time: within `wait` seconds, or until the daemon has taken its lock.
+    """
     end, line, shown = time.monotonic() + wait, b"", ""
     while not line.endswith(b"\n") and len(line) < MAX_READY_LINE:
         remaining = end - time.monotonic()
-        if remaining <= 0:
+        if remaining <= 0 and (remaining <= -LOCK_TIMEOUT or _has_lock(paths, pid)):
             return None
-        if select.select([reading], [], [], min(remaining, STATUS_INTERVAL))[0]:
+        if select.select([reading], [], [], min(max(remaining, LOCK_INTERVAL), STATUS_INTERVAL))[0]:
             data = os.read(reading, 4096)
             if not data:
                 break
@@ -136,6 +143,7 @@ def _result(line: bytes | None, paths: Paths, pid: int, wait: float) -> StartRes
             f"the agent runs (pid {pid}) and keeps trying, but after {wait:g} s "
             + (summary(snapshot) if snapshot else "it has not said what it does"),
             overview.hint(snapshot.tunnels if snapshot else ()),
+            pid=pid,
         )
     report: Any = json.loads(line)
     if "error" in report:
@@ -143,7 +151,7 @@ def _result(line: bytes | None, paths: Paths, pid: int, wait: float) -> StartRes
         reason = error["code"] and ReasonCode(error["code"])
         return StartResult(ExitCode(error["exit_code"]), error["message"], error["hint"], reason)
     if report["state"] == CONNECTED:
-        return StartResult(ExitCode.OK, f"the agent runs (pid {pid}), every tunnel is connected")
+        return StartResult(ExitCode.OK, f"the agent runs (pid {pid}), every tunnel is connected", pid=pid)
     raise AlreadyRunning(report["pid"])
 
 
@@ -166,6 +174,13 @@ def _exited(child: subprocess.Popen[bytes], crash_log: Path, log_size: int) -> S
         f"the agent ended at once with code {code}" + (f": {errors[-1]}" if errors else ""),
         f"Look at {crash_log}.",
     )
+
+
+def _has_lock(paths: Paths, pid: int) -> bool:
+    """Say whether this process holds the lock; not so either if that cannot be told."""
+    with contextlib.suppress(SystemRefused):
+        return lock.holder(paths.lock) == pid
+    return False
 
 
 def _snapshot(paths: Paths, pid: int) -> Snapshot | None:

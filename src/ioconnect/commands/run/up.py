@@ -26,7 +26,7 @@ from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import control, lock, overview
 from ioconnect.status.lock import AlreadyRunning
 from ioconnect.status.observe import ask
-from ioconnect.status.records import Snapshot, carries
+from ioconnect.status.records import Silence, Snapshot, carries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -176,8 +176,8 @@ def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> Ex
         if lock.holder(invocation.paths.lock) is not None:
             terminal.say("\nThe agent goes on in the background; ioconnect down ends it.")
         raise
-    if outcome.code in (ExitCode.OK, ExitCode.TEMP_FAIL):  # it runs
-        _keep_document(invocation, dict.fromkeys(wanted, "started"), was_running=False)
+    if outcome.pid is not None:  # it runs
+        _keep_document(invocation, dict.fromkeys(wanted, "started"), started=outcome.pid)
     if outcome.code is not ExitCode.OK:
         fault = Fault(outcome.message, hint=outcome.hint)
         fault.exit_code, fault.code = outcome.code, outcome.reason
@@ -206,14 +206,19 @@ def _have_running_agent_start(
             with invocation.terminal.busy("waiting for the tunnels"):
                 _wait_until_connected(invocation, wanted, wait)
     finally:
-        _keep_document(invocation, outcomes, was_running=True)
+        _keep_document(invocation, outcomes)
     return ExitCode.OK
 
 
-def _keep_document(invocation: Invocation, outcomes: Mapping[str, str], *, was_running: bool) -> None:
-    """Have these tunnels, as they are now, be the answer of `--json`."""
-    if invocation.as_json:
-        invocation.document = document(seen(invocation.paths), outcomes, was_running=was_running)
+def _keep_document(invocation: Invocation, outcomes: Mapping[str, str], *, started: int | None = None) -> None:
+    """Have these tunnels, as they are now, be the answer of `--json`; `started` is the pid of an agent we started."""
+    if not invocation.as_json:
+        return
+    snapshot = seen(invocation.paths)
+    if started is not None and not snapshot.running:  # it was too slow to take its lock
+        silence = Silence.of_process(started)
+        snapshot = Snapshot(True, started, version=__version__, started_at=None, tunnels=(), silence=silence)
+    invocation.document = document(snapshot, outcomes, was_running=started is None)
 
 
 def _wait_until_connected(invocation: Invocation, names: Sequence[str], wait: float) -> None:
