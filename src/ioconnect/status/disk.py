@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TIMEOUT = 1.0  # seconds; a disk that is well answers within milliseconds
-HINT = "Look at that disk, or at the server of a network file system. The tunnels of an agent that runs go on."
+HINT = (
+    "Look at that disk, or at the server of a network file system; if this machine is very busy, try again. "
+    "The tunnels of an agent that runs go on."
+)
 
 _hanging: dict[Path, threading.Thread] = {}  # by folder, what was not done in time
 

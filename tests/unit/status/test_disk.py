@@ -74,3 +74,5 @@ def test_a_lock_on_a_disk_that_hangs_is_said_and_the_agent_asked_by_its_path(
     with pytest.raises(SystemRefused, match="lock: its disk does not answer within") as refused:
         lock.holder(path)
     assert refused.value.hint == disk.HINT
+    assert "Look at that disk" in disk.HINT
+    assert "busy" in disk.HINT, "a machine that has no time for it looks the same"
