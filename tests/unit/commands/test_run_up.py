@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rigs.processes import wait_until
 
 from ioconnect.agent.process import launch
+from ioconnect.agent.supervisor import background_jobs
 from ioconnect.commands.run import up
 from ioconnect.console.invocation import Invocation
 from ioconnect.errors import ExitCode, Fault
@@ -42,6 +45,21 @@ def test_an_agent_goes_on_though_no_thread_can_print_the_answer(
         settled(RUNNING)
 
     assert (invocation.as_json, invocation.document["agent"]["pid"]) == (True, 4711)
+
+
+def test_a_reader_that_takes_no_answer_is_logged_in_words(
+    invocation: Invocation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = threading.Event()
+    monkeypatch.setattr(background_jobs, "HUNG_AFTER", 0.01)
+    monkeypatch.setattr(up, "_print_answer", lambda _text: taken.wait(10))
+    with up._answering(invocation) as settled:
+        assert settled is not None
+        settled(RUNNING)
+        wait_until(lambda: caplog.messages)
+        taken.set()
+
+    assert caplog.messages[0].startswith("the answer printer hangs for more than ")
 
 
 def test_what_a_running_agent_has_done_is_told_though_it_then_says_no_more(

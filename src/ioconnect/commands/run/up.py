@@ -129,7 +129,7 @@ def _answering(invocation: Invocation) -> Iterator[Callable[[Snapshot], None] | 
             outcomes = dict.fromkeys((tunnel.name for tunnel in snapshot.tunnels), "started")
             told = document(snapshot, outcomes, was_running=False)
             try:
-                printer = BackgroundThread("answer")  # not before: it inherits the signal mask of the agent's threads
+                printer = BackgroundThread("answer printer")  # not before: it inherits the agent's signal mask
             except RuntimeError:  # "can't start new thread": told when the agent ends
                 invocation.document = told
                 return
