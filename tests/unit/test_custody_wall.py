@@ -61,7 +61,7 @@ ALLOWED = {
     "installers/journal.py": {"Path(f'/proc/{pid}/cgroup').read_text": PROC},
     "installers/machine.py": {"path.read_text": PROC, "Path('/proc').glob": PROC},
     "installers/service_manager.py": {"Path(f'/proc/{pid}/cgroup').read_text": PROC},
-    "installers/user_crontab.py": {"tempfile.TemporaryDirectory": PRIVATE, "copy.read_bytes": "in that folder"},
+    "installers/user_crontab.py": {"tempfile.TemporaryDirectory": PRIVATE},
     "keys/credentials.py": {"Path(folder or '').glob": NAMES},
     "registration/client.py": {"_opener(api).open": NO_FILE},
     "ssh/inbound.py": {"self.opener.open": NO_FILE},

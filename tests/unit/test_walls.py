@@ -39,7 +39,8 @@ FLOORS = [
     ("3", "console/", "the terminal: what is printed and asked, exit codes, completion"),
     ("2.2", "config/", "the user's files: paths, the TOML, addresses, ssh command lines that become tunnels"),
     ("2.1", "custody/", "files opened, read, written and judged for root where others may change them"),
-    ("1", "errors.py", "what can go wrong, and what to do next"),
+    ("1.2", "fault_document.py", "a fault in JSON, as commands and the control socket answer"),
+    ("1.1", "errors.py", "what can go wrong, and what to do next"),
     ("1", "escape.py", "text from outside, made safe to print"),
     ("1", "line_limit.py", "so many lines of log in a time"),
     ("0", "__init__.py", "the version"),
@@ -48,6 +49,7 @@ FLOORS = [
 # Numbers and records in, verdicts out. What touches the world is somebody else's job, so these are tested without
 # sockets, clocks or patches. A file whose docstring says `Pure.` is held to it as well.
 PURE = {
+    "fault_document.py": "a fault in, a document out",
     "errors.py": "every room raises them",
     "escape.py": "text in, text out",
     "line_limit.py": "times in, verdict out",

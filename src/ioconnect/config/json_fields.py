@@ -1,7 +1,5 @@
 """Reads values from parsed JSON of untrusted origin: each is type-checked, each fault names its key path.
 
-Also how a fault is written in JSON, in a command's answer and in the control socket's.
-
 Pure.
 """
 
@@ -9,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from ioconnect.errors import ExitCode, Fault
+from typing import TypeVar
 
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=Enum)
@@ -20,17 +15,6 @@ _E = TypeVar("_E", bound=Enum)
 
 class Malformed(ValueError):
     """A value is missing or of the wrong type; the message names the key path and the expected type."""
-
-
-def error_of(fault: Fault, exit_code: ExitCode) -> dict[str, object]:
-    """Return the value of `error` in a document that tells of this fault."""
-    return {
-        "code": fault.code and fault.code.value,
-        "message": fault.message,
-        "hint": fault.hint,
-        "exit_code": int(exit_code),
-        "faults": [{"path": each.path, "message": each.message} for each in getattr(fault, "faults", ())],
-    }
 
 
 class Fields:

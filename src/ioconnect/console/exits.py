@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from ioconnect.config.json_fields import error_of
 from ioconnect.console.terminal import answer, print_error
 from ioconnect.errors import ExitCode, Fault, SystemRefused, UsageFault
+from ioconnect.fault_document import error_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from ioconnect.custody.descriptors import open_to_lock
@@ -55,7 +56,7 @@ def _acquired(file: Path, path: Path) -> int:
             return descriptor
     raise SystemRefused(
         f"another program has held the lock of {file.parent} for {TIMEOUT:g} s",
-        hint=f"See which: fuser -v {file}. If none does, remove that file; then try again.",
+        hint=f"See which: fuser -v {shlex.quote(str(file))}. If none does, remove that file; then try again.",
     )
 
 

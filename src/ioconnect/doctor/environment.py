@@ -9,6 +9,7 @@ import contextlib
 import os
 import platform
 import re
+import shlex
 import ssl
 import sys
 import time
@@ -53,7 +54,8 @@ def permissions(config: Config, paths: Paths, account: int | None) -> Fact:
     secret = [*identities, *([paths.config] if any(has_password(one.proxy) for one in config.tunnels) else [])]
     acted_on = [*configuration.stamps(paths.config), paths.known_hosts]
     judged = [*identities, *(acted_on if os.geteuid() or account else ())]  # of root's own agent `faults` tells
-    problems = [f"others may read {path}: chmod 600 {path}" for path in secret if _mode(path) & 0o044]
+    readable = [path for path in secret if _mode(path) & 0o044]
+    problems = [f"others may read {path}: chmod 600 {shlex.quote(str(path))}" for path in readable]
     trusted = strict_modes.trusted(account) | {os.geteuid()}
     changeable = [flaw(path, trusted=trusted) for path in judged]
     problems += dict.fromkeys(f"{found.description}: {found.remedy}" for found in changeable if found is not None)

@@ -92,7 +92,7 @@ def _from_proc(processes: Path) -> Iterator[tuple[int, list[str]]]:
 def _from_ps() -> Iterator[tuple[int, list[str]]]:
     try:
         output = run(("ps", "-A", "-ww", "-o", "pid=", "-o", "args="), timeout=20).stdout
-    except SystemRefused:  # no ps
+    except SystemRefused:  # no ps, or it prints too much
         return
     for line in output.decode("utf-8", "replace").splitlines():
         pid, _, command = line.strip().partition(" ")

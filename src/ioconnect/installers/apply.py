@@ -22,6 +22,7 @@ from ioconnect.custody.files import make_folder, read_regular, remove_folder, wr
 from ioconnect.custody.files import remove as remove_file
 from ioconnect.errors import CannotCreate, Fault, SystemRefused
 from ioconnect.escape import escaped
+from ioconnect.installers.program_pipes import OutputTooLarge, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 120.0  # seconds; systemctl waits for READY=1, by default at most 90
 MAX_FILE = 1 << 20  # bytes, of a file that is to be replaced or removed
+MAX_OUTPUT = 16 << 20  # bytes, of each output of a program
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +52,43 @@ class Completed:
 def run(
     argv: Sequence[str], *, stdin: bytes = b"", timeout: float = TIMEOUT, variables: Mapping[str, str] | None = None
 ) -> Completed:
-    """Run a program to its end. Raises SystemRefused if it cannot be started or exceeds `timeout` seconds."""
-    environment = _environment(variables or {})
+    """Run a program to its end.
+
+    Raises SystemRefused if it cannot be started, exceeds `timeout` seconds, or prints more than MAX_OUTPUT.
+    """
+    end = time.monotonic() + timeout
     try:
-        done = subprocess.run(  # noqa: S603  the commands are ours, no shell reads them
+        program = subprocess.Popen(  # noqa: S603  the commands are ours, no shell reads them
             list(argv),
-            input=stdin,
-            capture_output=True,
-            timeout=timeout,
-            env=environment,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(variables or {}),
             start_new_session=True,
         )
     except OSError as error:
         raise _cannot_run(argv[0], error) from error
-    except subprocess.TimeoutExpired as error:
-        raise SystemRefused(
-            f"`{' '.join(argv)}` was not done after {timeout:g} s", hint="Run it by hand to see what it waits for."
-        ) from error
-    return Completed(done.returncode, done.stdout, done.stderr)
+    with program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stderr is not None
+        pipes = (program.stdout, program.stderr)
+        try:
+            stdout, stderr = transfer(program.stdin, pipes, stdin, limit=MAX_OUTPUT, end=end)
+            code = program.wait(max(end - time.monotonic(), 0))
+        except (TimeoutError, subprocess.TimeoutExpired) as error:
+            raise SystemRefused(
+                f"`{' '.join(argv)}` was not done after {timeout:g} s",
+                hint="Run it by hand to see what it waits for.",
+            ) from error
+        except OutputTooLarge as error:
+            raise SystemRefused(
+                f"`{' '.join(argv)}` prints more than {MAX_OUTPUT >> 20} MiB",
+                hint="Run it by hand to see what it is.",
+            ) from error
+        finally:
+            program.kill()
+    return Completed(code, stdout, stderr)
 
 
 def output_lines(argv: Sequence[str], *, ended: Callable[[Completed], None]) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,8 @@ def _open(
     if closed is not None:
         raise SystemRefused(
             f"the service's account may not enter {closed}, and {path} is in it",
-            hint=f"Open the folder (chmod o+x {closed}), or move the configuration to /etc/ioconnect.",
+            hint=f"Open the folder (chmod o+x {shlex.quote(str(closed))}), "
+            "or move the configuration to /etc/ioconnect.",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -164,7 +165,8 @@ def _refuse_unreachable(kind: Kind, description: ServiceDescription, paths: Path
         if closed is not None:
             raise SystemRefused(
                 f"{_account_text(reader)} may not read {closed}, which ioconnect needs to start",
-                hint=f"Open it to others (chmod o+rX {closed}), or install for the machine: {reachability.REINSTALL}",
+                hint=f"Open it to others (chmod o+rX {shlex.quote(str(closed))}), "
+                f"or install for the machine: {reachability.REINSTALL}",
             )
 
 
@@ -178,7 +180,7 @@ def _refuse_unreadable_identities(
         if service.encrypted and is_credential and not file.exists():
             raise IdentityMissing(
                 f"there is no encrypted identity at {file}",
-                hint=f"Make it: sudo systemd-creds encrypt --name={name} {identity} {file}",
+                hint=f"Make it: sudo systemd-creds encrypt --name={name} {shlex.join((str(identity), str(file)))}",
             )
         if not file.exists():
             raise IdentityMissing(f"there is no identity at {file}", hint="Make one with `ioconnect keygen`.")
@@ -188,8 +190,8 @@ def _refuse_unreadable_identities(
         if reads_directly and (closed := machine.unreadable_for(file, reader)) is not None:
             raise SystemRefused(
                 f"{_account_text(reader)} may not read {closed}, and the {kind.value} service signs in with {file}",
-                hint=f"Give it the key: sudo chown {service.run_as} {file}"
-                + (f"; and let it pass: sudo chmod o+x {closed}" if closed != file else ""),
+                hint=f"Give it the key: sudo chown {service.run_as} {shlex.quote(str(file))}"
+                + (f"; and let it pass: sudo chmod o+x {shlex.quote(str(closed))}" if closed != file else ""),
             )
 
 

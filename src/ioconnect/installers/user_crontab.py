@@ -7,8 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.entries import Untrusted
+from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused
-from ioconnect.installers.apply import Completed, run
+from ioconnect.installers.apply import MAX_OUTPUT, Completed, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,13 +40,15 @@ def _read_by_editor(account: str | None) -> bytes:
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "crontab")
-        copying = f"""sh -c 'cat "$1" >"$0"' {shlex.quote(str(copy))}"""
+        copying = f"""sh -c 'head -c {MAX_OUTPUT + 1} "$1" >"$0"' {shlex.quote(str(copy))}"""
         result = _crontab(account, "-e", variables={"VISUAL": copying, "EDITOR": copying})
         try:
-            return copy.read_bytes()
-        except FileNotFoundError as error:
+            return read_regular(copy, limit=MAX_OUTPUT)[0]
+        except (OSError, Untrusted) as error:
+            missing = isinstance(error, FileNotFoundError)
+            why = (result.error_text or f"code {result.returncode}") if missing else error.strerror
             raise SystemRefused(
-                f"the crontab cannot be read exactly: {result.error_text or f'code {result.returncode}'}",
+                f"the crontab cannot be read exactly: {why}",
                 hint="Nothing was changed. Add what `ioconnect install-service --kind cron --print` shows yourself.",
             ) from error
 

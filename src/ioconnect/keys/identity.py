@@ -109,7 +109,7 @@ def load(path: Path, *, passphrase: Callable[[], str] | None = None, credential:
     try:
         return private_keys.decrypt(key, secret)
     except ValueError as error:
-        raise IdentityUnreadable(f"{path} {error}", hint=_REWRITE.format(path)) from None
+        raise IdentityUnreadable(f"{path} {error}", hint=_REWRITE.format(shlex.quote(str(path)))) from None
 
 
 def fingerprint(public_line: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import socket
 import stat
 import tempfile
@@ -103,4 +104,4 @@ def connected(path: Path, timeout: float) -> socket.socket:
 def _check_mode(facts: os.stat_result, path: Path) -> None:
     """Check the mode of the open folder, which nobody shares: not even with a group whose only member is root."""
     if facts.st_mode & WRITABLE_BY_OTHERS:
-        raise SocketRefused(f"others may write in the folder {path}", hint=f"chmod go-w {path}")
+        raise SocketRefused(f"others may write in the folder {path}", hint=f"chmod go-w {shlex.quote(str(path))}")

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,7 +195,10 @@ def _explained(path: Path, error: OSError) -> tuple[str, str]:
         what = _KINDS.get(stat.S_IFMT(facts.st_mode))
         if what is not None:
             removal = "rmdir" if stat.S_ISDIR(facts.st_mode) else "rm"
-            return f"it is {what}, not a regular file", f"No agent made it. Remove it: {removal} {path}"
+            return (
+                f"it is {what}, not a regular file",
+                f"No agent made it. Remove it: {removal} {shlex.quote(str(path))}",
+            )
         if error.errno in (errno.EACCES, errno.EPERM) and facts.st_uid != os.geteuid():
             other = f"sudo -u '#{facts.st_uid}'" if facts.st_uid else "sudo"
             whose = f"{strerror}: it belongs to another user (uid {facts.st_uid})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -143,6 +144,27 @@ def test_a_program_that_is_not_there_or_does_not_end_is_a_fault() -> None:
         apply.run(("sleep", "60"), timeout=0.2)
 
 
+def test_input_and_both_outputs_are_whole_whatever_their_size() -> None:
+    """More than a pipe holds, and the program reads its input while it prints."""
+    content = os.urandom(1 << 20)
+
+    done = apply.run(("sh", "-c", "tee /dev/fd/2; exit 3"), stdin=content)
+
+    assert (done.returncode, done.stdout == content, done.stderr == content) == (3, True, True)
+
+
+def test_input_that_is_not_read_is_no_fault() -> None:
+    assert apply.run(("true",), stdin=bytes(1 << 20)).returncode == 0
+
+
+@pytest.mark.parametrize("where", ["", " >&2"])
+def test_a_program_that_prints_without_end_is_ended(where: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(SystemRefused, match=r"yes.* prints more than 16 MiB"):
+        apply.run(("sh", "-c", f"exec yes{where}"))
+    assert time.monotonic() - began < apply.TIMEOUT / 4
+
+
 @pytest.fixture
 def fake_crontab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder in front of the PATH, whose `crontab` is the test's to write."""
@@ -182,6 +204,21 @@ def test_a_crontab_that_cannot_be_read_is_not_written(fake_crontab: Path) -> Non
 
     with pytest.raises(SystemRefused, match="permission denied"):
         user_crontab.edit(lambda table: table + b"more\n")
+
+    assert not (fake_crontab / "wrote").exists()
+
+
+def test_a_crontab_that_is_too_large_is_not_written(fake_crontab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as `crontab -l` prints it nor as an editor gets it."""
+    monkeypatch.setattr(apply, "MAX_OUTPUT", 1000)
+    monkeypatch.setattr(user_crontab, "MAX_OUTPUT", 1000)
+    listed = "yes | head -n 501"
+    edited = 'yes | head -n 501 >copy; sh -c "$EDITOR copy"'
+    for first, second in ((listed, "echo never"), (r"printf '\\r\\n'", edited)):
+        write_crontab(fake_crontab, f'case "$1" in -l) {first};; -e) {second};; *) echo >wrote;; esac')
+
+        with pytest.raises(SystemRefused, match=r"prints more than|read exactly: it is larger than 1000 bytes"):
+            user_crontab.edit(lambda table: table + b"more\n")
 
     assert not (fake_crontab / "wrote").exists()
 

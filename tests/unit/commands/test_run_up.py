@@ -95,7 +95,7 @@ def test_an_agent_that_has_yet_to_take_its_lock_runs_all_the_same(
     invocation: Invocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = launch.StartResult(ExitCode.TEMP_FAIL, "the agent runs (pid 4711)", pid=4711)
-    monkeypatch.setattr(Invocation, "config", None)
+    monkeypatch.setattr(up, "_config", lambda _: None)
     monkeypatch.setattr(up, "chosen", lambda *_: ())
     monkeypatch.setattr(launch, "start", lambda *_, **__: started)
 

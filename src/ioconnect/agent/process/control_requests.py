@@ -24,8 +24,8 @@ from ioconnect.agent.supervisor.mailbox import (
     StopTunnels,
 )
 from ioconnect.agent.supervisor.reload import Changes, Running
-from ioconnect.config.json_fields import error_of
 from ioconnect.errors import ExitCode, Fault
+from ioconnect.fault_document import error_of
 from ioconnect.status import disk, lock, snapshots
 from ioconnect.status.control import LOCK_HEADER, check_config
 from ioconnect.status.snapshots import Snapshot, State

@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from ioconnect.config.json_fields import error_of
+from ioconnect.fault_document import error_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,11 +16,11 @@ import click
 
 from ioconnect.commands.run.agent import how_to_take_over
 from ioconnect.config import configuration, pasted
-from ioconnect.config.json_fields import error_of
 from ioconnect.console.command_group import command, json_option
 from ioconnect.console.terminal import is_colourful, read_stdin
 from ioconnect.errors import Fault, UsageFault
 from ioconnect.escape import escaped
+from ioconnect.fault_document import error_of
 from ioconnect.importing import (
     disable_old,
     disable_sources,
