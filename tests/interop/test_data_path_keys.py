@@ -14,7 +14,6 @@ from tests.rigs.database import Database
 from ioconnect.config import crypto
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import AgentSettings
-from ioconnect.ssh import rekey_allowance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from tests.rigs.sshd import Sshd
 
 MIB = 1 << 20
-SMALLER = 16  # all amounts are so much smaller here than an administrator's: as many key exchanges, in less time
 EACH_WAY = 24 * MIB
 STORMS = {
     "sshd, every MiB": (["RekeyLimit 1M"], "", 20),
@@ -39,11 +37,6 @@ CIPHERS = {
     "aes256-ctr, plain": ["Ciphers aes256-ctr", "MACs hmac-sha2-256"],
     "aes128-ctr, plain": ["Ciphers aes128-ctr", "MACs hmac-sha2-512"],
 }
-
-
-@pytest.fixture(autouse=True)
-def _new_keys_are_earned_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rekey_allowance, "BYTES", rekey_allowance.BYTES // SMALLER)
 
 
 @pytest.fixture

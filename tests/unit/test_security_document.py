@@ -66,8 +66,9 @@ def test_the_figures_of_the_key_exchange_are_the_codes() -> None:
 
     assert f"after {packetizer.REKEY_BYTES >> 30} GiB in one direction" in text
     assert f"has {packetizer.MAX_KEY_EXCHANGE >> 10} KiB at most" in text
-    earned = f"once in {rekey_allowance.SECONDS:.0f} s and once for each {rekey_allowance.BYTES >> 20} MiB of data"
-    assert f"{earned}, {rekey_allowance.BURST} times at once" in text
+    share, saved = rekey_allowance.SHARE, rekey_allowance.SAVED
+    assert f"may take {share:.0%} of a CPU, {saved:g} s of it at once".replace("%", " %") in text
+    assert f"one in {rekey_allowance.SECONDS:g} s is answered" in text
     assert f"has {GroupExchange.min_bits} to {GroupExchange.max_bits} bits" in text
 
 

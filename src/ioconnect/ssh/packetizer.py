@@ -12,6 +12,7 @@ Only the transport thread may use a LoopPacketizer.
 from __future__ import annotations
 
 import struct
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from paramiko.common import MSG_NAMES, cMSG_UNIMPLEMENTED
@@ -105,6 +106,8 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self.answers_ping = True  # False: a client that was sent no ping@openssh.com in EXT_INFO may fail on a PONG
         self.peer_in_key_exchange = True  # its NEWKEYS is awaited: the first, or that to its latest KEXINIT
         self._rekey_allowance = RekeyAllowance(loop.now)
+        self._is_peers_exchange = False  # the key exchange under way is one that the peer began
+        self._handed_over: float | None = None  # time.thread_time() at which paramiko was given a message of it
         loop.watch_transport(sock.fileno(), self._ready)
 
     # --- inbound
@@ -115,6 +118,9 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         Raises NeedRekeyException when it is time for new keys, ProtocolViolation (after telling the peer), EOFError,
         OSError, and whatever `service` raises to end the session.
         """
+        if self._handed_over is not None:
+            self._rekey_allowance.spend(time.thread_time() - self._handed_over)
+            self._handed_over = None
         try:
             return self._next_for_paramiko()
         except ProtocolViolation as violation:
@@ -159,11 +165,13 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             raise ProtocolViolation(f"message {kind} of a key exchange with {size} bytes")
         if kind == MSG_KEXINIT:
             self.peer_in_key_exchange = True
-            count = self.inbound.bytes + self.outbound.bytes
-            if not self.outbound.in_key_exchange and not self._rekey_allowance.take(self.loop.now, count):
+            self._is_peers_exchange = not self.outbound.in_key_exchange
+            if self._is_peers_exchange and not self._rekey_allowance.may_begin(self.loop.now):
                 raise ProtocolViolation("it asks for new keys too often")
         elif not self.outbound.in_key_exchange:
             raise ProtocolViolation(f"message {kind} outside a key exchange")
+        if self._is_peers_exchange:
+            self._handed_over = time.thread_time()
 
     def _next_packet(self) -> tuple[int, memoryview]:
         """Have paramiko decrypt the next one."""

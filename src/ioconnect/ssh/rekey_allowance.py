@@ -1,29 +1,37 @@
-"""How often the peer may ask for new keys.
+"""How often the peer may ask for new keys: by the CPU time that answering it has cost.
 
 Nothing in RFC 4253 limits that (§9 recommends an exchange after a GiB or an hour), and each costs this side 2 ms of
-CPU (curve25519) to 35 ms (group 16), in which no other tunnel of the agent runs. So the peer may begin one in a few
-seconds, and one more for each 8 MiB of data. sshd begins one when `RekeyLimit` (sshd_config(5)) has passed one way,
-by default a GiB or more: 16 MiB are none too few at any speed, nor are 5 s if a time is set too; less ends the
-session sooner or later. Key exchanges that this side begins are not counted.
-Pure: the time is an argument.
+CPU (curve25519) to 35 ms (group 16), in which no other tunnel of the agent runs. So those that the peer begins may
+take `SHARE` of the time, and one in `SECONDS` is free of that, however slow the machine is. Data earns nothing: it
+may be worthless, and cost the peer nothing (SSH_MSG_IGNORE). sshd's `RekeyLimit` (sshd_config(5)), by
+default a GiB or more, passes at any speed: at 1.25 GB/s a GiB lasts 0.8 s, and group 16 needs 0.7 s. Who asks more
+often is disconnected. Key exchanges that this side begins are not counted.
+Pure: times are arguments, in seconds.
 """
 
 from __future__ import annotations
 
-SECONDS = 5.0  # in which one is earned
-BYTES = 8 << 20  # both ways together, by which one is earned; half of 16 MiB, as the two ends do not count alike
-BURST = 30  # are saved up at most, and there at the beginning
+SHARE = 0.05  # of one CPU
+SECONDS = 5.0  # once in so long an exchange is allowed whatever those before it cost
+SAVED = SHARE * SECONDS  # seconds of CPU that are saved up at most, and there at the beginning
 
 
 class RekeyAllowance:
-    """A token bucket of the key exchanges that the peer begins."""
+    """The CPU time that is left for the key exchanges that the peer begins."""
 
     def __init__(self, now: float) -> None:
-        self._left = float(BURST)
-        self._at = now
+        self._left = SAVED
+        self._at = self._begun = now
 
-    def take(self, now: float, count: int) -> bool:
-        """Whether the peer may begin a key exchange, `count` bytes after the last one."""
-        self._left = min(BURST, self._left + (now - self._at) / SECONDS + count / BYTES) - 1
+    def may_begin(self, now: float) -> bool:
+        """Whether the peer may begin a key exchange, at this time.monotonic()."""
+        self._left = min(SAVED, self._left + (now - self._at) * SHARE)
         self._at = now
-        return self._left >= 0
+        if self._left <= 0 and now - self._begun < SECONDS:
+            return False
+        self._begun = now
+        return True
+
+    def spend(self, cost: float) -> None:
+        """Take off the CPU time of handling a message of such an exchange."""
+        self._left -= cost

@@ -2,52 +2,70 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from ioconnect.ssh.rekey_allowance import BURST, BYTES, SECONDS, RekeyAllowance
+from ioconnect.ssh.rekey_allowance import SAVED, SECONDS, SHARE, RekeyAllowance
 
 MIB = 1 << 20
 GIB = 1 << 30
+CURVE25519, GROUP16 = 0.002, 0.035  # seconds of CPU
 
 
-def test_one_in_a_few_seconds() -> None:
-    allowance = RekeyAllowance(100.0)
-
-    assert all(allowance.take(100.0 + SECONDS * number, 0) for number in range(1, 1000))
-
-
-def test_more_often_is_a_burst_and_no_more() -> None:
-    allowance = RekeyAllowance(100.0)
-
-    assert [allowance.take(100.0, 0) for _ in range(BURST + 2)] == [True] * BURST + [False] * 2
+def passed(allowance: RekeyAllowance, *, every: float, cost: float, within: float, start: float = 0.0) -> int:
+    """Return how many exchanges of this cost were allowed in so many seconds, until the first that was not."""
+    for count in itertools.count(1):
+        at = start + count * every
+        if at > start + within or not allowance.may_begin(at):
+            return count - 1
+        allowance.spend(cost)
+    raise AssertionError
 
 
-def test_once_a_second_is_too_often() -> None:
-    allowance = RekeyAllowance(100.0)
-    taken = [allowance.take(100.0 + second, 0) for second in range(1, 61)]
-
-    assert 0 < taken.index(False) < 45
+@pytest.mark.parametrize("cost", [CURVE25519, GROUP16, 3.0])
+def test_one_in_a_few_seconds_however_slow_the_machine_is(cost: float) -> None:
+    assert passed(RekeyAllowance(0.0), every=SECONDS, cost=cost, within=5000 * SECONDS) == 5000
 
 
-def test_little_data_earns_little() -> None:
-    """A key exchange after each 256 KiB was free: 60 of them cost eight seconds of CPU."""
-    allowance = RekeyAllowance(100.0)
-    taken = [allowance.take(100.0, 256 << 10) for _ in range(60)]
+@pytest.mark.parametrize("cost", [CURVE25519, GROUP16])
+@pytest.mark.parametrize("every", [0.0, 0.001, 0.01], ids=["at once", "every ms", "every 10 ms"])
+def test_it_costs_no_more_than_its_share(cost: float, every: float) -> None:
+    """Whatever else the peer sends: data earns nothing, as MSG_IGNORE costs it nothing."""
+    count = passed(RekeyAllowance(0.0), every=every, cost=cost, within=1000.0)
 
-    assert BURST <= taken.index(False) <= BURST + 2
+    assert 0 < count * cost <= SAVED + SHARE * count * every + cost
 
 
-@pytest.mark.parametrize("limit", [16 * MIB, 100 * MIB, GIB])
-@pytest.mark.parametrize("rate", [1 * MIB, 100 * MIB, 10 * GIB], ids=["1 MiB/s", "100 MiB/s", "10 GiB/s"])
-def test_what_an_administrator_sets_ends_no_session(limit: int, rate: int) -> None:
-    """RekeyLimit, however fast the link is."""
+@pytest.mark.parametrize(
+    ("limit", "cost", "rate"),
+    [
+        (GIB, CURVE25519, 10 * GIB),
+        (GIB, GROUP16, 1250 * 10**6),
+        (GIB, 10 * GROUP16, 125 * 10**6),
+        (512 * MIB, GROUP16, 700 * 10**6),
+        (64 * MIB, CURVE25519, 1250 * 10**6),
+        (16 * MIB, CURVE25519, 400 * 10**6),
+    ],
+    ids=["fast", "group 16", "slow machine", "512M", "64M", "16M"],
+)
+def test_what_an_administrator_sets_ends_no_session(limit: int, cost: float, rate: float) -> None:
+    """RekeyLimit, at full throughput."""
+    every = limit / rate
+
+    assert passed(RekeyAllowance(0.0), every=every, cost=cost, within=9999.5 * every) == 9999
+
+
+def test_a_pause_saves_no_more_than_there_is_at_the_beginning() -> None:
     allowance = RekeyAllowance(0.0)
 
-    assert all(allowance.take(number * limit / rate, limit) for number in range(1, 10_000))
+    assert passed(allowance, every=0.0, cost=SAVED / 8, within=1.0, start=1e6) == 8
 
 
-def test_a_pause_saves_no_more_than_a_burst() -> None:
+def test_after_a_dear_one_the_next_waits_a_few_seconds_at_most() -> None:
     allowance = RekeyAllowance(0.0)
-    assert allowance.take(1e6, 1000 * BYTES)
+    assert allowance.may_begin(1.0)
+    allowance.spend(100.0)
 
-    assert [allowance.take(1e6, 0) for _ in range(BURST)] == [True] * (BURST - 1) + [False]
+    assert not allowance.may_begin(1.0 + SECONDS / 2)
+    assert allowance.may_begin(1.0 + SECONDS)
