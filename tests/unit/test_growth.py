@@ -71,6 +71,12 @@ REDACTED_WORDS = (
         "Cookie",
         "Cookie:",
         "http://a:",
+        "sqlplus",
+        "curl -u",
+        "redis-cli",
+        "redis-cli -a",
+        "AUTH",
+        "pw={",
         "-----BEGIN A PRIVATE KEY-----",
     ),
 )
@@ -98,6 +104,8 @@ CASES: dict[str, tuple[Callable[[Any], object], int, Callable[[int], object]]] =
             *("\n", " ", "ab.", "http://", "password", "password ", "proxy", 'token="', "a:", "-", "-p", "eyJ"),
             *("-----BEGIN PRIVATE KEY-----", "-----BEGIN A ", "bearer ", "\\", "'", "@", "a:b@", "#\n", "AKIA"),
             *("cookie:", "identified ", "identified by '", "PASSWORD ", "login a ", "--password '", "-p'"),
+            *("a/", "sqlplus ", "sqlplus a/", "-u ", '-u "a:', "-u a:", "redis-cli ", "redis-cli -a '"),
+            *("AUTH '", "pw={ "),
         )
     },
     # A beginning that is taken, and an end that is refused, after many of what both sides of a gap may take.

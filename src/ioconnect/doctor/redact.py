@@ -27,7 +27,9 @@ _NAMES_OF_SECRETS = (
 )
 _GIVEN = r"\s*(?:(?<=\s)(?:is|was)\b\s*(?:[:=]\s*)?|[:=]\s*)"  # between a name and its value
 _QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'"
-_VALUE = rf"(?:{_QUOTED}|[^\s,;]+)"
+_BRACED = r"\{(?:[^}\n]|\}\})*\}?"  # of ODBC; one that is not closed ends with its line
+_VALUE = rf"(?:{_QUOTED}|{_BRACED}|[^\s,;]+)"
+_GAP = r"(?:[\"'],)?\s{1,8}"  # between an option and its argument, also of a list in Python or JSON
 _ARGUMENT = rf"(?:{_QUOTED}|\S+)"
 # Linear in the text: a pattern begins at one place of a run of characters only, or looks at a bounded number of them.
 _RULES = (
@@ -63,6 +65,37 @@ _RULES = (
         rf"\1{REDACTED}",
     ),
     (re.compile(rf"(?<!\S)(-pw\s+|sshpass\s+-p\s*){_ARGUMENT}"), rf"\1{REDACTED}"),
+    # USER/PASSWORD@DATABASE of Oracle, whose programs and SQL*Plus also take it without the database.
+    (
+        re.compile(
+            r"(?<![\w$#./~\"@-])([a-zA-Z][\w$#]{0,127}(?:\[[\w$#]{1,128}\])?|\"[^\"\n/]{1,128}\")"
+            r"/(?:\"[^\"\n]{1,128}\"|[^\s\"'@]{1,128})@(?=[\w/(\[])"
+        ),
+        r"\1/***@",
+    ),
+    (
+        re.compile(
+            r"(?i)\b((?:(?:sqlplus|sqlldr|rman|expdp|impdp)\s(?:[^\n/@]{0,80}\s)?|(?:exp|imp|conn|connect)\s|userid=)"
+            rf"\w{{1,128}}/)(?!/){_ARGUMENT}"
+        ),
+        rf"\1{REDACTED}",
+    ),
+    # USER:PASSWORD of curl; without a colon it is a name, as in sudo -u.
+    (
+        re.compile(
+            rf"(?<![^\s\"'(\[,])(--(?:proxy-)?user(?:=|{_GAP})|-[a-zA-Z]{{0,10}}[uU](?:{_GAP})?)"
+            r"(?:\"[^\":\n]{0,80}:(?:[^\"\\\n]|\\.)*\"|'[^':\n]{0,80}:[^'\n]*'|[^\s:\"']{1,80}:(?!//)\S+)"
+        ),
+        rf"\1{REDACTED}",
+    ),
+    # An option of redis-cli; and Redis' command, in capitals or at its prompt, with or without a user.
+    (re.compile(rf"((?:redis|valkey|keydb)-cli\b[^\n]{{0,200}}?(?:-a|--pass){_GAP}){_ARGUMENT}"), rf"\1{REDACTED}"),
+    (
+        re.compile(
+            rf"((?:\bAUTH|>[ \t]{{0,8}}(?i:auth))[\"']?,?[ \t]{{1,8}}){_ARGUMENT}(?:,?[ \t]{{1,8}}{_ARGUMENT})?"
+        ),
+        rf"\1{REDACTED}",
+    ),
     # A password of mysql; what ssh has there is a port.
     (re.compile(rf"(?<![^\s\"'])-p(?!\d{{1,5}}(?![^\s\"',;]))(?:{_QUOTED}|[^\s-]\S*)"), f"-p{REDACTED}"),
     (re.compile(r"(?<![A-Za-z0-9])A(?:KIA|SIA|IDA|ROA|BIA|CCA)[A-Z0-9]{12,}"), REDACTED),  # access keys of AWS
