@@ -9,7 +9,7 @@ import pytest
 
 from ioconnect import __version__
 from ioconnect.agent.process import control_server
-from ioconnect.agent.session import connection_log
+from ioconnect.agent.session import connection_log, pins_reader
 from ioconnect.installers import systemd
 from ioconnect.installers.service import Service
 from ioconnect.ssh import algorithms, packetizer, rekey_allowance
@@ -68,6 +68,10 @@ def test_the_figures_of_the_key_exchange_are_the_codes() -> None:
     assert f"has {packetizer.MAX_KEY_EXCHANGE >> 10} KiB at most" in text
     share, saved = rekey_allowance.SHARE, rekey_allowance.SAVED
     assert f"may take {share:.0%} of a CPU, {saved:g} s of it at once".replace("%", " %") in text
+    assert (
+        f"every {pins_reader.RETRY_INTERVAL:g} s, and ends the session after {pins_reader.PATIENCE:g} s"
+        in section("Who can do what")
+    )
     assert f"one in {rekey_allowance.SECONDS:g} s is answered" in text
     assert f"has {GroupExchange.min_bits} to {GroupExchange.max_bits} bits" in text
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 import struct
+import threading
 from typing import TYPE_CHECKING
 
 import paramiko
@@ -15,14 +18,19 @@ from tests.rigs import processes
 from tests.rigs.database import BLOCK, Database
 from tests.rigs.scripted_jumphost import DATA, Client, ScriptedJumphost, data_message, string
 
+from ioconnect.agent.session import pins_reader
 from ioconnect.config.addresses import HostPort
-from ioconnect.keys import public_keys
+from ioconnect.errors import ConfigInvalid
+from ioconnect.keys import credentials, public_keys
 from ioconnect.ssh import rekey_allowance
 from ioconnect.ssh.rekey_allowance import RekeyAllowance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from ioconnect.config.paths import Paths
+    from ioconnect.keys.known_hosts import Pins
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-ctr", "aes256-gcm@openssh.com", "aes128-ctr")
 AMOUNT = 300_000
@@ -104,6 +112,47 @@ def test_a_key_that_was_revoked_meanwhile(connect: Callable[..., tuple[ScriptedJ
     assert fault.code.value == "host_key_changed"
     assert "(revoked)" in fault.message
     assert "the pins have changed" in fault.message
+
+
+def test_a_revoked_key_does_not_stay_because_the_machine_was_short_of_descriptors(
+    connect: Callable[..., tuple[ScriptedJumphost, Client]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing asks for the pins again, neither a key exchange nor a reload: the session does by itself."""
+    failures = [ConfigInvalid("cannot read the pinned host keys") for _ in range(3)]
+
+    def load_pins(paths: Paths) -> Pins:
+        if failures:
+            raise failures.pop() from OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return credentials.load_pins(paths)
+
+    monkeypatch.setattr(pins_reader, "RETRY_INTERVAL", 0.1)
+    monkeypatch.setattr(pins_reader, "load_pins", load_pins)
+    jumphost, client = connect()
+    file = client.paths.known_hosts
+    file.write_text(file.read_text() + f"@revoked * {public_keys.encode(jumphost.host_key.asbytes())}\n")
+    client.session.check_host_key()
+
+    assert "(revoked)" in client.lost().fault.message
+    assert not failures
+
+
+def test_pins_whose_disk_hangs_end_the_session(
+    connect: Callable[..., tuple[ScriptedJumphost, Client]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may revoke its key."""
+    hangs = threading.Event()
+
+    def load_pins(paths: Paths) -> Pins:
+        hangs.wait(20)
+        return credentials.load_pins(paths)
+
+    monkeypatch.setattr(pins_reader, "PATIENCE", 0.5)
+    monkeypatch.setattr(pins_reader, "load_pins", load_pins)
+    _, client = connect()
+    client.session.check_host_key()
+
+    assert "no answer for 0.5 s" in client.lost().fault.message
+    hangs.set()
 
 
 @pytest.mark.parametrize(

@@ -126,10 +126,9 @@ class Forward:
             self._rekey_deadline(now),
         )
 
-    def probe(self, now: float) -> float:
-        """Ask for a sign of life, with little patience; return when to come back."""
+    def probe(self, now: float) -> None:
+        """Ask for a sign of life, with little patience; `on_timer` says when to come back."""
         self._requests.probe_now(now, self._transport.packetizer.received_at)
-        return self.on_timer(now)
 
     def _rekey_deadline(self, now: float) -> float:
         if not self._transport.packetizer.outbound.in_key_exchange:

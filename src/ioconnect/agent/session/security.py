@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.session.diagnosis import host_key_fault
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
     from ioconnect.keys.credentials import ReadFiles
     from ioconnect.ssh.transport import ClientTransport
 
-log = logging.getLogger(__name__)
-# Errors of the machine, not of the file: no descriptor or memory, a disk or file server that fails.
-TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 POST_QUANTUM = ("mlkem", "sntrup")  # hybrid key exchanges: secure while one of their two halves is
 
 
@@ -47,17 +42,9 @@ class HostKeyVerifier:
         return fingerprint(blob)
 
     def pins_read(self, pins: Pins | Fault) -> None:
-        """Check the key in use against these pins.
-
-        A file that is there and cannot be read may revoke the key, so it ends the session; one that the system fails
-        to read just now (`TRANSIENT`) changes nothing.
-        """
+        """Check the key in use against these pins; a fault of reading them ends the session: they may revoke it."""
         if isinstance(pins, Fault):
-            cause = pins.__cause__
-            if not isinstance(cause, OSError) or cause.errno not in TRANSIENT:
-                self._fail(pins)
-            log.warning("%s: %s", self._tunnel.name, pins.message)
-            return
+            self._fail(pins)
         self.pins = pins
         if self._blob is not None:
             self._check(self._blob, "the pins have changed, and the session was ended")

@@ -128,7 +128,7 @@ class Session:
 
     def check_host_key(self) -> None:
         """Read the pins again and hold the host key against them; a key that is trusted no more ends in Lost."""
-        self._pins_reader.read()
+        self._loop.post(self._read_pins)
 
     def close(self) -> None:
         """Cancel the forward and disconnect; answered by Closed, or Lost if the connection fails first."""
@@ -209,7 +209,7 @@ class Session:
             fail=self._fail,
         )
         self._transport.packetizer.service = self._forward
-        self._loop.next_timer = self._forward.on_timer(self._loop.now)
+        self._on_timer(self._loop.now)
         self._report(SignedIn())
         self._forward.ask()
 
@@ -217,7 +217,11 @@ class Session:
         """Hold the host key against the pins, on every key exchange; on a later one against a changed file's too."""
         self.host_key = self._verifier.verify(blob)
         if self._stage is not Stage.KEY_EXCHANGE:
-            self._pins_reader.read(only_if_changed=True)
+            self._read_pins(only_if_changed=True)
+
+    def _read_pins(self, *, only_if_changed: bool = False) -> None:
+        due = self._pins_reader.read(self._loop.now, only_if_changed=only_if_changed)
+        self._loop.next_timer = min(self._loop.next_timer, due)
 
     def _request_forward(self) -> None:
         if self._forward is not None:
@@ -234,15 +238,16 @@ class Session:
         return False
 
     def _on_timer(self, now: float) -> None:
-        if self._forward is not None:
-            self._loop.next_timer = self._forward.on_timer(now)
-        elif now >= self._deadline:
+        if self._forward is None and now >= self._deadline:
             assert self._transport is not None
             self._fail(sign_in_timeout(self._session_end(self._transport), self._patience))
+        due = self._deadline if self._forward is None else self._forward.on_timer(now)
+        self._loop.next_timer = min(due, self._pins_reader.check(now))
 
     def _probe_now(self) -> None:
         if self._forward is not None:
-            self._loop.next_timer = self._forward.probe(self._loop.now)
+            self._forward.probe(self._loop.now)
+            self._on_timer(self._loop.now)
 
     # --- the loop's thread: the end
 
