@@ -1,15 +1,22 @@
-"""The keys that a new tunnel inherits from the old one: its identity, and the host keys that its ssh trusts."""
+"""The keys that a new tunnel inherits from the old one: its identity, and the host keys that its ssh trusts.
+
+A host key in a file that another account may change is offered only: that account would choose the jumphost that ours
+signs in to.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.addresses import HostPort
+from ioconnect.custody.entries import flaw
+from ioconnect.custody.writers import account_name
 from ioconnect.errors import ConfigInvalid
-from ioconnect.keys import known_hosts
+from ioconnect.escape import escaped_path
+from ioconnect.keys import known_hosts, public_keys
 from ioconnect.keys.known_hosts import Pins
 
 if TYPE_CHECKING:
@@ -24,16 +31,41 @@ DEFAULT_KNOWN_HOSTS = (Path(".ssh", "known_hosts"), Path(".ssh", "known_hosts2")
 
 
 @dataclass(frozen=True, slots=True)
-class HostKeys:
-    """A jumphost's host keys: some are `pinned` already, or `blobs` are to be pinned.
+class InheritedKey:
+    """A host key, the file that has it, and the account that may change that file: ours, root or `account`."""
 
-    Neither, if it is `known` by lines that are no usable pins: then no account's word is taken for it.
+    blob: bytes
+    file: Path
+    account: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the key."""
+        return public_keys.fingerprint(self.blob)
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, as text."""
+        return f"from {escaped_path(self.file)}" + (f", which {self.account} may change" if self.account else "")
+
+
+@dataclass(frozen=True, slots=True)
+class HostKeys:
+    """A jumphost's host keys: some are `pinned` already, or `taken` are to be pinned, `offered` if somebody agrees.
+
+    None of these, if it is `known` by lines that are no usable pins: then no account's word is taken for it.
     """
 
-    blobs: tuple[bytes, ...]
+    taken: tuple[InheritedKey, ...]
+    offered: tuple[InheritedKey, ...]
     pinned: bool
     known: tuple[int, ...]
     pins: Pins
+
+    @property
+    def blobs(self) -> tuple[bytes, ...]:
+        """The keys to pin."""
+        return tuple(key.blob for key in self.taken)
 
     @property
     def description(self) -> str:
@@ -42,7 +74,14 @@ class HostKeys:
             return "pinned already"
         if self.known:
             return known_hosts.no_usable(self.known)
-        return f"{len(self.blobs)} from its known_hosts" if self.blobs else "none yet"
+        found = [f"{len(self.taken)} from its known_hosts"] if self.taken else []
+        found += [f"{len(self.offered)} that another account may have chosen"] if self.offered else []
+        return ", ".join(found) or "none yet"
+
+    def with_offered(self, accepted: Sequence[InheritedKey]) -> HostKeys:
+        """Return them with these of the offered keys taken."""
+        left = tuple(key for key in self.offered if key not in accepted)
+        return replace(self, taken=(*self.taken, *accepted), offered=left)
 
 
 def private_key_of(found: FoundTunnel) -> Path | None:
@@ -64,10 +103,10 @@ def host_keys(tunnels: Sequence[PlannedTunnel], pins_file: Path) -> dict[HostPor
     for jumphost in dict.fromkeys(jumphost_of(plan.tunnel) for plan in tunnels):
         host, port = jumphost.host, jumphost.port
         found_tunnels = [found for plan in tunnels if jumphost_of(plan.tunnel) == jumphost for found in plan.found]
-        trusted = _trusted_by_all_accounts(found_tunnels, jumphost)
         lines = pins.mentions(host, port)
-        blobs = () if lines else tuple(trusted)
-        known[jumphost] = HostKeys(blobs, bool(pins.blobs_for(host, port)), lines, pins)
+        keys = [] if lines else _trusted_by_all_accounts(found_tunnels, jumphost)
+        taken, offered = (tuple(key for key in keys if bool(key.account) is others) for others in (False, True))
+        known[jumphost] = HostKeys(taken, offered, bool(pins.blobs_for(host, port)), lines, pins)
     return known
 
 
@@ -76,16 +115,23 @@ def jumphost_of(tunnel: Tunnel) -> HostPort:
     return HostPort(tunnel.endpoint.host.lower(), tunnel.ssh_port)
 
 
-def _trusted_by_all_accounts(found_tunnels: Iterable[FoundTunnel], jumphost: HostPort) -> list[bytes]:
-    """Return the keys that the lines of each account trust; a home folder stands for an account."""
-    by_account: dict[str | None, dict[bytes, None]] = {}
+def _trusted_by_all_accounts(found_tunnels: Iterable[FoundTunnel], jumphost: HostPort) -> list[InheritedKey]:
+    """Return the keys that the lines of each account trust; a home folder stands for an account.
+
+    Of several files that have a key, it is from one that no other account may change, if there is one.
+    """
+    by_account: dict[str | None, set[bytes]] = {}
+    keys: dict[bytes, InheritedKey] = {}
     for found in found_tunnels:
-        by_account.setdefault(found.home, {}).update(dict.fromkeys(_trusted_keys(found, jumphost)))
-    first, *others = by_account.values()
-    return [blob for blob in first if all(blob in other for other in others)]
+        trusted = by_account.setdefault(found.home, set())
+        for key in _trusted_keys(found, jumphost):
+            trusted.add(key.blob)
+            if not key.account or key.blob not in keys:
+                keys[key.blob] = key
+    return [key for blob, key in keys.items() if all(blob in trusted for trusted in by_account.values())]
 
 
-def _trusted_keys(found: FoundTunnel, jumphost: HostPort) -> Iterable[bytes]:
+def _trusted_keys(found: FoundTunnel, jumphost: HostPort) -> Iterable[InheritedKey]:
     """Return the jumphost's keys in the known_hosts files that the line's ssh reads; none if one is not readable.
 
     A key that one of them revokes is none of another's.
@@ -95,7 +141,30 @@ def _trusted_keys(found: FoundTunnel, jumphost: HostPort) -> Iterable[bytes]:
     else:
         files = [Path(found.home, name) for name in DEFAULT_KNOWN_HOSTS] if found.home else []
     try:
-        entries = [entry for file in files for entry in known_hosts.load(file).entries]
+        pins = {file: known_hosts.load(file) for file in files}
     except ConfigInvalid:  # another user's, or a folder
         return ()
-    return Pins(tuple(entries)).blobs_for(jumphost.host, jumphost.port)
+    host, port = jumphost.host, jumphost.port
+    usable = Pins(tuple(entry for each in pins.values() for entry in each.entries)).blobs_for(host, port)
+    return [
+        InheritedKey(blob, file, account)
+        for file, account in ((file, _other_account(file)) for file in files)
+        for blob in pins[file].blobs_for(host, port)
+        if blob in usable
+    ]
+
+
+def _other_account(file: Path) -> str:
+    """Return the account that may change the file, if it is another one than ours and root's; else "".
+
+    Root looks at the folders on its path, too. For others only the file's owner counts: ssh judges the rest for them.
+    """
+    own = os.geteuid()
+    if own == 0:
+        custody = flaw(file)
+        return "" if custody is None else account_name(max(custody.uids))
+    try:
+        owner = file.stat().st_uid
+    except OSError:
+        return ""
+    return "" if owner in (own, 0) else account_name(owner)

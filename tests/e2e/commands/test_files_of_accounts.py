@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs import ordinary_user
+from tests.rigs.old_tunnels import OldTunnels
+from tests.rigs.terminals import Terminal
 
 from ioconnect.config import configuration, pasted
 from ioconnect.config.addresses import HostPort
@@ -87,6 +90,117 @@ def test_no_account_vouches_for_the_jumphost_of_another(tmp_path: Path) -> None:
     (keys,) = inherited_keys.host_keys([planned], tmp_path / "pins").values()
 
     assert keys.blobs == (KEYS[1],)
+
+
+# --- root imports a line whose known_hosts another account may change
+
+JUMPHOST = "jump.example:50683"
+FINGERPRINTS = [public_keys.fingerprint(key) for key in KEYS]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[OldTunnels]:
+    """Root's line, and a known_hosts of an account's with two keys of the jumphost."""
+    machine = OldTunnels(tmp_path)
+    machine.crontab = b"@reboot ssh -NR 40000:localhost:3306 -p 50683 u@jump.example\n"
+    machine.known_hosts("\n".join(f"[jump.example]:50683 {public_keys.encode(key)}" for key in KEYS[:2]))
+    os.chown(known_hosts_of(machine), ordinary_user.NOBODY, ordinary_user.NOBODY)
+    yield machine
+    machine.close()
+
+
+def known_hosts_of(machine: OldTunnels) -> Path:
+    return machine.root / "home" / ".ssh" / "known_hosts"
+
+
+def pinned(machine: OldTunnels) -> tuple[bytes, ...]:
+    return known_hosts.load(machine.home / "known_hosts").blobs_for("jump.example", 50683)
+
+
+def keys_in(told: str) -> list[tuple[str, str, str | None, bool]]:
+    """Return what --json tells of the tunnel's host keys."""
+    (tunnel,) = json.loads(told)["tunnels"]
+    return [(key["fingerprint"], key["file"], key["account"], key["taken_over"]) for key in tunnel["host_keys"]]
+
+
+def test_yes_pins_no_key_that_another_account_may_have_chosen(machine: OldTunnels) -> None:
+    done = machine.try_run("import", "--yes", "--json")
+
+    assert done.returncode == 0
+    assert pinned(machine) == ()
+    for fingerprint in FINGERPRINTS[:2]:
+        assert (
+            f"Not pinned: {fingerprint} for {JUMPHOST}, from {known_hosts_of(machine)}, which nobody may change."
+            in (" ".join(done.stderr.split()))
+        )
+    assert "ioconnect pin tunnel-40000" in done.stderr
+    assert keys_in(done.stdout) == [
+        (each, str(known_hosts_of(machine)), "nobody", False) for each in FINGERPRINTS[:2]
+    ]
+
+
+def test_a_person_is_asked_for_each_key_with_its_fingerprint_and_file(machine: OldTunnels) -> None:
+    with Terminal([*machine.command, "import", "--json"], env=machine.environment, capture_stdout=True) as person:
+        person.expect("Import this? (yes or no)")
+        person.type("yes")
+        for fingerprint, answer in zip(FINGERPRINTS, ("no", "yes"), strict=False):
+            person.expect(f"Trust {fingerprint} for {JUMPHOST}? It is from {known_hosts_of(machine)}, which nobody")
+            person.type(answer)
+        person.expect("Disable this line")
+        person.type("no")
+        code, told = person.leave()
+
+    assert code == 0
+    assert pinned(machine) == (KEYS[1],)
+    assert {(key[0], key[3]) for key in keys_in(told)} == {(FINGERPRINTS[0], False), (FINGERPRINTS[1], True)}
+
+
+@pytest.mark.parametrize("owner", [0, ordinary_user.NOBODY])
+def test_roots_file_counts_with_its_folder(machine: OldTunnels, owner: int) -> None:
+    """Whoever may write in the folder may put another file there."""
+    os.chown(known_hosts_of(machine), 0, 0)
+    os.chown(known_hosts_of(machine).parent, owner, owner)
+
+    done = machine.try_run("import", "--yes", "--json")
+
+    assert pinned(machine) == (() if owner else tuple(KEYS[:2]))
+    assert {(account, taken) for _, _, account, taken in keys_in(done.stdout)} == {
+        ("nobody", False) if owner else (None, True)
+    }
+
+
+def test_a_key_that_roots_own_file_has_too_is_pinned(tmp_path: Path) -> None:
+    theirs, own = (tmp_path / name / ".ssh" / "known_hosts" for name in ("theirs", "own"))
+    found = []
+    for file in (theirs, own):
+        known_hosts.pin(file, "jump.example", 22, KEYS[:1])
+        line = pasted.parse("ssh -p 22 -R 40000:localhost:3306 u@jump.example", environ={"HOME": "/"})
+        found.append(FoundTunnel(line, Source(SourceKind.TEXT, "a line"), str(file.parents[1])))
+    os.chown(theirs, ordinary_user.NOBODY, ordinary_user.NOBODY)
+    tunnel = Tunnel("orders", HostPort("jump.example", 40000), HostPort("localhost", 3306), ssh_port=22)
+
+    for order in (found, found[::-1]):
+        planned = PlannedTunnel(tunnel, tuple(order), is_new=True)
+        (keys,) = inherited_keys.host_keys([planned], tmp_path / "pins").values()
+
+        assert (keys.blobs, keys.offered) == ((KEYS[0],), ())
+        assert keys.taken[0].file == own
+
+
+def test_a_users_own_file_is_taken_as_before(theirs: Path) -> None:
+    """Whatever the folders on its path allow; another user's is offered only."""
+    own, other = theirs / "own", theirs / "other"
+    for file in (own, other):
+        known_hosts.pin(file, "jump.example", 22, KEYS[:1])
+        file.chmod(0o644)
+    os.chown(own, ordinary_user.NOBODY, ordinary_user.NOBODY)
+    os.chown(other, ordinary_user.NOBODY - 1, ordinary_user.NOBODY - 1)
+    theirs.chmod(0o777)
+    code = "from pathlib import Path; from ioconnect.importing.inherited_keys import _other_account as other; "
+
+    told = ordinary_user.run("", f"{code}print([other(Path(name)) for name in ('{own}', '{other}')])")
+
+    assert told == f"['', 'uid {ordinary_user.NOBODY - 1}']\n"
 
 
 def inherited(home: Path) -> inherited_keys.HostKeys:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
     from ioconnect.console.invocation import Invocation
     from ioconnect.console.terminal import Terminal
-    from ioconnect.importing.inherited_keys import HostKeys
+    from ioconnect.importing.inherited_keys import HostKeys, InheritedKey
     from ioconnect.importing.plan import Plan, PlannedTunnel
     from ioconnect.importing.search_paths import SearchPaths
 
@@ -77,11 +77,11 @@ def import_(invocation: Invocation, /, files: tuple[str, ...], **flags: bool) ->
     """
     search = search_paths.of_this_machine(os.environ)
     options = Options(files, **flags)
-    tunnels, faults = _import(options, search, invocation.paths, invocation.terminal)
+    tunnels, pins, faults = _import(options, search, invocation.paths, invocation.terminal)
     invocation.answer(
         "\n".join(one.tunnel.name for one in tunnels),
         dry_run=options.dry_run,
-        tunnels=[_to_json(one) for one in tunnels],
+        tunnels=[_to_json(one, pins[inherited_keys.jumphost_of(one.tunnel)]) for one in tunnels],
         warnings=[error_of(fault, fault.exit_code) for fault in faults[:-1]],
     )
     for fault in faults[:-1]:
@@ -92,8 +92,8 @@ def import_(invocation: Invocation, /, files: tuple[str, ...], **flags: bool) ->
 
 def _import(
     options: Options, search: SearchPaths, paths: Paths, terminal: Terminal
-) -> tuple[tuple[PlannedTunnel, ...], tuple[Fault, ...]]:
-    """Import, and return the tunnels and the faults that came after they were saved.
+) -> tuple[tuple[PlannedTunnel, ...], Mapping[HostPort, HostKeys], tuple[Fault, ...]]:
+    """Import, and return the tunnels, their jumphosts' host keys, and the faults that came after they were saved.
 
     Raises UsageFault (also if nobody can be asked) and ConfigInvalid for conflicts, before anything is written;
     CannotCreate, before the configuration is written and the old tunnels are touched.
@@ -103,28 +103,31 @@ def _import(
         terminal.warn(fault)
     if not scan.found:
         _say_nothing_found(scan, options, terminal)
-        return (), ()
+        return (), {}, ()
     known = configuration.load(paths.config, or_empty=True)
     own_key = known.agent.identity or paths.identity
     planned = plan.make_plan(scan.found, known, own_key=own_key, private_key_of=inherited_keys.private_key_of)
     pins = inherited_keys.host_keys(planned.tunnels, paths.known_hosts)
     _show(planned, pins, terminal)
     if not options.dry_run:
-        if planned.config == known and not any(keys.blobs for keys in pins.values()):
+        asks = not options.yes and any(keys.offered for keys in pins.values())
+        if planned.config == known and not asks and not any(keys.blobs for keys in pins.values()):
             terminal.say("All of this is imported already.")
         else:
             _ask_for_consent(terminal, options)
+            pins = pins if options.yes else _with_consent(pins, terminal)
             for fault in save.unusable_keys(planned):
                 terminal.warn(fault)
             save.save(planned, pins, own_key, paths, say=terminal.say)
     consent = disable_old.Consent(dry_run=options.dry_run, disable=options.disable_old, asks=not options.yes)
+    _say_what_is_not_pinned(planned, pins, terminal)
     faults = disable_old.disable(planned.tunnels, search, paths.config.parent / BACKUPS, terminal, consent)
     if not options.dry_run:
         _say_next_steps(planned, pins, paths, terminal)
-    return planned.tunnels, faults
+    return planned.tunnels, pins, faults
 
 
-def _to_json(one: PlannedTunnel) -> dict[str, object]:
+def _to_json(one: PlannedTunnel, host_keys: HostKeys) -> dict[str, object]:
     return {
         "name": one.tunnel.name,
         "jumphost": str(one.tunnel.jumphost),
@@ -134,6 +137,15 @@ def _to_json(one: PlannedTunnel) -> dict[str, object]:
         "new": one.is_new,
         "sources": [source.location for source in one.sources],
         "not_taken_over": one.ignored,
+        "host_keys": [
+            {
+                "fingerprint": key.fingerprint,
+                "file": str(key.file),
+                "account": key.account or None,
+                "taken_over": key in host_keys.taken,
+            }
+            for key in (*host_keys.taken, *host_keys.offered)
+        ],
     }
 
 
@@ -201,8 +213,36 @@ def _ask_for_consent(terminal: Terminal, options: Options) -> None:
         raise UsageFault("nothing was imported", hint="ioconnect import FILE… imports a part of it.")
 
 
+def _with_consent(pins: Mapping[HostPort, HostKeys], terminal: Terminal) -> dict[HostPort, HostKeys]:
+    """Ask for each host key that another account may have chosen; return the keys with those that were agreed to."""
+    return {
+        jumphost: keys.with_offered([key for key in keys.offered if _is_trusted(key, jumphost, terminal)])
+        for jumphost, keys in pins.items()
+    }
+
+
+def _is_trusted(key: InheritedKey, jumphost: HostPort, terminal: Terminal) -> bool:
+    question = f"Trust {key.fingerprint} for {jumphost}? It is {key.origin}. (yes or no)"
+    return terminal.choose(question).lower() in ("y", "yes")
+
+
+def _say_what_is_not_pinned(planned: Plan, pins: Mapping[HostPort, HostKeys], terminal: Terminal) -> None:
+    for jumphost, keys in pins.items():
+        name = _names(planned)[jumphost]
+        for key in keys.offered:
+            terminal.say(
+                f"Not pinned: {key.fingerprint} for {jumphost}, {key.origin}. "
+                f"If it is what Integrate.io tells you by other means: ioconnect pin {name}"
+            )
+
+
+def _names(planned: Plan) -> dict[HostPort, str]:
+    """Return a tunnel of each jumphost."""
+    return {inherited_keys.jumphost_of(one.tunnel): one.tunnel.name for one in planned.tunnels}
+
+
 def _say_next_steps(planned: Plan, pins: Mapping[HostPort, HostKeys], paths: Paths, terminal: Terminal) -> None:
     unpinned = [jumphost for jumphost, keys in pins.items() if not (keys.pinned or keys.blobs)]
-    names = {inherited_keys.jumphost_of(one.tunnel): one.tunnel.name for one in planned.tunnels}
+    names = _names(planned)
     steps = [f"ioconnect pin {names[jumphost]}" for jumphost in unpinned]
     terminal.say(f"Next: {', then '.join((*steps, how_to_take_over(paths)))}.")
