@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_LINKS = 40  # as many as Linux follows (path_resolution(7))
-MOVE = "move it into folders that only root may change"
 OTHER_ACCOUNT = "or run it as an account of its own (install-service --run-as ACCOUNT)"
 _ROOT = frozenset({0})
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -247,7 +246,7 @@ def _replacers(
         return replace(above, uids=above.uids | {facts.st_uid} - {0}), None
     found = _changer(facts, folder, folder, owners)
     if found is not None and not is_last:
-        found = replace(found, remedy=MOVE)
+        found = replace(found, remedy=_move())
     if facts.st_uid in owners and facts.st_mode & stat.S_ISVTX:
         return None, found
     return found, None
@@ -262,7 +261,7 @@ def _of_entry(
 ) -> Custody | None:
     """Return who may replace an entry: who may replace all in its folder, or in a sticky one its owner."""
     if above is None and adders is not None and facts is not None and facts.st_uid not in owners:
-        return replace(_of_owner(facts, path), remedy=MOVE)
+        return replace(_of_owner(facts, path), remedy=_move())
     return above
 
 
@@ -278,16 +277,24 @@ def _changer(facts: os.stat_result, path: Path, where: Path | int, owners: froze
 
 def _of_owner(facts: os.stat_result, path: Path) -> Custody:
     description = f"{path} belongs to {account_name(facts.st_uid)}"
-    return Custody(path, frozenset({facts.st_uid}), description, _remedy("chown root", facts, path))
+    own = os.geteuid()
+    command = "chown root" if own == 0 else f"sudo chown {account_name(own).removeprefix('uid ')}"
+    return Custody(path, frozenset({facts.st_uid}), description, _remedy(command, facts, path))
 
 
 def _remedy(command: str, facts: os.stat_result, path: Path) -> str:
     written = f"{command} {shlex.quote(str(path))}"
-    return f"{written} if that folder is for ioconnect alone, else {MOVE}" if stat.S_ISDIR(facts.st_mode) else written
+    return (
+        f"{written} if that folder is for ioconnect alone, else {_move()}" if stat.S_ISDIR(facts.st_mode) else written
+    )
+
+
+def _move() -> str:
+    return f"move it into folders that only {'root' if os.geteuid() == 0 else 'you and root'} may change"
 
 
 def _unknown(path: Path, error: OSError) -> Custody | None:
     if os.geteuid() != 0:
         return None
     description = f"it cannot be told who may change {path}: {error.strerror}"
-    return Custody(path, frozenset({ANYBODY}), description, MOVE)
+    return Custody(path, frozenset({ANYBODY}), description, _move())

@@ -35,7 +35,7 @@ def make_folder(path: Path, *, mode: int = 0o700, owner: tuple[int, int] | None 
     except (OSError, Untrusted) as error:
         raise CannotCreate(
             f"cannot make the folder {path}: {error.strerror}",
-            hint="Make it yourself, or set IOCONNECT_HOME to a folder you may write in.",
+            hint=hint_of(error, "Make it yourself, or set IOCONNECT_HOME to a folder you may write in."),
         ) from error
 
 
@@ -64,6 +64,11 @@ def hint_to_read(error: OSError, *, too_large: str) -> str:
     if error.errno in (errno.EISDIR, errno.EINVAL):
         return "Put a regular file in its place, or name another one."
     return "Check the file's owner and permissions."
+
+
+def hint_of(error: OSError | Untrusted, otherwise: str) -> str:
+    """Return what to do about an error of these functions: an Untrusted path says it itself."""
+    return error.hint if isinstance(error, Untrusted) else otherwise
 
 
 def stamp(path: Path) -> Stamp:
@@ -198,7 +203,7 @@ def _os_errors_as_cannot_create(path: Path) -> Iterator[None]:
     except (OSError, Untrusted) as error:
         raise CannotCreate(
             f"cannot write {path}: {error.strerror}",
-            hint="Check the folder's permissions and the free space on its disk.",
+            hint=hint_of(error, "Check the folder's permissions and the free space on its disk."),
         ) from error
 
 

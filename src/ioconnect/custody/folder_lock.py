@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.custody.descriptors import open_to_lock
 from ioconnect.custody.entries import Untrusted
-from ioconnect.custody.files import make_folder, remove
+from ioconnect.custody.files import hint_of, make_folder, remove
 from ioconnect.custody.flock import attempts, try_lock
 from ioconnect.errors import CannotCreate, SystemRefused
 
@@ -50,7 +50,8 @@ def _acquired(file: Path, path: Path) -> int:
         except (OSError, Untrusted) as error:
             refused = path if isinstance(error, PermissionError) else file
             raise CannotCreate(
-                f"cannot write {refused}: {error.strerror}", hint="Check the owner and permissions of its folder."
+                f"cannot write {refused}: {error.strerror}",
+                hint=hint_of(error, "Check the owner and permissions of its folder."),
             ) from error
         if descriptor is not None:
             return descriptor

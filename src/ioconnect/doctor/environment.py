@@ -28,7 +28,7 @@ from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
 from ioconnect.installers.apply import run
-from ioconnect.keys.credentials import identity_path
+from ioconnect.keys.credentials import identity_path, is_copy
 from ioconnect.keys.passphrases import keyring_backend
 from ioconnect.status.snapshots import timestamp
 
@@ -49,18 +49,20 @@ def permissions(config: Config, paths: Paths, account: int | None) -> Fact:
     """Check that others can neither read the secrets nor change the files that the agent trusts, and their folders.
 
     They, and for root the program, must be this user's, root's, or those of `account`, the uid of an agent that runs.
+    systemd guards the identities that it handed over: their mode says nothing.
     """
     identities = {identity_path(tunnel, config.agent, paths) for tunnel in config.tunnels} or {paths.identity}
-    secret = [*identities, *([paths.config] if any(has_password(one.proxy) for one in config.tunnels) else [])]
+    own = [path for path in identities if not is_copy(path)]
+    secret = [*own, *([paths.config] if any(has_password(one.proxy) for one in config.tunnels) else [])]
     acted_on = [*configuration.stamps(paths.config), paths.known_hosts]
-    judged = [*identities, *(acted_on if os.geteuid() or account else ())]  # of root's own agent `faults` tells
+    judged = [*own, *(acted_on if os.geteuid() or account else ())]  # of root's own agent `faults` tells
     readable = [path for path in secret if _mode(path) & 0o044]
     problems = [f"others may read {path}: chmod 600 {shlex.quote(str(path))}" for path in readable]
     trusted = strict_modes.trusted(account) | {os.geteuid()}
     changeable = [flaw(path, trusted=trusted) for path in judged]
     problems += dict.fromkeys(f"{found.description}: {found.remedy}" for found in changeable if found is not None)
     problems += [f"{fault.message}: {fault.hint}" for fault in strict_modes.faults(acted_on, account=account)]
-    if problems and not paths.credential:
+    if problems:
         return warning("key_permissions", "\n".join(problems), "What others may read or write is theirs too.")
     count = "identity" if len(identities) == 1 else f"{len(identities)} identities"
     return passed("key_permissions", f"only their owner may read or write the {count}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.config import pasted, text_limits
 from ioconnect.custody.entries import Untrusted
-from ioconnect.custody.files import read_regular
+from ioconnect.custody.files import hint_of, read_regular
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.escape import escaped, escaped_path
 from ioconnect.importing import cron_lines, search_paths, unit_files
@@ -137,7 +137,7 @@ def _content(path: Path) -> bytes:
     except (OSError, Untrusted) as error:
         raise UsageFault(
             f"cannot read {escaped_path(path)}: {error.strerror}",
-            hint="Name a crontab, a unit file or a script, or - for stdin.",
+            hint=hint_of(error, "Name a crontab, a unit file or a script, or - for stdin."),
         ) from error
 
 

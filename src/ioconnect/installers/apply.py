@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ioconnect.custody.entries import Untrusted
-from ioconnect.custody.files import make_folder, read_regular, remove_folder, write_atomically
+from ioconnect.custody.files import hint_of, make_folder, read_regular, remove_folder, write_atomically
 from ioconnect.custody.files import remove as remove_file
 from ioconnect.errors import CannotCreate, Fault, SystemRefused
 from ioconnect.escape import escaped
@@ -256,7 +256,8 @@ def _remove(path: Path) -> None:
     try:
         remove_file(path)
     except (OSError, Untrusted) as error:
-        raise CannotCreate(f"cannot remove {path}: {error.strerror}", hint="Remove it yourself.") from error
+        hint = hint_of(error, "Remove it yourself.")
+        raise CannotCreate(f"cannot remove {path}: {error.strerror}", hint=hint) from error
 
 
 def _restorer(path: Path, content: bytes | None) -> Callable[[], None]:
@@ -278,7 +279,7 @@ def _read(path: Path) -> bytes | None:
         return None
     except (OSError, Untrusted) as error:
         raise SystemRefused(
-            f"cannot read {path}: {error.strerror}", hint="Check it; with --kind systemd, use sudo."
+            f"cannot read {path}: {error.strerror}", hint=hint_of(error, "Check it; with --kind systemd, use sudo.")
         ) from error
 
 

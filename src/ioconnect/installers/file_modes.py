@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.custody.descriptors import open_to_change
 from ioconnect.custody.entries import Untrusted, entry
-from ioconnect.custody.files import remove, write_new
+from ioconnect.custody.files import hint_of, remove, write_new
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.machine import unreadable_for
 
@@ -66,7 +66,7 @@ def _open(
         except (OSError, Untrusted) as error:
             raise SystemRefused(
                 f"{part} cannot be made readable for the service's account: {error.strerror}",
-                hint="Then install again.",
+                hint=hint_of(error, "Then install again."),
             ) from error
         closing.callback(os.close, descriptor)
         mode = os.fstat(descriptor).st_mode & 0o7777

@@ -53,14 +53,19 @@ def are_copies() -> bool:
     return bool(folder) and any(Path(folder or "").glob(f"{CREDENTIAL}*"))
 
 
+def is_copy(path: Path) -> bool:
+    """Whether this identity is one that systemd handed over."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return folder is not None and Path(folder) in path.parents
+
+
 def load_identity(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> bytes:
     """Return the unencrypted private key in OpenSSH's format.
 
     Raises IdentityMissing, IdentityUnreadable.
     """
     path = identity_path(tunnel, settings, paths)
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder is not None and Path(folder) in path.parents:
+    if is_copy(path):
         return identity.load(path, credential=True)
     try:
         return identity.load(path)

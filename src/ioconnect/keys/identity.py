@@ -129,7 +129,7 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IdentityMissing(f"there is no private key at {path}", hint=_KEYGEN) from error
     except Untrusted as error:
-        raise IdentityUnreadable(f"cannot use the private key {path}: {error.strerror}") from error
+        raise IdentityUnreadable(f"cannot use the private key {path}: {error.strerror}", hint=error.hint) from error
     except PermissionError as error:
         raise IdentityUnreadable(
             f"cannot read the private key {path}: {error.strerror}",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.config.paths import absolute
 from ioconnect.custody.entries import Untrusted
-from ioconnect.custody.files import read_regular
+from ioconnect.custody.files import hint_of, read_regular
 from ioconnect.errors import ExitCode, Fault, SystemRefused
 from ioconnect.keys import passphrases
 
@@ -56,7 +56,7 @@ def from_file(path: Path) -> str:
         content, facts = read_regular(path, limit=_MAX_FILE)
     except (OSError, Untrusted) as error:
         raise TokenUnusable(
-            f"cannot read the token in {path}: {error.strerror}", hint="Check --token-file."
+            f"cannot read the token in {path}: {error.strerror}", hint=hint_of(error, "Check --token-file.")
         ) from error
     if facts.st_mode & 0o077:
         raise TokenUnusable(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ioconnect.custody.descriptors import open_regular
 from ioconnect.custody.entries import Untrusted
+from ioconnect.custody.files import hint_of
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
 from ioconnect.status.log_filter import LineFilter, LogFilter
@@ -114,7 +115,9 @@ def _opened(path: Path) -> BinaryIO | None:
     except FileNotFoundError:
         return None
     except (OSError, Untrusted) as error:
-        raise SystemRefused(f"cannot read the log {path}: {error.strerror}", hint="Is it another user's?") from error
+        raise SystemRefused(
+            f"cannot read the log {path}: {error.strerror}", hint=hint_of(error, "Is it another user's?")
+        ) from error
     return os.fdopen(descriptor, "rb")
 
 

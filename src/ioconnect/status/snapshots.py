@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioconnect.config.json_fields import Fields, Malformed
 from ioconnect.custody.entries import Untrusted
-from ioconnect.custody.files import read_regular, write_atomically
+from ioconnect.custody.files import hint_of, read_regular, write_atomically
 from ioconnect.errors import ExitCode, Fault, Reason, ReasonCode
 from ioconnect.status.records import (
     Availability,
@@ -225,7 +225,8 @@ def read(path: Path) -> Snapshot | None:
     except FileNotFoundError:
         return None
     except (OSError, Untrusted) as error:
-        raise StatusDamaged(f"cannot read {path}: {error.strerror}", hint="Check the file's permissions.") from error
+        hint = hint_of(error, "Check the file's permissions.")
+        raise StatusDamaged(f"cannot read {path}: {error.strerror}", hint=hint) from error
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,17 +12,22 @@ from tests.rigs import ordinary_user
 from tests.rigs.old_tunnels import OldTunnels
 from tests.rigs.terminals import Terminal
 
+from ioconnect.agent.process import launch
 from ioconnect.config import configuration, pasted
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import Config, Tunnel
-from ioconnect.errors import IdentityUnreadable
+from ioconnect.config.paths import under
+from ioconnect.custody import folder_lock
+from ioconnect.errors import Fault, IdentityUnreadable
 from ioconnect.importing import disable_sources, inherited_keys
 from ioconnect.importing.plan import PlannedTunnel
 from ioconnect.importing.source import FoundTunnel, Source, SourceKind
 from ioconnect.keys import identity, known_hosts, private_keys, public_keys
+from ioconnect.registration import api_token
+from ioconnect.status import log_reader, snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the files of other accounts")
@@ -74,6 +80,55 @@ def test_a_key_that_a_link_of_another_account_leads_to_is_not_used(theirs: Path,
 
     with pytest.raises(IdentityUnreadable, match=f"is a link, and {theirs} belongs to nobody"):
         identity.load(theirs / "id_ed25519")
+
+
+def started(theirs: Path, tmp_path: Path) -> None:
+    paths = replace(under(tmp_path), log=theirs / "log" / "ioconnect.log")
+    launch.start(paths, ["up"], wait=0, progress=str)
+
+
+def locked(theirs: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    (theirs / ".lock").hardlink_to(tmp_path / "x")
+    with folder_lock.locked(theirs / "config.toml"):
+        pass
+
+
+def read_as_a_key(theirs: Path, _tmp_path: Path) -> None:
+    identity.load(linked(theirs))
+
+
+def read_as_a_token(theirs: Path, _tmp_path: Path) -> None:
+    api_token.from_file(linked(theirs))
+
+
+def read_as_a_log(theirs: Path, _tmp_path: Path) -> None:
+    log_reader.last_lines(linked(theirs), 1)
+
+
+def read_as_a_status(theirs: Path, _tmp_path: Path) -> None:
+    snapshots.read(linked(theirs))
+
+
+def linked(theirs: Path) -> Path:
+    (theirs / "link").symlink_to("/etc/hostname")
+    return theirs / "link"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [started, locked, read_as_a_key, read_as_a_token, read_as_a_log, read_as_a_status],
+    ids=lambda use: use.__name__,
+)
+def test_the_hint_says_what_to_do_about_anothers_folder(
+    theirs: Path, tmp_path: Path, use: Callable[[Path, Path], None]
+) -> None:
+    """Permissions and free space are not what is wrong."""
+    with pytest.raises(Fault) as caught:
+        use(theirs, tmp_path)
+
+    assert "belongs to nobody" in caught.value.message
+    assert caught.value.hint.startswith(("move it into", "Name what it leads to.", "Name a copy of it."))
 
 
 def test_no_account_vouches_for_the_jumphost_of_another(tmp_path: Path) -> None:

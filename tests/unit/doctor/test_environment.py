@@ -17,9 +17,10 @@ OTHER = NOBODY - 1  # a uid without an account
 PERMISSIONS = """
 from pathlib import Path
 from ioconnect.config.configuration import Config
-from ioconnect.config.paths import under
+from ioconnect.config.paths import discover
 from ioconnect.doctor import environment
-print(environment.permissions(Config(), under(Path("{home}")), {account}).detail)
+paths = discover({{**__import__("os").environ, "IOCONNECT_HOME": "{home}"}})
+print(environment.permissions(Config(), paths, {account}).detail)
 """
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
@@ -37,8 +38,9 @@ def home() -> Iterator[Path]:
         yield home
 
 
-def told(home: Path, account: int | None = None) -> str:
-    return ordinary_user.run("import encodings.ascii", PERMISSIONS.format(home=home, account=account))
+def told(home: Path, account: int | None = None, **environ: str) -> str:
+    code = PERMISSIONS.format(home=home, account=account)
+    return ordinary_user.run("import encodings.ascii", code, environ=environ)
 
 
 def test_a_users_own_files_are_fine(home: Path) -> None:
@@ -69,3 +71,31 @@ def test_a_sticky_folder_of_the_users_keeps_others_from_replacing_files(home: Pa
     os.chown(home / "known_hosts", OTHER, OTHER)
 
     assert told(home).startswith(f"{home / 'known_hosts'} belongs to uid {OTHER}: ")
+
+
+def test_what_systemd_handed_over_is_not_judged_and_all_else_is(home: Path) -> None:
+    """Its mode says nothing: a list of systemd's gives it to the service's account."""
+    copy = home / "credentials" / "ssh-key"
+    copy.parent.mkdir(mode=0o755)
+    copy.write_text("a key\n" * 50)
+    copy.chmod(0o444)
+    (home / "known_hosts").touch()
+    (home / "known_hosts").chmod(0o666)
+    (home / "config.toml").chmod(0o666)
+
+    shown = told(home, CREDENTIALS_DIRECTORY=str(copy.parent))
+
+    assert [line.partition(":")[0] for line in shown.splitlines()] == [
+        f"anybody may write {home / name}" for name in ("config.toml", "known_hosts")
+    ]
+
+
+def test_a_user_is_told_what_a_user_can_do(home: Path) -> None:
+    """Not to give files to root, whose configuration that user could not change then."""
+    os.chown(home / "config.toml", OTHER, OTHER)
+
+    assert f": sudo chown nobody {home / 'config.toml'}\n" in told(home)
+
+    home.parent.chmod(0o777)
+
+    assert told(home).endswith(": move it into folders that only you and root may change\n")

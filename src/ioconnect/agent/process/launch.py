@@ -22,7 +22,7 @@ from ioconnect.agent.supervisor.publish import summary
 from ioconnect.custody import strict_modes
 from ioconnect.custody.descriptors import open_log, open_regular
 from ioconnect.custody.entries import Untrusted
-from ioconnect.custody.files import make_folder
+from ioconnect.custody.files import hint_of, make_folder
 from ioconnect.errors import CannotCreate, ExitCode, Fault, ReasonCode, SystemRefused
 from ioconnect.status import lock, overview
 from ioconnect.status.lock import AlreadyRunning
@@ -92,7 +92,8 @@ def _spawn(crash_log: Path, arguments: Sequence[str], writing: int) -> tuple[int
     try:
         output = open_log(crash_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except (OSError, Untrusted) as error:
-        raise CannotCreate(f"cannot write {crash_log}: {error.strerror}", hint="Check its permissions.") from error
+        hint = hint_of(error, "Check its permissions.")
+        raise CannotCreate(f"cannot write {crash_log}: {error.strerror}", hint=hint) from error
     with os.fdopen(output, "wb") as file:
         if os.fstat(output).st_size > MAX_CRASH_LOG:
             os.ftruncate(output, 0)
