@@ -230,11 +230,11 @@ def _refused_before_banner(end: SessionEnd) -> Fault | None:
 def _mismatch(jumphost: HostPort, error: NoSharedAlgorithm) -> AlgorithmsMismatch:
     """Return the fault of a jumphost without a common algorithm.
 
-    The hint recommends none: the list comes before any host key, so whoever is in between may have written it.
+    The hint names none: the list comes before any host key, so whoever is in between may have written it.
     """
     hint = (
         "Its SSH server is old, or restricted, or somebody in between says so: ask Integrate.io, by other means than "
-        "this connection, which algorithms it is to have before you allow a weaker one."
+        "this connection, which algorithms it is to have before you allow a weaker one by `[crypto]` in config.toml."
     )
     return AlgorithmsMismatch(f"{jumphost} has {error}", hint=hint)
 
