@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from tests.rigs import processes
@@ -65,6 +66,12 @@ def test_a_swapped_host_key_sees_no_authentication(
     message = customer.tunnel()["reason"]["message"]
     assert pinned in message
     assert sshd.fingerprint in message
+    tested = json.loads(customer.run("test", "--json", expect=76))["checks"]
+    hints = [customer.tunnel()["reason"]["hint"], *(check["hint"] for check in tested if check["status"] == "fail")]
+    assert len(hints) > 1
+    for hint in hints:  # no command that accepts the key is there to be copied
+        assert "compare first" in hint
+        assert sshd.fingerprint not in hint
     assert SIGNING_IN not in sshd.log_text()
 
     sshd.host_key = key
