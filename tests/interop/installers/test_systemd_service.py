@@ -168,6 +168,22 @@ def test_it_runs_as_nobody_in_particular_and_without_rights(service: Machine) ->
     ]
 
 
+def test_an_account_without_a_name_runs_it(service: Machine) -> None:
+    """As where libnss-systemd, which Debian only recommends, is not there: it failed, and was started for ever."""
+    box = service.box
+    names = box.path("/etc/nsswitch.conf")
+    before = names.read_text()
+    names.write_text(before.replace(" systemd", ""))
+    try:
+        box.run("systemctl", "restart", UNIT)
+        service.root.wait_connected()
+        uid = box.run("stat", "-c", "%u", f"/proc/{service.agent_pid()}").strip()
+        assert box.try_run("getent", "passwd", uid).returncode == 2  # not found, getent(1)
+        assert box.show(UNIT, "NRestarts") == "0"
+    finally:
+        names.write_text(before)
+
+
 def test_systemd_and_the_kernel_have_its_limits(service: Machine) -> None:
     """Memory is the kernel's business too where its cgroups have that controller; a container may lack it."""
     limits = {name: service.box.show(UNIT, name) for name in ("MemoryMax", "TasksMax", "CPUWeight")}
