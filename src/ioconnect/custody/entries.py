@@ -13,12 +13,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shlex
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.remedies import move, remedy
 from ioconnect.custody.writers import ANYBODY, SYSTEM_UIDS, account_name, writers
 from ioconnect.errors import ConfigInvalid
 
@@ -93,7 +93,7 @@ class Entry:
             return self
         custody = _of_entry(self.above, self.adders, facts, self.path)
         placer = custody or self.adders
-        if placer is not None and not stat.S_ISDIR(facts.st_mode) and facts.st_nlink != 1:
+        if placer is not None and _may_be_anybodys(facts):
             names = f"it has {facts.st_nlink} names (hard links)"
             raise Untrusted(f"{names}, and {placer.description}", self.path, placer, hint="Name a copy of it.")
         if custody is None:
@@ -170,12 +170,13 @@ def flaw(path: Path, *, trusted: frozenset[int] = frozenset()) -> Custody | None
         return _unknown(path, error)
     assert found.folder is not None
     try:
-        if found.custody is not None or isinstance(found.error, (FileNotFoundError, NotADirectoryError)):
-            return found.custody
-        if found.error is not None:
-            return _unknown(path, found.error)
-        facts = found.facts()
-        return None if facts is None else _changer(facts, path, found.resolved, owners)
+        custody, end = found.custody, found.error
+        if end is not None and not isinstance(end, (FileNotFoundError, NotADirectoryError)):
+            return custody or _unknown(path, end)
+        facts = None if custody is not None else found.facts()
+        if custody is None and found.adders is not None and _may_be_anybodys(facts):
+            return replace(found.adders, remedy=move())
+        return custody if facts is None or end is not None else _changer(facts, path, found.resolved, owners)
     except OSError as error:
         return _unknown(path, error)
     finally:
@@ -246,7 +247,7 @@ def _replacers(
         return replace(above, uids=above.uids | {facts.st_uid} - {0}), None
     found = _changer(facts, folder, folder, owners)
     if found is not None and not is_last:
-        found = replace(found, remedy=_move())
+        found = replace(found, remedy=move())
     if facts.st_uid in owners and facts.st_mode & stat.S_ISVTX:
         return None, found
     return found, None
@@ -261,8 +262,13 @@ def _of_entry(
 ) -> Custody | None:
     """Return who may replace an entry: who may replace all in its folder, or in a sticky one its owner."""
     if above is None and adders is not None and facts is not None and facts.st_uid not in owners:
-        return replace(_of_owner(facts, path), remedy=_move())
+        return replace(_of_owner(facts, path), remedy=move())
     return above
+
+
+def _may_be_anybodys(facts: os.stat_result | None) -> bool:
+    """Whether somebody may have put it into a sticky folder, or can: it is missing, or has several names."""
+    return facts is None or (facts.st_nlink != 1 and not stat.S_ISDIR(facts.st_mode))
 
 
 def _changer(facts: os.stat_result, path: Path, where: Path | int, owners: frozenset[int] = _ROOT) -> Custody | None:
@@ -272,29 +278,18 @@ def _changer(facts: os.stat_result, path: Path, where: Path | int, owners: froze
     found = writers(facts, where)
     if found is None or found.uids <= owners:
         return None
-    return Custody(path, found.uids, f"{found.who} may write {path}", _remedy(found.command, facts, path))
+    return Custody(path, found.uids, f"{found.who} may write {path}", remedy(found.command, facts, path))
 
 
 def _of_owner(facts: os.stat_result, path: Path) -> Custody:
     description = f"{path} belongs to {account_name(facts.st_uid)}"
     own = os.geteuid()
     command = "chown root" if own == 0 else f"sudo chown {account_name(own).removeprefix('uid ')}"
-    return Custody(path, frozenset({facts.st_uid}), description, _remedy(command, facts, path))
-
-
-def _remedy(command: str, facts: os.stat_result, path: Path) -> str:
-    written = f"{command} {shlex.quote(str(path))}"
-    return (
-        f"{written} if that folder is for ioconnect alone, else {_move()}" if stat.S_ISDIR(facts.st_mode) else written
-    )
-
-
-def _move() -> str:
-    return f"move it into folders that only {'root' if os.geteuid() == 0 else 'you and root'} may change"
+    return Custody(path, frozenset({facts.st_uid}), description, remedy(command, facts, path))
 
 
 def _unknown(path: Path, error: OSError) -> Custody | None:
     if os.geteuid() != 0:
         return None
     description = f"it cannot be told who may change {path}: {error.strerror}"
-    return Custody(path, frozenset({ANYBODY}), description, _move())
+    return Custody(path, frozenset({ANYBODY}), description, move())

@@ -1,6 +1,9 @@
-"""Mounts in which nobody writes although their folder has the mode 0777: ConfigMaps and Secrets of Kubernetes.
+"""Mounts in which nobody writes although their folder has the mode 0777: ConfigMaps of Kubernetes.
 
-That a mount is read-only says nothing by itself: a folder of the host's is written there, and read here.
+That a mount is read-only says nothing by itself: a folder of the host's is written there, and read here; and an
+emptyDir of a pod is written by another container. A Secret is a tmpfs, as is an emptyDir in memory, and nothing tells
+them apart here. So a tmpfs is judged as any other folder: that of a Secret is root's, with the sticky bit, and so are
+the links and files in it.
 """
 
 from __future__ import annotations
@@ -41,10 +44,7 @@ def _mount_of(path: Path, text: str) -> list[str] | None:
 
 
 def _is_kubernetes(fields: list[str]) -> bool:
-    root, options = _plain(fields[3]), fields[5].split(",")
-    kind = fields[fields.index("-") + 1] if "-" in fields else ""
-    # A Secret is a tmpfs of its own, as a whole; a part of another one may be any folder of the host's.
-    return "ro" in options and (_VOLUME.fullmatch(root) is not None or (kind == "tmpfs" and root == "/"))
+    return "ro" in fields[5].split(",") and _VOLUME.fullmatch(_plain(fields[3])) is not None
 
 
 def _plain(field: str) -> str:

@@ -54,6 +54,35 @@ def test_a_second_name_in_a_shared_folder_is_anybodys(
         act(shared / "link")
 
 
+@pytest.mark.parametrize("name", ["program", "missing", "missing/below"])
+def test_what_somebody_may_have_put_there_is_not_roots(shared: Path, secret: Path, name: str) -> None:
+    """A second name of a file of root's decides which of them root uses; a name that is missing may come."""
+    os.link(secret, shared / "program")
+
+    found = flaw(shared / name)
+
+    assert found is not None
+    assert found.description == f"anybody may write {shared}"
+    assert found.remedy == "move it into folders that only root may change"
+    assert flaw(secret) is None
+
+
+def test_files_that_a_package_manager_links_from_its_cache_are_roots(tmp_path: Path, shared: Path) -> None:
+    """As uv and conda do; only root made that name, and only root may write the file, whatever its other names."""
+    cached = file_of(0, folder_of(0, shared / "cache") / "module.py")
+    module = folder_of(0, tmp_path / "site-packages") / "module.py"
+    os.link(cached, module)
+    os.link(cached, shared / "module.py")
+
+    assert flaw(module) is None
+    assert files.read_regular(module, limit=100, trusted=frozenset())[0] == b"content"
+    module.chmod(0o666)
+    assert flaw(module) is not None
+    module.chmod(0o644)
+    os.chown(module, NOBODY, 0)
+    assert flaw(module) is not None
+
+
 def test_roots_own_file_in_a_shared_folder_is_roots(shared: Path) -> None:
     path = file_of(0, shared / "config.toml")
 

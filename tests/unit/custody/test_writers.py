@@ -232,7 +232,7 @@ POD = "/var/lib/kubelet/pods/0a-1b/volumes"
         (f"{POD}/kubernetes.io~projected/ioconnect/sub {{}} ro - xfs /dev/sda1 rw", True),
         (f"{POD}/kubernetes.io~configmap/ioconnect {{}} rw - ext4 /dev/sda1 rw", False),
         (f"{POD}/kubernetes.io~empty-dir/ioconnect {{}} ro - ext4 /dev/sda1 rw", False),
-        ("/ {} ro,relatime - tmpfs tmpfs rw,size=64k", True),  # a Secret
+        ("/ {} ro,relatime - tmpfs tmpfs rw,size=64k", False),  # an emptyDir that another container writes
         ("/ {} rw - tmpfs tmpfs rw,size=64k", False),
         ("/shared {} ro - tmpfs tmpfs rw", False),  # a folder of a tmpfs of the host
         ("/srv/ioconnect {} ro,relatime - ext4 /dev/sda1 rw", False),  # docker run -v /srv/ioconnect:…:ro
@@ -281,27 +281,33 @@ from ioconnect.custody.entries import flaw
 base = Path(sys.argv[1])
 def mount(*words): subprocess.run(["mount", *words], check=True)
 mount("--make-rprivate", "/")
-secret, host, bound = (base / name for name in ("secret", "host", "bound"))
-for folder in (secret, host, bound):
+secret, others, host, bound = (base / name for name in ("secret", "others", "host", "bound"))
+for folder in (secret, others, host, bound):
     folder.mkdir(mode=0o755)
-mount("-t", "tmpfs", "-o", "mode=0777", "tmpfs", str(secret))
-for folder in (secret, host):
+for folder in (secret, others):
+    mount("-t", "tmpfs", "tmpfs", str(folder))
+for folder in (secret, others, host):
     (folder / "..1").mkdir(mode=0o755)
     (folder / "..1" / "config.toml").touch()
     (folder / "..data").symlink_to("..1")
     (folder / "config.toml").symlink_to("..data/config.toml")
-    folder.chmod(0o777)
-mount("-o", "remount,ro", str(secret))
+host.chmod(0o777)
+(secret / "..1").chmod(0o2755)  # fsGroup
+secret.chmod(0o3777)
+os.lchown(others / "..data", 65534, 65534)
+for folder in (secret, others):
+    mount("-o", "remount,ro", str(folder))
 mount("--bind", str(host), str(bound))
 mount("-o", "remount,bind,ro", str(bound))
 print(flaw(secret / "config.toml"))
+print(flaw(others / "config.toml").description)
 print(flaw(bound / "config.toml").description)
 """
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1)")
 def test_the_mounts_of_this_kernel(tmp_path: Path) -> None:
-    """A Secret as Kubernetes mounts it, and a folder of the host's that is mounted for reading only."""
+    """A Secret as Kubernetes mounts it, an emptyDir that a sidecar wrote, a folder of the host's; all read-only."""
     done = subprocess.run(
         ["unshare", "-m", sys.executable, "-c", MOUNTED, str(tmp_path)],
         capture_output=True,
@@ -312,4 +318,8 @@ def test_the_mounts_of_this_kernel(tmp_path: Path) -> None:
     if "unshare failed" in done.stderr or "permission denied" in done.stderr.lower():
         pytest.skip("no mount namespaces here")
 
-    assert done.stdout.splitlines() == ["None", f"anybody may write {tmp_path / 'bound'}"], done.stderr
+    assert done.stdout.splitlines() == [
+        "None",
+        f"{tmp_path / 'others' / '..data'} belongs to nobody",
+        f"anybody may write {tmp_path / 'bound'}",
+    ], done.stderr

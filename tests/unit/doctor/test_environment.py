@@ -69,6 +69,9 @@ def test_a_sticky_folder_of_the_users_keeps_others_from_replacing_files(home: Pa
     os.chown(identity, NOBODY, NOBODY)
     (home / "known_hosts").touch()
     os.chown(home / "known_hosts", OTHER, OTHER)
+    assert f"anybody may write {home}: " in told(home)  # who makes config.d
+    (home / "config.d").mkdir()
+    os.chown(home / "config.d", NOBODY, NOBODY)
 
     assert told(home).startswith(f"{home / 'known_hosts'} belongs to uid {OTHER}: ")
 
