@@ -13,6 +13,7 @@ import pwd
 import re
 import stat
 import struct
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ANYBODY = -1  # as a uid
-SYSTEM_UIDS = range(1, 1000)  # of services: SYS_UID_MAX of login.defs(5)
 _EVERYBODY = frozenset({ANYBODY})
+_GROUP_FILE = Path("/etc/group")
 _NSSWITCH = Path("/etc/nsswitch.conf")
 _LISTED = {"files", "compat", "db", "altfiles", "systemd"}  # getpwent(3) returns every account of these sources
 # Red Hat and Alpine give these accounts the group 0: for a program that they name as their shell, and no process.
@@ -39,6 +40,14 @@ _NFS4_WRITE = 0x2 | 0x4 | 0x40 | 0x10000 | 0x40000 | 0x80000
 _NFS4_ALLOW, _NFS4_INHERIT_ONLY = 0, 0x8
 _NFS4_JUDGED_BY_MODE = {"OWNER@", "GROUP@"}
 _ROOT_NAMES = {"root", "0"}
+
+
+def system_ids(platform: str) -> range:
+    """Return the uids and gids of services: up to SYS_UID_MAX of login.defs(5); users of macOS begin at 501."""
+    return range(1, 501 if platform == "darwin" else 1000)
+
+
+SYSTEM_UIDS = system_ids(sys.platform)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +96,44 @@ def _found(facts: os.stat_result, where: Path | int) -> Iterator[Writers]:
 
 def group_members(gid: int) -> frozenset[int]:
     """Return the uids of the accounts in a group but root; ANYBODY if they cannot all be told."""
-    if gid != 0 and not _are_accounts_listed():
-        return _EVERYBODY
     try:
-        names = set(grp.getgrgid(gid).gr_mem)
+        group = grp.getgrgid(gid)
+        name, names = group.gr_name, set(group.gr_mem)
     except KeyError:
         if gid != 0:
             return _EVERYBODY
-        names = set()  # a container without group(5)
+        name, names = "", set()  # a container without group(5)
+    if gid != 0 and not _are_accounts_listed():
+        if _is_own_group(name, gid):
+            names.add(name)
+        elif not _is_system_group(gid):
+            return _EVERYBODY
     found = [each for each in pwd.getpwall() if each.pw_gid == gid or each.pw_name in names]
-    if names - {each.pw_name for each in found}:
+    try:
+        found += [pwd.getpwnam(each) for each in names - {each.pw_name for each in found}]  # a directory lists none
+    except KeyError:
         return _EVERYBODY
     idle = _IDLE - names if gid == 0 else set()
     return frozenset(each.pw_uid for each in found if each.pw_uid != 0 and each.pw_name not in idle)
+
+
+def _is_own_group(name: str, gid: int) -> bool:
+    """Whether a group is that of the account of its name, and of nobody else by the custom (user private groups)."""
+    try:
+        return pwd.getpwnam(name).pw_gid == gid
+    except KeyError:
+        return False
+
+
+def _is_system_group(gid: int) -> bool:
+    """Whether a group is one of this machine's services, to which a directory service adds nobody."""
+    if gid not in SYSTEM_UIDS:
+        return False
+    try:
+        rows = _GROUP_FILE.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    return any(row.split(":")[2:3] == [str(gid)] for row in rows)
 
 
 def _are_accounts_listed() -> bool:

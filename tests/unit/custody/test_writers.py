@@ -186,10 +186,48 @@ def test_a_group_whose_members_cannot_be_listed_may_have_any(
 ) -> None:
     """A directory service need not list its accounts. The group 0 is none of a directory's."""
     sources(monkeypatch, tmp_path / "nsswitch.conf", text)
-    accounts(monkeypatch, ("ann", 1000, 50))
+    accounts(monkeypatch, ("ann", 1000, 5050))
 
-    assert writers.group_members(50) == ({1000} if listed else {writers.ANYBODY})
+    assert writers.group_members(5050) == ({1000} if listed else {writers.ANYBODY})
     assert writers.group_members(0) == set()
+
+
+@pytest.mark.parametrize(
+    ("gid", "members", "uids"),
+    [
+        (1000, (), {1000}),  # ann's own
+        (1000, ("bob",), {1000, 1001}),
+        (5000, (), {5000}),  # of an account of the directory
+        (6000, (), {writers.ANYBODY}),  # a group of the directory
+        (4, (), set()),  # adm
+        (4, ("ann", "dora"), {1000, 5000}),
+        (4, ("gone",), {writers.ANYBODY}),
+        (998, (), {998}),  # the account of a service
+        (777, (), {writers.ANYBODY}),  # not in /etc/group
+    ],
+)
+def test_a_directory_adds_nobody_to_an_accounts_own_group_nor_to_a_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gid: int, members: tuple[str, ...], uids: set[int]
+) -> None:
+    """With sss in nsswitch.conf every group was anybody."""
+    sources(monkeypatch, tmp_path / "nsswitch.conf", "passwd: files sss\ngroup: files sss\n")
+    (tmp_path / "group").write_text("root:x:0:\nadm:x:4:ann,dora\nioconnect:x:998:\nann:x:1000:\n")
+    monkeypatch.setattr(writers, "_GROUP_FILE", tmp_path / "group")
+    accounts(monkeypatch, ("ann", 1000, 1000), ("bob", 1001, 1001), ("svc", 998, 998))
+    known = {each.pw_name: each for each in pwd.getpwall()}
+    known["dora"] = SimpleNamespace(pw_name="dora", pw_uid=5000, pw_gid=5000)  # type: ignore[assignment]
+    names = {1000: "ann", 5000: "dora", 6000: "staff", 4: "adm", 998: "ioconnect", 777: "other"}
+    monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name=names[gid], gr_mem=list(members)))
+
+    assert writers.group_members(gid) == uids
+
+
+@pytest.mark.parametrize(("platform", "user", "service"), [("linux", 1000, 999), ("darwin", 501, 500)])
+def test_users_begin_where_the_system_says(platform: str, user: int, service: int) -> None:
+    assert user not in writers.system_ids(platform)
+    assert service in writers.system_ids(platform)
+    assert 0 not in writers.system_ids(platform)
 
 
 def test_no_nsswitch_conf_means_passwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
