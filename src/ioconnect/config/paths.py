@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 APPLICATION = "ioconnect"
 CREDENTIAL = "ssh-key"  # the identity's name in systemd's LoadCredential=
-SITE_STATUS = Path("/run", APPLICATION, "status.json")  # world-readable snapshot of the system service's agent
+# /run is Linux's; macOS and the BSDs have /var/run only.
+SITE_STATUS = Path("/run" if sys.platform == "linux" else "/var/run", APPLICATION, "status.json")  # world-readable
 _IDENTITY = "id_ed25519"
 _SOCKET = "control.sock"
 
@@ -64,9 +66,9 @@ def discover(environ: Mapping[str, str], *, config: Path | None = None) -> Paths
     folders for others. Identity and pins are beside a configuration file that was named, unless IOCONNECT_HOME is
     set. A private key in CREDENTIALS_DIRECTORY takes precedence over all of these. Creates nothing.
 
-    The control socket is in IOCONNECT_HOME/run, else in RUNTIME_DIRECTORY, else in /run/ioconnect for root and in
-    XDG_RUNTIME_DIR for others; for these also in the state folder, as a log-out removes XDG_RUNTIME_DIR and a cron
-    job has none.
+    The control socket is in IOCONNECT_HOME/run, else in RUNTIME_DIRECTORY, else for root in /run/ioconnect (not on
+    Linux: /var/run/ioconnect) and in XDG_RUNTIME_DIR for others; for these also in the state folder, as a log-out
+    removes XDG_RUNTIME_DIR and a cron job has none.
 
     platformdirs reads the process's own environment (HOME, XDG_*), not `environ`. An account without a home folder
     (a number without a name, as in a container) has its folders below `/`.
