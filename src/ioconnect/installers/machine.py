@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 FOLDER_VARIABLES = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")  # platformdirs reads them
 LINGER = Path("/var/lib/systemd/linger")
 _ACCOUNT = re.compile(r"\w[\w.@\\-]{0,255}\$?")  # no option, no blank, and nothing that ends a line
+_ADMIN_PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"  # also where `su` leaves these out of PATH
 CRON_DAEMONS = {"cron", "crond", "fcron", "dcron", "anacron", "bcron-sched"}
 
 
@@ -42,10 +44,21 @@ def account(name: str | None = None) -> Account:
         who = f"uid {os.geteuid()}" if name is None else name
         raise UsageFault(
             f"there is no account {who} on this machine",
-            hint="Make one, for example: sudo useradd --system --shell /usr/sbin/nologin NAME",
+            hint=f"Make one, for example: {_make_account()}",
         ) from error
     groups = frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid))
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir), groups)
+
+
+def _make_account() -> str:
+    """Return the command of this system that makes an account with a home folder, which the agent's state is in."""
+    if sys.platform == "darwin":
+        return "sudo sysadminctl -addUser NAME -shell /usr/bin/false"
+    if shutil.which("useradd", path=_ADMIN_PATH):
+        return "sudo useradd --system --create-home --shell /usr/sbin/nologin NAME"
+    if sys.platform.startswith("freebsd"):
+        return "pw useradd NAME -m -s /usr/sbin/nologin"
+    return "adduser -S -h /var/lib/NAME -s /sbin/nologin NAME"  # BusyBox, as on Alpine
 
 
 def check_account_name(name: str | None) -> None:

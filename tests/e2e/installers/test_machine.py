@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 from dataclasses import replace
@@ -136,6 +137,28 @@ def test_the_program_is_started_by_a_path_that_outlives_its_interpreter() -> Non
 def test_an_account_that_is_not_there_is_named() -> None:
     with pytest.raises(UsageFault, match="no-such-account"):
         machine.account("no-such-account")
+
+
+@pytest.mark.parametrize(
+    ("platform", "program", "command"),
+    [
+        ("linux", "/usr/sbin/useradd", "useradd --system --create-home"),
+        ("linux", None, "adduser -S -h /var/lib/NAME"),
+        ("freebsd14", None, "pw useradd NAME -m"),
+        ("darwin", None, "sysadminctl -addUser NAME"),
+    ],
+)
+def test_the_account_that_is_hinted_at_has_a_home(
+    monkeypatch: pytest.MonkeyPatch, platform: str, program: str | None, command: str
+) -> None:
+    """Its agent has its state there: without, `useradd --system` names a folder in passwd(5) that nobody makes."""
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: program)
+
+    with pytest.raises(UsageFault) as refused:
+        machine.account("no-such-account")
+
+    assert command in refused.value.hint
 
 
 @pytest.fixture
