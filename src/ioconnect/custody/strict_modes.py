@@ -7,21 +7,20 @@ out: who could change the program before it was started is root already.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.machinery
 import os
-import stat
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.custody import program
 from ioconnect.custody.entries import OTHER_ACCOUNT, flaw
 from ioconnect.errors import ConfigInvalid, Fault, SystemRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 ROOT_ALONE: frozenset[int] = frozenset()  # as `trusted` of `files.read_regular`
+# Set by `demo` for its commands: the uids of those who own the program, as which the demo itself has been started.
+PROGRAM_OWNERS = "_IOCONNECT_PROGRAM_OWNERS"
 
 
 def trusted(account: int | None) -> frozenset[int]:
@@ -30,65 +29,42 @@ def trusted(account: int | None) -> frozenset[int]:
 
 
 def check_program(*, account: int | None = None) -> None:
-    """Raise SystemRefused if root runs a program, interpreter or library that another account could change.
+    """Raise SystemRefused, with everything that is wrong, if another account could change what root runs.
 
-    `account` is the uid of an agent that runs, whose own files these may be. Does nothing for other users.
+    That is the program, its interpreter and libraries. `account` is the uid of an agent that runs, whose own files
+    these may be. Does nothing for other users.
     """
-    for fault in _faults(_program(), SystemRefused, "root does not run", account):
-        raise fault
+    found = program_flaws(account=account)
+    if found:
+        raise SystemRefused(
+            "; ".join(f"root does not run {each.path}: {each.description}" for each in found),
+            hint=f"{'; '.join(dict.fromkeys(each.remedy for each in found))}, {OTHER_ACCOUNT}.",
+        )
+
+
+def program_flaws(*, account: int | None = None) -> list[program.Flaw]:
+    """Return what `check_program` would refuse; nothing for other users than root."""
+    if os.geteuid() != 0:
+        return []
+    return program.flaws(trusted(account) | _demo_owners())
 
 
 def faults(paths: Iterable[Path], *, account: int | None = None) -> Iterator[Fault]:
     """Yield what root's agent would raise for its program, and for reading these files."""
-    yield from _faults(_program(), SystemRefused, "root does not run", account)
-    yield from _faults(paths, ConfigInvalid, "root does not use", account)
-
-
-def _program() -> Iterator[Path]:
-    """Yield script and interpreter, the folders that modules are imported from, and which of those others may own."""
-    if os.path.isabs(sys.argv[0]):  # noqa: PTH117  "-c" is none
-        yield Path(sys.argv[0])
-    yield from map(Path, (sys.executable, sys.prefix, sys.base_prefix))
-    folders = [Path(entry or ".").absolute() for entry in sys.path]  # "": the working folder
-    loaded = dict.fromkeys(_loaded())
-    yield from dict.fromkeys([*folders, *(file.parent for file in loaded)])
-    importable = [entry for folder in dict.fromkeys(folders) for entry in _importable(folder)]
-    yield from (file for file in (*loaded, *importable) if not _is_roots_alone(file))
-
-
-def _loaded() -> Iterator[Path]:
-    """Yield the absolute paths of all files of modules that are loaded."""
-    for module in list(sys.modules.values()):
-        spec = getattr(module, "__spec__", None)
-        for name in (getattr(module, "__file__", None), getattr(spec, "cached", None)):
-            if isinstance(name, str):
-                yield Path(name).absolute()
-
-
-def _importable(folder: Path) -> Iterator[Path]:
-    """Yield modules and packages that may be imported from there later, and .pth files, which the next start runs."""
-    suffixes = (*importlib.machinery.all_suffixes(), ".pth")
-    with contextlib.suppress(OSError):  # none, or an archive
-        for path in folder.iterdir():
-            if path.name.endswith(suffixes) or (path / "__init__.py").exists():
-                yield path
-
-
-def _is_roots_alone(path: Path) -> bool:
-    """Whether a file in a folder that was judged needs no closer look; an ACL shows in the group's bits."""
-    try:
-        facts = path.lstat()
-    except OSError:
-        return True
-    return not stat.S_ISLNK(facts.st_mode) and facts.st_uid == 0 and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def _faults(paths: Iterable[Path], kind: type[Fault], what: str, account: int | None) -> Iterator[Fault]:
-    if os.geteuid() != 0:
-        return
+    for each in program_flaws(account=account):
+        yield _fault(SystemRefused, "root does not run", each.path, each.description, each.remedy)
     told: set[Path] = set()
-    for path in dict.fromkeys(paths):
+    for path in dict.fromkeys(paths) if os.geteuid() == 0 else ():
         found = flaw(path)
         if found is not None and not found.uids <= trusted(account) and found.component not in told:
             told.add(found.component)
-            yield kind(f"{what} {path}: {found.description}", hint=f"{found.remedy}, {OTHER_ACCOUNT}.")
+            yield _fault(ConfigInvalid, "root does not use", path, found.description, found.remedy)
+
+
+def _fault(kind: type[Fault], what: str, path: Path, description: str, remedy: str) -> Fault:
+    return kind(f"{what} {path}: {description}", hint=f"{remedy}, {OTHER_ACCOUNT}.")
+
+
+def _demo_owners() -> frozenset[int]:
+    uids = os.environ.get(PROGRAM_OWNERS, "").split(",")
+    return frozenset(int(uid) for uid in uids if uid.isascii() and uid.isdecimal())

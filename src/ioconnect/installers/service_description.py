@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ioconnect.config import configuration
 from ioconnect.config.addresses import has_password
 from ioconnect.config.paths import CREDENTIAL, Paths, absolute, discover, home_folder, site_paths
+from ioconnect.custody import program, strict_modes
 from ioconnect.custody.entries import flaw
 from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused
 from ioconnect.installers import machine, reachability
@@ -18,7 +19,6 @@ from ioconnect.installers.service import Kind, Service
 from ioconnect.installers.systemd import CREDENTIALS_SINCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from ioconnect.config.configuration import Config
@@ -99,16 +99,16 @@ def _settings(paths: Paths, *, print_only: bool) -> Config:
 def _service(
     kind: Kind, paths: Paths, settings: Config, *, run_as: str | None, encrypted: bool, home: Path
 ) -> Service:
-    program = machine.program()
+    command = machine.program()
     version = machine.systemd_version() if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else None
     # An older systemd has no LoadCredential=: there the account must own its identities.
     uses_credentials = kind is Kind.SYSTEMD and not (run_as and version is not None and version < CREDENTIALS_SINCE)
     identities = _identities(settings, paths)
     credentials = [each for each in identities if _is_handed_over(each[1], run_as, encrypted=encrypted)]
     own_keys = [path for name, path in identities if run_as and (name, path) not in credentials]
-    needed = [*machine.program_files(program), paths.config, *own_keys]
+    needed = [*machine.program_files(command), paths.config, *own_keys]
     return Service(
-        program=program,
+        program=command,
         config=paths.config,
         home=home,
         log=paths.log,
@@ -159,7 +159,9 @@ def _refuse_unreachable(kind: Kind, description: ServiceDescription, paths: Path
         reachability.refuse_hidden_program(files, sees_home=service.sees_home)
         reachability.refuse_hidden_configuration(paths.config, sees_home=service.sees_home)
     if kind is Kind.SYSTEMD and service.run_as is None:
-        _refuse_what_others_may_change(files, paths)
+        _refuse_what_others_may_change(paths, "it would get the keys of root that the service signs in with")
+    elif service.run_as is not None and reader is not None and reader.uid == 0:
+        _refuse_what_others_may_change(paths, "root would run it")
     for file in files if description.shared_files else ():
         closed = machine.unreadable_for(file, reader)
         if closed is not None:
@@ -205,15 +207,21 @@ def _refuse_key_of_others(file: Path) -> None:
         )
 
 
-def _refuse_what_others_may_change(files: Iterable[Path], paths: Paths) -> None:
-    """Raise SystemRefused if another account could change what gets root's keys: program, configuration, pins."""
-    for file in (*files, paths.config, paths.known_hosts):
-        found = flaw(file)
-        if found is not None:
-            raise SystemRefused(
-                f"{found.description}, and {file} would get the keys of root that the service signs in with",
-                hint=f"{found.remedy}, or use `--run-as ACCOUNT` with an account that owns configuration and key.",
-            )
+def _refuse_what_others_may_change(paths: Paths, why: str) -> None:
+    """Raise SystemRefused, with all of it, if another account could change the program, configuration or pins.
+
+    The program is what `up` of root takes for it.
+    """
+    files = [(path, flaw(path)) for path in (paths.config, paths.known_hosts)]
+    found = [(each.path, each.description, each.remedy) for each in program.flaws(strict_modes.ROOT_ALONE)]
+    found += [(path, each.description, each.remedy) for path, each in files if each is not None]
+    if found:
+        said = "; ".join(f"{description}, and {path} is part of this" for path, description, _ in found)
+        remedies = "; ".join(dict.fromkeys(remedy for *_, remedy in found))
+        raise SystemRefused(
+            f"another account could change what the service runs or acts on, and {why}: {said}",
+            hint=f"{remedies}, or use `--run-as ACCOUNT` with an account that owns configuration and key.",
+        )
 
 
 def _refuse_open_secrets(description: ServiceDescription, settings: Config) -> None:
