@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from ioconnect.agent.process.stop import stop
 from ioconnect.config import paths
 from ioconnect.config.addresses import host_port
+from ioconnect.custody import strict_modes
+from ioconnect.custody.writers import ANYBODY
 from ioconnect.demo.database import Database
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.escape import escaped
@@ -148,4 +150,13 @@ def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
         for name, value in environ.items()
         if not name.startswith(_REMOVED_PREFIXES) and name.lower() not in _REMOVED_NAMES
     }
-    return {**own, "IOCONNECT_HOME": str(home)}
+    owners = ",".join(str(uid) for uid in sorted(program_owners()))
+    return {**own, "IOCONNECT_HOME": str(home), **({strict_modes.PROGRAM_OWNERS: owners} if owners else {})}
+
+
+def program_owners() -> frozenset[int]:
+    """Return the accounts but root that own this program, whom root's demo trusts: it throws its files and key away.
+
+    Root runs their program already. Anybody at all is nobody to trust.
+    """
+    return frozenset(uid for each in strict_modes.program_flaws() for uid in each.uids if uid != ANYBODY)

@@ -6,8 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ioconnect.console.interruptions import Interruptions
+from ioconnect.custody.writers import account_name
 from ioconnect.demo import database
-from ioconnect.demo.environment import DemoFailed, Environment, running_environment
+from ioconnect.demo.environment import DemoFailed, Environment, program_owners, running_environment
 from ioconnect.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ class _Scenario:
 
     def run_steps(self) -> None:
         self._say("A tunnel's whole life, on this machine only:\n")
+        owners = ", ".join(sorted(account_name(uid) for uid in program_owners()))
+        if owners:
+            self._say(
+                f"{GAP}You are root, and this program is not root's alone: the demo trusts its owner ({owners}),\n"
+                f"{GAP}as its key and files are thrown away. An agent with your key does not: see ioconnect doctor.\n"
+            )
         self._done(f"a stand-in for Integrate.io's jumphost listens on {self._environment.jumphost}")
         self._done(f"a tiny service as your database listens on 127.0.0.1:{self._environment.database.port}")
         self._set_up()
