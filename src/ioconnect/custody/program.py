@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ioconnect
-from ioconnect.custody.entries import MOVE, Custody, flaw
+from ioconnect.custody.entries import Custody, flaw
+from ioconnect.custody.remedies import move
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ def _recursive_remedy(top: Path, components: list[Path], paths: list[Path]) -> s
     if any(each.st_mode & _WRITABLE for each in facts.values() if not stat.S_ISLNK(each.st_mode)):
         commands.append(f"chmod {option}go-w {quoted}")
     takes = bool(option) and top in facts and facts[top].st_uid != 0
-    return " && ".join(commands) + (f" if that folder is for ioconnect alone, else {MOVE}" if takes else "")
+    return " && ".join(commands) + (f" if that folder is for ioconnect alone, else {move()}" if takes else "")
 
 
 def _trees() -> set[Path]:
