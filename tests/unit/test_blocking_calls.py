@@ -40,7 +40,7 @@ OURS = (
         "snapshots.write",
         "lock.holder",
         "preflight.check",
-        "apply.run",
+        "programs.run",
         "preflight.faults",
     ),
 )

@@ -103,7 +103,7 @@ MAY_IMPORT = {
     },
     "subprocess": {
         "agent/process/launch.py": "starts the command again as the daemon",
-        "installers/apply.py": "systemctl, crontab, launchctl",
+        "installers/programs.py": "systemctl, crontab, launchctl",
         "keys/passphrases.py": "the keyring may hang, so it is asked in a process of its own",
         "demo/environment.py": "runs the command as a customer does",
         "console/clipboard.py": "pbcopy, wl-copy, xclip, xsel",

@@ -6,8 +6,10 @@ never for 30 s, whatever the servers do.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.agent.dial.proxy import choose
@@ -20,6 +22,7 @@ from ioconnect.config import configuration
 from ioconnect.console import selection
 from ioconnect.custody import strict_modes
 from ioconnect.errors import ConfigInvalid, Fault, Reason, SystemRefused
+from ioconnect.installers import installed
 from ioconnect.keys import identity
 from ioconnect.keys.credentials import identity_path, load_identity, load_pins
 from ioconnect.status.control import AgentSilent
@@ -52,8 +55,16 @@ class CheckListener(Protocol):
         """A check has its result."""
 
 
-def run_checks(name: str | None, paths: Paths, environ: Mapping[str, str], listener: CheckListener) -> Report:
-    """Run all checks of the tunnel that `name` selects. Raises UsageFault if it selects none or several."""
+def run_checks(
+    name: str | None, paths: Paths, environ: Mapping[str, str], listener: CheckListener, *, run_as: int | None = None
+) -> Report:
+    """Run all checks of the tunnel that `name` selects. Raises UsageFault if it selects none or several.
+
+    Root judges files as the agent does that runs, else as that of the account `run_as` (uid) would, else as that of
+    the installed service would.
+    """
+    if os.geteuid() == 0:
+        paths = replace(paths, account=installed.account(paths, environ) if run_as is None else run_as)
     return _Runner(paths, environ, listener).run(name)
 
 
@@ -68,7 +79,6 @@ class _Runner:
         self._checks: list[CheckResult] = []
         self._from_agent: dict[CheckId, Outcome] = {}
         self._agent: TunnelStatus | None = None
-        self._account: int | None = None  # uid of the agent that runs
         self._closing = ExitStack()
         self._sock: socket.socket | None = None  # of the check tcp, for those after it
         self._config: Config  # set by the check config, on which all others depend; _tunnel likewise
@@ -143,19 +153,20 @@ class _Runner:
         self._config, self._tunnel = config, tunnel
         differs = self._read_agent()
         config = self._config_of_agent()
-        invalid = [file.message for file in config.invalid]
+        problems = [(file.message, file.hint) for file in config.invalid]
+        try:
+            strict_modes.check_program(account=self._paths.account)
+        except SystemRefused as fault:  # `up` of root would not start; the tunnel can be tried for all that
+            problems.append((fault.message, fault.hint))
         found = differs or Finding(f"Tunnel configuration: {tunnel.name}, {tunnel.endpoint} leads to {tunnel.target}")
-        if invalid:
-            return Finding("; ".join([found.detail, *invalid]), hint=config.invalid[0].hint, warning=True)
+        if problems:
+            said = "; ".join([found.detail, *(message for message, _ in problems)])
+            return Finding(said, hint=problems[0][1], warning=True)
         return found
 
     def _config_of_agent(self) -> Config:
-        """Return the configuration as an agent reads it. Raises ConfigInvalid if root's refuses it or the program."""
-        try:
-            strict_modes.check_program(account=self._account)
-        except SystemRefused as fault:
-            raise ConfigInvalid(fault.message, hint=fault.hint) from fault
-        config = configuration.load(self._paths.config, trusted=strict_modes.trusted(self._account))
+        """Return the configuration as an agent reads it. Raises ConfigInvalid if root's refuses it."""
+        config = configuration.load(self._paths.config, trusted=strict_modes.trusted(self._paths.account))
         for file in config.invalid:
             if file.leaves_out(self._tunnel):
                 raise file.fault
@@ -182,12 +193,12 @@ class _Runner:
         try:
             status, snapshot = running_agent.tunnel_status(self._tunnel.name, self._paths, self._environ)
         except AgentSilent as fault:
-            self._account = running_agent.account(fault.pid)
+            self._trust_account_of(fault.pid)
             self._from_agent = agent_drift.silent(fault)
             return None
         if snapshot is None:
             return None
-        self._account = running_agent.account(snapshot.pid)
+        self._trust_account_of(snapshot.pid)
         if status is None:
             config = self._paths.config
             is_other = has_other_config(snapshot, config)
@@ -198,6 +209,11 @@ class _Runner:
         self._forget(config=differs is not None)
         self._compare_pins(status)
         return differs
+
+    def _trust_account_of(self, pid: int | None) -> None:
+        account = running_agent.account(pid)
+        if account is not None:
+            self._paths = replace(self._paths, account=account)
 
     def _compare_pins(self, status: TunnelStatus) -> None:
         if not self._is_agent_connected or status.host_key is None:
@@ -236,7 +252,7 @@ class _Runner:
         """Return the fingerprints pinned for the jumphost; none if they cannot be read, which its check says."""
         jumphost = self._tunnel.jumphost
         try:
-            return load_pins(self._paths, account=self._account).fingerprints_for(jumphost.host, jumphost.port)
+            return load_pins(self._paths).fingerprints_for(jumphost.host, jumphost.port)
         except ConfigInvalid:
             return ()
 

@@ -26,6 +26,7 @@ class Paths:
     """The files and folders of one installation, absolute.
 
     `credential`: the identity is a systemd credential, which is protected by other means than its mode.
+    `account`: the uid of another account than root, whose agent root asks about and whose files it trusts for that.
     `control`: the control sockets. The agent binds each of them, a client tries them in this order.
     """
 
@@ -36,6 +37,7 @@ class Paths:
     log: Path  # the daemon's log file
     credential: bool = False
     control: tuple[Path, ...] = ()
+    account: int | None = None
 
     @property
     def public_key(self) -> Path:

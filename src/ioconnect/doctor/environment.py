@@ -27,7 +27,7 @@ from ioconnect.custody.entries import flaw
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
-from ioconnect.installers.apply import run
+from ioconnect.installers.programs import run
 from ioconnect.keys.credentials import identity_path, is_copy
 from ioconnect.keys.passphrases import keyring_backend
 from ioconnect.status.snapshots import timestamp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.checks.runner import CheckListener, run_checks
@@ -11,6 +12,7 @@ from ioconnect.config import configuration
 from ioconnect.doctor import environment, services
 from ioconnect.doctor.facts import DoctorReport
 from ioconnect.errors import ConfigInvalid, Fault
+from ioconnect.installers import installed
 from ioconnect.status.observe import observe
 
 if TYPE_CHECKING:
@@ -55,10 +57,12 @@ def examine(paths: Paths, environ: Mapping[str, str], listener: DoctorListener) 
 
 
 def _account(paths: Paths) -> int | None:
-    """Return the uid of the agent that runs, which may be another account's."""
+    """Return the uid of the agent that runs, or of the service that is installed; None if it is this user's."""
     with contextlib.suppress(Fault):
-        return account(observe(paths).pid)
-    return None
+        found = account(observe(paths).pid)
+        if found is not None:
+            return found
+    return installed.account(paths, os.environ) if os.geteuid() == 0 else None
 
 
 def _fact_collectors(

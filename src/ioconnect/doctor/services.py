@@ -11,7 +11,7 @@ from ioconnect.console.guide import with_guide_link
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import Fault, ReasonCode, SystemRefused
 from ioconnect.installers import machine
-from ioconnect.installers.install import installed
+from ioconnect.installers.install import has_service
 from ioconnect.installers.service import LABEL, UNIT_NAME, Kind
 from ioconnect.installers.service_manager import system_agent, unit_properties
 from ioconnect.status.observe import observe
@@ -82,7 +82,7 @@ def _kinds() -> tuple[Kind, ...]:
 
 def _is_installed(kind: Kind) -> bool:
     with contextlib.suppress(SystemRefused):  # such as no crontab command
-        return installed(kind)
+        return has_service(kind)
     return False
 
 

@@ -19,7 +19,7 @@ from ioconnect.importing import cron_lines, unit_files
 from ioconnect.importing.find import MAX_FILE
 from ioconnect.importing.source import Source, SourceKind
 from ioconnect.installers import user_crontab
-from ioconnect.installers.apply import run
+from ioconnect.installers.programs import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

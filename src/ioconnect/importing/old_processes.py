@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.custody.processes import signalling
 from ioconnect.errors import SystemRefused
-from ioconnect.installers.apply import run
+from ioconnect.installers.programs import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

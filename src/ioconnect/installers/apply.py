@@ -1,19 +1,10 @@
-"""Writes an installation's files, runs its commands, and rolls both back when a step fails.
-
-The only module that starts other programs; each runs with a timeout, in English (LC_ALL=C), and in a session of its
-own: one that gives up root's rights (`runuser`, `crontab -u`) has no terminal of root's to type into (TIOCSTI).
-"""
+"""Writes an installation's files, runs its commands, and rolls both back when a step fails."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import pwd
-import shutil
-import subprocess
-import tempfile
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,120 +13,15 @@ from ioconnect.custody.files import hint_of, make_folder, read_regular, remove_f
 from ioconnect.custody.files import remove as remove_file
 from ioconnect.errors import CannotCreate, Fault, SystemRefused
 from ioconnect.escape import escaped
-from ioconnect.installers.program_pipes import OutputTooLarge, transfer
+from ioconnect.installers.programs import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from ioconnect.installers.service import Command, File, Installation
 
-TIMEOUT = 120.0  # seconds; systemctl waits for READY=1, by default at most 90
 MAX_FILE = 1 << 20  # bytes, of a file that is to be replaced or removed
-MAX_OUTPUT = 16 << 20  # bytes, of each output of a program
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The exit code and output of a program."""
-
-    returncode: int
-    stdout: bytes
-    stderr: bytes
-
-    @property
-    def error_text(self) -> str:
-        """The error output, else the standard output, escaped, on one line."""
-        return escaped(b" ".join((self.stderr or self.stdout).split()))
-
-
-def run(
-    argv: Sequence[str], *, stdin: bytes = b"", timeout: float = TIMEOUT, variables: Mapping[str, str] | None = None
-) -> Completed:
-    """Run a program to its end.
-
-    Raises SystemRefused if it cannot be started, exceeds `timeout` seconds, or prints more than MAX_OUTPUT.
-    """
-    end = time.monotonic() + timeout
-    try:
-        program = subprocess.Popen(  # noqa: S603  the commands are ours, no shell reads them
-            list(argv),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(variables or {}),
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise _cannot_run(argv[0], error) from error
-    with program:
-        assert program.stdin is not None
-        assert program.stdout is not None
-        assert program.stderr is not None
-        pipes = (program.stdout, program.stderr)
-        try:
-            stdout, stderr = transfer(program.stdin, pipes, stdin, limit=MAX_OUTPUT, end=end)
-            code = program.wait(max(end - time.monotonic(), 0))
-        except (TimeoutError, subprocess.TimeoutExpired) as error:
-            raise SystemRefused(
-                f"`{' '.join(argv)}` was not done after {timeout:g} s",
-                hint="Run it by hand to see what it waits for.",
-            ) from error
-        except OutputTooLarge as error:
-            raise SystemRefused(
-                f"`{' '.join(argv)}` prints more than {MAX_OUTPUT >> 20} MiB",
-                hint="Run it by hand to see what it is.",
-            ) from error
-        finally:
-            program.kill()
-    return Completed(code, stdout, stderr)
-
-
-def output_lines(argv: Sequence[str], *, ended: Callable[[Completed], None]) -> Iterator[bytes]:
-    """Yield a program's output line by line while it runs; then call `ended` with its exit code and error output.
-
-    A caller that stops reading kills the program. Raises SystemRefused if it cannot be started.
-    """
-    with tempfile.TemporaryFile() as errors:
-        try:
-            program = subprocess.Popen(  # noqa: S603  as above
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=_environment({}),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise _cannot_run(argv[0], error) from error
-        with program:
-            try:
-                assert program.stdout is not None
-                while line := program.stdout.readline(MAX_FILE):
-                    yield line
-                program.wait(TIMEOUT)
-            finally:
-                program.kill()
-        errors.seek(0)
-        ended(Completed(program.returncode, b"", errors.read(MAX_FILE)))
-
-
-def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0", **variables}
-    runtime = f"/run/user/{os.getuid()}"
-    if os.path.isdir(runtime):  # noqa: PTH112  su and cron leave it out, and `systemctl --user` finds no bus then
-        environment.setdefault("XDG_RUNTIME_DIR", runtime)
-    return environment
-
-
-def _cannot_run(program: str, error: OSError) -> SystemRefused:
-    # With an unreadable folder in PATH, execvp(3) reports EACCES for a program that does not exist.
-    if shutil.which(program) is not None:
-        return SystemRefused(f"cannot run {program}: {error.strerror}", hint="Check its permissions.")
-    return SystemRefused(
-        f"there is no {program} on this machine",
-        hint="Choose another --kind, or see docs/services.md for machines without systemd, cron and launchd.",
-    )
 
 
 def current(file: File) -> bytes | None:
@@ -198,7 +84,7 @@ def run_command(command: Command) -> None:
         return
     end = time.monotonic() + command.retry_seconds
     while True:
-        result = run(command.argv)
+        result = run(command.argv, account=command.account)
         if result.returncode == 0 or result.returncode in command.accepted_codes:
             return
         if result.returncode not in command.retried_codes or time.monotonic() >= end:

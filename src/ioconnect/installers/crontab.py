@@ -71,12 +71,7 @@ def _find(table: bytes) -> slice | None:
 
 def start(service: Service) -> Command:
     """Return the command that cron would run, to start the agent now; exit code 75 (not connected) is accepted."""
-    return Command((*as_account(service), *_argv(service)), accepted_codes=(ExitCode.TEMP_FAIL,))
-
-
-def as_account(service: Service) -> tuple[str, ...]:
-    """Return the words before a command with which root runs it as the service's account."""
-    return ("runuser", "-u", service.run_as, "--") if service.run_as else ()
+    return Command(_argv(service), accepted_codes=(ExitCode.TEMP_FAIL,), account=service.run_as)
 
 
 def _argv(service: Service) -> tuple[str, ...]:
@@ -100,6 +95,11 @@ def _shell_command(service: Service) -> str:
             hint="Move ioconnect or its configuration to a shorter path.",
         )
     return command
+
+
+def quoted_in_crontab(word: str) -> str:
+    """Return one word of a command as a crontab's line has it."""
+    return _quoted(word).replace("%", r"\%")
 
 
 def _quoted(word: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -104,7 +103,7 @@ def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Install
     return InstallResult(kind, removed, messages=tuple(messages))
 
 
-def installed(kind: Kind, run_as: str | None = None) -> bool:
+def has_service(kind: Kind, run_as: str | None = None) -> bool:
     """Say whether a service of this kind is installed for this machine or this user. Raises SystemRefused.
 
     `run_as` is the account whose crontab is meant, if it is not this user's.
@@ -251,7 +250,7 @@ def _messages(
     elif service.run_as is None:
         look = "crontab -l; ioconnect status"
     else:
-        status = shlex.join((*crontab.as_account(service), *service.command, "status"))
+        status = machine.as_account(service.run_as, (*service.command, "status"))
         look = f"crontab -u {service.run_as} -l; {status}"
     return [f"{_name(kind)} is {state}, {runs}.", f"Look at it: {look}"]
 

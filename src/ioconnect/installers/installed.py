@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ioconnect.config.paths import home_folder, site_paths
 from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused
+from ioconnect.installers import cron_jobs
 from ioconnect.installers.apply import MAX_FILE
 from ioconnect.installers.install import user_units
 from ioconnect.installers.launchd import AGENTS, DAEMONS
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     from ioconnect.config.paths import Paths
 
+_UNIT_USER = re.compile(rb"^User=(\S+)$", re.MULTILINE)
+_PLIST_USER = re.compile(rb"<key>UserName</key>\s{0,99}<string>([^<]{1,256})<")
 QUERY_TIMEOUT = 3.0  # seconds for a query to systemd; without an answer the hint says less
 
 
@@ -35,7 +39,7 @@ def start_hint(paths: Paths, environ: Mapping[str, str]) -> str | None:
     An agent that `ioconnect up --daemon` starts beside a service has other rights, and its files would be in the
     service's way.
     """
-    found = installed(paths, environ)
+    found = service_for(paths, environ)
     if found is None:
         return None
     kind, file = found
@@ -47,15 +51,50 @@ def refuse_second_agent_of_root(paths: Paths, environ: Mapping[str, str]) -> Non
 
     Its files would be root's in the folders of the service's account, and keep the service from starting.
     """
-    found = installed(paths, environ) if os.geteuid() == 0 else None
-    if found is None or not found[0].is_system or _is_started_by(found[0]):
+    if os.geteuid() != 0:
+        return
+    found = service_for(paths, environ)
+    if found is None or not found[0].is_system:
+        _refuse_beside_cron(paths)
         return
     kind, file = found
+    if _is_started_by(kind):
+        return
     start = f"systemctl start {UNIT_NAME}" if kind is Kind.SYSTEMD else f"launchctl bootstrap system {file}"
     raise SystemRefused(
         f"{file} is the service for this configuration, and an agent that root starts beside it would be in its way",
         hint=f"Start the service: {start}. To have no service: ioconnect uninstall-service.",
     )
+
+
+def _refuse_beside_cron(paths: Paths) -> None:
+    for job in cron_jobs.of(paths.config):
+        if job.uid == 0:
+            continue
+        remove = f"ioconnect uninstall-service --kind cron --run-as {job.account}"
+        raise SystemRefused(
+            f"{job.table} has the agent of this configuration run as {job.account}, "
+            "and an agent that root starts beside it would be in its way",
+            hint="cron starts it within five minutes. To have no service: "
+            f"{remove if job.is_block else f'remove it from {job.table}'}.",
+        )
+
+
+def account(paths: Paths, environ: Mapping[str, str]) -> int | None:
+    """Return the uid of the account that the installed service for these paths runs as (`--run-as`); for root.
+
+    None for a dynamic user, which owns no file, without a service, and for an account that is not there.
+    """
+    found = service_for(paths, environ)
+    if found is None or not found[0].is_system:
+        return next((job.uid for job in cron_jobs.of(paths.config)), None)
+    kind, file = found
+    try:
+        content = read_regular(file, limit=MAX_FILE)[0]
+    except (OSError, Untrusted):
+        return None
+    name = (_UNIT_USER if kind is Kind.SYSTEMD else _PLIST_USER).search(content)
+    return None if name is None else cron_jobs.uid_of(name[1].decode("utf-8", "replace"))
 
 
 def _is_started_by(kind: Kind) -> bool:
@@ -67,7 +106,7 @@ def _is_started_by(kind: Kind) -> bool:
     return False
 
 
-def installed(paths: Paths, environ: Mapping[str, str]) -> tuple[Kind, Path] | None:
+def service_for(paths: Paths, environ: Mapping[str, str]) -> tuple[Kind, Path] | None:
     """Return the kind and the file of the service of systemd or launchd that is installed for these paths."""
     home = home_folder()
     for kind, file in (

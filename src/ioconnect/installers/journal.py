@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
-from ioconnect.installers.apply import Completed, output_lines
-from ioconnect.installers.installed import installed
+from ioconnect.installers.installed import service_for
+from ioconnect.installers.programs import Completed, output_lines
 from ioconnect.installers.service import UNIT_NAME, Kind
 from ioconnect.installers.service_manager import unit_of, unit_properties
 from ioconnect.status import control
@@ -95,7 +95,7 @@ def journal_of(paths: Paths, environ: Mapping[str, str]) -> Journal | None:
     if pid is not None:
         return _unit_with_main_pid(pid)
     with contextlib.suppress(RuntimeError):  # an account without a home
-        found = installed(paths, environ)
+        found = service_for(paths, environ)
         if found is not None and found[0] in (Kind.SYSTEMD, Kind.SYSTEMD_USER):
             return Journal(UNIT_NAME, found[0])
     return None

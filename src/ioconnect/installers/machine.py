@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -14,7 +15,7 @@ from pathlib import Path
 import ioconnect
 from ioconnect.config.addresses import quoted
 from ioconnect.errors import SystemRefused, UsageFault
-from ioconnect.installers.apply import run
+from ioconnect.installers.programs import run
 from ioconnect.installers.service import Kind
 
 PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -65,6 +66,16 @@ def check_account_name(name: str | None) -> None:
     """Raise UsageFault for a name that a command line, a unit or a crontab might take for something else."""
     if name is not None and not _ACCOUNT.fullmatch(name):
         raise UsageFault(f"{quoted(name)} is not the name of an account", hint="Name an account of this machine.")
+
+
+def as_account(name: str, command: tuple[str, ...]) -> str:
+    """Return the line with which root runs a command as the account, by a program that this machine has."""
+    for program in ("runuser", "sudo"):
+        found = program if shutil.which(program) else shutil.which(program, path=_ADMIN_PATH)
+        if found:
+            return f"{found} -u {name} -- {shlex.join(command)}"
+    shell = "-s /bin/sh" if sys.platform == "linux" else "-m"  # the account's own may be nologin
+    return f"su {shell} {name} -c {shlex.quote(shlex.join(command))}"
 
 
 def default_kind() -> Kind:

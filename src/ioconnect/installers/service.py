@@ -71,6 +71,7 @@ class Command:
     """A command to run; an exit code in `accepted_codes` counts as success.
 
     After one in `retried_codes` it is repeated for `retry_seconds`. It is skipped if the command `skip_if` succeeds.
+    Root runs it as the `account`.
     """
 
     argv: tuple[str, ...]
@@ -78,6 +79,7 @@ class Command:
     retried_codes: tuple[int, ...] = ()
     retry_seconds: float = 0.0
     skip_if: tuple[str, ...] | None = None
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

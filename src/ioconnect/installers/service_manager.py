@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from ioconnect.config.paths import SITE_STATUS, Paths, site_paths
 from ioconnect.errors import AgentNotRunning, SystemRefused
 from ioconnect.installers import crontab, user_crontab
-from ioconnect.installers.apply import run
 from ioconnect.installers.launchd import DAEMONS
+from ioconnect.installers.programs import run
 from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
 from ioconnect.status import control, snapshots
 from ioconnect.status.observe import ask, last_written

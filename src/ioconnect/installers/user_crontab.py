@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused
-from ioconnect.installers.apply import MAX_OUTPUT, Completed, run
+from ioconnect.installers.programs import MAX_OUTPUT, Completed, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

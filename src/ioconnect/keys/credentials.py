@@ -87,8 +87,9 @@ def stamps(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> Stamps:
 def load_pins(paths: Paths, *, account: int | None = None) -> Pins:
     """Return the pins. Raises ConfigInvalid if they cannot be read, or if root would trust what others may change.
 
-    `account` is as for `strict_modes.trusted`.
+    `account` is as for `strict_modes.trusted`, by default that of the paths.
     """
+    account = paths.account if account is None else account
     return known_hosts.load(paths.known_hosts, trusted=strict_modes.trusted(account))
 
 

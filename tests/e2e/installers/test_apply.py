@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from tests.rigs import ordinary_user
 from tests.rigs.customer import Customer
 
 from ioconnect.errors import CannotCreate, SystemRefused, UsageFault
-from ioconnect.installers import apply, machine, user_crontab
+from ioconnect.installers import apply, machine, programs, user_crontab
 from ioconnect.installers.service import Command, File, Installation, Kind
 
 if TYPE_CHECKING:
@@ -139,30 +140,30 @@ def test_a_tolerated_code_is_success_and_what_is_there_already_is_not_made(journ
 
 def test_a_program_that_is_not_there_or_does_not_end_is_a_fault() -> None:
     with pytest.raises(SystemRefused, match="no ioconnect-no-such-program"):
-        apply.run(("ioconnect-no-such-program",))
+        programs.run(("ioconnect-no-such-program",))
     with pytest.raises(SystemRefused, match=r"not done after 0\.2 s"):
-        apply.run(("sleep", "60"), timeout=0.2)
+        programs.run(("sleep", "60"), timeout=0.2)
 
 
 def test_input_and_both_outputs_are_whole_whatever_their_size() -> None:
     """More than a pipe holds, and the program reads its input while it prints."""
     content = os.urandom(1 << 20)
 
-    done = apply.run(("sh", "-c", "tee /dev/fd/2; exit 3"), stdin=content)
+    done = programs.run(("sh", "-c", "tee /dev/fd/2; exit 3"), stdin=content)
 
     assert (done.returncode, done.stdout == content, done.stderr == content) == (3, True, True)
 
 
 def test_input_that_is_not_read_is_no_fault() -> None:
-    assert apply.run(("true",), stdin=bytes(1 << 20)).returncode == 0
+    assert programs.run(("true",), stdin=bytes(1 << 20)).returncode == 0
 
 
 @pytest.mark.parametrize("where", ["", " >&2"])
 def test_a_program_that_prints_without_end_is_ended(where: str) -> None:
     began = time.monotonic()
     with pytest.raises(SystemRefused, match=r"yes.* prints more than 16 MiB"):
-        apply.run(("sh", "-c", f"exec yes{where}"))
-    assert time.monotonic() - began < apply.TIMEOUT / 4
+        programs.run(("sh", "-c", f"exec yes{where}"))
+    assert time.monotonic() - began < programs.TIMEOUT / 4
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ def test_a_crontab_that_cannot_be_read_is_not_written(fake_crontab: Path) -> Non
 
 def test_a_crontab_that_is_too_large_is_not_written(fake_crontab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither as `crontab -l` prints it nor as an editor gets it."""
-    monkeypatch.setattr(apply, "MAX_OUTPUT", 1000)
+    monkeypatch.setattr(programs, "MAX_OUTPUT", 1000)
     monkeypatch.setattr(user_crontab, "MAX_OUTPUT", 1000)
     listed = "yes | head -n 501"
     edited = 'yes | head -n 501 >copy; sh -c "$EDITOR copy"'
@@ -265,10 +266,10 @@ def test_a_program_has_a_session_of_its_own_and_no_terminal_of_ours() -> None:
     """One that runs as another account could type into root's terminal (TIOCSTI)."""
     ours = ("sh", "-c", 'cut -d" " -f6 /proc/self/stat; echo $$; (: </dev/tty) 2>/dev/null && echo terminal')
 
-    session, pid, *terminal = apply.run(ours).stdout.decode().split()
+    session, pid, *terminal = programs.run(ours).stdout.decode().split()
 
     assert (session, terminal) == (pid, [])
-    assert b"".join(apply.output_lines(ours, ended=lambda _: None)).split()[0] != str(os.getsid(0)).encode()
+    assert b"".join(programs.output_lines(ours, ended=lambda _: None)).split()[0] != str(os.getsid(0)).encode()
 
 
 @pytest.mark.parametrize("kind", ["cron", "systemd", "launchd-daemon", "systemd-user"])
@@ -296,3 +297,23 @@ def test_what_is_no_accounts_name_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", [None, "svc", "_svc", "svc-2.x", "host$", "DOM\\user", "u@dom", "jürgen", "61234"])
 def test_accounts_names(name: str | None) -> None:
     machine.check_account_name(name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs programs as another account")
+def test_a_program_runs_as_an_account_without_runuser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the account's groups and none of root's, also from a folder that is closed to it."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    monkeypatch.chdir(closed)
+    monkeypatch.setenv("PATH", "/nowhere")
+    expected = pwd.getpwnam("nobody")
+    argv = ("/usr/bin/env", "-i", "/bin/sh", "-c", "echo $(/usr/bin/id -u) $(/usr/bin/id -G) $(pwd)")
+
+    done = programs.run(argv, account="nobody")
+
+    uid, *groups, folder = done.stdout.decode().splitlines()[0].split()
+    assert (int(uid), {int(group) for group in groups}) == (
+        expected.pw_uid,
+        set(os.getgrouplist("nobody", expected.pw_gid)),
+    )
+    assert folder == "/"

@@ -140,6 +140,31 @@ def test_an_account_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("platform", "there", "line"),
+    [
+        ("linux", {"runuser": "PATH"}, "runuser -u alice -- '/a b/ioconnect' status"),
+        ("linux", {"runuser": "/usr/sbin/runuser"}, "/usr/sbin/runuser -u alice -- '/a b/ioconnect' status"),
+        ("darwin", {"sudo": "PATH"}, "sudo -u alice -- '/a b/ioconnect' status"),
+        ("linux", {}, """su -s /bin/sh alice -c ''"'"'/a b/ioconnect'"'"' status'"""),
+        ("freebsd14", {}, """su -m alice -c ''"'"'/a b/ioconnect'"'"' status'"""),
+    ],
+)
+def test_a_command_of_the_account_is_told_by_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, platform: str, there: dict[str, str], line: str
+) -> None:
+    """runuser(1) is not in Debian's PATH after `su`, nor on Alpine and macOS."""
+
+    def which(name: str, *, path: str | None = None) -> str | None:
+        place = there.get(name)
+        return None if place is None or (path is None) != (place == "PATH") else place
+
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(shutil, "which", which)
+
+    assert machine.as_account("alice", ("/a b/ioconnect", "status")) == line
+
+
+@pytest.mark.parametrize(
     ("platform", "program", "command"),
     [
         ("linux", "/usr/sbin/useradd", "useradd --system --create-home"),

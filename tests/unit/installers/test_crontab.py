@@ -108,6 +108,6 @@ def test_what_cron_cannot_hold_is_refused() -> None:
 def test_started_now_it_need_not_be_connected_yet() -> None:
     command = crontab.start(replace(PLAIN, run_as="alice"))
 
-    assert command.argv[:4] == ("runuser", "-u", "alice", "--")
+    assert (command.account, command.argv[0]) == ("alice", "/usr/bin/env")
     assert command.argv[-2:] == ("up", "--daemon")
     assert command.accepted_codes == (ExitCode.TEMP_FAIL,)

@@ -135,7 +135,7 @@ def test_a_journalctl_that_fails_says_why(play: Callable[..., Path]) -> None:
 def test_while_no_agent_runs_the_journal_of_the_installed_service_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: Kind | None, meant: Journal | None
 ) -> None:
-    monkeypatch.setattr(journal, "installed", lambda *_: found and (found, tmp_path))
+    monkeypatch.setattr(journal, "service_for", lambda *_: found and (found, tmp_path))
 
     assert journal_of(under(tmp_path), {}) == meant
 
@@ -144,7 +144,7 @@ def test_the_log_of_an_agent_that_no_service_runs_is_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where a service is installed."""
-    monkeypatch.setattr(journal, "installed", lambda *_: (Kind.SYSTEMD, tmp_path))
+    monkeypatch.setattr(journal, "service_for", lambda *_: (Kind.SYSTEMD, tmp_path))
     paths = under(tmp_path)
     paths.state.mkdir()
     held = AgentLock.acquire(paths.lock, version="0", started_at="then")
@@ -159,7 +159,7 @@ def test_the_log_of_an_agent_whose_lock_file_was_removed_is_its_units(
 ) -> None:
     """Also of one that does not answer, whose log is needed most."""
     another = Journal("another.service", Kind.SYSTEMD)
-    monkeypatch.setattr(journal, "installed", lambda *_: (Kind.SYSTEMD, tmp_path))
+    monkeypatch.setattr(journal, "service_for", lambda *_: (Kind.SYSTEMD, tmp_path))
     monkeypatch.setattr(journal, "_unit_with_main_pid", {os.getpid(): another}.get)
     monkeypatch.setattr(control, "TIMEOUT", 0.2)
     with pretend_agent.running(tmp_path, version="0", started_at="then") as agent:

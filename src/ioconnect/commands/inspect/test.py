@@ -32,12 +32,15 @@ def test(invocation: Invocation, name: str | None, *, as_json: bool) -> ExitCode
     return check_tunnel(invocation, name, as_json=as_json)
 
 
-def check_tunnel(invocation: Invocation, name: str | None, *, as_json: bool) -> ExitCode:
-    """Check the tunnel that `name` selects. Raises UsageFault if it selects none or several."""
+def check_tunnel(invocation: Invocation, name: str | None, *, as_json: bool, run_as: int | None = None) -> ExitCode:
+    """Check the tunnel that `name` selects. Raises UsageFault if it selects none or several.
+
+    `run_as` is the uid of the account that is to run it, if that is not this user's.
+    """
     from ioconnect.checks.runner import run_checks  # noqa: PLC0415  brings paramiko
 
     with Progress(silent=as_json) as progress:
-        report = run_checks(name, invocation.paths, os.environ, progress)
+        report = run_checks(name, invocation.paths, os.environ, progress, run_as=run_as)
     if as_json:
         answer(json.dumps(to_json(report.checks, ok=report.ok), indent=2))
     else:

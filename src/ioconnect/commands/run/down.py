@@ -15,7 +15,7 @@ from ioconnect.commands.run.agent import document, message, seen
 from ioconnect.console.command_group import command, json_option, names_argument
 from ioconnect.errors import AgentNotRunning, ConfigInvalid, ExitCode, Fault, SystemRefused
 from ioconnect.installers import service_manager
-from ioconnect.installers.apply import run
+from ioconnect.installers.programs import run
 from ioconnect.status import control
 from ioconnect.status.control import AgentSilent, check_config
 from ioconnect.status.observe import ended, observe

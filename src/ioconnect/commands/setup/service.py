@@ -12,7 +12,7 @@ from ioconnect.commands.run.reload import reload_agent
 from ioconnect.commands.run.up import start_agent
 from ioconnect.errors import Fault, SystemRefused
 from ioconnect.installers import machine
-from ioconnect.installers.install import install, installed, refuse_wrong_user, would_run_as_root
+from ioconnect.installers.install import has_service, install, refuse_wrong_user, would_run_as_root
 from ioconnect.installers.service import Kind
 from ioconnect.installers.service_manager import manager_of
 from ioconnect.status import control
@@ -36,7 +36,7 @@ _DESCRIPTIONS = {
 def is_installed(run_as: str | None = None) -> bool:
     """Whether the service that this machine supports is installed; False if that cannot be found out."""
     try:
-        return installed(machine.default_kind(), run_as)
+        return has_service(machine.default_kind(), run_as)
     except SystemRefused:
         return False
 
@@ -52,6 +52,11 @@ def check_account(name: str) -> str:
     machine.account(name)
     refuse_wrong_user(machine.default_kind(), name)
     return name
+
+
+def account_of(answers: Answers) -> int | None:
+    """Return the uid of the account that was named for the service. Raises UsageFault."""
+    return None if answers.run_as is None else machine.account(answers.run_as).uid
 
 
 def install_or_start(invocation: Invocation, name: str, answers: Answers) -> None:

@@ -63,7 +63,7 @@ def _steps(invocation: Invocation, answers: Answers, known: Config, name: str, t
     terminal.heading("Host key")
     _pin(invocation, answers, known, tunnel)
     terminal.heading("Test")
-    code = _test(invocation, name)
+    code = _test(invocation, name, service.account_of(answers))
     if code is not ExitCode.OK:
         return code
     terminal.heading("Service")
@@ -122,11 +122,11 @@ def _pin(invocation: Invocation, answers: Answers, known: Config, tunnel: Tunnel
     pin.pin_host_keys(tunnel, known.agent, invocation.paths, invocation.terminal, consent)
 
 
-def _test(invocation: Invocation, name: str) -> ExitCode:
+def _test(invocation: Invocation, name: str, run_as: int | None) -> ExitCode:
     """Run the checks; on a terminal again and again until they pass or a person gives up."""
     while True:
         with contextlib.redirect_stdout(sys.stderr):  # setup's own standard output stays empty
-            code = check_tunnel(invocation, name, as_json=False)
+            code = check_tunnel(invocation, name, as_json=False, run_as=run_as)
         if code is ExitCode.OK or not invocation.terminal.is_interactive:
             return code
         if not invocation.terminal.confirm("Mend it, then: try again?", default=True):
