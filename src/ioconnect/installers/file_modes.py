@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from ioconnect.custody.entries import Untrusted, entry
 from ioconnect.custody.files import hint_of, remove, write_new
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.machine import unreadable_for
+from ioconnect.installers.reachability import opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -77,8 +77,7 @@ def _open(
     if closed is not None:
         raise SystemRefused(
             f"the service's account may not enter {closed}, and {path} is in it",
-            hint=f"Open the folder (chmod o+x {shlex.quote(str(closed))}), "
-            "or move the configuration to /etc/ioconnect.",
+            hint=f"To mend it: {opening(closed, 'o+x')}move the configuration to /etc/ioconnect.",
         )
 
 

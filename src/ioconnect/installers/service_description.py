@@ -167,8 +167,8 @@ def _refuse_unreachable(kind: Kind, description: ServiceDescription, paths: Path
         if closed is not None:
             raise SystemRefused(
                 f"{_account_text(reader)} may not read {closed}, which ioconnect needs to start",
-                hint=f"Open it to others (chmod o+rX {shlex.quote(str(closed))}), "
-                f"or install for the machine: {reachability.REINSTALL}",
+                hint=f"To mend it: {reachability.opening(closed, 'o+rX')}"
+                f"install for the machine: {reachability.REINSTALL}",
             )
 
 
@@ -192,9 +192,24 @@ def _refuse_unreadable_identities(
         if reads_directly and (closed := machine.unreadable_for(file, reader)) is not None:
             raise SystemRefused(
                 f"{_account_text(reader)} may not read {closed}, and the {kind.value} service signs in with {file}",
-                hint=f"Give it the key: sudo chown {service.run_as} {shlex.quote(str(file))}"
-                + (f"; and let it pass: sudo chmod o+x {shlex.quote(str(closed))}" if closed != file else ""),
+                hint=_how_to_give(file, closed, service.run_as, paths),
             )
+
+
+def _how_to_give(key: Path, closed: Path, account: str | None, paths: Paths) -> str:
+    """Return how the account gets the key, of whose path it may not read `closed`."""
+    give = f"sudo chown {account} {shlex.quote(str(key))}"
+    if closed == key:
+        return f"Give it the key: {give}"
+    opening = reachability.opening(closed, "o+x")
+    if opening:
+        return f"Give it the key: {give}; and {opening.removesuffix(', or ')}."
+    folder = site_paths().config.parent
+    copy = shlex.join(("sudo", "install", "-o", str(account), "-m", "600", str(key), str(folder / key.name)))
+    return (
+        f"Give it a copy where it may read it: sudo mkdir -p {shlex.quote(str(folder))} && {copy}; "
+        f"and name that as `identity` in {paths.config}."
+    )
 
 
 def _refuse_key_of_others(file: Path) -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs import ordinary_user
 from tests.rigs.customer import Customer
 
+from ioconnect.config import configuration
+from ioconnect.config.paths import under
+from ioconnect.errors import SystemRefused
+from ioconnect.installers import machine, reachability, service_description
+from ioconnect.installers.file_modes import make_readable
+from ioconnect.installers.service import Kind
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands keys over")
 
@@ -76,3 +85,45 @@ def test_no_service_runs_as_root_unless_somebody_says_so(customer: Customer, kin
     assert refused.returncode == 64
     assert f"{kind} would run as root" in refused.stderr
     assert hint in refused.stderr
+
+
+@pytest.mark.parametrize("owner", [0, ordinary_user.NOBODY - 1])
+def test_nobodys_home_is_opened_for_a_service(theirs: Path, owner: int) -> None:
+    os.chown(theirs, owner, 0)
+    theirs.chmod(0o700)
+    (theirs / "inner").mkdir()
+    (theirs / "inner" / "config.toml").touch()
+
+    opened = reachability.opening(theirs, "o+x")
+    with (
+        pytest.raises(SystemRefused, match=f"may not enter {theirs}") as caught,
+        make_readable((theirs / "inner" / "config.toml",), None),
+    ):
+        pass
+
+    assert opened == ("" if owner else f"open it (chmod o+x {theirs}), or ")
+    assert caught.value.hint == f"To mend it: {opened}move the configuration to /etc/ioconnect."
+
+
+def test_the_home_of_root_is_not_opened_either() -> None:
+    assert reachability.opening(Path("/root"), "o+rX") == ""
+
+
+@pytest.mark.parametrize("owner", [0, ordinary_user.NOBODY - 1])
+def test_an_account_gets_a_copy_of_a_key_in_a_home(customer: Customer, theirs: Path, owner: int) -> None:
+    os.chown(theirs, owner, 0)
+    (theirs / "key").touch()
+    theirs.chmod(0o700)
+    account = machine.account("nobody")
+    service = SimpleNamespace(credentials=(), encrypted=False, run_as="nobody")
+    described = SimpleNamespace(service=service, reader=account)
+    paths = under(customer.home)
+    settings = configuration.load(paths.config)
+    settings = replace(settings, tunnels=settings.tunnels[1:])
+
+    with pytest.raises(SystemRefused, match="signs in with") as caught:
+        service_description._refuse_unreadable_identities(Kind.CRON, described, settings, paths)
+
+    copied = f"sudo install -o nobody -m 600 {theirs / 'key'} /etc/ioconnect/key; and name that as `identity`"
+    assert ("chmod" in caught.value.hint) is not bool(owner)
+    assert (copied in caught.value.hint) is bool(owner)
