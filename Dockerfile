@@ -1,12 +1,16 @@
 # The agent as a container: slim, no root, healthy while every tunnel is connected. See docs/services.md.
 FROM python:3.13-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE requirements.lock ./
+COPY pyproject.toml README.md LICENSE requirements.lock requirements-build.lock ./
 COPY src ./src
 COPY man ./man
-RUN python -m venv /opt/ioconnect \
-    && /opt/ioconnect/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
-    && /opt/ioconnect/bin/pip install --no-cache-dir --no-deps .
+# Wheels whose hashes are known, and nothing else: an archive of sources would bring tools of its own, without hashes.
+RUN python -m venv /build \
+    && /build/bin/pip install --no-cache-dir --only-binary=:all: --require-hashes -r requirements-build.lock \
+    && /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /build . \
+    && python -m venv /opt/ioconnect \
+    && /opt/ioconnect/bin/pip install --no-cache-dir --only-binary=:all: --require-hashes -r requirements.lock \
+    && /opt/ioconnect/bin/pip install --no-cache-dir --no-deps /build/ioconnect-*.whl
 
 FROM python:3.13-slim
 COPY --from=build /opt/ioconnect /opt/ioconnect

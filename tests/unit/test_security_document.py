@@ -45,6 +45,13 @@ def test_every_row_names_a_test_that_exists() -> None:
             assert not re.search(r"mark\.(skip|xfail)\b", found[1]), f"{path}:{name} is not run"
 
 
+def test_every_row_says_what_its_heading_does() -> None:
+    """Heading and row are a sentence, also of a row that is read alone."""
+    verbs = ("can ", "cannot ", "cannot, ", "has ", "has, ", "is ", "sees ", "leaves ", "gets ")
+
+    assert [what for what, _ in rows(section("Who can do what")) if not what.startswith(verbs)] == []
+
+
 @pytest.mark.parametrize(
     ("row", "offered"),
     [
@@ -81,7 +88,7 @@ def test_the_figures_of_the_service_and_its_socket_are_the_codes() -> None:
     unit = systemd.unit(Service(("/opt/ioconnect",), config=etc / "config.toml", home=etc, log=etc / "log"))
     text = section("Who can do what")
 
-    assert "has 2 GiB of memory, 4096 threads and half of an ordinary share of the CPU" in text
+    assert "has 2 GiB of memory, 4096 threads and, while others want the CPU, half of an ordinary share of it" in text
     assert {"MemoryMax=2G", "TasksMax=4096", "CPUWeight=50"} <= set(unit.splitlines())  # the default weight is 100
     assert f"of its {control_server.MAX_CLIENTS} places others have {control_server.MAX_OTHERS} at most" in text
     assert f"a request has {control_server.REQUEST_TIMEOUT:g} s" in text
