@@ -14,8 +14,7 @@ from ioconnect.custody.descriptors import open_to_change
 from ioconnect.custody.entries import Untrusted, entry
 from ioconnect.custody.files import hint_of, remove, write_new
 from ioconnect.errors import SystemRefused
-from ioconnect.installers.machine import unreadable_for
-from ioconnect.installers.reachability import opening
+from ioconnect.installers.machine import opening, unreadable_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

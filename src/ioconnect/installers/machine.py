@@ -140,6 +140,16 @@ def unreadable_for(path: Path, who: Account | None) -> Path | None:
     return None
 
 
+def opening(folder: Path, mode: str) -> str:
+    """Return the command that opens a folder to the service's account, with "or " after it; "" if it is somebody's.
+
+    A home folder, or another account's, is not opened to all accounts of the machine for a service.
+    """
+    if folder.stat().st_uid != 0 or any(folder == Path(account.pw_dir) for account in pwd.getpwall()):
+        return ""
+    return f"open it (chmod {mode} {shlex.quote(str(folder))}), or "
+
+
 def lingers(name: str) -> bool:
     """Say whether the user's services run while the user is not logged in (loginctl(1), enable-linger)."""
     return (LINGER / name).exists()

@@ -1,9 +1,10 @@
-"""Checks whether a service can reach its program and configuration, and says how it gets there."""
+"""Checks whether a service can reach its program and configuration.
+
+Pure.
+"""
 
 from __future__ import annotations
 
-import pwd
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,16 +52,6 @@ def refuse_hidden_configuration(config: Path, *, sees_home: bool) -> None:
             hint="Move the folder with the configuration, pins and identity to /etc/ioconnect, or use "
             "`--run-as ACCOUNT`, which leaves home folders readable.",
         )
-
-
-def opening(folder: Path, mode: str) -> str:
-    """Return the command that opens a folder to the service's account, with "or " after it; "" if it is somebody's.
-
-    A home folder, or another account's, is not opened to all accounts of the machine for a service.
-    """
-    if folder.stat().st_uid != 0 or any(folder == Path(account.pw_dir) for account in pwd.getpwall()):
-        return ""
-    return f"open it (chmod {mode} {shlex.quote(str(folder))}), or "
 
 
 def check_printable(words: Iterable[str]) -> None:

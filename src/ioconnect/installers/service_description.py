@@ -167,7 +167,7 @@ def _refuse_unreachable(kind: Kind, description: ServiceDescription, paths: Path
         if closed is not None:
             raise SystemRefused(
                 f"{_account_text(reader)} may not read {closed}, which ioconnect needs to start",
-                hint=f"To mend it: {reachability.opening(closed, 'o+rX')}"
+                hint=f"To mend it: {machine.opening(closed, 'o+rX')}"
                 f"install for the machine: {reachability.REINSTALL}",
             )
 
@@ -201,7 +201,7 @@ def _how_to_give(key: Path, closed: Path, account: str | None, paths: Paths) -> 
     give = f"sudo chown {account} {shlex.quote(str(key))}"
     if closed == key:
         return f"Give it the key: {give}"
-    opening = reachability.opening(closed, "o+x")
+    opening = machine.opening(closed, "o+x")
     if opening:
         return f"Give it the key: {give}; and {opening.removesuffix(', or ')}."
     folder = site_paths().config.parent

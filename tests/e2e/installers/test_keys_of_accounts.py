@@ -15,7 +15,7 @@ from tests.rigs.customer import Customer
 from ioconnect.config import configuration
 from ioconnect.config.paths import under
 from ioconnect.errors import SystemRefused
-from ioconnect.installers import machine, reachability, service_description
+from ioconnect.installers import machine, service_description
 from ioconnect.installers.file_modes import make_readable
 from ioconnect.installers.service import Kind
 
@@ -94,7 +94,7 @@ def test_nobodys_home_is_opened_for_a_service(theirs: Path, owner: int) -> None:
     (theirs / "inner").mkdir()
     (theirs / "inner" / "config.toml").touch()
 
-    opened = reachability.opening(theirs, "o+x")
+    opened = machine.opening(theirs, "o+x")
     with (
         pytest.raises(SystemRefused, match=f"may not enter {theirs}") as caught,
         make_readable((theirs / "inner" / "config.toml",), None),
@@ -106,7 +106,7 @@ def test_nobodys_home_is_opened_for_a_service(theirs: Path, owner: int) -> None:
 
 
 def test_the_home_of_root_is_not_opened_either() -> None:
-    assert reachability.opening(Path("/root"), "o+rX") == ""
+    assert machine.opening(Path("/root"), "o+rX") == ""
 
 
 @pytest.mark.parametrize("owner", [0, ordinary_user.NOBODY - 1])
