@@ -15,19 +15,36 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _MAX_MOUNTS = 4 << 20  # bytes
 # The folder of a pod's volume on its node, which only root enters, as the root of the mount.
 _VOLUME = re.compile(r"(/.+)?/volumes/kubernetes\.io~(configmap|secret|projected|downward-api)/[^/]+(/.*)?")
+# The root of a Secret's mount, which is a tmpfs; with subPath a file in the folder of its version.
+_SECRET = re.compile(r"/(\.\.\d{4}(_\d\d){5}\.\d+/.+)?")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def is_kubernetes_volume(where: Path | int) -> bool:
     """Whether a folder or file, by its path without links or its descriptor, is in such a mount."""
+    mount = _mount_at(where)
+    return mount is not None and _is_kubernetes(mount)
+
+
+def may_be_secret(path: Path) -> bool:
+    """Whether a file, by its path without links, is in a read-only mount as Kubernetes makes for Secrets.
+
+    An emptyDir in memory looks the same: its modes are to be judged as those of any file.
+    """
+    mount = _mount_at(path)
+    if mount is None or "ro" not in mount[5].split(","):
+        return False
+    kind = mount[mount.index("-") + 1] if "-" in mount else ""
+    return _is_kubernetes(mount) or (kind == "tmpfs" and _SECRET.fullmatch(_plain(mount[3])) is not None)
+
+
+def _mount_at(where: Path | int) -> list[str] | None:
     try:
         path = Path(f"/proc/self/fd/{where}").readlink() if isinstance(where, int) else where
         with _MOUNTS.open(encoding="utf-8", errors="surrogateescape") as file:
-            text = file.read(_MAX_MOUNTS)
+            return _mount_of(path, file.read(_MAX_MOUNTS))
     except OSError:
-        return False
-    mount = _mount_of(path, text)
-    return mount is not None and _is_kubernetes(mount)
+        return None
 
 
 def _mount_of(path: Path, text: str) -> list[str] | None:

@@ -5,12 +5,17 @@ Only ssh-ed25519, the key type that the jumphost accepts. Safe in any thread: no
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import shlex
+import stat
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.descriptors import open_to_change
 from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import make_folder, read_regular, write_atomically, write_new
+from ioconnect.custody.mounts import may_be_secret
 from ioconnect.errors import CannotCreate, IdentityMissing, IdentityUnreadable, UsageFault
 from ioconnect.keys import private_keys, public_keys
 
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+log = logging.getLogger(__name__)
 COMMENT = "integrateio-reverse-tunnel"
 _MAX_FILE = 64 << 10  # an ed25519 key has 400 bytes, the largest RSA key 13 KiB
 _REWRITE = "Check the passphrase; `ssh-keygen -p -Z aes256-ctr -f {}` writes the key with a cipher that can be read."
@@ -87,9 +93,9 @@ def public_line(path: Path) -> str:
 def load(path: Path, *, passphrase: Callable[[], str] | None = None, credential: bool = False) -> bytes:
     """Return the private key as an unencrypted OpenSSH PEM, to be kept in memory only.
 
-    As with ssh, the file must not be accessible by others and must belong to this user or root; a systemd
-    `credential` is not checked. `passphrase` is called only for an encrypted key. Raises IdentityMissing and
-    IdentityUnreadable, and what `passphrase` raises.
+    As with ssh, the file must not be accessible by others and must belong to this user or root; but for volumes of
+    Kubernetes, see `_is_mounted` and `_is_mended`. A systemd `credential` is not checked. `passphrase` is called only
+    for an encrypted key. Raises IdentityMissing and IdentityUnreadable, and what `passphrase` raises.
     """
     content, facts = _read(path)
     if not credential:
@@ -141,7 +147,7 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
 
 def _check_owner_and_mode(path: Path, facts: os.stat_result) -> None:
     user = os.geteuid()
-    if facts.st_mode & 0o077:
+    if facts.st_mode & 0o077 and not _is_mounted(path, facts) and not _is_mended(path, facts):
         raise IdentityUnreadable(
             f"others can read the private key {path} (mode {facts.st_mode & 0o7777:04o})",
             hint=f"chmod 600 {shlex.quote(str(path))}",
@@ -151,6 +157,50 @@ def _check_owner_and_mode(path: Path, facts: os.stat_result) -> None:
             f"the private key {path} belongs to user {facts.st_uid}, who could change it",
             hint=f"Make this user its owner, or use another key. {_KEYGEN}",
         )
+
+
+def _is_mounted(path: Path, facts: os.stat_result) -> bool:
+    """Whether a key that others may only read is a Secret of Kubernetes, in a mount where its mode cannot be changed.
+
+    Kubernetes gives it the mode 0644, or with fsGroup 0440, for an agent that is not root; ssh refuses such a key. It
+    is taken with a warning: it is for this container, in which others are the processes of other accounts.
+    """
+    if facts.st_mode & 0o022 or not may_be_secret(path.resolve()):
+        return False
+    _warn(f"others in this container may read the private key {path} (mode {facts.st_mode & 0o7777:04o})")
+    return True
+
+
+def _is_mended(path: Path, facts: os.stat_result) -> bool:
+    """Take from its group a key of ours to which fsGroup of Kubernetes gave it; return whether it was so.
+
+    At each start of a pod the files of a volume get the mode 0660, folders the bit set-group-ID, and all one group.
+    """
+    if facts.st_uid != os.geteuid() or facts.st_mode & 0o077 != stat.S_IRGRP | stat.S_IWGRP:
+        return False
+    try:
+        folder = path.resolve().parent.stat()
+        if not folder.st_mode & stat.S_ISGID or folder.st_gid != facts.st_gid:
+            return False
+        descriptor = open_to_change(path)
+    except (OSError, Untrusted):
+        return False
+    try:
+        if not os.path.samestat(facts, os.fstat(descriptor)):
+            return False
+        os.fchmod(descriptor, 0o600)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    _warn(f"the group {facts.st_gid} could read the private key {path} (fsGroup of Kubernetes): it is 0600 again")
+    return True
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Log a warning, once in a process: the key is read for each session."""
+    log.warning("%s", text)
 
 
 def _key_hint(path: Path, content: bytes) -> str:

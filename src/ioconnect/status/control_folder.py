@@ -61,10 +61,17 @@ def address(folder: int, path: Path) -> Iterator[str]:
 
 
 def check_own(folder: int, path: Path) -> None:
-    """Check that a socket may be bound in the folder: it is ours, nobody else may write. Raises SocketRefused."""
+    """Check that a socket may be bound in the folder: it is ours, nobody else may write. Raises SocketRefused.
+
+    At each start of a pod fsGroup lets a group write in the folders of a volume: from ours that is taken back.
+    """
     facts = os.fstat(folder)
     if facts.st_uid != os.geteuid():
         raise SocketRefused(f"the folder {path} belongs to another user (uid {facts.st_uid})")
+    if facts.st_mode & (WRITABLE_BY_OTHERS | stat.S_ISGID) == stat.S_IWGRP | stat.S_ISGID:  # fsGroup of Kubernetes
+        with contextlib.suppress(OSError):
+            os.chmod(".", 0o700, dir_fd=folder)
+            facts = os.fstat(folder)
     _check_mode(facts, path)
 
 

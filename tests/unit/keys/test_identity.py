@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.rigs import ordinary_user
 
+from ioconnect.custody import mounts
 from ioconnect.errors import CannotCreate, ExitCode, IdentityMissing, IdentityUnreadable, UsageFault
 from ioconnect.keys import identity
 from ioconnect.keys.identity import generate, load, public_line
@@ -274,6 +275,54 @@ def test_a_key_that_others_can_read_is_refused_unless_systemd_guards_it(tmp_path
     assert fault.message == f"others can read the private key {path} (mode 0{mode:o})"
     assert fault.hint == f"chmod 600 {path}"
     assert load(path, credential=True).startswith(b"-----BEGIN OPENSSH")
+
+
+SECRETS = [
+    ("/ {} ro,relatime - tmpfs tmpfs rw", 0o644, True),
+    ("/ {} ro,relatime - tmpfs tmpfs rw", 0o440, True),
+    ("/..2026_11_26_20_00_00.123/id {}/id ro - tmpfs tmpfs rw", 0o440, True),  # subPath
+    ("/ {} rw - tmpfs tmpfs rw", 0o644, False),
+    ("/ {} ro - tmpfs tmpfs rw", 0o660, False),
+    ("/some/folder {} ro - tmpfs tmpfs rw", 0o644, False),
+    ("/ {} ro - ext4 /dev/sda1 rw", 0o644, False),  # docker run -v KEY:KEY:ro
+]
+
+
+@pytest.mark.parametrize(("fields", "mode", "taken"), SECRETS)
+def test_a_secret_of_kubernetes_is_taken_with_a_warning(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fields: str,
+    mode: int,
+    *,
+    taken: bool,
+) -> None:
+    path = written(tmp_path / "id", PLAIN, mode=mode)
+    (tmp_path / "link").symlink_to(path)
+    table = tmp_path / "mountinfo"
+    table.write_text(f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 8:1 {fields.format(tmp_path)}\n")
+    monkeypatch.setattr(mounts, "_MOUNTS", table)
+
+    if not taken:
+        assert "others can read" in refusal(path).message
+        return
+    assert blob_in(load(tmp_path / "link")) == blob_in(load(tmp_path / "link")) == PUBLIC
+    assert len(caplog.messages) == 1
+    assert "others in this container may read the private key" in caplog.text
+
+
+def test_what_fs_group_did_to_a_key_of_ours_is_undone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A pod's second start found its key 0660, and its agent did not start."""
+    path = written(tmp_path / "id", PLAIN, mode=0o660)
+    tmp_path.chmod(0o2770)
+
+    assert blob_in(load(path)) == PUBLIC
+
+    assert path.stat().st_mode & 0o7777 == 0o600
+    assert "could read the private key" in caplog.text
+    path.chmod(0o664)
+    assert "others can read" in refusal(path).message
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])

@@ -104,7 +104,22 @@ def test_what_root_made_where_another_account_may_replace_it_is_not_trusted(tmp_
         bound.close()
 
 
-@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_what_fs_group_did_to_our_folder_is_undone(tmp_path: Path) -> None:
+    """A pod's second start found it 2770, and had no control socket."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(0o2770)
+
+    bound = bind(folder / "control.sock")
+
+    try:
+        reach(bound.path)
+    finally:
+        bound.close()
+    assert folder.stat().st_mode & 0o7777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777, 0o2777])
 def test_a_folder_that_others_may_write_in_is_refused_at_both_ends(tmp_path: Path, mode: int) -> None:
     bound = bind(tmp_path / "run" / "control.sock")
     bound.path.parent.chmod(mode)
