@@ -24,6 +24,7 @@ from ioconnect.config import configuration
 from ioconnect.config.addresses import has_password
 from ioconnect.custody import strict_modes
 from ioconnect.custody.entries import flaw
+from ioconnect.custody.mounts import may_be_secret
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
@@ -57,7 +58,7 @@ def permissions(config: Config, paths: Paths, account: int | None) -> Fact:
     acted_on = [*configuration.stamps(paths.config), paths.known_hosts]
     judged = [*own, *(acted_on if os.geteuid() or account else ())]  # of root's own agent `faults` tells
     readable = [path for path in secret if _mode(path) & 0o044]
-    problems = [f"others may read {path}: chmod 600 {shlex.quote(str(path))}" for path in readable]
+    problems = [f"others may read {path}: {_how_to_close(path)}" for path in readable]
     trusted = strict_modes.trusted(account) | {os.geteuid()}
     changeable = [flaw(path, trusted=trusted) for path in judged]
     problems += dict.fromkeys(f"{found.description}: {found.remedy}" for found in changeable if found is not None)
@@ -66,6 +67,12 @@ def permissions(config: Config, paths: Paths, account: int | None) -> Fact:
         return warning("key_permissions", "\n".join(problems), "What others may read or write is theirs too.")
     count = "identity" if len(identities) == 1 else f"{len(identities)} identities"
     return passed("key_permissions", f"only their owner may read or write the {count}")
+
+
+def _how_to_close(path: Path) -> str:
+    if may_be_secret(path.resolve()):
+        return "it is used, as a Secret of Kubernetes, whose mode nobody can change here"
+    return f"chmod 600 {shlex.quote(str(path))}"
 
 
 def fips() -> Fact:

@@ -102,3 +102,21 @@ def test_a_user_is_told_what_a_user_can_do(home: Path) -> None:
     home.parent.chmod(0o777)
 
     assert told(home).endswith(": move it into folders that only you and root may change\n")
+
+
+def test_no_command_is_told_for_a_secret_of_kubernetes(home: Path) -> None:
+    """It is in a read-only mount."""
+    (home / "id_ed25519").touch()
+    (home / "id_ed25519").chmod(0o644)
+    os.chown(home / "id_ed25519", 0, 0)
+    code = PERMISSIONS.format(home=home, account=None)
+
+    for is_secret, told in (
+        (False, f"chmod 600 {home / 'id_ed25519'}"),
+        (True, "it is used, as a Secret of Kubernetes"),
+    ):
+        mounted = code.replace("paths =", f"environment.may_be_secret = lambda path: {is_secret}\npaths =")
+        shown = ordinary_user.run("import encodings.ascii", mounted)
+
+        assert f"others may read {home / 'id_ed25519'}: {told}" in shown
+        assert ("chmod" in shown) is not is_secret
