@@ -170,6 +170,7 @@ def test_root_kills_nothing_for_it(site: Site) -> None:
             assert box.runs(pid), command
             if command == ("down",):
                 assert re.search(rf"pid {pid}|not prove", said), said
+            assert "kill -" not in said, command
         assert box.show("victim.service", "ActiveState") == "active"
     finally:
         box.run("systemctl", "stop", "holder.service", "victim.service")

@@ -139,7 +139,7 @@ def _own_process(paths: Paths, pid: int) -> Iterator[Callable[[signal.Signals], 
         if not pid or not _holds(paths, pid):
             raise NotProven(
                 f"the agent does not answer, and it cannot be proved which process it is (pid {pid or 'unknown'})",
-                hint="Look at it with ps, and end it yourself." if not pid else hint,
+                hint="Look with ps which process is the agent, and end it yourself.",  # not what the lock names
             )
         if owner(pid) != os.geteuid() and Path("/proc/self").exists():  # without /proc kill(2) decides
             raise NotProven(f"the agent (pid {pid}) does not answer, and belongs to another user", hint=hint)

@@ -71,8 +71,9 @@ def test_without_the_kernels_list_of_locks_nobody_is_signalled(
     held = AgentLock.acquire(paths.lock, version="1", started_at="then")
     monkeypatch.setattr(stop, "LOCKS", tmp_path / "none")
     try:
-        with pytest.raises(NotProven, match="cannot be proved"):
+        with pytest.raises(NotProven, match="cannot be proved") as refused:
             stop._end_holder(paths, os.getpid(), 0.1)
+        assert "kill" not in (refused.value.hint or "")  # who writes the lock chose the pid
         assert stop.proven_pid(paths) is None
     finally:
         held.release()
