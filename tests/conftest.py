@@ -34,6 +34,7 @@ STRIPPED = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"),
     *("no_color", "force_color", "clicolor", "clicolor_force", "colorterm"),
     *("notify_socket", "invocation_id", "state_directory", "runtime_directory", "credentials_directory"),
+    "pythondontwritebytecode",  # a command that compiles all of its modules again takes half as long again
     *("logs_directory", "configuration_directory", "watchdog_usec", "watchdog_pid", "xpc_service_name"),
 )
 

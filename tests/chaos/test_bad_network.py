@@ -153,7 +153,7 @@ def test_lines_before_the_banner_are_no_trouble(scene: Scene) -> None:
 
 def test_garbage_before_the_banner_is_named_and_retried(scene: Scene) -> None:
     scene.relay.garbage = random.Random(1).randbytes(40_000).replace(b"\n", b"")
-    scene.customer.run("up", "--daemon", "--wait", "2", expect=75)
+    scene.customer.run("up", "--daemon", "--wait", "1", expect=75)
     tunnel = scene.customer.wait_for("backoff")
 
     assert tunnel["reason"]["code"] == "connection_lost"

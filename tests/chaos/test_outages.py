@@ -231,6 +231,7 @@ def test_a_change_of_route_or_address_is_a_probe_at_once(make_jumphost: MakeJump
 
 
 @pytest.mark.alone
+@pytest.mark.long
 def test_a_hot_standby_takes_over_when_the_first_loses_its_power(make_jumphost: MakeJumphost, figure: Figure) -> None:
     """Two agents for one tunnel on two machines; sshd set to notice the dead one after two seconds."""
     jumphost = make_jumphost("ClientAliveInterval 1", "ClientAliveCountMax 2")

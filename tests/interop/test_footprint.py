@@ -46,6 +46,7 @@ def make(tmp_path: Path) -> Iterator[Callable[[str, int], AgentScene]]:
 
 
 @pytest.mark.alone
+@pytest.mark.long  # the default run has test_every_state.py::test_an_idle_agent_has_no_wakeups
 def test_an_idle_agent_wakes_for_its_keepalives_only(
     make: Callable[[str, int], AgentScene], figure: Callable[[str], None]
 ) -> None:

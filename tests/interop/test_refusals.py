@@ -59,7 +59,7 @@ def test_a_swapped_host_key_sees_no_authentication(
     sshd.swap_host_key()
     sshd.restart()
 
-    customer.run("up", "--daemon", "--wait", "3", expect=NOT_CONNECTED)
+    customer.run("up", "--daemon", "--wait", "1", expect=NOT_CONNECTED)
 
     customer.wait_for("held")
     assert code_of(customer) == "host_key_changed"
@@ -89,7 +89,7 @@ def test_a_key_that_is_not_registered_is_held(
     known = sshd.authorized_keys.read_text()
     sshd.revoke_all()
 
-    customer.run("up", "--daemon", "--wait", "3", expect=NOT_CONNECTED)
+    customer.run("up", "--daemon", "--wait", "1", expect=NOT_CONNECTED)
 
     customer.wait_for("held")
     assert code_of(customer) == "auth_refused"
@@ -107,7 +107,7 @@ def test_a_port_that_is_not_permitted_is_held(customer: Customer, sshd: Sshd) ->
     sshd.authorize(register(customer, sshd, asked, 1), permitted)
     customer.run("pin", "--fingerprint", sshd.fingerprint)
 
-    customer.run("up", "--daemon", "--wait", "3", expect=NOT_CONNECTED)
+    customer.run("up", "--daemon", "--wait", "1", expect=NOT_CONNECTED)
 
     customer.wait_for("held")
     assert code_of(customer) == "forward_not_permitted"
@@ -122,7 +122,7 @@ def test_a_busy_port_is_waited_for_on_the_same_session(
     holder = OpensshTunnel(sshd, port, postgres.port)
     holder.start()
     try:
-        customer.run("up", "--daemon", "--wait", "3", expect=NOT_CONNECTED)
+        customer.run("up", "--daemon", "--wait", "1", expect=NOT_CONNECTED)
 
         customer.wait_for("standby")
         assert code_of(customer) == "port_busy"
@@ -149,7 +149,7 @@ def test_two_agents_for_one_tunnel_are_a_hot_standby(
     second = make_customer("second")
     sshd.authorize(register(second, sshd, port, postgres.port), port)
     second.run("pin", "--fingerprint", sshd.fingerprint)
-    second.run("up", "--daemon", "--wait", "3", expect=NOT_CONNECTED)
+    second.run("up", "--daemon", "--wait", "1", expect=NOT_CONNECTED)
     second.wait_for("standby")
 
     customer.run("down")
@@ -165,8 +165,9 @@ def test_a_jumphost_that_is_not_there_is_tried_again(
     port = set_up(postgres.port)
     sshd.stop()
 
-    customer.run("up", "--daemon", "--wait", "2", expect=NOT_CONNECTED)
+    customer.run("up", "--daemon", "--wait", "1", expect=NOT_CONNECTED)
 
+    customer.wait_for("backoff")
     assert code_of(customer) == "unreachable"
     sshd.start()
     customer.wait_for("connected", deadline=SOON)

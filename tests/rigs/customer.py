@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from tests.rigs import processes
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterable
 
 
 class Customer:
@@ -28,6 +30,11 @@ class Customer:
     def try_run(self, *arguments: str, text_in: str | None = None, deadline: float = 45) -> Any:
         """Run the command and return code, stdout and stderr, whatever they are."""
         return processes.run([*self.command, *arguments], env=self.environment, text_in=text_in, deadline=deadline)
+
+    def try_together(self, *commands: Iterable[str]) -> list[Any]:
+        """Run several commands side by side and return the same for each; their time limits pass at once."""
+        with ThreadPoolExecutor(len(commands)) as pool:
+            return list(pool.map(lambda arguments: self.try_run(*arguments), commands))
 
     def run(self, *arguments: str, expect: int = 0, text_in: str | None = None, deadline: float = 45) -> str:
         """Run the command, which must leave with `expect`, and return its standard output."""

@@ -1,10 +1,10 @@
 """How the tests share this machine (a pytest plugin): which run side by side, which alone, and which only if asked.
 
-By default pytest-xdist starts a worker process a core and one more, as most of a test is waiting. It hands out
+By default pytest-xdist starts a worker process a core and two more, as most of a test is waiting. It hands out
 whole files: tests of one file may share a fixture, and things of this machine such as the list of its processes.
 `alone` marks a test that others would disturb: one that measures a time near its limit, or counts wake-ups. Meanwhile
-no other test of the same run goes on. `long` marks a test that waits for more than ten seconds of real time: only
-`--all` runs it, or naming its file.
+no other test of the same run goes on; such tests come first, before others are in progress. `long` marks a test that
+waits for more than ten seconds of real time: only `--all` runs it, or naming its file.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return how many workers `-n auto` starts: none where files are named, whose tests would only wait for them."""
-    return 0 if _files_are_named(config) else (os.cpu_count() or 1) + 1
+    return 0 if _files_are_named(config) else (os.cpu_count() or 1) + 2
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,12 +78,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out long tests, and begin with the folders whose files take longest: what is short fills the gaps."""
+    """Leave out long tests, and put the others in order.
+
+    First the files with a test that is to be alone, which begins: later it would wait until the tests of every other
+    worker have ended. Then the folders whose files take longest, so that what is short fills the gaps.
+    """
     if not (config.getoption("--all") or _files_are_named(config)):
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
-    items.sort(key=_rank)
+    begin = {item.path for item in items if _is_alone(item)}
+    files = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: (item.path not in begin, _rank(item), files[item.path], not _is_alone(item)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # waiting is no part of the time that pytest-timeout measures

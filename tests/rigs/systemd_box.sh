@@ -18,7 +18,7 @@ mount -t tmpfs tmpfs sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 if [ ! -e "$box/prepared" ]; then
     # Nothing of this machine's starts by itself, and nothing touches its devices, network or clock.
-    rm -rf etc/systemd/system/*.wants etc/systemd/system/default.target
+    rm -rf etc/systemd/system/*.wants etc/systemd/system/default.target var/spool/cron/crontabs/*
     : >etc/machine-id
     for unit in systemd-tmpfiles-clean.timer systemd-resolved.service systemd-networkd.service \
         systemd-timesyncd.service systemd-udevd.service getty.target; do

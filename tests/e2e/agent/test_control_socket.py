@@ -196,11 +196,11 @@ def test_what_is_not_ours_is_left_alone_and_the_agent_runs_without(
         assert len(scene.log("no control socket")) == 1
         assert not (tmp_path / "elsewhere").is_socket()
         before = time.monotonic()
-        done = scene.customer.try_run("reload")
-        assert done.returncode == ExitCode.UNAVAILABLE
-        assert "does not answer" in done.stderr
+        done, status = scene.customer.try_together(("reload",), ("status",))
         assert time.monotonic() - before < 8
-        shown = scene.customer.run("status", expect=ExitCode.UNAVAILABLE).replace("\n  ", " ")
+        assert (done.returncode, status.returncode) == (ExitCode.UNAVAILABLE, ExitCode.UNAVAILABLE)
+        assert "does not answer" in done.stderr
+        shown = status.stdout.replace("\n  ", " ")
         assert re.match(r"no answer from the agent \(pid \d+\) within 2 s: .* control socket", shown)
         assert "kill -CONT" not in shown + done.stderr
     scene.customer.run("down")  # by a signal to the lock's proven holder
@@ -217,12 +217,11 @@ def test_up_is_refused_while_a_process_of_ours_listens_and_says_nothing(scene: A
         listener.listen(0 if is_full else 8)
         if is_full:
             waiting.connect(str(path))
-        for arguments in (("up",), ("up", "--daemon")):
-            done = scene.customer.try_run(*arguments)
+        for done in scene.customer.try_together(("up",), ("up", "--daemon")):
             assert done.returncode == ExitCode.UNAVAILABLE, done.stderr
             assert "does not answer" in done.stderr
             assert is_full or f"(pid {os.getpid()})" in done.stderr
-            assert lock.holder(scene.paths.lock) is None
+        assert lock.holder(scene.paths.lock) is None
 
 
 def test_up_runs_beside_a_listener_that_is_no_agent(scene: AgentScene) -> None:
@@ -289,9 +288,9 @@ def test_a_frozen_agent_answers_nothing_within_two_seconds(running: AgentScene) 
             control.request(running.paths, "GET", "/v1/status")
         assert 1.9 < time.monotonic() - began < 4
         assert silent.value.pid == pid
-        for arguments in (("reload",), ("reconnect",), ("down", "orders"), ("up", "--daemon")):
-            done = running.customer.try_run(*arguments)
-            assert done.returncode == ExitCode.UNAVAILABLE, arguments
+        commands = (("reload",), ("reconnect",), ("down", "orders"), ("up", "--daemon"))
+        for done in running.customer.try_together(*commands):
+            assert done.returncode == ExitCode.UNAVAILABLE, done.args
             assert f"the agent (pid {pid}) does not answer" in done.stderr
             assert "ioconnect down ends it" in done.stderr
     finally:

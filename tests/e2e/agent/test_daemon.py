@@ -139,7 +139,7 @@ def test_the_error_of_a_daemon_that_exits_at_once_is_quoted(tmp_path: Path) -> N
 
 def test_an_unreachable_jumphost_is_retried_and_up_returns_75(scene: AgentScene) -> None:
     scene.rig.faults.turn_away(b"Not allowed at this time\r\n")
-    text = stderr_of(scene, "up", "--daemon", "--wait", "2", expect=ExitCode.TEMP_FAIL)
+    text = stderr_of(scene, "up", "--daemon", "--wait", "1", expect=ExitCode.TEMP_FAIL)
 
     assert "keeps trying" in text
     tunnel = scene.customer.wait_for("backoff", "orders")
@@ -194,7 +194,7 @@ def test_an_agent_that_does_not_answer_is_killed(scene: AgentScene) -> None:
 
 def test_reconnect_ends_the_wait_of_the_tunnel_that_is_named(scene: AgentScene) -> None:
     scene.rig.faults.revoke(scene_key(scene))
-    stderr_of(scene, "up", "--daemon", "--wait", "5", expect=ExitCode.TEMP_FAIL)
+    stderr_of(scene, "up", "--daemon", "--wait", "1", expect=ExitCode.TEMP_FAIL)
     held = scene.customer.wait_for("held", "orders")
     assert held["reason"]["code"] == "auth_refused"
 

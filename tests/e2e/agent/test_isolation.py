@@ -51,7 +51,10 @@ class Fleet:
 
     def wait_for_states(self, expected: dict[str, str]) -> None:
         processes.wait_until(
-            lambda: self.states() == expected, what=f"the tunnels are {expected}", instead=self.states
+            lambda: self.states() == expected,
+            deadline=15,
+            what=f"the tunnels are {expected}",
+            instead=self.states,
         )
 
 
@@ -104,9 +107,9 @@ def test_a_bad_identity_holds_its_tunnel_alone_and_heals_when_mended(
     fleet.write(*map(fleet.table, GOOD), fleet.table("bad", f'identity = "{key}"'))
     mend = spoil(fleet, key)
 
-    assert fleet.customer.try_run("up", "--daemon", "--wait", "15").returncode == ExitCode.TEMP_FAIL
+    assert fleet.customer.try_run("up", "--daemon", "--wait", "1").returncode == ExitCode.TEMP_FAIL
 
-    assert fleet.states() == {**dict.fromkeys(GOOD, "connected"), "bad": "held"}
+    fleet.wait_for_states({**dict.fromkeys(GOOD, "connected"), "bad": "held"})
     assert fleet.customer.tunnel("bad")["reason"]["code"] == code
     assert fleet.customer.tunnel("bad")["attempts"] == 0
     mend()
@@ -118,9 +121,9 @@ def test_a_tunnel_without_a_pin_is_held_without_troubling_its_jumphost_until_it_
     unpinned = fleet.table("bad").replace(f"{fleet.rig.host}:{fleet.ports['bad']}", host)
     fleet.write(*map(fleet.table, GOOD), unpinned)
 
-    assert fleet.customer.try_run("up", "--daemon", "--wait", "15").returncode == ExitCode.TEMP_FAIL
+    assert fleet.customer.try_run("up", "--daemon", "--wait", "1").returncode == ExitCode.TEMP_FAIL
 
-    assert fleet.states() == {**dict.fromkeys(GOOD, "connected"), "bad": "held"}
+    fleet.wait_for_states({**dict.fromkeys(GOOD, "connected"), "bad": "held"})
     assert fleet.customer.tunnel("bad")["reason"]["code"] == "host_key_unpinned"
     assert fleet.rig.ledger.counters.connections == len(GOOD)
     blobs = known_hosts.load(fleet.paths.known_hosts).blobs_for(fleet.rig.host, fleet.rig.port)
@@ -145,10 +148,10 @@ def test_a_file_with_a_fault_holds_its_tunnels_and_they_start_once_it_is_mended(
     bad = put(fleet, "b.toml", fleet.table("pricing", "max_conections = 1") + fleet.table("ledger"))
     worse = put(fleet, "returns.toml", "[tunnels.returns")
 
-    assert fleet.customer.try_run("up", "--daemon", "--wait", "10").returncode == ExitCode.TEMP_FAIL
+    assert fleet.customer.try_run("up", "--daemon", "--wait", "1").returncode == ExitCode.TEMP_FAIL
 
     good = {"orders": "connected", "stock": "connected"}
-    assert fleet.states() == {**good, "pricing": "held", "ledger": "held", "returns": "held"}
+    fleet.wait_for_states({**good, "pricing": "held", "ledger": "held", "returns": "held"})
     reason = fleet.customer.tunnel("pricing")["reason"]
     assert reason["code"] == "config_invalid"
     assert "did you mean max_connections?" in reason["message"]
@@ -166,7 +169,8 @@ def test_a_file_with_a_fault_holds_its_tunnels_and_they_start_once_it_is_mended(
 def test_a_held_tunnel_takes_its_mended_configuration_and_no_other_does(fleet: Fleet) -> None:
     """A wrong path of its identity is mended in the configuration; what else stands there waits for a reload."""
     fleet.write(fleet.table("orders"), fleet.table("bad", 'identity = "nowhere"'))
-    assert fleet.customer.try_run("up", "--daemon", "--wait", "5").returncode == ExitCode.TEMP_FAIL
+    assert fleet.customer.try_run("up", "--daemon", "--wait", "1").returncode == ExitCode.TEMP_FAIL
+    fleet.wait_for_states({"orders": "connected", "bad": "held"})
 
     fleet.write(fleet.table("orders", "max_connections = 7"), fleet.table("bad"), fleet.table("new"))
 

@@ -89,10 +89,9 @@ def test_a_stopped_process_does_not_stay_green(customer: Customer) -> None:
     pid = customer.agent_pid()
     os.kill(pid, signal.SIGSTOP)
     try:
-        frozen = customer.try_run("status")
-        check = customer.try_run("status", "--check")
-        test = customer.try_run("test", "orders")
-        examined = customer.try_run("doctor", "--json")
+        frozen, check, test, examined = customer.try_together(
+            ("status",), ("status", "--check"), ("test", "orders"), ("doctor", "--json")
+        )
     finally:
         os.kill(pid, signal.SIGCONT)
 

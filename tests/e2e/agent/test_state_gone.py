@@ -121,13 +121,12 @@ def test_one_that_is_frozen_is_said_and_no_process_signalled(gone: AgentScene) -
     pid = gone.customer.agent_pid()
     os.kill(pid, signal.SIGSTOP)
     try:
-        for arguments in (("down",), ("up",), ("up", "--daemon"), ("status",)):
-            done = gone.customer.try_run(*arguments)
-            assert done.returncode == ExitCode.UNAVAILABLE, arguments
+        for done in gone.customer.try_together(("down",), ("up",), ("up", "--daemon"), ("status",)):
+            assert done.returncode == ExitCode.UNAVAILABLE, done.args
             said = " ".join((done.stdout + done.stderr).split())
             assert f"(pid {pid})" in said
             assert "cannot be proved" in said
-            assert lock.holder(gone.paths.lock) is None
+        assert lock.holder(gone.paths.lock) is None
     finally:
         os.kill(pid, signal.SIGCONT)
 

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.rigs import processes, stub
 from tests.rigs.customer import Customer
-from tests.rigs.handshakes import black_hole, mysql
+from tests.rigs.handshakes import black_hole, mysql, silence
 from tests.rigs.proxies import Scripted, read_head
 from tests.rigs.terminals import CTRL_C, Terminal
 
+from ioconnect.checks import runner
+from ioconnect.checks.results import CheckStatus
+from ioconnect.config.paths import under
 from ioconnect.errors import ExitCode, ReasonCode, exit_code_of
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from ioconnect.checks.results import CheckId, CheckResult
 
 CHECKS = ["config", "identity", "target", "dns", "tcp", "host_key", "auth", "forward"]
 WORST = 30.0  # seconds for the whole, against any server
@@ -44,8 +49,8 @@ class World:
         self.pin(rig.host_key_line)
         self.configure()
 
-    def pin(self, key: str) -> None:
-        (self.customer.home / "known_hosts").write_text(f"[127.0.0.1]:{self.rig.port} {key}\n")
+    def pin(self, key: str, port: int | None = None) -> None:
+        (self.customer.home / "known_hosts").write_text(f"[127.0.0.1]:{port or self.rig.port} {key}\n")
 
     def configure(self, **changes: str | int) -> None:
         self.settings |= changes
@@ -256,6 +261,49 @@ def test_a_closed_port_asks_whether_443_is_open(world: World) -> None:
     assert "Port 443 of the same host does" in hint
 
 
+class Silent:
+    """A listener to checks that prints nothing."""
+
+    def began(self, check: CheckId) -> None:
+        """See CheckListener."""
+
+    def done(self, check: CheckResult) -> None:
+        """See CheckListener."""
+
+
+def drip(connection: socket.socket) -> None:
+    """Send a byte now and then, for ever."""
+    connection.settimeout(0.3)
+    while True:
+        connection.sendall(b"A")
+        with contextlib.suppress(TimeoutError):
+            if not connection.recv(4096):
+                return
+
+
+@pytest.mark.parametrize("drips", [False, True])
+def test_a_jumphost_without_a_banner_is_told_at_the_sign_ins_deadline(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, drips: bool
+) -> None:
+    """As the next two at full length, which are long; without the command, whose deadline is a constant."""
+    monkeypatch.setattr(runner, "AUTH_TIMEOUT", (0.5, 1.0))
+    jumphost = Scripted(drip if drips else silence)
+    world.configure(ssh_port=jumphost.port)
+    world.pin(world.rig.host_key_line, jumphost.port)
+    began = time.monotonic()
+    try:
+        report = runner.run_checks(None, under(world.customer.home), {}, Silent())
+    finally:
+        jumphost.stop()
+
+    assert 0.9 < time.monotonic() - began < 6.0
+    checks = {check.id.value: check for check in report.checks}
+    assert (report.exit_code, checks["host_key"].reason) == (ExitCode.UNAVAILABLE, ReasonCode.BANNER_TIMEOUT)
+    assert [name for name in CHECKS if checks[name].status is CheckStatus.SKIP] == ["auth", "forward"]
+    assert checks["target"].status is CheckStatus.PASS
+
+
+@pytest.mark.long
 def test_a_jumphost_that_accepts_and_says_nothing(world: World) -> None:
     """It fails at host_key, in time, and what can be known without it is known."""
     world.rig.faults.banner_silence()
@@ -268,17 +316,9 @@ def test_a_jumphost_that_accepts_and_says_nothing(world: World) -> None:
     assert [name for name in CHECKS if checks[name]["status"] == "skip"] == ["auth", "forward"]
 
 
+@pytest.mark.long
 def test_a_byte_now_and_then_buys_no_more_time(world: World) -> None:
     """From the jumphost and from the database at once: the worst that both can do."""
-
-    def drip(connection: socket.socket) -> None:
-        connection.settimeout(0.3)
-        while True:
-            connection.sendall(b"A")
-            with contextlib.suppress(TimeoutError):
-                if not connection.recv(4096):
-                    return
-
     jumphost, database = Scripted(drip), Scripted(drip)
     world.configure(ssh_port=jumphost.port, target=f"127.0.0.1:{database.port}")
     began = time.monotonic()

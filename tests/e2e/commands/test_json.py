@@ -173,7 +173,7 @@ def test_a_silent_agent_is_a_fault_with_its_code(running: AgentScene) -> None:
 
 def test_an_agent_that_freezes_while_an_up_waits_is_told_as_such(scene: AgentScene) -> None:
     scene.rig.faults.hold_port(scene.port)
-    pid = told(scene, "up", "--daemon", "--wait", "2", expect=ExitCode.TEMP_FAIL)["agent"]["pid"]
+    pid = told(scene, "up", "--daemon", "--wait", "1", expect=ExitCode.TEMP_FAIL)["agent"]["pid"]
     argv = [*scene.customer.command, "up", "--daemon", "--json", "--wait", "20"]
     with subprocess.Popen(
         argv, env=scene.customer.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

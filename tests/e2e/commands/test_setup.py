@@ -38,17 +38,21 @@ def database() -> Iterator[Greeter]:
 
 @pytest.fixture
 def customer(tmp_path: Path, rig: StubRig) -> Iterator[Customer]:  # noqa: ARG001  the agent ends before the jumphost
-    machine = Customer(tmp_path / "home", PATH=_without_display(tmp_path))
+    machine = Customer(tmp_path / "home", PATH=_path(tmp_path))
     yield machine
     machine.close()
 
 
-def _without_display(folder: Path) -> str:
-    """Return a PATH with a clipboard that keeps what it gets in a file."""
+def _path(folder: Path) -> str:
+    """Return a PATH with a clipboard that keeps what it gets in a file, and a cron without a crontab of ours."""
     programs = folder / "bin"
     programs.mkdir()
-    (programs / "xclip").write_text(f'#!/bin/sh\nexec cat >"{folder}/clipboard"\n')
-    (programs / "xclip").chmod(0o755)
+    for name, script in (
+        ("xclip", f'exec cat >"{folder}/clipboard"'),
+        ("crontab", "echo no crontab for us >&2; exit 1"),
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
     return f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
