@@ -32,7 +32,7 @@ def open_regular(
         descriptor, facts, opened = _opened(found, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW))
         with _closing_on_error(descriptor):
             if trusted is not None:
-                opened.check_changers(trusted, (descriptor, facts))
+                opened.check_writers(trusted, (descriptor, facts))
         return descriptor, facts
 
 
@@ -42,7 +42,7 @@ def names_in(folder: Path, *, trusted: frozenset[int] | None = None) -> list[str
         descriptor, facts, opened = _opened(found, os.O_RDONLY | os.O_DIRECTORY, types=(stat.S_IFDIR,))
         try:
             if trusted is not None:
-                opened.check_changers(trusted, (descriptor, facts))
+                opened.check_writers(trusted, (descriptor, facts))
             return os.listdir(descriptor)  # noqa: PTH208  by descriptor
         finally:
             os.close(descriptor)

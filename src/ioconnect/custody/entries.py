@@ -63,7 +63,7 @@ class Entry:
     custody: Custody | None = None
     resolved: Path = Path()  # without links; only root may change it unless `custody` is set
     above: Custody | None = None  # of the folder's path: who may replace every name in it
-    adders: Custody | None = None  # who may add names to it, and replace only what is theirs (a sticky folder)
+    may_add: Custody | None = None  # who may add names to it, and replace only what is theirs (a sticky folder)
     error: OSError | None = None  # why the path could not be followed further
 
     def beside(self, name: str) -> str:
@@ -91,11 +91,11 @@ class Entry:
         """
         if self.folder is None:
             return self
-        custody = _of_entry(self.above, self.adders, facts, self.path)
-        placer = custody or self.adders
-        if placer is not None and _may_be_anybodys(facts):
+        custody = _of_entry(self.above, self.may_add, facts, self.path)
+        other = custody or self.may_add
+        if other is not None and _may_be_anybodys(facts):
             names = f"it has {facts.st_nlink} names (hard links)"
-            raise Untrusted(f"{names}, and {placer.description}", self.path, placer, hint="Name a copy of it.")
+            raise Untrusted(f"{names}, and {other.description}", self.path, other, hint="Name a copy of it.")
         if custody is None:
             return replace(self, custody=None)
         allowed = custody.uids if own else custody.uids | {0}
@@ -108,7 +108,7 @@ class Entry:
             )
         return replace(self, custody=custody)
 
-    def check_changers(self, trusted: frozenset[int], opened: tuple[int, os.stat_result] | None = None) -> None:
+    def check_writers(self, trusted: frozenset[int], opened: tuple[int, os.stat_result] | None = None) -> None:
         """Check that nobody but root and the `trusted` accounts can change what lies here; for root only.
 
         `opened` is the descriptor of the entry and what fstat(2) says of it. Raises Untrusted.
@@ -117,7 +117,7 @@ class Entry:
             return
         custody = self.custody
         if custody is None and opened is not None:
-            custody = _changer(opened[1], self.path, opened[0])
+            custody = _writer(opened[1], self.path, opened[0], _ROOT | trusted)
         if custody is not None and not custody.uids <= trusted:
             raise Untrusted(custody.description, self.path, custody)
 
@@ -147,7 +147,11 @@ def entry(path: Path, *, follow: bool, trusted: frozenset[int] | None = None) ->
     assert found.folder is not None
     try:
         if trusted is not None:
-            found.check_changers(trusted)
+            found.check_writers(trusted)
+            # In the folder of a trusted account, others may write by the mode of a folder or file further on.
+            others = custody_of(path, trusted=trusted) if found.custody is not None else None
+            if others is not None:
+                raise Untrusted(others.description, path, others)
         if found.error is not None:
             raise found.error
         yield found
@@ -155,7 +159,7 @@ def entry(path: Path, *, follow: bool, trusted: frozenset[int] | None = None) ->
         os.close(found.folder)
 
 
-def flaw(path: Path, *, trusted: frozenset[int] = frozenset()) -> Custody | None:
+def custody_of(path: Path, *, trusted: frozenset[int] = frozenset()) -> Custody | None:
     """Return who besides root and the `trusted` accounts may change what lies at the path; None if nobody.
 
     Judges every folder and link on the way, and the file itself. A path that does not exist is judged as far as it
@@ -174,9 +178,9 @@ def flaw(path: Path, *, trusted: frozenset[int] = frozenset()) -> Custody | None
         if end is not None and not isinstance(end, (FileNotFoundError, NotADirectoryError)):
             return custody or _unknown(path, end)
         facts = None if custody is not None else found.facts()
-        if custody is None and found.adders is not None and _may_be_anybodys(facts):
-            return replace(found.adders, remedy=move())
-        return custody if facts is None or end is not None else _changer(facts, path, found.resolved, owners)
+        if custody is None and found.may_add is not None and _may_be_anybodys(facts):
+            return replace(found.may_add, remedy=move())
+        return custody if facts is None or end is not None else _writer(facts, path, found.resolved, owners)
     except OSError as error:
         return _unknown(path, error)
     finally:
@@ -194,11 +198,11 @@ def _resolve(path: Path, *, follow: bool, owners: frozenset[int] = _ROOT) -> Ent
     try:
         while True:
             name = left.pop() if left else "."
-            above, adders = _replacers(above, os.fstat(folder), reached, owners, is_last=not left)
-            found = Entry(path, name, folder, above, reached / name, above, adders)
+            above, may_add = _replacers(above, os.fstat(folder), reached, owners, is_last=not left)
+            found = Entry(path, name, folder, above, reached / name, above, may_add)
             try:
                 facts = found.facts()
-                found = replace(found, custody=_of_entry(above, adders, facts, reached / name, owners))
+                found = replace(found, custody=_of_entry(above, may_add, facts, reached / name, owners))
                 is_link = facts is not None and stat.S_ISLNK(facts.st_mode)
                 if not left and not (is_link and follow):
                     return found
@@ -223,12 +227,12 @@ def _resolve(path: Path, *, follow: bool, owners: frozenset[int] = _ROOT) -> Ent
 
 def _target(found: Entry, facts: os.stat_result | None, count: int) -> Path:
     """Return where a link leads that only root can have made. Raises OSError, Untrusted."""
-    placer = found.custody or (found.adders if facts is not None and facts.st_nlink != 1 else None)
-    if placer is not None:
+    other = found.custody or (found.may_add if facts is not None and facts.st_nlink != 1 else None)
+    if other is not None:
         raise Untrusted(
-            f"{found.resolved} is a link, and {placer.description}: root follows none there",
+            f"{found.resolved} is a link, and {other.description}: root follows none there",
             found.path,
-            placer,
+            other,
             hint="Name what it leads to.",
         )
     if count > MAX_LINKS:
@@ -245,7 +249,7 @@ def _replacers(
     """
     if above is not None:
         return replace(above, uids=above.uids | {facts.st_uid} - {0}), None
-    found = _changer(facts, folder, folder, owners)
+    found = _writer(facts, folder, folder, owners)
     if found is not None and not is_last:
         found = replace(found, remedy=move())
     if facts.st_uid in owners and facts.st_mode & stat.S_ISVTX:
@@ -255,13 +259,13 @@ def _replacers(
 
 def _of_entry(
     above: Custody | None,
-    adders: Custody | None,
+    may_add: Custody | None,
     facts: os.stat_result | None,
     path: Path,
     owners: frozenset[int] = _ROOT,
 ) -> Custody | None:
     """Return who may replace an entry: who may replace all in its folder, or in a sticky one its owner."""
-    if above is None and adders is not None and facts is not None and facts.st_uid not in owners:
+    if above is None and may_add is not None and facts is not None and facts.st_uid not in owners:
         return replace(_of_owner(facts, path), remedy=move())
     return above
 
@@ -271,7 +275,7 @@ def _may_be_anybodys(facts: os.stat_result | None) -> bool:
     return facts is None or (facts.st_nlink != 1 and not stat.S_ISDIR(facts.st_mode))
 
 
-def _changer(facts: os.stat_result, path: Path, where: Path | int, owners: frozenset[int] = _ROOT) -> Custody | None:
+def _writer(facts: os.stat_result, path: Path, where: Path | int, owners: frozenset[int] = _ROOT) -> Custody | None:
     """Return who besides these may change this file, or write in this folder; `where` is as for `writers`."""
     if facts.st_uid not in owners:
         return _of_owner(facts, path)

@@ -210,7 +210,7 @@ def _os_errors_as_cannot_create(path: Path) -> Iterator[None]:
 def _owner(found: Entry) -> tuple[int, int] | None:
     """Return uid and gid of the file that root replaces, if its folder's owner or root gave it to that account."""
     existing, owner = found.facts(), _owner_of_new(found)
-    if existing is None or found.adders is not None:
+    if existing is None or found.may_add is not None:
         return owner
     if owner is None or existing.st_uid in (owner[0], 0):
         return existing.st_uid, existing.st_gid

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ioconnect
-from ioconnect.custody.entries import Custody, flaw
+from ioconnect.custody.entries import Custody, custody_of
 from ioconnect.custody.remedies import move
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class Changeable:
     """One thing to mend: the first path with it, in words, what mends it, and who may change that path."""
 
     path: Path
@@ -44,15 +44,15 @@ class Flaw:
     uids: frozenset[int]
 
 
-def flaws(trusted: frozenset[int]) -> list[Flaw]:
+def changeable(trusted: frozenset[int]) -> list[Changeable]:
     """Return all that others than root and the `trusted` accounts may change; works for any user.
 
-    What lies in one folder of programs and libraries is one flaw, which one remedy mends as a whole.
+    What lies in one folder of programs and libraries is told once, with one remedy for the whole.
     """
     found: dict[Path, tuple[Path, Custody]] = {}  # by the component that is wrong
     paths = list(dict.fromkeys(_program()))
     for path in paths:
-        each = flaw(path)
+        each = custody_of(path)
         if each is not None and not each.uids <= trusted and each.component not in found:
             found[each.component] = (path, each)
     trees = _trees() if found else set()
@@ -60,16 +60,16 @@ def flaws(trusted: frozenset[int]) -> list[Flaw]:
     for component in found:
         around = [tree for tree in trees if tree == component or tree in component.parents]
         groups.setdefault(max(around, key=lambda tree: len(tree.parts), default=component), []).append(component)
-    return [_flaw([found[each] for each in group], paths, is_tree=tree in trees) for tree, group in groups.items()]
+    return [_as_one([found[each] for each in group], paths, is_tree=tree in trees) for tree, group in groups.items()]
 
 
-def _flaw(found: list[tuple[Path, Custody]], paths: list[Path], *, is_tree: bool) -> Flaw:
+def _as_one(found: list[tuple[Path, Custody]], paths: list[Path], *, is_tree: bool) -> Changeable:
     path, first = found[0]
     more = f", and so is {len(found) - 1} times more beside it" if len(found) > 1 else ""
     components = [each.component for _, each in found]
     uids = frozenset().union(*(each.uids for _, each in found))
     remedy = _recursive_remedy(Path(os.path.commonpath(components)), components, paths) if is_tree else ""
-    return Flaw(path, first.description + more, remedy or first.remedy, uids)
+    return Changeable(path, first.description + more, remedy or first.remedy, uids)
 
 
 def _recursive_remedy(top: Path, components: list[Path], paths: list[Path]) -> str:

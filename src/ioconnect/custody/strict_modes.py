@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ioconnect.custody import program
-from ioconnect.custody.entries import OTHER_ACCOUNT, flaw
+from ioconnect.custody.entries import OTHER_ACCOUNT, custody_of
 from ioconnect.errors import ConfigInvalid, Fault, SystemRefused
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def check_program(*, account: int | None = None) -> None:
     That is the program, its interpreter and libraries. `account` is the uid of an agent that runs, whose own files
     these may be. Does nothing for other users.
     """
-    found = program_flaws(account=account)
+    found = changeable_program(account=account)
     if found:
         raise SystemRefused(
             "; ".join(f"root does not run {each.path}: {each.description}" for each in found),
@@ -42,20 +42,20 @@ def check_program(*, account: int | None = None) -> None:
         )
 
 
-def program_flaws(*, account: int | None = None) -> list[program.Flaw]:
+def changeable_program(*, account: int | None = None) -> list[program.Changeable]:
     """Return what `check_program` would refuse; nothing for other users than root."""
     if os.geteuid() != 0:
         return []
-    return program.flaws(trusted(account) | _demo_owners())
+    return program.changeable(trusted(account) | _demo_owners())
 
 
 def faults(paths: Iterable[Path], *, account: int | None = None) -> Iterator[Fault]:
     """Yield what root's agent would raise for its program, and for reading these files."""
-    for each in program_flaws(account=account):
+    for each in changeable_program(account=account):
         yield _fault(SystemRefused, "root does not run", each.path, each.description, each.remedy)
     told: set[Path] = set()
     for path in dict.fromkeys(paths) if os.geteuid() == 0 else ():
-        found = flaw(path)
+        found = custody_of(path)
         if found is not None and not found.uids <= trusted(account) and found.component not in told:
             told.add(found.component)
             yield _fault(ConfigInvalid, "root does not use", path, found.description, found.remedy)

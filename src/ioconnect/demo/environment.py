@@ -159,4 +159,4 @@ def program_owners() -> frozenset[int]:
 
     Root runs their program already. Anybody at all is nobody to trust.
     """
-    return frozenset(uid for each in strict_modes.program_flaws() for uid in each.uids if uid != ANYBODY)
+    return frozenset(uid for each in strict_modes.changeable_program() for uid in each.uids if uid != ANYBODY)

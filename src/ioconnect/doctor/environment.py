@@ -23,7 +23,7 @@ from ioconnect.agent.dial.proxy import VARIABLES, redacted
 from ioconnect.config import configuration
 from ioconnect.config.addresses import has_password
 from ioconnect.custody import strict_modes
-from ioconnect.custody.entries import flaw
+from ioconnect.custody.entries import custody_of
 from ioconnect.custody.mounts import may_be_secret
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import SystemRefused
@@ -60,7 +60,7 @@ def permissions(config: Config, paths: Paths, account: int | None) -> Fact:
     readable = [path for path in secret if _mode(path) & 0o044]
     problems = [f"others may read {path}: {_how_to_close(path)}" for path in readable]
     trusted = strict_modes.trusted(account) | {os.geteuid()}
-    changeable = [flaw(path, trusted=trusted) for path in judged]
+    changeable = [custody_of(path, trusted=trusted) for path in judged]
     problems += dict.fromkeys(f"{found.description}: {found.remedy}" for found in changeable if found is not None)
     problems += [f"{fault.message}: {fault.hint}" for fault in strict_modes.faults(acted_on, account=account)]
     if problems:

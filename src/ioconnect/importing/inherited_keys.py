@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.addresses import HostPort
-from ioconnect.custody.entries import flaw
+from ioconnect.custody.entries import custody_of
 from ioconnect.custody.writers import account_name
 from ioconnect.errors import ConfigInvalid
 from ioconnect.escape import escaped_path
@@ -161,7 +161,7 @@ def _other_account(file: Path) -> str:
     """
     own = os.geteuid()
     if own == 0:
-        custody = flaw(file)
+        custody = custody_of(file)
         return "" if custody is None else account_name(max(custody.uids))
     try:
         owner = file.stat().st_uid

@@ -12,7 +12,7 @@ from ioconnect.config import configuration
 from ioconnect.config.addresses import has_password
 from ioconnect.config.paths import CREDENTIAL, Paths, absolute, discover, home_folder, site_paths
 from ioconnect.custody import program, strict_modes
-from ioconnect.custody.entries import flaw
+from ioconnect.custody.entries import custody_of
 from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused
 from ioconnect.installers import machine, reachability
 from ioconnect.installers.service import Kind, Service
@@ -145,7 +145,7 @@ def _is_handed_over(identity: Path, run_as: str | None, *, encrypted: bool) -> b
     Otherwise that account could put a link to any file of root's in its place, and read its own credential. It reads
     its own key itself. A dynamic user has no files; `_refuse_keys_of_others` refuses what another account has.
     """
-    return run_as is None or flaw(_key_file(identity, encrypted=encrypted)) is None
+    return run_as is None or custody_of(_key_file(identity, encrypted=encrypted)) is None
 
 
 def _key_file(identity: Path, *, encrypted: bool) -> Path:
@@ -214,7 +214,7 @@ def _how_to_give(key: Path, closed: Path, account: str | None, paths: Paths) -> 
 
 def _refuse_key_of_others(file: Path) -> None:
     """Raise SystemRefused for a key that systemd would read as root and another account could replace."""
-    found = flaw(file)
+    found = custody_of(file)
     if found is not None:
         raise SystemRefused(
             f"systemd would read {file} as root, and {found.description}: that account could have it read any file",
@@ -227,8 +227,8 @@ def _refuse_what_others_may_change(paths: Paths, why: str) -> None:
 
     The program is what `up` of root takes for it.
     """
-    files = [(path, flaw(path)) for path in (paths.config, paths.known_hosts)]
-    found = [(each.path, each.description, each.remedy) for each in program.flaws(strict_modes.ROOT_ALONE)]
+    files = [(path, custody_of(path)) for path in (paths.config, paths.known_hosts)]
+    found = [(each.path, each.description, each.remedy) for each in program.changeable(strict_modes.ROOT_ALONE)]
     found += [(path, each.description, each.remedy) for path, each in files if each is not None]
     if found:
         said = "; ".join(f"{description}, and {path} is part of this" for path, description, _ in found)

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.custody.entries import flaw
+from ioconnect.custody.entries import custody_of
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.status.peer_credentials import peer_of
 
@@ -83,7 +83,7 @@ def check_trusted(folder: int, path: Path) -> int:
     """
     facts = os.fstat(folder)
     _check_mode(facts, path.parent)
-    if facts.st_uid not in (0, os.geteuid()) and flaw(path.parent.parent) is not None:  # not root made it
+    if facts.st_uid not in (0, os.geteuid()) and custody_of(path.parent.parent) is not None:  # not root made it
         raise SocketRefused(f"the folder {path.parent} belongs to another user (uid {facts.st_uid})")
     own = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISSOCK(own.st_mode):

@@ -13,7 +13,7 @@ from tests.rigs.ordinary_user import NOBODY
 from tests.rigs.owned_files import OTHER, file_of, folder_of, link_of
 
 from ioconnect.custody import descriptors, files
-from ioconnect.custody.entries import Untrusted, flaw
+from ioconnect.custody.entries import Untrusted, custody_of
 from ioconnect.errors import CannotCreate, ConfigInvalid
 
 if TYPE_CHECKING:
@@ -175,11 +175,11 @@ def test_root_keeps_no_file_open_for_writing_in_anothers_folder(theirs: Path) ->
     assert list(theirs.iterdir()) == []
 
 
-def test_a_path_has_no_flaw_if_only_root_may_change_it(tmp_path: Path, secret: Path, theirs: Path) -> None:
-    assert flaw(secret) is None
-    assert flaw(tmp_path / "missing") is None
+def test_a_path_is_in_nobodys_custody_if_only_root_may_change_it(tmp_path: Path, secret: Path, theirs: Path) -> None:
+    assert custody_of(secret) is None
+    assert custody_of(tmp_path / "missing") is None
 
-    found = flaw(theirs / "missing")
+    found = custody_of(theirs / "missing")
     assert found is not None
     assert found.description == f"{theirs} belongs to nobody"
     assert found.remedy.startswith(f"chown root {theirs} if that folder is for ioconnect alone, else move it")
@@ -199,7 +199,7 @@ def test_each_component_of_a_path_is_judged(tmp_path: Path, theirs: Path) -> Non
 
     for path, expected, prepare in cases:
         prepare()
-        found = flaw(path)
+        found = custody_of(path)
         assert found is not None
         assert found.description == expected
 
@@ -207,7 +207,7 @@ def test_each_component_of_a_path_is_judged(tmp_path: Path, theirs: Path) -> Non
 def test_a_group_of_roots_alone_may_write(tmp_path: Path) -> None:
     file = file_of(0, tmp_path / "file", mode=0o660)
 
-    assert flaw(file) is None
+    assert custody_of(file) is None
 
 
 @pytest.mark.parametrize("below", ["missing/config.toml", "plain/config.toml", "closed/sub/config.toml"])
@@ -216,13 +216,13 @@ def test_a_path_that_cannot_be_followed_is_judged_as_far_as_it_can(theirs: Path,
     file_of(NOBODY, theirs / "plain")
     folder_of(NOBODY, theirs / "closed").chmod(0)
 
-    found = flaw(theirs / below)
+    found = custody_of(theirs / below)
 
     assert found is not None
     assert found.description == f"{theirs} belongs to nobody"
 
 
-def test_what_cannot_be_told_is_a_flaw_for_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_told_is_in_anybodys_custody_for_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a folder of a network's file system that keeps root out."""
     folder = folder_of(0, tmp_path / "etc")
     real = os.stat
@@ -233,7 +233,7 @@ def test_what_cannot_be_told_is_a_flaw_for_root(tmp_path: Path, monkeypatch: pyt
         return real(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
 
     monkeypatch.setattr(os, "stat", refuse)
-    found = flaw(folder / "config.toml")
+    found = custody_of(folder / "config.toml")
 
     assert found is not None
     assert found.description == f"it cannot be told who may change {folder / 'config.toml'}: Permission denied"
@@ -272,6 +272,9 @@ def test_root_reads_for_its_agent_what_it_alone_may_change(tmp_path: Path, their
     with pytest.raises(Untrusted, match=f"root does not use {file}: anybody may write {file}"):
         read()
     os.chown(file, NOBODY, 0)
+    with pytest.raises(Untrusted, match=f"anybody may write {file}"):
+        read(file, NOBODY)
+    file.chmod(0o644)
     assert read(file, NOBODY) == b"content"
     with pytest.raises(Untrusted, match=f"{file} belongs to nobody"):
         read(file, OTHER)
@@ -288,19 +291,19 @@ def test_no_command_is_given_for_a_folder_further_up(tmp_path: Path) -> None:
     own = folder_of(0, home / "ioconnect")
     file = file_of(0, own / "config.toml")
 
-    found = flaw(file)
+    found = custody_of(file)
     assert found is not None
     assert found.remedy == "move it into folders that only root may change"
 
     os.chown(home, 0, 0)
     own.chmod(0o777)
-    found = flaw(file)
+    found = custody_of(file)
     assert found is not None
     assert found.remedy.startswith(f"chmod go-w '{own}' if that folder is for ioconnect alone, else move it")
 
     own.chmod(0o755)
     file.chmod(0o666)
-    found = flaw(file)
+    found = custody_of(file)
     assert found is not None
     assert found.remedy == f"chmod go-w '{file}'"
 

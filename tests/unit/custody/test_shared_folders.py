@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.rigs.ordinary_user import NOBODY
-from tests.rigs.owned_files import file_of, folder_of, link_of
+from tests.rigs.owned_files import OTHER, file_of, folder_of, link_of
 
 from ioconnect.custody import descriptors, files
-from ioconnect.custody.entries import Untrusted, flaw
+from ioconnect.custody.entries import Untrusted, custody_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,12 +59,12 @@ def test_what_somebody_may_have_put_there_is_not_roots(shared: Path, secret: Pat
     """A second name of a file of root's decides which of them root uses; a name that is missing may come."""
     os.link(secret, shared / "program")
 
-    found = flaw(shared / name)
+    found = custody_of(shared / name)
 
     assert found is not None
     assert found.description == f"anybody may write {shared}"
     assert found.remedy == "move it into folders that only root may change"
-    assert flaw(secret) is None
+    assert custody_of(secret) is None
 
 
 def test_files_that_a_package_manager_links_from_its_cache_are_roots(tmp_path: Path, shared: Path) -> None:
@@ -74,19 +74,19 @@ def test_files_that_a_package_manager_links_from_its_cache_are_roots(tmp_path: P
     os.link(cached, module)
     os.link(cached, shared / "module.py")
 
-    assert flaw(module) is None
+    assert custody_of(module) is None
     assert files.read_regular(module, limit=100, trusted=frozenset())[0] == b"content"
     module.chmod(0o666)
-    assert flaw(module) is not None
+    assert custody_of(module) is not None
     module.chmod(0o644)
     os.chown(module, NOBODY, 0)
-    assert flaw(module) is not None
+    assert custody_of(module) is not None
 
 
 def test_roots_own_file_in_a_shared_folder_is_roots(shared: Path) -> None:
     path = file_of(0, shared / "config.toml")
 
-    assert flaw(path) is None
+    assert custody_of(path) is None
     assert files.read_regular(path, limit=100, trusted=frozenset())[0] == b"content"
     os.close(descriptors.open_to_change(path))
     os.close(descriptors.open_to_write(shared / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND))
@@ -152,3 +152,21 @@ def test_a_member_of_a_folders_group_gets_no_file_of_roots(tmp_path: Path) -> No
     files.write_atomically(path, b"secret")
 
     assert path.stat().st_uid == 0
+
+
+def test_a_file_that_others_may_write_in_the_folder_of_a_trusted_account_is_not_read(tmp_path: Path) -> None:
+    """The folder says who may replace the file; its own mode who else may write it."""
+    folder = folder_of(NOBODY, tmp_path / "theirs")
+    pins = file_of(NOBODY, folder / "known_hosts", mode=0o644)
+
+    assert files.read_regular(pins, limit=100, trusted=frozenset({NOBODY}))[0] == b"content"
+    pins.chmod(0o666)
+    with pytest.raises(Untrusted, match=f"anybody may write {pins}"):
+        files.read_regular(pins, limit=100, trusted=frozenset({NOBODY}))
+    pins.unlink()
+    file_of(OTHER, pins, mode=0o644)
+    with pytest.raises(Untrusted, match=f"{pins} belongs to uid {OTHER}"):
+        files.read_regular(pins, limit=100, trusted=frozenset({NOBODY}))
+    folder.chmod(0o777)
+    with pytest.raises(Untrusted, match=f"anybody may write {folder}"):
+        descriptors.names_in(folder, trusted=frozenset({NOBODY}))

@@ -17,7 +17,7 @@ import pytest
 from tests.rigs.ordinary_user import NOBODY
 
 from ioconnect.custody import mounts, writers
-from ioconnect.custody.entries import flaw
+from ioconnect.custody.entries import custody_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root judges what others may write")
 
@@ -71,7 +71,7 @@ def test_an_account_in_the_list_may_write(file: Path, on: str) -> None:
     path = file if on == "file" else file.parent
     give_list(path, (USER, WRITE, NOBODY))
 
-    found = flaw(file)
+    found = custody_of(file)
 
     assert found is not None
     assert found.uids == {NOBODY}
@@ -87,20 +87,20 @@ def test_a_list_that_lets_nobody_else_write_is_none(file: Path, entries: list[tu
     give_list(file.parent, *entries)
     give_list(file, *entries)
 
-    assert flaw(file) is None
+    assert custody_of(file) is None
 
 
 def test_a_mask_takes_the_right_away(file: Path) -> None:
     give_list(file.parent, (USER, WRITE, NOBODY), mask=READ)
 
-    assert flaw(file) is None
+    assert custody_of(file) is None
 
 
 def test_a_group_in_the_list_may_write(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give_list(file.parent, (GROUP, WRITE, 5000))
     accounts(monkeypatch, ("ann", 1001, 1001), members=("ann",))
 
-    found = flaw(file)
+    found = custody_of(file)
 
     assert found is not None
     assert found.uids == {1001}
@@ -145,7 +145,7 @@ def test_a_list_of_nfs_is_read_whatever_the_mode_says(
 
     monkeypatch.setattr(os, "getxattr", attribute)
 
-    found = flaw(file)
+    found = custody_of(file)
 
     assert (found and found.description) == (who and f"{who} may write {file.parent}")
 
@@ -243,7 +243,7 @@ def test_a_group_that_nobody_is_in_may_write(tmp_path: Path, file: Path, monkeyp
     accounts(monkeypatch, ("ann", 1000, 1000))
     give_to_group(file.parent, 50, 0o2775)
 
-    assert flaw(file) is None
+    assert custody_of(file) is None
 
 
 def test_the_members_of_a_group_are_who_may_write(
@@ -254,7 +254,7 @@ def test_the_members_of_a_group_are_who_may_write(
     accounts(monkeypatch, ("orders", 998, 998))
     give_to_group(file.parent, 998)
 
-    found = flaw(file)
+    found = custody_of(file)
 
     assert found is not None
     assert (found.uids, found.description) == ({998}, f"the group g998 may write {file.parent}")
@@ -285,7 +285,7 @@ def test_a_read_only_mount_is_written_elsewhere_unless_it_is_of_kubernetes(
     monkeypatch.setattr(mounts, "_MOUNTS", table)
     file.parent.chmod(0o777)
 
-    assert (flaw(file) is None) is is_volume
+    assert (custody_of(file) is None) is is_volume
 
 
 def test_a_config_map_is_followed_through_its_links(
@@ -307,15 +307,15 @@ def test_a_config_map_is_followed_through_its_links(
     )
     monkeypatch.setattr(mounts, "_MOUNTS", table)
 
-    assert flaw(file) is None
+    assert custody_of(file) is None
     table.write_text("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
-    assert flaw(file) is not None
+    assert custody_of(file) is not None
 
 
 MOUNTED = """
 import os, subprocess, sys
 from pathlib import Path
-from ioconnect.custody.entries import flaw
+from ioconnect.custody.entries import custody_of
 base = Path(sys.argv[1])
 def mount(*words): subprocess.run(["mount", *words], check=True)
 mount("--make-rprivate", "/")
@@ -337,9 +337,9 @@ for folder in (secret, others):
     mount("-o", "remount,ro", str(folder))
 mount("--bind", str(host), str(bound))
 mount("-o", "remount,bind,ro", str(bound))
-print(flaw(secret / "config.toml"))
-print(flaw(others / "config.toml").description)
-print(flaw(bound / "config.toml").description)
+print(custody_of(secret / "config.toml"))
+print(custody_of(others / "config.toml").description)
+print(custody_of(bound / "config.toml").description)
 """
 
 
