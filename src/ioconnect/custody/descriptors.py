@@ -9,16 +9,18 @@ import contextlib
 import errno
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.custody.entries import Entry, Untrusted, entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Opening a FIFO would block; a link at the end was resolved before, if it may be followed.
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_DESCRIPTORS = Path("/proc/self/fd")
+_ATTEMPTS = 20  # to open an entry that somebody replaces meanwhile
 
 
 def open_regular(
@@ -109,12 +111,52 @@ def _opened(
     found: Entry, flags: int, *, types: tuple[int, ...] = (stat.S_IFREG,)
 ) -> tuple[int, os.stat_result, Entry]:
     """Return a descriptor of a file of one of these types, its fstat(2) result, and the entry as it was opened."""
-    follow = os.O_NOFOLLOW if found.folder is not None else 0
-    descriptor = os.open(found.name, flags | _FLAGS | follow, 0o600, dir_fd=found.folder)
+    if found.folder is None:
+        descriptor = os.open(found.name, flags | _FLAGS, 0o600)
+    else:
+        descriptor = _open_judged(found, flags | _FLAGS, types)
     with _closing_on_error(descriptor):
         facts = os.fstat(descriptor)
         _check_type(facts, found.path, types)
         return descriptor, facts, found.opened(facts)
+
+
+def _open_judged(found: Entry, flags: int, types: tuple[int, ...]) -> int:
+    """Return a descriptor, for root, of a file that has one of these types before it is opened. Raises OSError.
+
+    open(2) alone makes some devices act: /dev/watchdog restarts the machine. So the inode is opened that was looked
+    at (O_PATH, and its link in /proc). Without these an entry that is replaced between the two is opened and closed.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            with _looked_at(found) as (name, folder, facts):
+                if stat.S_ISLNK(facts.st_mode):
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(found.path))
+                _check_type(facts, found.path, types)
+                follow = os.O_NOFOLLOW if folder is not None else 0
+                descriptor = os.open(name, flags & ~(os.O_CREAT | os.O_NOFOLLOW) | follow, dir_fd=folder)
+            if os.path.samestat(os.fstat(descriptor), facts):
+                return descriptor
+            os.close(descriptor)
+        except FileNotFoundError:  # noqa: PERF203  each attempt begins anew
+            if not flags & os.O_CREAT:
+                raise
+            with contextlib.suppress(FileExistsError):  # else it was made meanwhile: it is looked at first
+                return os.open(found.name, flags | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=found.folder)
+    raise OSError(errno.EAGAIN, "it is replaced again and again", str(found.path))
+
+
+@contextlib.contextmanager
+def _looked_at(found: Entry) -> Iterator[tuple[str, int | None, os.stat_result]]:
+    """Yield what opens the entry's inode, a name and its folder's descriptor, and what lstat(2) says of it."""
+    if not _DESCRIPTORS.is_dir() or not hasattr(os, "O_PATH"):  # macOS, a chroot
+        yield found.name, found.folder, os.stat(found.name, dir_fd=found.folder, follow_symlinks=False)
+        return
+    seen = os.open(found.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found.folder)
+    try:
+        yield f"{_DESCRIPTORS}/{seen}", None, os.fstat(seen)
+    finally:
+        os.close(seen)
 
 
 @contextlib.contextmanager
