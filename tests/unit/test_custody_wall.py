@@ -60,7 +60,7 @@ ALLOWED = {
     "installers/cron_jobs.py": {"folder.iterdir": NAMES},
     "installers/installed.py": {"Path('/proc/self/cgroup').read_text": PROC},
     "installers/journal.py": {"Path(f'/proc/{pid}/cgroup').read_text": PROC},
-    "installers/machine.py": {"path.read_text": PROC, "Path('/proc').glob": PROC},
+    "installers/machine.py": {"path.read_bytes": PROC, "Path('/proc').glob": PROC},
     "installers/service_manager.py": {"Path(f'/proc/{pid}/cgroup').read_text": PROC},
     "installers/user_crontab.py": {"tempfile.TemporaryDirectory": PRIVATE},
     "keys/credentials.py": {"Path(folder or '').glob": NAMES},

@@ -102,7 +102,7 @@ def _is_started_by(kind: Kind) -> bool:
     if kind is Kind.LAUNCHD_DAEMON:
         return os.getppid() == 1
     with contextlib.suppress(OSError):
-        return unit_of(Path("/proc/self/cgroup").read_text()) == (UNIT_NAME, Kind.SYSTEMD)
+        return unit_of(Path("/proc/self/cgroup").read_text(errors="replace")) == (UNIT_NAME, Kind.SYSTEMD)
     return False
 
 

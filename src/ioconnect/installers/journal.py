@@ -103,7 +103,7 @@ def journal_of(paths: Paths, environ: Mapping[str, str]) -> Journal | None:
 
 def _unit_with_main_pid(pid: int) -> Journal | None:
     with contextlib.suppress(OSError, SystemRefused):
-        found = unit_of(Path(f"/proc/{pid}/cgroup").read_text())
+        found = unit_of(Path(f"/proc/{pid}/cgroup").read_text(errors="replace"))
         if found is not None and unit_properties(*found, "MainPID")["MainPID"] == str(pid):
             return Journal(*found)
     return None

@@ -22,8 +22,10 @@ PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 FOLDER_VARIABLES = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")  # platformdirs reads them
 LINGER = Path("/var/lib/systemd/linger")
 _ACCOUNT = re.compile(r"\w[\w.@\\-]{0,255}\$?")  # no option, no blank, and nothing that ends a line
+# In /proc/PID/status (proc_pid_status(5)): of a process whose uids are all root's, its name.
+_NAME_OF_ROOTS = re.compile(rb"Name:\t([^\n]*)\n(?:[^\n]+\n)*?Uid:\t0\t0\t0\t0\n")
 _ADMIN_PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"  # also where `su` leaves these out of PATH
-CRON_DAEMONS = {"cron", "crond", "fcron", "dcron", "anacron", "bcron-sched"}
+CRON_DAEMONS = {"cron", "crond", "fcron", "dcron", "anacron", "bcron-exec"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +158,9 @@ def lingers(name: str) -> bool:
 
 
 def is_cron_running() -> bool:
-    """Say whether a cron daemon runs according to /proc; True without /proc."""
+    """Say whether root runs a cron daemon according to /proc; True without Linux's /proc."""
     commands = list(Path("/proc").glob("[0-9]*/comm"))
-    return not commands or any(_first_line(command) in CRON_DAEMONS for command in commands)
+    return not commands or any(_name_of_roots(command.with_name("status")) in CRON_DAEMONS for command in commands)
 
 
 def proxy_in_environment() -> str | None:
@@ -171,11 +173,16 @@ def folder_variables() -> tuple[tuple[str, str], ...]:
     return tuple((name, os.environ[name]) for name in FOLDER_VARIABLES if os.environ.get(name))
 
 
-def _first_line(path: Path) -> str:
+def _name_of_roots(path: Path) -> str:
+    """Return the name of a process of root's by its status in /proc; "" for another account's, which may be anything.
+
+    A program that runs with root's rights for another account has that account's real uid.
+    """
     try:
-        return path.read_text().strip()
+        found = _NAME_OF_ROOTS.match(path.read_bytes())
     except OSError:  # the process has exited
         return ""
+    return found[1].decode("utf-8", "replace") if found else ""
 
 
 def _symlink_chain(path: Path) -> list[Path]:

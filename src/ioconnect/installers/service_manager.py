@@ -78,7 +78,7 @@ def manager_of(pid: int) -> ServiceManager | None:
     A unit counts if it is the installer's or runs `ioconnect up`, and the process is its main one.
     """
     with contextlib.suppress(OSError, SystemRefused):
-        found = unit_of(Path(f"/proc/{pid}/cgroup").read_text())
+        found = unit_of(Path(f"/proc/{pid}/cgroup").read_text(errors="replace"))
         if found is not None:
             shown = unit_properties(*found, "MainPID", "ExecStart")
             is_ours = found[0] == UNIT_NAME or _RUNS_UP.search(shown.get("ExecStart", ""))

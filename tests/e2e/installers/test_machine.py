@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 STRANGER = Account("stranger", uid=54321, gid=54321, home=Path("/"), groups=frozenset({54321}))
 TUNNEL = Tunnel("orders", HostPort("jump.example", 40000), HostPort("localhost", 3306))
+root_on_linux = pytest.mark.skipif(
+    os.geteuid() != 0 or sys.platform != "linux", reason="only root can start somebody else's process"
+)
 
 
 def mode(path: Path) -> int:
@@ -248,3 +253,32 @@ def test_no_file_is_made_for_root_in_the_folder_of_the_services_account(home: Pa
         assert said == []
 
     assert not (home / "known_hosts").exists()
+
+
+@contextlib.contextmanager
+def process_named(name: str, *, user: int) -> Iterator[None]:
+    """Run a process that gives itself this name, in printf(1)'s notation, while inside."""
+    script = f"printf '{name}' >/proc/$$/comm; echo; read -r line"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(("/bin/sh", "-c", script), user=user, cwd="/", stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        yield
+        process.stdin.close()
+
+
+@root_on_linux
+def test_only_a_process_of_roots_is_the_cron_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "CRON_DAEMONS", {"ioc-test-cron"})
+
+    with process_named("ioc-test-cron", user=ordinary_user.NOBODY):
+        assert not machine.is_cron_running()
+    with process_named("ioc-test-cron", user=0):
+        assert machine.is_cron_running()
+
+
+@root_on_linux
+def test_the_name_of_a_process_is_any_bytes() -> None:
+    with process_named(r"\377\376", user=ordinary_user.NOBODY):
+        machine.is_cron_running()

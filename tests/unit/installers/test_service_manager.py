@@ -27,7 +27,8 @@ def test_the_unit_of_a_process_counts_only_if_it_is_ours(
     exec_start = f"{{ path={argv.split(maxsplit=1)[0]} ; argv[]={argv} ; ignore_errors=no ; }}"
     shown = {"MainPID": "4711", "ExecStart": exec_start}
     monkeypatch.setattr(service_manager, "unit_properties", lambda *_names: shown)
-    monkeypatch.setattr(Path, "read_text", lambda _path: f"0::/system.slice/{unit}\n")
+    cgroup = b"1:name=of \xff:/\n0::/system.slice/%s\n" % unit.encode()  # an account names its own as it likes
+    monkeypatch.setattr(Path, "read_text", lambda _path, errors="strict": cgroup.decode("utf-8", errors))
     monkeypatch.setattr(service_manager.user_crontab, "read", lambda: b"")
 
     found = manager_of(4711)
