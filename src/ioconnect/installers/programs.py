@@ -27,6 +27,8 @@ TIMEOUT = 120.0  # seconds; systemctl waits for READY=1, by default at most 90
 MAX_OUTPUT = 16 << 20  # bytes, of each output of a program
 MAX_LINE = 1 << 20  # bytes, of a line or an error output that is read while the program runs
 CHUNK = 1 << 16  # bytes of one read
+# Of a program that root runs as an account, which can read it (proc_pid_environ(5)): nothing of root's own.
+_OF_ACCOUNTS = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 
 
 class _OutputTooLarge(Exception):
@@ -57,6 +59,7 @@ def run(
 ) -> Completed:
     """Run a program to its end; for root as another `account`, without runuser(1), which not every system has.
 
+    `variables` are added to this process's environment, or to that of an account, which has PATH and LC_ALL only.
     Raises SystemRefused if it cannot be started, exceeds `timeout` seconds, or prints more than MAX_OUTPUT.
     """
     end = time.monotonic() + timeout
@@ -66,7 +69,7 @@ def run(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(variables or {}),
+            env={**(_environment() if account is None else _OF_ACCOUNTS), **(variables or {})},
             start_new_session=True,
             **_as_account(account),
         )
@@ -117,7 +120,7 @@ def output_lines(argv: Sequence[str], *, ended: Callable[[Completed], None]) -> 
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=_environment({}),
+                env=_environment(),
                 start_new_session=True,
             )
         except OSError as error:
@@ -134,8 +137,8 @@ def output_lines(argv: Sequence[str], *, ended: Callable[[Completed], None]) -> 
         ended(Completed(program.returncode, b"", errors.read(MAX_LINE)))
 
 
-def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0", **variables}
+def _environment() -> dict[str, str]:
+    environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
     runtime = f"/run/user/{os.getuid()}"
     if os.path.isdir(runtime):  # noqa: PTH112  su and cron leave it out, and `systemctl --user` finds no bus then
         environment.setdefault("XDG_RUNTIME_DIR", runtime)

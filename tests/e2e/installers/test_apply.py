@@ -158,6 +158,16 @@ def test_input_that_is_not_read_is_no_fault() -> None:
     assert programs.run(("true",), stdin=bytes(1 << 20)).returncode == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs programs as another account")
+def test_a_program_of_another_account_gets_nothing_of_roots_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its processes may read it (proc_pid_environ(5))."""
+    monkeypatch.setenv("https_proxy", "http://root:secret@proxy.example")
+
+    shown = programs.run(("/usr/bin/env",), account="nobody", variables={"X": "1"})
+
+    assert {line.partition(b"=")[0] for line in shown.stdout.splitlines()} == {b"PATH", b"LC_ALL", b"X"}
+
+
 @pytest.mark.parametrize("where", ["", " >&2"])
 def test_a_program_that_prints_without_end_is_ended(where: str) -> None:
     began = time.monotonic()
