@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ioconnect.custody.one_look import once
+
 _MOUNTS = Path("/proc/self/mountinfo")
 _MAX_MOUNTS = 4 << 20  # bytes
 # The folder of a pod's volume on its node, which only root enters, as the root of the mount.
@@ -39,25 +41,27 @@ def may_be_secret(path: Path) -> bool:
 
 
 def _mount_at(where: Path | int) -> list[str] | None:
+    """Return the fields (proc_pid_mountinfo(5)) of the mount that a path is in."""
     try:
         path = Path(f"/proc/self/fd/{where}").readlink() if isinstance(where, int) else where
-        with _MOUNTS.open(encoding="utf-8", errors="surrogateescape") as file:
-            return _mount_of(path, file.read(_MAX_MOUNTS))
+        mounts = _mounts()
     except OSError:
         return None
-
-
-def _mount_of(path: Path, text: str) -> list[str] | None:
-    """Return the fields (proc_pid_mountinfo(5)) of the mount that a path is in."""
+    around = {path, *path.parents}
     found, longest = None, -1
-    for line in text.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 10:  # noqa: PLR2004  as many has every line
-            continue
-        point = Path(_plain(fields[4]))
-        if (point == path or point in path.parents) and len(point.parts) >= longest:  # a later one covers it
+    for point, fields in mounts:
+        if point in around and len(point.parts) >= longest:  # a later one covers it
             found, longest = fields, len(point.parts)
     return found
+
+
+@once
+def _mounts() -> list[tuple[Path, list[str]]]:
+    """Return the mount points with their fields. Raises OSError."""
+    with _MOUNTS.open(encoding="utf-8", errors="surrogateescape") as file:
+        lines = file.read(_MAX_MOUNTS).splitlines()
+    rows = [line.split(" ") for line in lines]
+    return [(Path(_plain(row[4])), row) for row in rows if len(row) >= 10]  # noqa: PLR2004  as many has every line
 
 
 def _is_kubernetes(fields: list[str]) -> bool:

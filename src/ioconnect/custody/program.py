@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 
 import ioconnect
 from ioconnect.custody.entries import Custody, custody_of
+from ioconnect.custody.one_look import remembering
 from ioconnect.custody.remedies import move
+from ioconnect.custody.writers import writers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +52,12 @@ def changeable(trusted: frozenset[int]) -> list[Changeable]:
     What lies in one folder of programs and libraries is told once, with one remedy for the whole.
     """
     found: dict[Path, tuple[Path, Custody]] = {}  # by the component that is wrong
-    paths = list(dict.fromkeys(_program()))
-    for path in paths:
-        each = custody_of(path)
-        if each is not None and not each.uids <= trusted and each.component not in found:
-            found[each.component] = (path, each)
+    with remembering():
+        paths = list(dict.fromkeys(_program()))
+        for path in paths:
+            each = custody_of(path)
+            if each is not None and not each.uids <= trusted and each.component not in found:
+                found[each.component] = (path, each)
     trees = _trees() if found else set()
     groups: dict[Path, list[Path]] = {}
     for component in found:
@@ -161,7 +164,7 @@ def _below(folder: str) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             facts = entry.stat(follow_symlinks=False)
             is_folder = stat.S_ISDIR(facts.st_mode)
-            if (is_folder or entry.name.endswith(_SUFFIXES)) and not _are_roots_alone(facts):
+            if (is_folder or entry.name.endswith(_SUFFIXES)) and not _are_roots_alone(facts, Path(entry.path)):
                 yield Path(entry.path)
             if is_folder:
                 yield from _below(entry.path)
@@ -196,12 +199,14 @@ def _network_mounts() -> list[Path]:
 def _is_roots_alone(path: Path) -> bool:
     """Whether a file in a folder that was judged needs no closer look."""
     facts = _facts(path)
-    return facts is None or _are_roots_alone(facts)
+    return facts is None or _are_roots_alone(facts, path)
 
 
-def _are_roots_alone(facts: os.stat_result) -> bool:
+def _are_roots_alone(facts: os.stat_result, path: Path) -> bool:
     """Whether these are of a file, not a link, that only root may change; an ACL shows in the group's bits."""
-    return not stat.S_ISLNK(facts.st_mode) and facts.st_uid == 0 and not facts.st_mode & _WRITABLE
+    if stat.S_ISLNK(facts.st_mode) or facts.st_uid != 0:
+        return False
+    return not facts.st_mode & _WRITABLE or writers(facts, path) is None
 
 
 def _facts(path: Path) -> os.stat_result | None:

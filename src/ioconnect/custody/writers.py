@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.custody.mounts import is_kubernetes_volume
+from ioconnect.custody.one_look import once
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _found(facts: os.stat_result, where: Path | int) -> Iterator[Writers]:
             yield Writers(members, f"the group {_group_name(facts.st_gid)}", "chmod g-w")
 
 
+@once
 def group_members(gid: int) -> frozenset[int]:
     """Return the uids of the accounts in a group but root; ANYBODY if they cannot all be told."""
     try:
@@ -148,6 +150,7 @@ def _are_accounts_listed() -> bool:
     return all(source in _LISTED for row in rows for source in re.sub(r"\[[^]\n]*\]", " ", row).split())
 
 
+@once
 def _group_name(gid: int) -> str:
     try:
         return grp.getgrgid(gid).gr_name

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.rigs.ordinary_user import NOBODY
 
+from ioconnect.agent.process import daemon
+from ioconnect.config import configuration
 from ioconnect.custody import strict_modes
 from ioconnect.custody.files import read_regular
-from ioconnect.errors import ConfigInvalid, SystemRefused
+from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused
+from ioconnect.status import lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +138,32 @@ def test_they_say_it_of_the_program(scene: AgentScene, tmp_path: Path) -> None:
     assert (config["status"], said in config["detail"]) == ("warn", True)
     assert config["hint"] in refused.stderr
     assert said in key_permissions(examined)
+
+
+def test_an_agent_holds_its_lock_while_it_judges_the_program(
+    scene: AgentScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So `down` and `status` find one that is starting. The command that starts one has judged for it."""
+    holders: list[int | None] = []
+
+    def judge() -> None:
+        holders.append(lock.holder(scene.paths.lock))
+        raise SystemRefused("root does not run it")
+
+    monkeypatch.setattr(strict_modes, "check_program", judge)
+    config = configuration.load(scene.paths.config)
+    with pytest.raises(SystemRefused, match="root does not run it"):
+        daemon.run(config, scene.paths)
+    assert holders == [os.getpid()]
+    assert lock.holder(scene.paths.lock) is None
+
+    scene.paths.identity.unlink()
+    reading, writing = os.pipe()
+    with open(reading, "rb") as pipe:
+        with pytest.raises(IdentityMissing):
+            daemon.run(config, scene.paths, ready_fd=writing)
+        assert b"error" in pipe.read()
+    assert len(holders) == 1
 
 
 def test_the_agent_says_it_when_its_state_is_asked_for(scene: AgentScene) -> None:

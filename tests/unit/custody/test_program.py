@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ioconnect.custody import program
+from ioconnect.custody import mounts, program, writers
 
 Touched = list[str]
 MOUNT = "36 35 0:48 / {} rw,relatime shared:1 - {} server:/export {} rw,hard\n"
@@ -98,3 +101,39 @@ def test_a_library_on_such_a_mount_is_judged(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(program, "_MOUNTS", mounts)
 
     assert listed() == [tmp_path / "library" / "other"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root judges what others may write")
+@pytest.mark.parametrize("member", [False, True])
+def test_accounts_and_mounts_are_looked_up_once_for_all_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, member: bool
+) -> None:
+    """A virtual environment made with umask 002 has thousands of files that a group may write."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"module{number}.py").touch()
+        (folder / f"module{number}.py").chmod(0o664)
+    monkeypatch.setattr(sys, "path", [str(folder)])
+    asked: list[str] = []
+    rows = [SimpleNamespace(pw_name="ann", pw_uid=1000, pw_gid=0 if member else 1000)]
+    (tmp_path / "nsswitch.conf").write_text("passwd: files\ngroup: files\n")
+    (tmp_path / "mounts").write_text(MOUNT.format("/", "ext4", "x"))
+    monkeypatch.setattr(pwd, "getpwall", lambda: asked.append("accounts") or rows)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name=f"g{gid}", gr_mem=[]))
+    monkeypatch.setattr(writers, "_NSSWITCH", tmp_path / "nsswitch.conf")
+    monkeypatch.setattr(mounts, "_MOUNTS", tmp_path / "mounts")
+
+    def opened(path: Path, *rest: object, **options: object) -> object:
+        asked.extend(["mounts"] if path == tmp_path / "mounts" else [])
+        return original(path, *rest, **options)  # type: ignore[arg-type]
+
+    original = Path.open
+    monkeypatch.setattr(Path, "open", opened)
+    for _ in range(2):  # and each time anew: accounts change
+        asked.clear()
+        found = program.changeable(frozenset())
+
+        assert [each.path.parent for each in found if tmp_path in each.path.parents] == [folder] * (20 * member)
+        assert asked.count("accounts") == 1
+        assert asked.count("mounts") <= 1

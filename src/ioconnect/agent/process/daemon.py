@@ -1,7 +1,7 @@
 """The agent's process, in the foreground: lock, log, signals, service manager; `launch` starts it detached.
 
-The lock is taken first, so nothing is touched while another agent runs; then all that is local is checked; then the
-tunnels are started.
+The lock is taken first, so nothing is touched while another agent runs, and other commands see one that starts; then
+all that is local is checked; then the tunnels are started.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def run(
 ) -> ExitCode:
     """Run the named tunnels (none named: all, also those that a reload adds) until a signal stops them.
 
-    `settled` is called once, when every tunnel is connected or has a reason why not; it must not block.
+    `settled` is called once, when every tunnel is connected or has a reason why not; it must not block. `ready_fd` is
+    given by `launch.start`, which has judged the program.
 
     Main thread only. Blocks; returns OK after SIGTERM, INTERRUPTED after SIGINT, SOFTWARE if an exception ended one
     of our threads. Raises AlreadyRunning, and the Fault of a local error, before anything is started.
@@ -90,11 +91,12 @@ def _locked(
 ) -> ExitCode:
     """Take the lock, check all that is local, and run. The lock is held until the process exits."""
     _forbid_core_dumps()
-    strict_modes.check_program()
     started_at = timestamp(time.time())
     lock = AgentLock.acquire(paths.lock, version=__version__, started_at=started_at)
     try:
         _check_alone(paths)
+        if not readiness.is_launched:
+            strict_modes.check_program()
         selection = Selection(names)
         preflight.check(selection.of(config), paths)
         with contextlib.ExitStack() as closing:

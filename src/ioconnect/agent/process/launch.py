@@ -63,7 +63,7 @@ def start(paths: Paths, arguments: Sequence[str], *, wait: float, progress: Call
     tunnel is not connected, or the exit code of the fault that kept it from running. Raises AlreadyRunning,
     CannotCreate, SystemRefused.
     """
-    strict_modes.check_program()  # here too: the daemon is not started by the script that cron names
+    strict_modes.check_program()  # here, not in the daemon, which knows nothing of the script that cron names
     pid = lock.holder(paths.lock)
     if pid is not None:
         raise AlreadyRunning(pid)

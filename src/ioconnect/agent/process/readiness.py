@@ -22,11 +22,13 @@ RUNNING = "running"  # another agent is
 class Readiness:
     """The write end of the pipe; writes one line, then closes it. Without a descriptor it does nothing.
 
-    `settled` is the command's, of an agent in the foreground; it is called once.
+    `settled` is the command's, of an agent in the foreground; it is called once. `is_launched`: a command reads the
+    pipe (`launch.start`).
     """
 
     def __init__(self, descriptor: int | None, settled: Callable[[Snapshot], None] | None = None) -> None:
         self._descriptor = descriptor
+        self.is_launched = descriptor is not None
         self._settled = settled
         if descriptor is not None:
             os.set_inheritable(descriptor, False)
