@@ -30,6 +30,8 @@ _EVERYBODY = frozenset({ANYBODY})
 _GROUP_FILE = Path("/etc/group")
 _NSSWITCH = Path("/etc/nsswitch.conf")
 _LISTED = {"files", "compat", "db", "altfiles", "systemd"}  # getpwent(3) returns every account of these sources
+# The group of people: a directory service gives it to its accounts as their first one. 100 but for Arch Linux.
+_USERS_NAME, _USERS_GID = "users", 100
 # Red Hat and Alpine give these accounts the group 0: for a program that they name as their shell, and no process.
 _IDLE = {"sync", "shutdown", "halt", "operator"}
 _NO_LIST = {errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -128,14 +130,18 @@ def _is_own_group(name: str, gid: int) -> bool:
 
 
 def _is_system_group(gid: int) -> bool:
-    """Whether a group is one of this machine's services, to which a directory service adds nobody."""
-    if gid not in SYSTEM_UIDS:
+    """Whether a group is one of this machine's services, to which a directory service adds nobody.
+
+    Not `users`: an account of the directory may have that as its first group, and is listed nowhere.
+    """
+    if gid not in SYSTEM_UIDS or gid == _USERS_GID:
         return False
     try:
         rows = _GROUP_FILE.read_text("utf-8", "replace").splitlines()
     except OSError:
         return False
-    return any(row.split(":")[2:3] == [str(gid)] for row in rows)
+    names = [row.split(":")[0] for row in rows if row.split(":")[2:3] == [str(gid)]]
+    return bool(names) and _USERS_NAME not in names
 
 
 def _are_accounts_listed() -> bool:

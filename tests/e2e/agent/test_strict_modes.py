@@ -159,7 +159,7 @@ def test_an_agent_holds_its_lock_while_it_judges_the_program(
 
     scene.paths.identity.unlink()
     reading, writing = os.pipe()
-    with open(reading, "rb") as pipe:
+    with os.fdopen(reading, "rb") as pipe:
         with pytest.raises(IdentityMissing):
             daemon.run(config, scene.paths, ready_fd=writing)
         assert b"error" in pipe.read()

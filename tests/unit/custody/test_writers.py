@@ -204,6 +204,8 @@ def test_a_group_whose_members_cannot_be_listed_may_have_any(
         (4, ("gone",), {writers.ANYBODY}),
         (998, (), {998}),  # the account of a service
         (777, (), {writers.ANYBODY}),  # not in /etc/group
+        (100, (), {writers.ANYBODY}),  # the group of all people: of accounts of the directory, too
+        (984, ("ann",), {writers.ANYBODY}),  # that of Arch Linux
     ],
 )
 def test_a_directory_adds_nobody_to_an_accounts_own_group_nor_to_a_services(
@@ -211,12 +213,15 @@ def test_a_directory_adds_nobody_to_an_accounts_own_group_nor_to_a_services(
 ) -> None:
     """With sss in nsswitch.conf every group was anybody."""
     sources(monkeypatch, tmp_path / "nsswitch.conf", "passwd: files sss\ngroup: files sss\n")
-    (tmp_path / "group").write_text("root:x:0:\nadm:x:4:ann,dora\nioconnect:x:998:\nann:x:1000:\n")
+    (tmp_path / "group").write_text(
+        "root:x:0:\nadm:x:4:ann,dora\nioconnect:x:998:\nann:x:1000:\nusers:x:984:\npeople:x:100:\n"
+    )
     monkeypatch.setattr(writers, "_GROUP_FILE", tmp_path / "group")
     accounts(monkeypatch, ("ann", 1000, 1000), ("bob", 1001, 1001), ("svc", 998, 998))
     known = {each.pw_name: each for each in pwd.getpwall()}
     known["dora"] = SimpleNamespace(pw_name="dora", pw_uid=5000, pw_gid=5000)  # type: ignore[assignment]
     names = {1000: "ann", 5000: "dora", 6000: "staff", 4: "adm", 998: "ioconnect", 777: "other"}
+    names |= {100: "people", 984: "users"}
     monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
     monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name=names[gid], gr_mem=list(members)))
 
