@@ -57,7 +57,6 @@ ALLOWED = {
     "importing/find.py": {"folder.iterdir": NAMES},
     "importing/old_processes.py": {"processes.iterdir": PROC, "(entry / 'cmdline').open": PROC},
     "installers/programs.py": {"tempfile.TemporaryFile": "has no path"},
-    "installers/cron_jobs.py": {"folder.iterdir": NAMES},
     "installers/installed.py": {"Path('/proc/self/cgroup').read_text": PROC},
     "installers/journal.py": {"Path(f'/proc/{pid}/cgroup').read_text": PROC},
     "installers/machine.py": {"path.read_bytes": PROC, "Path('/proc').glob": PROC},

@@ -1,22 +1,23 @@
-"""Finds which accounts cron starts the agent of a configuration as: in their crontabs, /etc/crontab and /etc/cron.d.
+"""The agents that cron starts as accounts which root named (`install-service --kind cron --run-as`); for root only.
 
-Reads only, and for root only, as crontabs are.
+What an account writes into its crontab proves nothing to root. So root keeps a copy of each block that it installed;
+an agent counts whose block is still in the account's crontab, byte for byte. Other lines are not looked at.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import pwd
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.descriptors import names_in
 from ioconnect.custody.entries import Untrusted
-from ioconnect.custody.files import read_regular
+from ioconnect.custody.files import make_folder, read_regular, remove, write_atomically
+from ioconnect.custody.strict_modes import ROOT_ALONE
+from ioconnect.installers import crontab
 from ioconnect.installers.apply import MAX_FILE
-from ioconnect.installers.crontab import BEGIN, quoted_in_crontab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,28 +30,35 @@ SPOOLS = tuple(
         *("/var/cron/tabs", "/usr/lib/cron/tabs"),
     )
 )
-SYSTEM_TABLES = (Path("/etc/crontab"), Path("/etc/cron.d"))  # with an account before the command (crontab(5))
-_USER_OPTIONS = ("-u", "--user", "--reuid")  # of runuser(1), sudo(8), doas(1) and setpriv(1)
+RECORDS = Path("/var/lib/ioconnect-cron")  # a file for each account; /var/lib/ioconnect may be a service account's
 
 
 @dataclass(frozen=True, slots=True)
 class CronJob:
-    """An agent that cron starts: in which table, and as whom. `is_block`: the block of `install-service`."""
+    """An agent that cron starts: in which crontab, and as whom."""
 
     table: Path
     account: str
     uid: int
-    is_block: bool = False
 
 
 def of(config: Path) -> Iterator[CronJob]:
     """Yield the jobs of this configuration whose account is there."""
-    for folder in SPOOLS:
-        for table in _files(folder):
-            yield from _jobs(table, config, table.name)
-    for place in SYSTEM_TABLES:
-        for table in (place, *_files(place)):
-            yield from _jobs(table, config, None)
+    with contextlib.suppress(OSError, Untrusted):
+        for name in sorted(names_in(RECORDS, trusted=ROOT_ALONE)):
+            yield from _jobs(name, config)
+
+
+def record(account: str, block: bytes) -> None:
+    """Keep a copy of the block that root has put into the account's crontab. Raises CannotCreate."""
+    make_folder(RECORDS)
+    write_atomically(RECORDS / account, block, keeps_owner=False)
+
+
+def forget(account: str) -> None:
+    """Remove the copy; one that is left counts no more without the block in the crontab."""
+    with contextlib.suppress(OSError, Untrusted):
+        remove(RECORDS / account)
 
 
 def uid_of(account: str) -> int | None:
@@ -60,44 +68,20 @@ def uid_of(account: str) -> int | None:
     return None
 
 
-def _jobs(table: Path, config: Path, owner: str | None) -> Iterator[CronJob]:
-    try:
-        text = read_regular(table, limit=MAX_FILE)[0].decode("utf-8", "surrogateescape")
-    except (OSError, Untrusted):
+def _jobs(name: str, config: Path) -> Iterator[CronJob]:
+    block = _read(RECORDS / name, ROOT_ALONE)
+    if not crontab.starts(block, config):
         return
-    names = "|".join(re.escape(name) for name in {str(config), quoted_in_crontab(str(config))})
-    names_config = re.compile(rf"[\s='\"](?:{names})(?=[\s'\"]|$)")
-    for line in text.splitlines():
-        if line.lstrip().startswith("#") or not names_config.search(line):
-            continue
-        words = line.split()
-        words = words[1:] if words[0].startswith("@") else words[5:]
-        account = owner or next(iter(words), "")
-        if "up" not in words:
-            continue
-        runs_as = _switched_to(words) or account
-        uid = uid_of(runs_as)
-        if uid is not None:
-            yield CronJob(table, runs_as, uid, is_block=owner == runs_as and BEGIN in text)
+    with contextlib.suppress(KeyError):
+        account = pwd.getpwnam(name)
+        for folder in SPOOLS:
+            table = folder / account.pw_name
+            if b"\n" + block in b"\n" + _read(table):
+                yield CronJob(table, name, account.pw_uid)
 
 
-def _switched_to(words: list[str]) -> str:
-    """Return the account that a command of root's is run as by another program; "" if by none."""
-    for at, word in enumerate(words):
-        rest = words[at + 1 :]
-        name = word.rpartition("/")[2]
-        if name in ("runuser", "sudo", "doas", "setpriv"):
-            for option, value in itertools.pairwise(rest):
-                key, equals, inline = option.partition("=")
-                if key in _USER_OPTIONS:
-                    return inline if equals else value
-        if name == "su":
-            given = [each for before, each in zip(words[at:], rest, strict=False) if before not in ("-s", "--shell")]
-            return next((each for each in given if not each.startswith("-")), "")
-    return ""
-
-
-def _files(folder: Path) -> list[Path]:
-    with contextlib.suppress(OSError):
-        return sorted(folder.iterdir())
-    return []
+def _read(file: Path, trusted: frozenset[int] | None = None) -> bytes:
+    """Return the content of a file; nothing if there is none, or none that root may read."""
+    with contextlib.suppress(OSError, Untrusted):
+        return read_regular(file, limit=MAX_FILE, trusted=trusted)[0]
+    return b""

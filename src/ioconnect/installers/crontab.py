@@ -13,6 +13,9 @@ from ioconnect.errors import ExitCode, SystemRefused
 from ioconnect.installers.service import Command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from ioconnect.installers.service import Service
 
 BEGIN = "# BEGIN ioconnect"
@@ -69,6 +72,11 @@ def _find(table: bytes) -> slice | None:
     return slice(marks[0].start(), marks[1].end()) if marks else None
 
 
+def starts(block: bytes, config: Path) -> bool:
+    """Whether a block, as `block` returns it, starts the agent of this configuration."""
+    return block.endswith(f" {_written(_options(config))}\n{END}\n".encode("utf-8", "surrogateescape"))
+
+
 def start(service: Service) -> Command:
     """Return the command that cron would run, to start the agent now; exit code 75 (not connected) is accepted."""
     return Command(_argv(service), accepted_codes=(ExitCode.TEMP_FAIL,), account=service.run_as)
@@ -77,7 +85,11 @@ def start(service: Service) -> Command:
 def _argv(service: Service) -> tuple[str, ...]:
     environment = {"HOME": str(service.home), "PATH": "/usr/local/bin:/usr/bin:/bin", **dict(service.environment)}
     variables = (f"{name}={value}" for name, value in environment.items())
-    return ("/usr/bin/env", "-i", *variables, *service.command, "up", "--daemon")
+    return ("/usr/bin/env", "-i", *variables, *service.program, *_options(service.config))
+
+
+def _options(config: Path) -> tuple[str, ...]:
+    return ("--config", str(config), "up", "--daemon")
 
 
 def _shell_command(service: Service) -> str:
@@ -88,7 +100,7 @@ def _shell_command(service: Service) -> str:
             "a path with a backslash cannot be written into a crontab safely",
             hint="Move ioconnect or its configuration to a path without one.",
         )
-    command = " ".join(_quoted(word) for word in words).replace("%", r"\%") + " >/dev/null 2>&1"
+    command = _written(words)
     if len(command.encode()) > MAX_COMMAND:
         raise SystemRefused(
             f"the command is {len(command.encode())} bytes long, cron takes {MAX_COMMAND}",
@@ -97,9 +109,8 @@ def _shell_command(service: Service) -> str:
     return command
 
 
-def quoted_in_crontab(word: str) -> str:
-    """Return one word of a command as a crontab's line has it."""
-    return _quoted(word).replace("%", r"\%")
+def _written(words: Iterable[str]) -> str:
+    return " ".join(_quoted(word) for word in words).replace("%", r"\%") + " >/dev/null 2>&1"
 
 
 def _quoted(word: str) -> str:

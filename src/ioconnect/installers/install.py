@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ioconnect.config.paths import home_folder, site_paths
 from ioconnect.errors import CannotCreate, SystemRefused, UsageFault
 from ioconnect.escape import escaped
-from ioconnect.installers import apply, crontab, launchd, machine, systemd, user_crontab
+from ioconnect.installers import apply, cron_jobs, crontab, launchd, machine, systemd, user_crontab
 from ioconnect.installers.file_modes import make_readable
 from ioconnect.installers.service import LABEL, MARK, UNITS, Installation, Kind, Service
 from ioconnect.installers.service_description import describe
@@ -95,6 +95,8 @@ def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Install
     refuse_wrong_user(kind, run_as)
     if kind is Kind.CRON:
         removed = user_crontab.edit(crontab.without_block, run_as)
+        if run_as is not None:
+            cron_jobs.forget(run_as)
     else:
         removed = apply.remove(_installation(kind, _any_service()), is_ours=_is_ours)
     messages = [f"{_name(kind)} is {'removed' if removed else 'not installed'}."]
@@ -163,13 +165,15 @@ def _install_crontab(service: Service, *, start: bool) -> bool:
     new = crontab.block(service)
     old = crontab.block_in(user_crontab.read(service.run_as))
     changed = user_crontab.edit(lambda table: crontab.with_block(table, new), service.run_as)
-    if start:
-        try:
+    try:
+        if start:
             apply.run_command(crontab.start(service))
-        except BaseException:
-            undo = crontab.without_block if old is None else partial(crontab.with_block, new=old)
-            user_crontab.edit(undo, service.run_as)
-            raise
+        if service.run_as is not None:
+            cron_jobs.record(service.run_as, new)
+    except BaseException:
+        undo = crontab.without_block if old is None else partial(crontab.with_block, new=old)
+        user_crontab.edit(undo, service.run_as)
+        raise
     return changed
 
 

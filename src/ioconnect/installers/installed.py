@@ -71,12 +71,11 @@ def _refuse_beside_cron(paths: Paths) -> None:
     for job in cron_jobs.of(paths.config):
         if job.uid == 0:
             continue
-        remove = f"ioconnect uninstall-service --kind cron --run-as {job.account}"
         raise SystemRefused(
             f"{job.table} has the agent of this configuration run as {job.account}, "
             "and an agent that root starts beside it would be in its way",
             hint="cron starts it within five minutes. To have no service: "
-            f"{remove if job.is_block else f'remove it from {job.table}'}.",
+            f"ioconnect uninstall-service --kind cron --run-as {job.account}.",
         )
 
 

@@ -110,9 +110,10 @@ def test_nothing_is_left_in_an_empty_crontab(alice: Owner) -> None:
 
 
 def test_root_may_put_it_into_somebodys_crontab(site: Site, foreign: Owner) -> None:
-    """The agent runs as that account, with root's configuration and that account's key."""
+    """As whom the agent runs, with root's configuration and its own key; root starts none beside it."""
     root = site.as_user("root")
     folder = "/srv/ioconnect"
+    up = ("--config", f"{folder}/config.toml", "up", "--daemon")
     site.box.run("cp", "-a", "/home/alice/.config/ioconnect", folder)
 
     root.ioconnect("--config", f"{folder}/config.toml", "install-service", "--kind", "cron", "--run-as", "alice")
@@ -121,9 +122,13 @@ def test_root_may_put_it_into_somebodys_crontab(site: Site, foreign: Owner) -> N
         foreign.wait_connected()
         pid = foreign.status()["agent"]["pid"]
         assert site.box.run("ps", "-o", "user=", "-p", str(pid)).strip() == "alice"
+        foreign.ioconnect("down")
+        refused = root.try_ioconnect(*up)
+        assert (refused.returncode, "run as alice" in refused.stderr) == (71, True)
     finally:
         root.ioconnect("uninstall-service", "--kind", "cron", "--run-as", "alice")
     assert table(foreign) == FOREIGN
+    assert "run as alice" not in root.try_ioconnect(*up).stderr
 
 
 def test_a_crontab_that_may_not_be_read_is_left_alone(foreign: Owner) -> None:

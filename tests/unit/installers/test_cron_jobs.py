@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ioconnect.config.paths import Paths, under
-from ioconnect.errors import SystemRefused
-from ioconnect.installers import cron_jobs, crontab, installed, launchd
+from ioconnect.errors import CannotCreate, SystemRefused
+from ioconnect.installers import apply, cron_jobs, crontab, install, installed, launchd, user_crontab
 from ioconnect.installers.service import Service
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 NOBODY = 65534
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the crontabs of accounts")
 
 
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    """Root's configuration, on a machine with crontabs in `spool`, /etc/crontab and /etc/cron.d, and no service."""
-    for name in ("spool", "cron.d"):
-        (tmp_path / name).mkdir()
+    """Root's configuration, on a machine with crontabs in `spool`, root's records in `records`, and no service."""
+    (tmp_path / "spool").mkdir()
     monkeypatch.setattr(cron_jobs, "SPOOLS", (tmp_path / "missing", tmp_path / "spool"))
-    monkeypatch.setattr(cron_jobs, "SYSTEM_TABLES", (tmp_path / "crontab", tmp_path / "cron.d"))
+    monkeypatch.setattr(cron_jobs, "RECORDS", tmp_path / "records")
     for name in ("UNITS", "DAEMONS"):
         monkeypatch.setattr(installed, name, tmp_path / "none")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
@@ -30,65 +35,145 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     return under(tmp_path / "50% of R&D")
 
 
-def block(paths: Paths) -> bytes:
+def service_of(paths: Paths, account: str = "nobody") -> Service:
     service = Service(program=("/opt/ioconnect",), config=paths.config, home=Path("/"), log=paths.log)
-    return b"@daily true\n" + crontab.block(replace(service, run_as="nobody"))
+    return replace(service, run_as=account)
 
 
-LINES = {
-    "spool/root": [
-        "*/5 * * * * /usr/sbin/runuser -u nobody -- ioconnect --config {} up --daemon",
-        "@reboot sudo -n --user=nobody ioconnect --config {} up --daemon >/dev/null 2>&1",
-        "@reboot su -s /bin/sh nobody -c 'ioconnect --config {} up --daemon'",
-    ],
-    "crontab": ["  */5 * * * * nobody ioconnect --config={} up --daemon"],
-    "cron.d/ioconnect": ["@reboot nobody env X=1 ioconnect --config {} up"],
-    "spool/nobody": ["@reboot ioconnect --config {} up --daemon"],
-}
+@pytest.fixture
+def table(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The crontab of nobody, in which root has installed the agent between lines that are not UTF-8."""
+    table = tmp_path / "spool" / "nobody"
+    table.write_bytes(b"@daily echo caf\xe9")
+
+    def edit(change: Callable[[bytes], bytes], account: str | None) -> bool:
+        before = read(account)
+        table.with_name(str(account)).write_bytes(change(before))
+        return change(before) != before
+
+    def read(account: str | None) -> bytes:
+        file = table.with_name(str(account))
+        return file.read_bytes() if file.exists() else b""
+
+    monkeypatch.setattr(user_crontab, "edit", edit)
+    monkeypatch.setattr(user_crontab, "read", read)
+    install._install_crontab(service_of(paths), start=False)
+    with table.open("ab") as file:
+        file.write(b"@weekly echo \xff\n")
+    os.chown(table, NOBODY, NOBODY)
+    return table
 
 
-@pytest.mark.parametrize(("table", "line"), [(table, line) for table, lines in LINES.items() for line in lines])
-def test_root_starts_no_agent_beside_a_line_of_cron(paths: Paths, tmp_path: Path, table: str, line: str) -> None:
-    paths = under(tmp_path / "plain")
-    (tmp_path / table).write_text(f"# a remark\nMAILTO=root\n\n{line.format(paths.config)}\n")
-
-    with pytest.raises(SystemRefused, match=f"{tmp_path / table} has the agent of this configuration run as nobody"):
-        installed.refuse_second_agent_of_root(paths, {})
-    assert installed.account(paths, {}) == NOBODY
+def assert_none(paths: Paths) -> None:
+    installed.refuse_second_agent_of_root(paths, {})
+    assert installed.account(paths, {}) is None
 
 
-def test_nor_beside_the_block_of_an_account(paths: Paths, tmp_path: Path) -> None:
+@root_only
+def test_root_starts_no_agent_beside_one_that_it_installed_for_cron(paths: Paths, table: Path) -> None:
     """With a path that cron and the shell have in another form."""
-    (tmp_path / "spool" / "nobody").write_bytes(block(paths))
-
-    with pytest.raises(SystemRefused) as refused:
+    with pytest.raises(SystemRefused, match=f"{table} has the agent of this configuration run as nobody") as refused:
         installed.refuse_second_agent_of_root(paths, {})
 
     assert "ioconnect uninstall-service --kind cron --run-as nobody" in refused.value.hint
+    assert installed.account(paths, {}) == NOBODY
+    assert_none(under(paths.config.parent.parent))
 
 
+@root_only
 @pytest.mark.parametrize(
-    ("table", "line"),
+    "spoil",
     [
-        ("spool/nobody", "#@reboot ioconnect --config {} up --daemon"),
-        ("spool/nobody", "@reboot ioconnect --config {}.old up --daemon"),
-        ("spool/nobody", "@reboot ioconnect --config {} status"),
-        ("spool/nobody", "@reboot"),
-        ("spool/nobody", ""),
-        ("spool/no-such-account", "@reboot ioconnect --config {} up --daemon"),
-        ("cron.d/x", "@reboot root ioconnect --config {} up --daemon"),
-        ("spool/root", "@reboot ioconnect --config {} up --daemon"),
+        lambda table, _: table.unlink(),
+        lambda table, _: table.write_bytes(b""),
+        lambda table, _: table.write_bytes(table.read_bytes().replace(b"/opt/", b"/tmp/")),
+        lambda table, _: table.write_bytes(table.read_bytes().replace(b"# BEGIN", b"x # BEGIN")),
+        lambda table, _: (table.rename(table.with_name("x")), table.symlink_to("x")),
+        lambda table, _: (table.unlink(), os.mkfifo(table)),
+        lambda table, _: table.write_bytes(table.read_bytes() + bytes(apply.MAX_FILE)),
+        lambda _, record: record.unlink(),
+        lambda _, record: os.chown(record, NOBODY, NOBODY),
+        lambda _, record: record.chmod(0o666),
+        lambda _, record: os.chown(record.parent, NOBODY, NOBODY),
+        lambda _, record: record.rename(record.with_name("no-such-account")),
     ],
 )
-def test_what_is_no_agent_of_another_account(paths: Paths, tmp_path: Path, table: str, line: str) -> None:
-    paths = under(tmp_path / "plain")
-    (tmp_path / table).write_text(line.format(paths.config))
+def test_what_proves_no_agent(
+    paths: Paths, table: Path, tmp_path: Path, spoil: Callable[[Path, Path], object]
+) -> None:
+    os.chown(table.parent, NOBODY, NOBODY)
+    assert installed.account(paths, {}) == NOBODY
+    spoil(table, tmp_path / "records" / "nobody")
+
+    assert_none(paths)
+
+
+@root_only
+@pytest.mark.parametrize("recorded", [False, True])
+def test_no_account_tells_root_that_it_runs_the_agent(paths: Paths, table: Path, *, recorded: bool) -> None:
+    """Neither by a line, nor by a block, of its own; nor by one that root installed for another configuration."""
+    other = under(paths.config.parent.parent / "other")
+    if not recorded:
+        cron_jobs.forget("nobody")
+    line = f"NOTE=x x x x x {other.config} up z\n@reboot ioconnect --config {other.config} up --daemon\n"
+    table.write_bytes(line.encode() + table.read_bytes() + crontab.block(service_of(other)))
+
+    assert_none(other)
+
+
+@root_only
+def test_a_crontab_of_many_words_is_read_at_once(paths: Paths, table: Path) -> None:
+    block = crontab.block(service_of(paths))
+    for text in (b"x " * (apply.MAX_FILE // 2 - 500), (block[:-2] * 10_000)[: apply.MAX_FILE - 1000]):
+        table.write_bytes(text + f"{paths.config} up\n".encode())
+        began = time.monotonic()
+        assert_none(paths)
+        assert time.monotonic() - began < 2
+
+
+@root_only
+def test_an_agent_of_roots_is_not_in_its_own_way(paths: Paths, table: Path) -> None:
+    assert install.uninstall(install.Kind.CRON, run_as="nobody").changed
+    assert list(cron_jobs.RECORDS.iterdir()) == []
+    install._install_crontab(service_of(paths, "root"), start=False)
 
     installed.refuse_second_agent_of_root(paths, {})
 
+    assert table.with_name("root").exists()
+    assert installed.account(paths, {}) == 0
 
-def test_who_is_not_root_reads_no_crontab(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "spool" / "nobody").write_bytes(block(paths))
+
+@root_only
+def test_an_installation_that_fails_leaves_the_record_of_the_one_before(
+    paths: Paths, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise SystemRefused("it does not start")
+
+    monkeypatch.setattr(apply, "run_command", fail)
+    other = under(paths.config.parent.parent / "other")
+
+    with pytest.raises(SystemRefused):
+        install._install_crontab(service_of(other), start=True)
+
+    assert_none(other)
+    assert [job.table for job in cron_jobs.of(paths.config)] == [table]
+
+
+@root_only
+def test_what_cannot_be_recorded_is_not_installed(paths: Paths, table: Path) -> None:
+    (cron_jobs.RECORDS / "nobody").unlink()
+    (cron_jobs.RECORDS / "nobody").mkdir()
+    before = table.read_bytes()
+
+    with pytest.raises(CannotCreate):
+        install._install_crontab(service_of(under(paths.config.parent.parent / "other")), start=False)
+
+    assert table.read_bytes() == before
+
+
+def test_who_is_not_root_reads_no_crontab(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cron_jobs, "of", lambda _: pytest.fail("it is read"))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     installed.refuse_second_agent_of_root(paths, {})
