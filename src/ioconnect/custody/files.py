@@ -48,13 +48,18 @@ def read_regular(path: Path, *, limit: int, trusted: frozenset[int] | None = Non
     """
     descriptor, facts = open_regular(path, trusted=trusted)
     try:
-        with open(descriptor, "rb", closefd=False) as file:  # by descriptor: a path could be replaced meanwhile
-            content = file.read(limit + 1)
+        return read_opened(descriptor, path, limit=limit), facts
     finally:
         os.close(descriptor)
+
+
+def read_opened(descriptor: int, path: Path, *, limit: int) -> bytes:
+    """Return the content of an open file of at most `limit` bytes; `path` is for the error. Raises OSError: EFBIG."""
+    with open(descriptor, "rb", closefd=False) as file:  # by descriptor: a path could be replaced meanwhile
+        content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"it is larger than {limit} bytes", str(path))
-    return content, facts
+    return content
 
 
 def hint_to_read(error: OSError, *, too_large: str) -> str:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import platform
 import re
-import shlex
 import ssl
 import sys
 import time
@@ -23,13 +22,14 @@ from ioconnect.agent.dial.proxy import VARIABLES, redacted
 from ioconnect.config import configuration
 from ioconnect.config.addresses import has_password
 from ioconnect.custody import strict_modes
-from ioconnect.custody.entries import custody_of
+from ioconnect.custody.entries import Untrusted, custody_of, entry
 from ioconnect.custody.mounts import may_be_secret
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import SystemRefused
 from ioconnect.escape import escaped
 from ioconnect.installers.programs import run
 from ioconnect.keys.credentials import identity_path, is_copy
+from ioconnect.keys.identity import how_to_close
 from ioconnect.keys.passphrases import keyring_backend
 from ioconnect.status.snapshots import timestamp
 
@@ -57,8 +57,7 @@ def permissions(config: Config, paths: Paths, account: int | None) -> Fact:
     secret = [*own, *([paths.config] if any(has_password(one.proxy) for one in config.tunnels) else [])]
     acted_on = [*configuration.stamps(paths.config), paths.known_hosts]
     judged = [*own, *(acted_on if os.geteuid() or account else ())]  # of root's own agent `faults` tells
-    readable = [path for path in secret if _mode(path) & 0o044]
-    problems = [f"others may read {path}: {_how_to_close(path)}" for path in readable]
+    problems = [told for told in map(_readable, secret) if told]
     trusted = strict_modes.trusted(account) | {os.geteuid()}
     changeable = [custody_of(path, trusted=trusted) for path in judged]
     problems += dict.fromkeys(f"{found.description}: {found.remedy}" for found in changeable if found is not None)
@@ -69,10 +68,23 @@ def permissions(config: Config, paths: Paths, account: int | None) -> Fact:
     return passed("key_permissions", f"only their owner may read or write the {count}")
 
 
-def _how_to_close(path: Path) -> str:
-    if may_be_secret(path.resolve()):
-        return "it is used, as a Secret of Kubernetes, whose mode nobody can change here"
-    return f"chmod 600 {shlex.quote(str(path))}"
+def _readable(path: Path) -> str:
+    """Return that others may read a file, and what to do; "" if not, or if root does not follow the path."""
+    try:
+        with entry(path, follow=True) as found:
+            facts = path.stat() if found.folder is None else found.facts()
+            resolved = Path(os.path.realpath(path)) if found.folder is None else found.resolved
+    except (OSError, Untrusted):
+        return ""
+    if facts is None or not facts.st_mode & 0o044:
+        return ""
+    is_secret = may_be_secret(resolved)
+    close = (
+        "it is used, as a Secret of Kubernetes, whose mode nobody can change here"
+        if is_secret
+        else how_to_close(path)
+    )
+    return f"others may read {path}: {close}"
 
 
 def fips() -> Fact:
@@ -170,13 +182,6 @@ def _is_synchronized() -> bool | None:
         found = re.search(rb"^NTPSynchronized=(yes|no)$", output, re.MULTILINE)
         return None if found is None else found[1] == b"yes"
     return None
-
-
-def _mode(path: Path) -> int:
-    try:
-        return path.stat().st_mode
-    except OSError:
-        return 0
 
 
 def _mtime(path: Path) -> float:

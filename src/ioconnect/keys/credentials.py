@@ -68,7 +68,7 @@ def load_identity(tunnel: Tunnel, settings: AgentSettings, paths: Paths) -> byte
     if is_copy(path):
         return identity.load(path, credential=True)
     try:
-        return identity.load(path)
+        return identity.load(path, own=path == paths.identity)
     except IdentityMissing as fault:
         if are_copies():
             fault.hint = f"{fault.hint} If the service's account cannot read it then: {HAND_OVER}"

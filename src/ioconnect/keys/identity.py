@@ -5,6 +5,7 @@ Only ssh-ed25519, the key type that the jumphost accepts. Safe in any thread: no
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -12,9 +13,9 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from ioconnect.custody.descriptors import open_to_change
-from ioconnect.custody.entries import Untrusted
-from ioconnect.custody.files import make_folder, read_regular, write_atomically, write_new
+from ioconnect.custody.descriptors import open_regular, open_to_change
+from ioconnect.custody.entries import Untrusted, entry
+from ioconnect.custody.files import make_folder, read_opened, read_regular, write_atomically, write_new
 from ioconnect.custody.mounts import may_be_secret
 from ioconnect.errors import CannotCreate, IdentityMissing, IdentityUnreadable, UsageFault
 from ioconnect.keys import private_keys, public_keys
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 COMMENT = "integrateio-reverse-tunnel"
 _MAX_FILE = 64 << 10  # an ed25519 key has 400 bytes, the largest RSA key 13 KiB
 _REWRITE = "Check the passphrase; `ssh-keygen -p -Z aes256-ctr -f {}` writes the key with a cipher that can be read."
+_POD = "KUBERNETES_SERVICE_HOST"  # in the environment of each container
 _KEYGEN = "Run `ioconnect keygen` to make one."
 
 
@@ -77,7 +79,7 @@ def public_line(path: Path) -> str:
     The key is read from the private key file, the comment from the `.pub` file if that holds the same key. Raises
     IdentityMissing and IdentityUnreadable.
     """
-    content, _ = _read(path)
+    content = _read(path)
     try:
         public = public_keys.encode(private_keys.parse(content).blob)
     except ValueError as error:
@@ -90,18 +92,24 @@ def public_line(path: Path) -> str:
     return line if line.startswith(f"{public} ") and line.isprintable() else public
 
 
-def load(path: Path, *, passphrase: Callable[[], str] | None = None, credential: bool = False) -> bytes:
+def load(
+    path: Path, *, passphrase: Callable[[], str] | None = None, credential: bool = False, own: bool = False
+) -> bytes:
     """Return the private key as an unencrypted OpenSSH PEM, to be kept in memory only.
 
     As with ssh, the file must not be accessible by others and must belong to this user or root; but for volumes of
-    Kubernetes, see `_is_mounted` and `_is_mended`. A systemd `credential` is not checked. `passphrase` is called only
-    for an encrypted key. Raises IdentityMissing and IdentityUnreadable, and what `passphrase` raises.
+    Kubernetes see `_check_owner_and_mode`, and `_is_fs_groups` for the agent's `own` key, which `keygen` makes. A
+    systemd `credential` is not checked. `passphrase` is called only for an encrypted key. Raises IdentityMissing and
+    IdentityUnreadable, and what `passphrase` raises.
     """
-    content, facts = _read(path)
+    content, facts, is_secret = _read_with_facts(path)
+    is_fs_groups = own and not credential and _is_fs_groups(path, facts)
     if not credential:
-        _check_owner_and_mode(path, facts)
+        _check_owner_and_mode(path, facts, is_taken=is_fs_groups or (is_secret and not facts.st_mode & 0o022))
     try:
         key = private_keys.parse(content)
+        if is_fs_groups:
+            _take_from_group(path, facts)
         if not key.encrypted:
             return private_keys.decrypt(key, None)
     except ValueError as error:
@@ -129,9 +137,18 @@ def fingerprint(public_line: str) -> str:
         raise UsageFault(f"not a public key line: {error}", hint="It looks like: ssh-ed25519 AAAA… comment") from None
 
 
-def _read(path: Path) -> tuple[bytes, os.stat_result]:
+def _read(path: Path) -> bytes:
+    return _read_with_facts(path)[0]
+
+
+def _read_with_facts(path: Path) -> tuple[bytes, os.stat_result, bool]:
+    """Return the content, the fstat(2) result, and whether what was opened is a Secret of Kubernetes."""
     try:
-        return read_regular(path, limit=_MAX_FILE)
+        descriptor, facts = open_regular(path)
+        try:
+            return read_opened(descriptor, path, limit=_MAX_FILE), facts, may_be_secret(descriptor)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IdentityMissing(f"there is no private key at {path}", hint=_KEYGEN) from error
     except Untrusted as error:
@@ -145,56 +162,67 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
         raise IdentityUnreadable(f"{path} is no private key: {error.strerror}", hint=_KEYGEN) from error
 
 
-def _check_owner_and_mode(path: Path, facts: os.stat_result) -> None:
+def _check_owner_and_mode(path: Path, facts: os.stat_result, *, is_taken: bool) -> None:
+    """Check them as ssh does; what others may read `is_taken` if Kubernetes made it so. Raises IdentityUnreadable.
+
+    It gives a Secret the mode 0644, or with fsGroup 0440, for an agent that is not root, in a mount where nobody can
+    change that. Such a key is for this container, in which others are the processes of other accounts.
+    """
     user = os.geteuid()
-    if facts.st_mode & 0o077 and not _is_mounted(path, facts) and not _is_mended(path, facts):
-        raise IdentityUnreadable(
-            f"others can read the private key {path} (mode {facts.st_mode & 0o7777:04o})",
-            hint=f"chmod 600 {shlex.quote(str(path))}",
-        )
+    if facts.st_mode & 0o077 and not is_taken:
+        raise _readable_by_others(path, facts)
     if user != 0 and facts.st_uid not in (user, 0):  # root may use anybody's key, as with ssh
         raise IdentityUnreadable(
             f"the private key {path} belongs to user {facts.st_uid}, who could change it",
             hint=f"Make this user its owner, or use another key. {_KEYGEN}",
         )
+    if facts.st_mode & 0o077 and not facts.st_mode & 0o022:
+        _warn(f"others in this container may read the private key {path} (mode {facts.st_mode & 0o7777:04o})")
 
 
-def _is_mounted(path: Path, facts: os.stat_result) -> bool:
-    """Whether a key that others may only read is a Secret of Kubernetes, in a mount where its mode cannot be changed.
-
-    Kubernetes gives it the mode 0644, or with fsGroup 0440, for an agent that is not root; ssh refuses such a key. It
-    is taken with a warning: it is for this container, in which others are the processes of other accounts.
-    """
-    if facts.st_mode & 0o022 or not may_be_secret(path.resolve()):
-        return False
-    _warn(f"others in this container may read the private key {path} (mode {facts.st_mode & 0o7777:04o})")
-    return True
+def _readable_by_others(path: Path, facts: os.stat_result) -> IdentityUnreadable:
+    message = f"others can read the private key {path} (mode {facts.st_mode & 0o7777:04o})"
+    return IdentityUnreadable(message, hint=how_to_close(path))
 
 
-def _is_mended(path: Path, facts: os.stat_result) -> bool:
-    """Take from its group a key of ours to which fsGroup of Kubernetes gave it; return whether it was so.
+def how_to_close(path: Path) -> str:
+    """Return the command that takes a key from others; for root none that another account may have act elsewhere."""
+    custody = None
+    with contextlib.suppress(OSError, Untrusted), entry(path, follow=True) as found:
+        custody = found.custody
+    if custody is not None:
+        return f"root is to change no mode there, as {custody.description}"
+    return f"chmod 600 {shlex.quote(str(path))}"
+
+
+def _is_fs_groups(path: Path, facts: os.stat_result) -> bool:
+    """Whether fsGroup of Kubernetes gave a key of this user's to a group, in a pod; no link is followed to it.
 
     At each start of a pod the files of a volume get the mode 0660, folders the bit set-group-ID, and all one group.
     """
-    if facts.st_uid != os.geteuid() or facts.st_mode & 0o077 != stat.S_IRGRP | stat.S_IWGRP:
+    is_in_pod = _POD in os.environ
+    if not is_in_pod or facts.st_uid != os.geteuid() or facts.st_mode & 0o077 != stat.S_IRGRP | stat.S_IWGRP:
         return False
     try:
-        folder = path.resolve().parent.stat()
-        if not folder.st_mode & stat.S_ISGID or folder.st_gid != facts.st_gid:
-            return False
-        descriptor = open_to_change(path)
-    except (OSError, Untrusted):
-        return False
-    try:
-        if not os.path.samestat(facts, os.fstat(descriptor)):
-            return False
-        os.fchmod(descriptor, 0o600)
+        folder, named = path.parent.stat(), path.lstat()
     except OSError:
         return False
-    finally:
-        os.close(descriptor)
+    return os.path.samestat(named, facts) and folder.st_mode & stat.S_ISGID != 0 and folder.st_gid == facts.st_gid
+
+
+def _take_from_group(path: Path, facts: os.stat_result) -> None:
+    """Give the key its mode again. Raises IdentityUnreadable."""
+    try:
+        descriptor = open_to_change(path)
+        try:
+            if not os.path.samestat(facts, os.fstat(descriptor)):
+                raise _readable_by_others(path, facts)
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except (OSError, Untrusted):
+        raise _readable_by_others(path, facts) from None
     _warn(f"the group {facts.st_gid} could read the private key {path} (fsGroup of Kubernetes): it is 0600 again")
-    return True
 
 
 @functools.cache

@@ -87,14 +87,18 @@ def test_without_a_tunnel_the_configuration_is_what_fails(customer: Customer) ->
 def test_files_that_others_may_touch(customer: Customer) -> None:
     register(customer, "orders")
     assert fact(examined(customer, expect=69), "key_permissions")["status"] == "pass"
-    (customer.home / "id_ed25519").chmod(0o640)
+    key = customer.home / "id_ed25519"
+    key.chmod(0o640)
+    found = fact(examined(customer, expect=ExitCode.NO_INPUT), "key_permissions")
+    assert f"others may read {key}: chmod 600 {key}" in found["detail"]
     customer.home.chmod(0o777)
 
     code = ExitCode.NO_INPUT if os.geteuid() else ExitCode.CONFIG  # root's agent uses no such configuration
     found = fact(examined(customer, expect=code), "key_permissions")
 
     assert found["status"] == "warn"
-    assert f"chmod 600 {customer.home / 'id_ed25519'}" in found["detail"]
+    assert f"others may read {key}: " in found["detail"]
+    assert f"chmod 600 {key}" not in found["detail"] or os.geteuid() != 0, "who may write there may make it a link"
     assert f"anybody may write {customer.home}: " in found["detail"]
 
 

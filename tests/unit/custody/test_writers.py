@@ -266,13 +266,15 @@ def test_the_members_of_a_group_are_who_may_write(
 
 
 POD = "/var/lib/kubelet/pods/0a-1b/volumes"
+VERSION = "..2026_11_26_20_00_00.123456"
 
 
 @pytest.mark.parametrize(
     ("fields", "is_volume"),
     [
         (f"{POD}/kubernetes.io~configmap/ioconnect {{}} ro,relatime - ext4 /dev/sda1 rw", True),
-        (f"{POD}/kubernetes.io~projected/ioconnect/sub {{}} ro - xfs /dev/sda1 rw", True),
+        (f"{POD}/kubernetes.io~projected/ioconnect/{VERSION}/sub {{}} ro - xfs /dev/sda1 rw", True),
+        (f"{POD}/kubernetes.io~projected/ioconnect/sub {{}} ro - xfs /dev/sda1 rw", False),
         (f"{POD}/kubernetes.io~configmap/ioconnect {{}} rw - ext4 /dev/sda1 rw", False),
         (f"{POD}/kubernetes.io~empty-dir/ioconnect {{}} ro - ext4 /dev/sda1 rw", False),
         ("/ {} ro,relatime - tmpfs tmpfs rw,size=64k", False),  # an emptyDir that another container writes
@@ -289,8 +291,12 @@ def test_a_read_only_mount_is_written_elsewhere_unless_it_is_of_kubernetes(
     table.write_text(f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 8:1 {fields.format(blank)}\n")
     monkeypatch.setattr(mounts, "_MOUNTS", table)
     file.parent.chmod(0o777)
+    if "/sub" not in fields:
+        (file.parent / "..data").symlink_to(VERSION)
 
     assert (custody_of(file) is None) is is_volume
+    (file.parent / "..data").unlink(missing_ok=True)
+    assert (custody_of(file) is None) is (is_volume and VERSION in fields)
 
 
 def test_a_config_map_is_followed_through_its_links(
@@ -298,7 +304,7 @@ def test_a_config_map_is_followed_through_its_links(
 ) -> None:
     """The folder has 0777, `..data` leads to the version that counts."""
     folder = file.parent
-    version = folder / "..2026_11_26"
+    version = folder / VERSION
     version.mkdir(mode=0o755)
     (version / "config.toml").touch()
     (folder / "..data").symlink_to(version.name)

@@ -9,6 +9,12 @@ import pytest
 from tests.rigs import ordinary_user
 from tests.rigs.ordinary_user import NOBODY
 
+from ioconnect.config.configuration import Config
+from ioconnect.config.paths import under
+from ioconnect.doctor import environment
+from ioconnect.errors import IdentityUnreadable
+from ioconnect.keys import identity
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -19,6 +25,8 @@ from pathlib import Path
 from ioconnect.config.configuration import Config
 from ioconnect.config.paths import discover
 from ioconnect.doctor import environment
+from ioconnect.errors import IdentityUnreadable
+from ioconnect.keys import identity
 paths = discover({{**__import__("os").environ, "IOCONNECT_HOME": "{home}"}})
 print(environment.permissions(Config(), paths, {account}).detail)
 """
@@ -120,3 +128,34 @@ def test_no_command_is_told_for_a_secret_of_kubernetes(home: Path) -> None:
 
         assert f"others may read {home / 'id_ed25519'}: {told}" in shown
         assert ("chmod" in shown) is not is_secret
+
+
+def test_root_gets_no_command_for_a_path_that_another_account_leads(home: Path) -> None:
+    """It was a link to /etc/passwd by then, and the command `chmod 600` of it."""
+    paths, key = under(home), home / "id_ed25519"
+    key.symlink_to("/etc/passwd")
+    os.chown(key, NOBODY, NOBODY, follow_symlinks=False)
+    assert "chmod" not in environment.permissions(Config(), paths, None).detail
+    assert "chmod" not in environment.permissions(Config(), paths, NOBODY).detail
+
+    key.unlink()
+    identity.generate(key)
+    key.chmod(0o644)
+    os.chown(key, NOBODY, NOBODY)
+    shown = environment.permissions(Config(), paths, NOBODY).detail
+
+    assert f"others may read {key}: root is to change no mode there, as {home.parent} belongs to nobody" in shown
+    assert "chmod" not in shown
+    with pytest.raises(IdentityUnreadable) as caught:
+        identity.load(key)
+    assert "chmod" not in caught.value.hint
+
+
+def test_root_gets_one_for_its_own(tmp_path: Path) -> None:
+    key = tmp_path / "id_ed25519"
+    key.touch(mode=0o644)
+    key.chmod(0o644)
+
+    assert (
+        f"others may read {key}: chmod 600 {key}" in environment.permissions(Config(), under(tmp_path), None).detail
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,3 +63,22 @@ def test_elsewhere_nobody_speaks_of_systemd(tunnel: Tunnel, tmp_path: Path, monk
         load(tunnel, tmp_path)
 
     assert "systemctl" not in missing.value.hint
+
+
+def test_only_the_default_identity_is_taken_back_from_fs_group(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tunnel: Tunnel
+) -> None:
+    """The key that `keygen` made on a volume of a pod; nothing that a configuration names."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    default, paths = replace(tunnel, identity=None), under(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    for key in (paths.identity, elsewhere):
+        identity.generate(key)
+        key.chmod(0o660)
+        key.parent.chmod(0o2770)
+
+    assert credentials.load_identity(default, AgentSettings(), paths)
+    assert paths.identity.stat().st_mode & 0o7777 == 0o600
+    with pytest.raises(IdentityUnreadable, match="others can read"):
+        credentials.load_identity(default, AgentSettings(identity=elsewhere), paths)
+    assert elsewhere.stat().st_mode & 0o7777 == 0o660

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -277,32 +277,45 @@ def test_a_key_that_others_can_read_is_refused_unless_systemd_guards_it(tmp_path
     assert load(path, credential=True).startswith(b"-----BEGIN OPENSSH")
 
 
+VERSION = "..2026_11_26_20_00_00.123"
+TMPFS = "/ {} ro,relatime - tmpfs tmpfs rw"
 SECRETS = [
-    ("/ {} ro,relatime - tmpfs tmpfs rw", 0o644, True),
-    ("/ {} ro,relatime - tmpfs tmpfs rw", 0o440, True),
-    ("/..2026_11_26_20_00_00.123/id {}/id ro - tmpfs tmpfs rw", 0o440, True),  # subPath
-    ("/ {} rw - tmpfs tmpfs rw", 0o644, False),
-    ("/ {} ro - tmpfs tmpfs rw", 0o660, False),
-    ("/some/folder {} ro - tmpfs tmpfs rw", 0o644, False),
-    ("/ {} ro - ext4 /dev/sda1 rw", 0o644, False),  # docker run -v KEY:KEY:ro
+    (TMPFS, VERSION, 0o644, True),
+    (TMPFS, VERSION, 0o440, True),
+    (f"/{VERSION}/id {{}}/id ro - tmpfs tmpfs rw", None, 0o440, True),  # subPath
+    ("/ {} rw - tmpfs tmpfs rw", VERSION, 0o644, False),
+    (TMPFS, VERSION, 0o660, False),
+    (TMPFS, None, 0o644, False),  # /run, for a service of systemd
+    (TMPFS, "elsewhere", 0o644, False),
+    ("/some/folder {} ro - tmpfs tmpfs rw", VERSION, 0o644, False),
+    ("/ {} ro - ext4 /dev/sda1 rw", VERSION, 0o644, False),  # docker run -v KEY:KEY:ro
 ]
 
 
-@pytest.mark.parametrize(("fields", "mode", "taken"), SECRETS)
-def test_a_secret_of_kubernetes_is_taken_with_a_warning(
+def mounted(path: Path, fields: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the folder be a mount, by the kernel's table."""
+    table = path / "mountinfo"
+    table.write_text(f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 8:1 {fields.format(path)}\n")
+    monkeypatch.setattr(mounts, "_MOUNTS", table)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the kubelet is root")
+@pytest.mark.parametrize(("fields", "data", "mode", "taken"), SECRETS)
+def test_a_secret_of_kubernetes_is_taken_with_a_warning(  # noqa: PLR0917  pytest names them
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     fields: str,
+    data: str | None,
     mode: int,
     *,
     taken: bool,
 ) -> None:
     path = written(tmp_path / "id", PLAIN, mode=mode)
     (tmp_path / "link").symlink_to(path)
-    table = tmp_path / "mountinfo"
-    table.write_text(f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 8:1 {fields.format(tmp_path)}\n")
-    monkeypatch.setattr(mounts, "_MOUNTS", table)
+    mounted(tmp_path, fields, monkeypatch)
+    if data is not None:
+        (tmp_path / "..data").symlink_to(data)
 
     if not taken:
         assert "others can read" in refusal(path).message
@@ -312,17 +325,72 @@ def test_a_secret_of_kubernetes_is_taken_with_a_warning(
     assert "others in this container may read the private key" in caplog.text
 
 
-def test_what_fs_group_did_to_a_key_of_ours_is_undone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to somebody else")
+@pytest.mark.parametrize("name", ["..data", "id"])
+def test_what_another_account_made_is_no_secret_of_kubernetes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = written(tmp_path / "id", PLAIN, mode=0o644)
+    mounted(tmp_path, TMPFS, monkeypatch)
+    (tmp_path / "..data").symlink_to(VERSION)
+    assert blob_in(load(path)) == PUBLIC
+
+    os.chown(tmp_path / name, ordinary_user.NOBODY, -1, follow_symlinks=False)
+
+    assert "others can read" in refusal(path).message
+
+
+POD = "KUBERNETES_SERVICE_HOST"
+
+
+def test_what_fs_group_did_to_a_key_of_ours_is_undone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pod's second start found its key 0660, and its agent did not start."""
+    monkeypatch.setenv(POD, "10.0.0.1")
     path = written(tmp_path / "id", PLAIN, mode=0o660)
     tmp_path.chmod(0o2770)
 
-    assert blob_in(load(path)) == PUBLIC
+    assert blob_in(load(path, own=True)) == PUBLIC
 
     assert path.stat().st_mode & 0o7777 == 0o600
     assert "could read the private key" in caplog.text
     path.chmod(0o664)
-    assert "others can read" in refusal(path).message
+    assert "others can read" in refusal(path, own=True).message
+
+
+@pytest.mark.parametrize("case", ["no pod", "another's key", "no key", "a link", "no fsGroup"])
+def test_the_mode_of_nothing_else_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """It was changed of a database's file that a script named after `-i`, whose group is to write it."""
+    monkeypatch.delenv(POD, raising=False)
+    if case != "no pod":
+        monkeypatch.setenv(POD, "10.0.0.1")
+    path = named = written(tmp_path / "data.db", b"precious" if case == "no key" else PLAIN, mode=0o660)
+    tmp_path.chmod(0o770 if case == "no fsGroup" else 0o2770)
+    if case == "a link":
+        named = tmp_path / "id"
+        named.symlink_to(path)
+
+    refusal(named, own=case != "another's key")
+
+    assert path.stat().st_mode & 0o7777 == 0o660
+
+
+def test_a_key_that_turns_into_links_in_a_circle_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was resolved by its name after it had been read: RuntimeError."""
+    monkeypatch.setenv(POD, "10.0.0.1")
+    path = written(tmp_path / "id", PLAIN, mode=0o644)
+    read = identity.read_opened
+
+    def exchanged(*given: Any, **named: Any) -> bytes:
+        content = read(*given, **named)
+        path.unlink()
+        path.symlink_to(path)
+        return content
+
+    monkeypatch.setattr(identity, "read_opened", exchanged)
+
+    assert "others can read" in refusal(path, own=True).message
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
