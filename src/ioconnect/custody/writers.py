@@ -183,6 +183,11 @@ def _posix_entries(attribute: bytes) -> list[tuple[int, int, int]]:
     return list(struct.iter_unpack("<HHI", attribute[4:]))
 
 
+def posix_list(where: Path | int) -> list[tuple[int, int, int]]:
+    """Return the entries of a POSIX list (tag, permissions, id), none without one. Raises OSError, struct.error."""
+    return _posix_entries(_attribute(where, _POSIX))
+
+
 def _named(entries: list[tuple[int, int, int]]) -> Iterator[Writers]:
     """Yield the accounts and groups that a list names and lets write."""
     if any(tag == _MASK and not bits & _WRITE for tag, bits, _ in entries):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import ioconnect
 from ioconnect.config.addresses import quoted
+from ioconnect.custody import readers
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.installers.programs import run
 from ioconnect.installers.service import Kind
@@ -122,24 +123,39 @@ def program_files(command: tuple[str, ...]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def closed_program(command: tuple[str, ...], who: Account | None) -> list[tuple[Path, bool]]:
+    """Return all that the command needs and the account may not read, outermost first.
+
+    Instead of what is closed in one folder of programs, that folder, with True.
+    """
+    reader, is_virtual = reader_of(who), sys.prefix != sys.base_prefix
+    package = Path(os.path.realpath(Path(ioconnect.__file__).parent))
+    libraries = {Path(os.path.realpath(entry)) for entry in sys.path if entry.endswith(("-packages", "-packages/"))}
+    prefix = Path(os.path.realpath(sys.prefix))
+    walked = [package, *(each for each in libraries if is_virtual and prefix in each.parents)]
+    loaded = [Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
+    needed = [*program_files(command), *walked, *loaded, *([prefix / "pyvenv.cfg"] if is_virtual else [])]
+    found = [part for path in dict.fromkeys(needed) for part in readers.closed(reader, path)]
+    found += [part for folder in walked for part in readers.closed_below(reader, folder)]
+    trees = {package, *libraries, *([prefix] if is_virtual else [])}
+    outermost: dict[Path, bool] = {}
+    for part in sorted(set(found), key=lambda each: len(each.parts)):
+        around = [tree for tree in trees if tree == part or tree in part.parents]
+        outermost.setdefault(min(around, key=lambda tree: len(tree.parts), default=part), bool(around))
+    return list(outermost.items())
+
+
+def reader_of(who: Account | None) -> readers.Reader:
+    """Return the account as files are judged for it; `who` None is an account without rights of its own."""
+    return readers.Reader(None) if who is None else readers.Reader(who.uid, who.groups)
+
+
 def unreadable_for(path: Path, who: Account | None) -> Path | None:
     """Return the first part of the path that the account may not enter or read; None if it can.
 
     `who` None is an account without rights of its own. A path that does not exist counts as readable.
     """
-    target = Path(os.path.realpath(path))
-    for part in (*reversed(target.parents), target):
-        try:
-            status = part.stat()
-        except OSError:
-            return None
-        needed = 0o1 if part != target else (0o5 if part.is_dir() else 0o4)
-        if who is not None and who.uid == 0:
-            continue
-        shift = 6 if who and status.st_uid == who.uid else 3 if who and status.st_gid in who.groups else 0
-        if (status.st_mode >> shift) & needed != needed:
-            return part
-    return None
+    return next(iter(readers.closed(reader_of(who), path)), None)
 
 
 def opening(folder: Path, mode: str) -> str:
@@ -150,6 +166,13 @@ def opening(folder: Path, mode: str) -> str:
     if folder.stat().st_uid != 0 or any(folder == Path(account.pw_dir) for account in pwd.getpwall()):
         return ""
     return f"open it (chmod {mode} {shlex.quote(str(folder))}), or "
+
+
+def opening_command(path: Path, *, is_tree: bool) -> str:
+    """Return the command that opens what the program needs, or a whole folder of programs; "" as `opening`."""
+    if not opening(path, "o+rX"):
+        return ""
+    return f"chmod {'-R ' if is_tree else ''}o+rX {shlex.quote(str(path))}"
 
 
 def lingers(name: str) -> bool:

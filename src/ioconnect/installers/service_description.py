@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ioconnect.config.configuration import Config
     from ioconnect.installers.machine import Account
 
+MAX_TOLD = 3  # paths in one message
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceDescription:
@@ -162,14 +164,23 @@ def _refuse_unreachable(kind: Kind, description: ServiceDescription, paths: Path
         _refuse_what_others_may_change(paths, "it would get the keys of root that the service signs in with")
     elif service.run_as is not None and reader is not None and reader.uid == 0:
         _refuse_what_others_may_change(paths, "root would run it")
-    for file in files if description.shared_files else ():
-        closed = machine.unreadable_for(file, reader)
-        if closed is not None:
-            raise SystemRefused(
-                f"{_account_text(reader)} may not read {closed}, which ioconnect needs to start",
-                hint=f"To mend it: {machine.opening(closed, 'o+rX')}"
-                f"install for the machine: {reachability.REINSTALL}",
-            )
+    if description.shared_files:
+        _refuse_closed_program(service, reader)
+
+
+def _refuse_closed_program(service: Service, reader: Account | None) -> None:
+    """Raise SystemRefused, with all of it, for what the program consists of and the account may not read."""
+    closed = machine.closed_program(service.program, reader)
+    if not closed:
+        return
+    told = ", ".join(str(path) for path, _ in closed[:MAX_TOLD])
+    more = f" and {len(closed) - MAX_TOLD} more" if len(closed) > MAX_TOLD else ""
+    commands = [machine.opening_command(path, is_tree=is_tree) for path, is_tree in closed]
+    mending = f"{' && '.join(filter(None, commands))}; or " if all(commands) else ""
+    raise SystemRefused(
+        f"{_account_text(reader)} may not read {told}{more}, which ioconnect needs to start",
+        hint=f"To mend it: {mending}install for the machine, after `umask 022`: {reachability.REINSTALL}",
+    )
 
 
 def _refuse_unreadable_identities(
