@@ -88,6 +88,13 @@ def install(
     return InstallResult(kind, changed, messages=(*messages, *mode_messages, *description.notes))
 
 
+def check(kind: Kind, *, run_as: str | None, config: Path | None) -> None:
+    """Raise what `install` raises before it changes anything, but for an agent that runs."""
+    refuse_wrong_user(kind, run_as)
+    _refuse_root(kind, run_as)
+    describe(kind, run_as=run_as, encrypted=False, config=config, print_only=False)
+
+
 def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> InstallResult:
     """Stop the service and remove what `install` wrote; a message if nothing is installed. Raises SystemRefused."""
     kind = kind or machine.default_kind()

@@ -253,6 +253,28 @@ def test_an_account_that_cannot_run_the_service_is_told_why(root: Customer, rig:
     assert not root.status()["agent"]["running"]
 
 
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("account", "said", "is_same_agent"),
+    [("nobody", "the account nobody may not read", True), ("root", "the crontab cannot be changed", False)],
+)
+def test_an_agent_that_runs_still_does_after_a_service_is_refused(  # noqa: PLR0913  fixtures
+    root: Customer, rig: StubRig, database: Greeter, account: str, said: str, *, is_same_agent: bool
+) -> None:
+    """Its tunnel was down then: it was stopped before anything was examined."""
+    rig.authorize(root.run("keygen"), rig.listen_port)
+    answers = all_answers(rig, database)[:-1]
+    root.run("setup", *answers, "--no-service", text_in="")
+    before = root.agent_pid()
+
+    done = root.try_run("setup", *answers, "--service", "--run-as", account, text_in="")
+
+    assert (done.returncode, said in done.stderr) == (71, True), done.stderr
+    assert (root.agent_pid() == before) is is_same_agent
+    assert ("Stopped the agent" in done.stderr) is not is_same_agent
+    assert root.tunnel()["state"] == "connected"
+
+
 def test_a_failed_test_ends_a_script_with_its_code(customer: Customer, rig: StubRig, database: Greeter) -> None:
     """The key is not registered: no service is made of that, and no agent."""
     done = customer.try_run("setup", *all_answers(rig, database), text_in="")

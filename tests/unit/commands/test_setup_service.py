@@ -11,6 +11,9 @@ from tests.rigs import pretend_agent
 from ioconnect.commands.setup import service
 from ioconnect.commands.setup.answers import Answers
 from ioconnect.console.invocation import Invocation
+from ioconnect.errors import SystemRefused
+from ioconnect.installers.install import InstallResult
+from ioconnect.installers.service import Kind
 from ioconnect.status import control
 from ioconnect.status.control import AgentSilent
 from ioconnect.status.records import Snapshot
@@ -39,9 +42,19 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendAg
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the step did."""
     done: list[str] = []
-    for name in ("stop_agent", "start_agent", "reload_agent", "_install"):
+    for name in ("check", "stop_agent", "start_agent", "reload_agent"):
         monkeypatch.setattr(service, name, lambda *_, name=name, **__: done.append(name))
+
+    def install(*_: object, **__: object) -> InstallResult:
+        done.append("install")
+        return InstallResult(Kind.CRON, changed=True)
+
+    monkeypatch.setattr(service, "install", install)
     return done
+
+
+def refuse(error: object = None, **_: object) -> None:
+    raise error if isinstance(error, BaseException) else SystemRefused("the account may not read it")
 
 
 @pytest.mark.usefixtures("agent")
@@ -51,7 +64,36 @@ def test_one_that_was_started_by_hand_makes_room_for_the_service(
     monkeypatch.setattr(service, "is_installed", lambda _run_as: False)
     service.install_or_start(Invocation(), "orders", Answers(service=True))
 
-    assert done == ["stop_agent", "_install", "reload_agent"]
+    assert done == ["check", "stop_agent", "install", "reload_agent"]
+
+
+@pytest.mark.usefixtures("agent")
+def test_it_goes_on_where_the_service_is_refused(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "is_installed", lambda _run_as: False)
+    monkeypatch.setattr(service, "check", refuse)
+
+    with pytest.raises(SystemRefused, match="may not read"):
+        service.install_or_start(Invocation(), "orders", Answers(service=True))
+
+    assert done == []
+
+
+@pytest.mark.parametrize("error", [SystemRefused("may not read"), KeyboardInterrupt()])
+def test_it_is_started_again_where_the_installation_fails(
+    agent: PretendAgent, done: list[str], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def stop(*_: object) -> None:
+        done.append("stop_agent")
+        agent.end()
+
+    monkeypatch.setattr(service, "is_installed", lambda _run_as: False)
+    monkeypatch.setattr(service, "stop_agent", stop)
+    monkeypatch.setattr(service, "install", lambda *_, **__: refuse(error))
+
+    with pytest.raises(type(error)):
+        service.install_or_start(Invocation(), "orders", Answers(service=True))
+
+    assert done == ["check", "stop_agent", "start_agent"]
 
 
 @pytest.mark.parametrize("is_installed", [True, False])
@@ -74,4 +116,4 @@ def test_beside_one_that_does_not_answer_nothing_is_installed_or_started(
     with pytest.raises(AgentSilent):
         service.install_or_start(Invocation(), "orders", Answers(service=not is_installed))
 
-    assert done == []
+    assert set(done) <= {"check"}  # which changes nothing

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.running_agent import tunnel_status
+from ioconnect.commands.run.agent import seen
 from ioconnect.commands.run.down import stop_agent
 from ioconnect.commands.run.reload import reload_agent
 from ioconnect.commands.run.up import start_agent
+from ioconnect.custody import processes
 from ioconnect.errors import Fault, SystemRefused
 from ioconnect.installers import machine
-from ioconnect.installers.install import has_service, install, refuse_wrong_user, would_run_as_root
+from ioconnect.installers.install import check, has_service, install, refuse_wrong_user, would_run_as_root
 from ioconnect.installers.service import Kind
 from ioconnect.installers.service_manager import manager_of
 from ioconnect.status import control
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ioconnect.commands.setup.answers import Answers
     from ioconnect.console.invocation import Invocation
 
@@ -76,7 +81,6 @@ def install_or_start(invocation: Invocation, name: str, answers: Answers) -> Non
     elif _wants_service(invocation, kind, answers):
         if needs_account(answers):
             answers = _with_account(invocation, answers)
-        _stop_unmanaged_agent(invocation)
         _install(invocation, kind, answers)
     elif answers.start:
         _start(invocation)
@@ -100,19 +104,60 @@ def _with_account(invocation: Invocation, answers: Answers) -> Answers:
     return replace(answers, run_as=invocation.terminal.ask("Name an account of this machine for it", check_account))
 
 
-def _stop_unmanaged_agent(invocation: Invocation) -> None:
-    """Stop an agent that was started by hand: the service's would be a second one."""
+@contextlib.contextmanager
+def _unmanaged_agent_stopped(invocation: Invocation) -> Iterator[None]:
+    """Stop an agent that was started by hand: the service's would be a second one. Start it again after a failure."""
     pid = control.running_pid(invocation.paths)
-    if pid is not None and manager_of(pid) is None:
-        stop_agent(invocation)
+    if pid is None or manager_of(pid) is not None:
+        yield
+        return
+    names = _running_names(invocation)
+    owner = processes.owner(pid) if pid else None
+    stop_agent(invocation)
+    try:
+        yield
+    except BaseException:
+        if owner in (None, os.geteuid()):
+            _start_again(invocation, names)
+        else:
+            invocation.terminal.say(f"  The agent that was stopped is not root's: uid {owner} may start it again.")
+        raise
+
+
+def _running_names(invocation: Invocation) -> tuple[str, ...]:
+    """Return the tunnels that the agent runs; none if it runs all that are enabled, as `up` without a name does."""
+    tunnels = seen(invocation.paths).tunnels
+    running = tuple(tunnel.name for tunnel in tunnels if tunnel.state is not State.STOPPED)
+    stopped = any(tunnel.enabled and tunnel.name not in running for tunnel in tunnels)
+    return running if stopped else ()
+
+
+def _start_again(invocation: Invocation, names: tuple[str, ...]) -> None:
+    """Start the agent that was stopped; why that fails is said, and whatever else failed is raised."""
+    if _has_agent(invocation):
+        return
+    invocation.terminal.say("  The service is not installed: the agent that was stopped is started again.")
+    try:
+        start_agent(invocation, names, CONNECT_TIMEOUT)
+    except Fault as fault:
+        invocation.terminal.warn(fault)
+
+
+def _has_agent(invocation: Invocation) -> bool:
+    """Whether an agent runs; False if that cannot be told."""
+    with contextlib.suppress(Fault):
+        return control.running_pid(invocation.paths) is not None
+    return False
 
 
 def _install(invocation: Invocation, kind: Kind, answers: Answers) -> None:
-    terminal = invocation.terminal
+    """Install the service in the place of an agent that was started by hand, which goes on where that is refused."""
+    terminal, config = invocation.terminal, invocation.config_file
     while True:
         try:
-            with terminal.busy("installing the service"):
-                outcome = install(kind, start=answers.start, run_as=answers.run_as, config=invocation.config_file)
+            check(kind, run_as=answers.run_as, config=config)
+            with _unmanaged_agent_stopped(invocation), terminal.busy("installing the service"):
+                outcome = install(kind, start=answers.start, run_as=answers.run_as, config=config)
             break
         except SystemRefused as refused:  # such as a key that the account may not read
             if answers.run_as is None or not terminal.is_interactive:
