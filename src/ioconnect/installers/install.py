@@ -15,7 +15,7 @@ from ioconnect.escape import escaped
 from ioconnect.installers import apply, cron_jobs, crontab, launchd, machine, systemd, user_crontab
 from ioconnect.installers.file_modes import make_readable
 from ioconnect.installers.service import LABEL, MARK, UNITS, Installation, Kind, Service
-from ioconnect.installers.service_description import describe
+from ioconnect.installers.service_description import describe, refusal
 from ioconnect.status.observe import observe
 from ioconnect.status.snapshots import StatusDamaged
 
@@ -66,13 +66,12 @@ def install(
     Raises also SystemRefused, CannotCreate, UsageFault and, before anything is written, ConfigInvalid.
     """
     kind = kind or machine.default_kind()
-    if not print_only:
-        refuse_wrong_user(kind, run_as)
-        _refuse_root(kind, run_as)
-    description = describe(kind, run_as=run_as, encrypted=encrypted, config=config, print_only=print_only)
-    service = description.service
     if print_only:
-        return InstallResult(kind, changed=False, text=_text(kind, service), messages=description.notes)
+        return _printed(kind, run_as=run_as, encrypted=encrypted, config=config)
+    refuse_wrong_user(kind, run_as)
+    _refuse_root(kind, run_as)
+    description = describe(kind, run_as=run_as, encrypted=encrypted, config=config, print_only=False)
+    service = description.service
     confirm_replace = _confirmation(force=force, confirm=confirm)
     installation = None if kind is Kind.CRON else _installation(kind, service)
     if installation is None:
@@ -86,6 +85,22 @@ def install(
             changed = apply.install_files(installation, start=start, account=service.run_as)
     messages = _messages(installation, kind, service, changed=changed, start=start)
     return InstallResult(kind, changed, messages=(*messages, *mode_messages, *description.notes))
+
+
+def _printed(kind: Kind, *, run_as: str | None, encrypted: bool, config: Path | None) -> InstallResult:
+    """Return the file's text, and as notes what `install` would be refused for."""
+    notes = []
+    try:
+        refuse_wrong_user(kind, run_as)
+        _refuse_root(kind, run_as)
+    except (SystemRefused, UsageFault) as refused:
+        notes.append(refusal(refused))
+    may_not = os.geteuid() != 0 and (kind.is_system or run_as is not None)
+    description = describe(
+        kind, run_as=run_as, encrypted=encrypted, config=config, print_only=True, may_not_install=may_not
+    )
+    text = _text(kind, description.service)
+    return InstallResult(kind, changed=False, text=text, messages=(*notes, *description.notes))
 
 
 def check(kind: Kind, *, run_as: str | None, config: Path | None) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import ioconnect
 from ioconnect.config.addresses import quoted
+from ioconnect.config.paths import site_paths
 from ioconnect.custody import readers
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.installers.programs import run
@@ -173,6 +174,22 @@ def opening_command(path: Path, *, is_tree: bool) -> str:
     if not opening(path, "o+rX"):
         return ""
     return f"chmod {'-R ' if is_tree else ''}o+rX {shlex.quote(str(path))}"
+
+
+def how_to_give(key: Path, closed: Path, account: str | None, config: Path) -> str:
+    """Return how the account gets the key, of whose path it may not read `closed`."""
+    give = f"sudo chown {account} {shlex.quote(str(key))}"
+    if closed == key:
+        return f"Give it the key: {give}"
+    opened = opening(closed, "o+x")
+    if opened:
+        return f"Give it the key: {give}; and {opened.removesuffix(', or ')}."
+    folder = site_paths().config.parent
+    copy = shlex.join(("sudo", "install", "-o", str(account), "-m", "600", str(key), str(folder / key.name)))
+    return (
+        f"Give it a copy where it may read it: sudo mkdir -p {shlex.quote(str(folder))} && {copy}; "
+        f"and name that as `identity` in {config}."
+    )
 
 
 def lingers(name: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config import configuration
@@ -13,15 +15,16 @@ from ioconnect.config.addresses import has_password
 from ioconnect.config.paths import CREDENTIAL, Paths, absolute, discover, home_folder, site_paths
 from ioconnect.custody import program, strict_modes
 from ioconnect.custody.entries import custody_of
-from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused
+from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused, UsageFault
 from ioconnect.installers import machine, reachability
 from ioconnect.installers.service import Kind, Service
 from ioconnect.installers.systemd import CREDENTIALS_SINCE
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from ioconnect.config.configuration import Config
+    from ioconnect.errors import Fault
     from ioconnect.installers.machine import Account
 
 MAX_TOLD = 3  # paths in one message
@@ -42,38 +45,65 @@ class ServiceDescription:
 
 
 def describe(
-    kind: Kind, *, run_as: str | None, encrypted: bool, config: Path | None, print_only: bool
+    kind: Kind,
+    *,
+    run_as: str | None,
+    encrypted: bool,
+    config: Path | None,
+    print_only: bool,
+    may_not_install: bool = False,
 ) -> ServiceDescription:
     """Return the service. Raises ConfigInvalid, IdentityMissing, SystemRefused or UsageFault if it cannot work.
 
-    With `print_only`, a fault of this machine becomes a note: the file may be meant for another machine.
+    With `print_only` each of these but an invalid call becomes a note: the file may be meant for another machine. A
+    user who `may_not_install` it is told of no file that only root may read.
     """
     machine.check_account_name(run_as)
+    notes: list[str] = []
     paths = _paths(kind, config, print_only=print_only)
-    settings = _settings(paths, print_only=print_only)
-    reader = None if kind is Kind.SYSTEMD and run_as is None else machine.account(run_as if not print_only else None)
+    settings = configuration.Config()
+    with _noted(notes, print_only=print_only, unless=may_not_install):
+        settings = configuration.load(paths.config)
+    reader = None if kind is Kind.SYSTEMD and run_as is None else machine.account()
+    if run_as is not None:
+        reader = _account_elsewhere(run_as)
+        with _noted(notes, print_only=print_only):
+            reader = machine.account(run_as)
     service = _service(kind, paths, settings, run_as=run_as, encrypted=encrypted, home=_home(reader))
     words = [*service.command, *(value for _, value in service.environment), str(service.log), str(service.home)]
     reachability.check_printable([*words, *(str(path) for _, path in service.credentials)])
-    description = ServiceDescription(
-        service,
-        paths,
-        reader,
-        shared_files=(paths.config, paths.known_hosts) if kind is Kind.SYSTEMD or run_as else (),
-        notes=tuple(_notes(kind, settings, reader)),
-    )
-    try:
+    shared = (paths.config, paths.known_hosts) if kind is Kind.SYSTEMD or run_as else ()
+    description = ServiceDescription(service, paths, reader, shared_files=shared)
+    with _noted(notes, print_only=print_only):
         _refuse_unreachable(kind, description, paths)
-    except SystemRefused as refused:
+    if not may_not_install:
+        with _noted(notes, print_only=print_only):
+            _refuse_unreadable_identities(kind, description, settings, paths)
+        with _noted(notes, print_only=print_only):
+            _refuse_open_secrets(description, settings)
+    return replace(description, notes=(*_notes(kind, settings, reader), *notes))
+
+
+@contextlib.contextmanager
+def _noted(notes: list[str], *, print_only: bool, unless: bool = False) -> Iterator[None]:
+    """With `print_only` add a fault of this machine to the notes, else raise it."""
+    try:
+        yield
+    except (ConfigInvalid, IdentityMissing, SystemRefused, UsageFault) as fault:
         if not print_only:
             raise
-        return ServiceDescription(
-            service, paths, reader, notes=(*description.notes, f"On this machine: {refused.message}.")
-        )
-    if not print_only:
-        _refuse_unreadable_identities(kind, description, settings, paths)
-        _refuse_open_secrets(description, settings)
-    return description
+        if not unless:
+            notes.append(refusal(fault))
+
+
+def refusal(fault: Fault) -> str:
+    """Return the note for `--print` of what `install-service` would be refused for."""
+    return f"On this machine: {fault.message}." + (f" {fault.hint}" if fault.hint else "")
+
+
+def _account_elsewhere(name: str) -> Account:
+    """Return the account as it may be on another machine."""
+    return machine.Account(name, -1, -1, Path("/home", name), frozenset())
 
 
 def _paths(kind: Kind, config: Path | None, *, print_only: bool) -> Paths:
@@ -87,15 +117,6 @@ def _paths(kind: Kind, config: Path | None, *, print_only: bool) -> Paths:
             hint="The system's service needs both in one folder; unset IOCONNECT_HOME, or leave --config out.",
         )
     return paths
-
-
-def _settings(paths: Paths, *, print_only: bool) -> Config:
-    try:
-        return configuration.load(paths.config)
-    except ConfigInvalid:
-        if not print_only:
-            raise
-        return configuration.Config()
 
 
 def _service(
@@ -203,24 +224,8 @@ def _refuse_unreadable_identities(
         if reads_directly and (closed := machine.unreadable_for(file, reader)) is not None:
             raise SystemRefused(
                 f"{_account_text(reader)} may not read {closed}, and the {kind.value} service signs in with {file}",
-                hint=_how_to_give(file, closed, service.run_as, paths),
+                hint=machine.how_to_give(file, closed, service.run_as, paths.config),
             )
-
-
-def _how_to_give(key: Path, closed: Path, account: str | None, paths: Paths) -> str:
-    """Return how the account gets the key, of whose path it may not read `closed`."""
-    give = f"sudo chown {account} {shlex.quote(str(key))}"
-    if closed == key:
-        return f"Give it the key: {give}"
-    opening = machine.opening(closed, "o+x")
-    if opening:
-        return f"Give it the key: {give}; and {opening.removesuffix(', or ')}."
-    folder = site_paths().config.parent
-    copy = shlex.join(("sudo", "install", "-o", str(account), "-m", "600", str(key), str(folder / key.name)))
-    return (
-        f"Give it a copy where it may read it: sudo mkdir -p {shlex.quote(str(folder))} && {copy}; "
-        f"and name that as `identity` in {paths.config}."
-    )
 
 
 def _refuse_key_of_others(file: Path) -> None:

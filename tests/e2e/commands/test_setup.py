@@ -258,7 +258,7 @@ def test_an_account_that_cannot_run_the_service_is_told_why(root: Customer, rig:
     ("account", "said", "is_same_agent"),
     [("nobody", "the account nobody may not read", True), ("root", "the crontab cannot be changed", False)],
 )
-def test_an_agent_that_runs_still_does_after_a_service_is_refused(  # noqa: PLR0913  fixtures
+def test_an_agent_that_runs_still_does_after_a_service_is_refused(
     root: Customer, rig: StubRig, database: Greeter, account: str, said: str, *, is_same_agent: bool
 ) -> None:
     """Its tunnel was down then: it was stopped before anything was examined."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +86,35 @@ def test_no_service_runs_as_root_unless_somebody_says_so(customer: Customer, kin
     assert refused.returncode == 64
     assert f"{kind} would run as root" in refused.stderr
     assert hint in refused.stderr
+
+
+def test_what_is_printed_is_what_would_be_installed(customer: Customer, theirs: Path) -> None:
+    """For the account of --run-as: with its home and its rights, and all that keeps it from being installed."""
+    (theirs / "key").touch()
+    home = pwd.getpwnam("nobody").pw_dir
+
+    cron = customer.try_run("install-service", "--kind", "cron", "--print", "--run-as", "nobody")
+    unit = customer.try_run("install-service", "--kind", "systemd", "--print", "--run-as", "nobody")
+
+    assert f"HOME={home} " in cron.stdout
+    assert "On this machine: the account nobody may not read" in cron.stderr
+    assert f"the cron service signs in with {customer.home / 'id_ed25519'}. " in cron.stderr
+    assert "root would run it" not in unit.stderr
+
+
+def test_a_printed_service_says_that_it_would_be_refused(customer: Customer) -> None:
+    done = customer.try_run("install-service", "--kind", "cron", "--print")
+    unknown = customer.try_run("install-service", "--kind", "cron", "--print", "--run-as", "no-such")
+    customer.home.joinpath("config.toml").write_text("schema = 7")
+    invalid = customer.try_run("install-service", "--kind", "cron", "--print", "--run-as", "nobody")
+
+    assert (done.returncode, unknown.returncode, invalid.returncode) == (0, 0, 0)
+    assert "cron would run as root" in done.stderr
+    assert "--run-as ACCOUNT" in done.stderr
+    assert "HOME=/home/no-such " in unknown.stdout
+    assert "there is no account no-such" in unknown.stderr
+    assert "On this machine: " in invalid.stderr
+    assert "schema" in invalid.stderr
 
 
 @pytest.mark.parametrize("owner", [0, ordinary_user.NOBODY - 1])
