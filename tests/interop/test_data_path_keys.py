@@ -14,6 +14,7 @@ from tests.rigs.database import Database
 from ioconnect.config import crypto
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import AgentSettings
+from ioconnect.ssh.rekey_allowance import SECONDS, RekeyAllowance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ STORMS = {
     "ours": ([], "1000000", 10),
     "both": (["RekeyLimit 1M"], "900000", 20),
 }
+EARLY = {64: 32, 16: 16}  # after so many MiB new keys, so many times
 CIPHERS = {
     "aes128-gcm": ["Ciphers aes128-gcm@openssh.com"],
     "aes256-gcm": ["Ciphers aes256-gcm@openssh.com"],
@@ -77,6 +79,31 @@ def carry(agent: AgentSession, each_way: int) -> None:
             over.set()
         assert pest.result(30) > 3
     agent.reports.nothing_but_counters()
+
+
+@pytest.mark.parametrize("limit", EARLY)
+def test_new_keys_sooner_than_we_answer(
+    tmp_path: Path, make_sshd: Callable[..., Sshd], target: Database, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `RekeyLimit` that full throughput exceeds many times a second, each at 35 ms of CPU: slower, and not cut."""
+    waits: list[float] = []
+    delay = RekeyAllowance.delay
+
+    def noted(allowance: RekeyAllowance, now: float) -> float:
+        waits.append(delay(allowance, now))
+        return waits[-1]
+
+    monkeypatch.setattr(RekeyAllowance, "delay", noted)
+    sshd = make_sshd(f"RekeyLimit {limit}M", "KexAlgorithms diffie-hellman-group16-sha512")
+    amount = EARLY[limit] * limit * MIB
+    whole = (amount, database.sha256_of(amount))
+    with AgentSession(tmp_path / "c", sshd, HostPort("127.0.0.1", target.port)) as agent:
+        assert database.pull(agent.port, amount) == whole
+        carry(agent, EACH_WAY)
+
+    assert exchanges(sshd) >= EARLY[limit]
+    assert max(waits) < SECONDS
+    assert limit > 16 or max(waits) > 0  # at 24 MB/s already
 
 
 def exchanges(sshd: Sshd) -> int:

@@ -73,6 +73,8 @@ def test_the_figures_of_the_key_exchange_are_the_codes() -> None:
 
     assert f"after {packetizer.REKEY_BYTES >> 30} GiB in one direction" in text
     assert f"has {packetizer.MAX_KEY_EXCHANGE >> 10} KiB at most" in text
+    assert f"{packetizer.MESSAGES_BEFORE_KEXINIT} messages come before the first" in text
+    assert f"and {packetizer.MESSAGES_BEFORE_SIGN_IN} in all" in text
     share, saved = rekey_allowance.SHARE, rekey_allowance.SAVED
     assert f"may take {share:.0%} of a CPU, {saved:g} s of it at once".replace("%", " %") in text
     assert (
@@ -80,6 +82,7 @@ def test_the_figures_of_the_key_exchange_are_the_codes() -> None:
         in section("Who can do what")
     )
     assert f"one in {rekey_allowance.SECONDS:g} s is answered" in text
+    assert f"answered later, {rekey_allowance.SECONDS:g} s at most" in text
     assert f"has {GroupExchange.min_bits} to {GroupExchange.max_bits} bits" in text
 
 

@@ -111,6 +111,7 @@ class Loop:
         os.set_blocking(self._wake_write, False)
         self._transport_fd = -1
         self._transport_mask = 0
+        self.transport_paused = False
         self._closed = False
         self.writers_only = False
         self.wants_flush = False
@@ -123,12 +124,28 @@ class Loop:
         self._calls[self._wake_read] = self._run_posted
 
     def watch_transport(self, fd: int, call: Callable[[int], None]) -> None:
-        """Watch the SSH socket: always for reading; for writing while `writers_only` and `wants_flush`."""
+        """Watch the SSH socket: for reading unless paused; for writing while `writers_only` and `wants_flush`."""
         self._transport_fd = fd
         self._calls[fd] = call
         self._readers.register(fd, READ)
         self._transport_mask = READ | WRITE
         self._writers.register(fd, self._transport_mask)
+
+    def pause_transport(self) -> None:
+        """Read the SSH socket no more: what the peer sends stays in TCP's buffers. It is called if it is BROKEN."""
+        self.transport_paused = True
+        self._watch_transport_again()
+
+    def resume_transport(self) -> None:
+        """End `pause_transport`."""
+        self.transport_paused = False
+        self._watch_transport_again()
+
+    def _watch_transport_again(self) -> None:
+        mask = 0 if self.transport_paused else READ
+        self._readers.modify(self._transport_fd, mask)
+        self._transport_mask = mask | WRITE
+        self._writers.modify(self._transport_fd, self._transport_mask)
 
     def watch(self, fd: int, mask: int, call: Callable[[int], None]) -> None:
         """Call `call(mask)` whenever `fd` is ready for what `mask` (READ, WRITE, both or 0) says, or broken.
@@ -185,7 +202,7 @@ class Loop:
         poller = self._readers
         if self.writers_only:
             poller = self._writers
-            wanted = READ | WRITE if self.wants_flush else READ
+            wanted = (0 if self.transport_paused else READ) | (WRITE if self.wants_flush else 0)
             if wanted != self._transport_mask:
                 self._transport_mask = wanted
                 poller.modify(self._transport_fd, wanted)

@@ -109,7 +109,7 @@ class Multiplexer:
     # --- messages
 
     def receive(self, kind: int, body: memoryview) -> bool:
-        """Handle one message; see `packetizer.Service.receive`."""
+        """Handle one message; see `transport.Service.receive`."""
         receiver = self._receivers.get(kind)
         if receiver is None:
             return False
@@ -117,7 +117,7 @@ class Multiplexer:
         return True
 
     def end_batch(self) -> bool:
-        """Write what the batch brought to the sockets; see `packetizer.Service.end_batch`."""
+        """Write what the batch brought to the sockets; see `transport.Service.end_batch`."""
         if not self._gathering:
             return False
         gathering, self._gathering = self._gathering, []

@@ -34,6 +34,19 @@ _U32 = struct.Struct(">I")
 _ZEROS = bytes(20)
 
 
+class Payload:
+    """Bytes that paramiko's `send_message` takes for a Message."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def asbytes(self) -> bytes:
+        """Return the payload."""
+        return self._data
+
+
 class Outbound:
     """What goes out; `sealer` is None as long as paramiko does the encrypting, which is what `generic` is for.
 

@@ -4,16 +4,15 @@ Theory of operation. paramiko's transport thread calls `read_message` for the ne
 it runs the event loop instead. Messages of the connection protocol (RFC 4254) go to `service` at once, on the same
 thread; key exchange, authentication and the rest are returned to paramiko. Nothing else writes to the socket, so
 there is no lock. AES-GCM takes the fast path (whole batches between a few fixed buffers, see `inbound` and
-`outbound`); any other cipher takes paramiko's own code with the same loop underneath.
-
-Only the transport thread may use a LoopPacketizer.
+`outbound`); any other cipher takes paramiko's own code with the same loop underneath. Only the transport thread may
+use a LoopPacketizer.
 """
 
 from __future__ import annotations
 
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from paramiko.common import MSG_NAMES, cMSG_UNIMPLEMENTED
 from paramiko.message import Message
@@ -21,23 +20,23 @@ from paramiko.packet import NeedRekeyException, Packetizer
 
 from ioconnect.ssh.aes_gcm import Opener, Sealer
 from ioconnect.ssh.inbound import Inbound
-from ioconnect.ssh.loop import BROKEN, READ, WRITE
+from ioconnect.ssh.loop import BROKEN, FOREVER, READ, WRITE
 from ioconnect.ssh.messages import ProtocolViolation
-from ioconnect.ssh.outbound import Outbound
+from ioconnect.ssh.outbound import Outbound, Payload
 from ioconnect.ssh.rekey_allowance import RekeyAllowance
 
 if TYPE_CHECKING:
     import socket
 
     from ioconnect.ssh.loop import Loop
+    from ioconnect.ssh.transport import Service
 
 PROTOCOL_ERROR = 2  # RFC 4253 §11.1
 MSG_KEXINIT, MSG_NEWKEYS = 20, 21
-FIRST_AFTER_KEX = (
-    50  # RFC 4250 §4.1.1: 1-19 transport, 20-49 key exchange; from here on all is queued during a key exchange
-)
+FIRST_AFTER_KEX = 50  # RFC 4250 §4.1.1: 1-19 transport, 20-49 key exchange; all that follows is queued during one
 MAX_KEY_EXCHANGE = 16 << 10  # bytes of one message: a KEXINIT or an answer with RSA-16384 has less than 5 KiB
 FIRST_CONNECTION, LAST_CONNECTION = 80, 127
+MESSAGES_BEFORE_KEXINIT, MESSAGES_BEFORE_SIGN_IN = 16, 256  # in all; sshd sends none, and a dozen or two
 MSG_PING, MSG_PONG = 192, 193  # ping@openssh.com, OpenSSH's PROTOCOL 1.9
 # What paramiko is given: it fails on types that it has no name for, and after the sign-in on those of the sign-in.
 BEFORE_SIGN_IN = frozenset(kind for kind in MSG_NAMES if kind < FIRST_CONNECTION)
@@ -52,35 +51,6 @@ _U32 = struct.Struct(">I")
 def rekey_bytes(wanted: str) -> int:
     """Return after how many bytes to ask for new keys; tests say so in the environment (IOCONNECT_REKEY_BYTES)."""
     return min(int(wanted), REKEY_BYTES) if wanted.isdecimal() and int(wanted) > 0 else REKEY_BYTES
-
-
-class Service(Protocol):
-    """The service above the transport (RFC 4253 §10): once signed in, the connection protocol."""
-
-    def advance(self) -> None:
-        """Take the session's next step: paramiko has handled a message. May raise to end the session."""
-
-    def receive(self, kind: int, body: memoryview) -> bool:
-        """Handle a message of the connection protocol; `body` (without type) is valid until the next `end_batch`.
-
-        Return False for a type that is not known.
-        """
-
-    def end_batch(self) -> bool:
-        """Pass on what was received: no complete packet is left. Say whether it went to somebody who may answer."""
-
-
-class Payload:
-    """Bytes that paramiko's `send_message` takes for a Message."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def asbytes(self) -> bytes:
-        """Return the payload."""
-        return self._data
 
 
 class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
@@ -102,7 +72,8 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self.paramiko_kinds = BEFORE_SIGN_IN
         self._rekey_bytes = self._rekey_after = rekey_bytes
         self._last_kind = 0
-        self.received_at = loop.now  # time.monotonic() of the last byte that came
+        self._messages_before_sign_in, self._most_before_sign_in = 0, MESSAGES_BEFORE_KEXINIT
+        self._received_at = loop.now
         self.answers_ping = True  # False: a client that was sent no ping@openssh.com in EXT_INFO may fail on a PONG
         self.peer_in_key_exchange = True  # its NEWKEYS is awaited: the first, or that to its latest KEXINIT
         self._rekey_allowance = RekeyAllowance(loop.now)
@@ -111,6 +82,11 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         loop.watch_transport(sock.fileno(), self._ready)
 
     # --- inbound
+
+    @property
+    def received_at(self) -> float:
+        """time.monotonic() of the last byte that came; the present while nothing is read, see `_hold_back`."""
+        return self.loop.now if self.loop.transport_paused else self._received_at
 
     def read_message(self) -> tuple[int, Message]:
         """Run the loop until there is a message for paramiko (its hook; transport thread).
@@ -142,20 +118,33 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             if FIRST_CONNECTION <= kind <= LAST_CONNECTION:
                 if not self.service.receive(kind, body):
                     self._not_implemented(kind)
-            elif kind in self.paramiko_kinds:
+                continue
+            self._count_before_sign_in(kind)
+            if kind in self.paramiko_kinds:
                 return kind, self._for_paramiko(kind, body)
-            elif self.peer_in_key_exchange:
+            if self.peer_in_key_exchange:
                 self._not_implemented(kind)
             elif kind == MSG_PING and self.answers_ping:
                 self.outbound.queue(bytes((MSG_PONG,)) + bytes(body))
             elif kind != MSG_PONG:
                 self._not_implemented(kind)
 
+    def _count_before_sign_in(self, kind: int) -> None:
+        """Refuse messages without end (IGNORE, DEBUG, USERAUTH_BANNER, …): the deadline ends them late."""
+        if self.paramiko_kinds is AFTER_SIGN_IN:
+            return
+        if kind == MSG_KEXINIT:
+            self._most_before_sign_in = MESSAGES_BEFORE_SIGN_IN
+        self._messages_before_sign_in += 1
+        if self._messages_before_sign_in > self._most_before_sign_in:
+            what = "its KEXINIT" if self._most_before_sign_in == MESSAGES_BEFORE_KEXINIT else "the sign-in"
+            raise ProtocolViolation(f"more than {self._most_before_sign_in} messages before {what}")
+
     def _for_paramiko(self, kind: int, body: memoryview) -> Message:
+        message = Message(bytes(body))
         if MSG_KEXINIT <= kind < FIRST_AFTER_KEX:
             self._check_key_exchange(kind, len(body))
         self._last_kind = kind
-        message = Message(bytes(body))
         message.seqno = (self.inbound.seqno - 1) & 0xFFFFFFFF
         return message
 
@@ -166,12 +155,26 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         if kind == MSG_KEXINIT:
             self.peer_in_key_exchange = True
             self._is_peers_exchange = not self.outbound.in_key_exchange
-            if self._is_peers_exchange and not self._rekey_allowance.may_begin(self.loop.now):
-                raise ProtocolViolation("it asks for new keys too often")
+            if self._is_peers_exchange:
+                self._hold_back()
         elif not self.outbound.in_key_exchange:
             raise ProtocolViolation(f"message {kind} outside a key exchange")
         if self._is_peers_exchange:
             self._handed_over = time.thread_time()
+
+    def _hold_back(self) -> None:
+        """Wait until the allowance permits an exchange; the peer, which has sent its KEXINIT, is not read meanwhile.
+
+        All else goes on: our messages and data too, as we have not answered (RFC 4253 §7.1).
+        """
+        loop, allowance = self.loop, self._rekey_allowance
+        if allowance.delay(loop.now):
+            loop.pause_transport()
+            while delay := allowance.delay(loop.now):
+                self._run_once(may_rekey=False, at_most=delay)
+            self._received_at = loop.now
+            loop.resume_transport()
+        allowance.begin(loop.now)
 
     def _next_packet(self) -> tuple[int, memoryview]:
         """Have paramiko decrypt the next one."""
@@ -180,8 +183,8 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self.inbound.count(len(body))
         return kind, memoryview(body)
 
-    def _run_once(self, *, may_rekey: bool) -> None:
-        """Pass on what arrived, send what is due, and wait for more."""
+    def _run_once(self, *, may_rekey: bool, at_most: float = FOREVER) -> None:
+        """Pass on what arrived, send what is due, and wait for more, `at_most` seconds."""
         answer_likely = self.service.end_batch()
         inbound, outbound = self.inbound, self.outbound
         inbound.end_batch()
@@ -197,10 +200,10 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         loop.writers_only = outbound.in_key_exchange or outbound.congested
         loop.wants_flush = outbound.congested
         if not inbound.unacknowledged or outbound.sent_something:
-            loop.run_once()
+            loop.run_once(at_most)
         elif not answer_likely:
             inbound.acknowledge()
-            loop.run_once()
+            loop.run_once(at_most)
         elif not loop.run_once(ACK_WITHIN):
             inbound.acknowledge()
 
@@ -210,7 +213,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         if mask & (READ | BROKEN):
             self.outbound.sent_something = False
             if self.inbound.fill():
-                self.received_at = self.loop.now
+                self._received_at = self.loop.now
 
     def _not_implemented(self, kind: int) -> None:
         """Answer UNIMPLEMENTED (RFC 4253 §11.4); in a key exchange no such message may come (§7.1)."""

@@ -5,7 +5,7 @@ CPU (curve25519) to 35 ms (group 16), in which no other tunnel of the agent runs
 take `SHARE` of the time, and one in `SECONDS` is free of that, however slow the machine is. Data earns nothing: it
 may be worthless, and cost the peer nothing (SSH_MSG_IGNORE). sshd's `RekeyLimit` (sshd_config(5)), by
 default a GiB or more, passes at any speed: at 1.25 GB/s a GiB lasts 0.8 s, and group 16 needs 0.7 s. Who asks more
-often is disconnected. Key exchanges that this side begins are not counted.
+often waits, and stalls nothing but what it sends itself. Key exchanges that this side begins are not counted.
 Pure: times are arguments, in seconds.
 """
 
@@ -17,20 +17,23 @@ SAVED = SHARE * SECONDS  # seconds of CPU that are saved up at most, and there a
 
 
 class RekeyAllowance:
-    """The CPU time that is left for the key exchanges that the peer begins."""
+    """The CPU time that is left for the key exchanges that the peer begins; times are time.monotonic()."""
 
     def __init__(self, now: float) -> None:
         self._left = SAVED
         self._at = self._begun = now
 
-    def may_begin(self, now: float) -> bool:
-        """Whether the peer may begin a key exchange, at this time.monotonic()."""
+    def delay(self, now: float) -> float:
+        """Return for how many seconds the peer's next key exchange must wait: 0.0 to SECONDS."""
         self._left = min(SAVED, self._left + (now - self._at) * SHARE)
         self._at = now
-        if self._left <= 0 and now - self._begun < SECONDS:
-            return False
+        if self._left >= 0:
+            return 0.0
+        return max(0.0, min(-self._left / SHARE, self._begun + SECONDS - now))
+
+    def begin(self, now: float) -> None:
+        """The peer's key exchange begins."""
         self._begun = now
-        return True
 
     def spend(self, cost: float) -> None:
         """Take off the CPU time of handling a message of such an exchange."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from paramiko.kex_curve25519 import KexCurve25519
 from paramiko.message import Message
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ioconnect.ssh.loop import Loop
-    from ioconnect.ssh.packetizer import Service
 
 log = logging.getLogger(__name__)
 MAX_DEBUG_TEXTS = 10
@@ -70,6 +69,22 @@ def check_kex_init(body: bytes) -> None:
         at += 4 + int.from_bytes(body[at : at + 4], "big")
     if at + 5 > len(body):
         raise ProtocolViolation("a KEXINIT that is cut short")
+
+
+class Service(Protocol):
+    """The service above the transport (RFC 4253 §10): once signed in, the connection protocol."""
+
+    def advance(self) -> None:
+        """Take the session's next step: paramiko has handled a message. May raise to end the session."""
+
+    def receive(self, kind: int, body: memoryview) -> bool:
+        """Handle a message of the connection protocol; `body` (without type) is valid until the next `end_batch`.
+
+        Return False for a type that is not known.
+        """
+
+    def end_batch(self) -> bool:
+        """Pass on what was received: no complete packet is left. Say whether it went to somebody who may answer."""
 
 
 class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped

@@ -16,13 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.rigs import processes
 from tests.rigs.database import BLOCK, Database
-from tests.rigs.scripted_jumphost import DATA, Client, ScriptedJumphost, data_message, string
+from tests.rigs.scripted_jumphost import DATA, Client, ScriptedJumphost, data_message
 
 from ioconnect.agent.session import pins_reader
 from ioconnect.config.addresses import HostPort
 from ioconnect.errors import ConfigInvalid
 from ioconnect.keys import credentials, public_keys
-from ioconnect.ssh import rekey_allowance
 from ioconnect.ssh.rekey_allowance import RekeyAllowance
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-ctr", "aes256-gcm@openssh.com", "aes128-ctr")
 AMOUNT = 300_000
-IGNORE = 2
 
 
 @pytest.fixture
@@ -153,40 +151,6 @@ def test_pins_whose_disk_hangs_end_the_session(
 
     assert "no answer for 0.5 s" in client.lost().fault.message
     hangs.set()
-
-
-@pytest.mark.parametrize(
-    ("kind", "amount"),
-    [(None, 0), (DATA, 300_000), (IGNORE, 8 << 20)],
-    ids=["nothing else", "with some data", "with much that is ignored"],
-)
-def test_new_keys_without_end(
-    connect: Callable[..., tuple[ScriptedJumphost, Client]],
-    monkeypatch: pytest.MonkeyPatch,
-    kind: int | None,
-    amount: int,
-) -> None:
-    """A jumphost that does little but ask for new keys may spend a share of our CPU, then the session is over."""
-    monkeypatch.setattr(rekey_allowance, "SAVED", 0.02)  # and a share that the jumphost of this test can exceed
-    monkeypatch.setattr(rekey_allowance, "SHARE", 0.001)
-    jumphost, client = connect()
-    transport = jumphost.transport
-    assert transport is not None
-    channel = jumphost.open(1, window=1 << 30)
-    jumphost.send(data_message(channel, b"E" + bytes(8)))
-    while jumphost.key_exchanges <= 30 and transport.is_active():
-        done = jumphost.key_exchanges
-        for at in range(0, amount, 30_000):
-            block = BLOCK[at % 900_000 :][:30_000]
-            jumphost.send(data_message(channel, block) if kind == DATA else bytes((IGNORE,)) + string(block))
-        jumphost.rekey()
-        processes.wait_until(
-            lambda done=done: jumphost.key_exchanges > done or not transport.is_active(), what="a key exchange"
-        )
-
-    fault = client.lost().fault
-    assert "asks for new keys too often" in fault.message
-    assert jumphost.key_exchanges < 30
 
 
 def test_what_an_exchange_costs(

@@ -153,14 +153,29 @@ STRANGERS = {
     "control characters": (only(b"\x1b]0;owned\x07\r\n"), "connection_lost", "owned"),
     "a byte now and then": (for_ever(b"S", pause=0.05), "banner_timeout", "no SSH server introduced itself"),
     "a packet now and then": (
-        for_ever(packet(bytes((IGNORE,)) + string(b"x")), first=BANNER, pause=0.05),
+        for_ever(packet(bytes((IGNORE,)) + string(b"x")), first=BANNER, pause=0.1),
         "connection_lost",
         "did not finish the key exchange",
     ),
     "packets without end": (
         for_ever(64 * packet(bytes((DEBUG, 1)) + string(b"x") + string(b"")), first=BANNER),
         "connection_lost",
-        "did not finish the key exchange",
+        "more than 16 messages before its KEXINIT",
+    ),
+    "17 packets first": (
+        says(17 * packet(bytes((IGNORE,)) + string(b"x")), packet(kexinit())),
+        "connection_lost",
+        "more than 16 messages before its KEXINIT",
+    ),
+    "16 packets first": (
+        says(16 * packet(bytes((DEBUG, 1)) + string(b"x") + string(b"")), packet(kexinit()), packet(b"\xff")),
+        "connection_lost",
+        "message 255 during a key exchange",
+    ),
+    "packets without end in the exchange": (
+        for_ever(64 * packet(bytes((IGNORE,)) + string(b"x")), first=BANNER + packet(kexinit())),
+        "connection_lost",
+        "more than 256 messages before the sign-in",
     ),
     "an old one": (only(b"SSH-1.5-old\r\n"), "connection_lost", "Incompatible version"),
     "noise": (says(os.urandom(1 << 16)), "connection_lost", ""),
@@ -265,6 +280,17 @@ def test_an_enormous_number_costs_no_time(tmp_path: Path) -> None:
 
     assert "message 31 of a key exchange with 250" in fault.message
     assert time.process_time() - begin < 1.0
+
+
+@pytest.mark.parametrize("first", [b"", packet(kexinit())], ids=["before the exchange", "in the exchange"])
+def test_packets_without_end_cost_no_time(tmp_path: Path, first: bytes) -> None:
+    """Not until the deadline: a few are read."""
+    ignore = for_ever(4096 * packet(bytes((IGNORE,)) + string(b"")), first=BANNER + first)
+    begin, spent = time.monotonic(), time.process_time()
+    end_of(ignore, tmp_path / "c")
+
+    assert time.monotonic() - begin < PATIENCE
+    assert time.process_time() - spent < PATIENCE / 2
 
 
 PACKETS = st.builds(

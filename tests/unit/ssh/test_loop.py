@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -150,6 +151,39 @@ def test_the_wire_is_watched_for_writing_only_while_a_flush_is_wanted(loop: Loop
         loop.writers_only, loop.wants_flush = writers_only, wants_flush
         turn(loop)
         assert masks == expected
+
+
+def test_the_wire_is_not_read_while_it_is_paused(loop: Loop, pipe: Callable[[], Pipe]) -> None:
+    """Neither with the gate open nor closed; a wire that breaks is reported."""
+    wire = pipe()
+    masks: list[int] = []
+    os.write(wire.into, b"x")
+    loop.watch_transport(wire.out, masks.append)
+    loop.pause_transport()
+    for loop.writers_only in (False, True, False):
+        turn(loop)
+        assert masks == []
+
+    loop.resume_transport()
+    for loop.writers_only in (False, True):
+        turn(loop)
+    assert masks == [READ, READ]
+
+    loop.pause_transport()
+    wire.close(wire.into)
+    turn(loop)
+    assert masks[2:] == [select.POLLHUP]
+
+
+def test_a_paused_wire_is_written(loop: Loop, pipe: Callable[[], Pipe]) -> None:
+    wire = pipe()
+    masks: list[int] = []
+    loop.watch_transport(wire.into, masks.append)
+    loop.pause_transport()
+    loop.writers_only = loop.wants_flush = True
+    turn(loop)
+
+    assert masks == [WRITE]
 
 
 def test_a_writer_waits_with_the_gate_closed_too(loop: Loop, pipe: Callable[[], Pipe]) -> None:

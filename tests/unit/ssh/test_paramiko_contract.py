@@ -30,7 +30,8 @@ from tests.rigs import processes
 
 from ioconnect.ssh.algorithms import AEAD_CIPHERS, CIPHERS, EVERYTHING, HOST_KEYS
 from ioconnect.ssh.diffie_hellman import Group14, Group16, GroupExchange
-from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN, LoopPacketizer, Payload
+from ioconnect.ssh.outbound import Payload
+from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN, LoopPacketizer
 from ioconnect.ssh.transport import ClientTransport, LoopTransport, negotiated_kex
 from ioconnect.stub.session import ServerTransport
 

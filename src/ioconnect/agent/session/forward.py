@@ -36,7 +36,7 @@ FOREVER = float("inf")
 
 
 class Forward:
-    """One tunnel's forward on one connection; the packetizer's `Service` once it is signed in.
+    """One tunnel's forward on one connection; the transport's `Service` once it is signed in.
 
     `fail` is called with the fault that ends the session, and raises.
     """
@@ -83,7 +83,7 @@ class Forward:
         self.end_batch = self._relay.end_batch
 
     def advance(self) -> None:
-        """Nothing is left to do when paramiko is done with a message; see `packetizer.Service`."""
+        """Nothing is left to do when paramiko is done with a message; see `transport.Service`."""
 
     def ask(self) -> None:
         """Ask for the port; answered by Granted, PortRefused, or the session's end."""

@@ -179,7 +179,7 @@ class Session:
     # --- the loop's thread: steps of the session
 
     def advance(self) -> None:
-        """Take the session's next step if paramiko is done with the last; see `packetizer.Service`."""
+        """Take the session's next step if paramiko is done with the last; see `transport.Service`."""
         transport = self._transport
         assert transport is not None
         assert self._connected is not None
@@ -230,11 +230,11 @@ class Session:
     # --- the loop's thread: messages and time
 
     def receive(self, kind: int, body: memoryview) -> bool:  # noqa: ARG002  nothing is taken
-        """Refuse a message of the connection protocol before the sign-in; see `packetizer.Service`."""
+        """Refuse a message of the connection protocol before the sign-in; see `transport.Service`."""
         raise ProtocolViolation(f"message {kind} before the sign-in")
 
     def end_batch(self) -> bool:
-        """Pass nothing on before the sign-in; see `packetizer.Service`."""
+        """Pass nothing on before the sign-in; see `transport.Service`."""
         return False
 
     def _on_timer(self, now: float) -> None:
