@@ -56,16 +56,23 @@ DEPENDENCIES: dict[CheckId, tuple[CheckId, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of a check that did not fail; text from remote hosts in it is escaped."""
+    """The result of a check that did not fail; text from remote hosts in it is escaped.
+
+    `exit_code`: of what keeps the agent from starting, and no check from being tried.
+    """
 
     detail: str
     hint: str = ""
     warning: bool = False
+    exit_code: ExitCode = ExitCode.OK
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A finished check; `ms` is its duration in milliseconds, `reason` and `exit_code` are set if it failed."""
+    """A finished check; `ms` is its duration in milliseconds, `reason` and `exit_code` are set if it failed.
+
+    `exit_code` alone is set if the agent would not start.
+    """
 
     id: CheckId
     status: CheckStatus
@@ -84,19 +91,20 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether no check failed."""
+        """Whether no check failed, and the agent would start."""
         return self.exit_code is ExitCode.OK
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code of the first failed check."""
-        return next((check.exit_code for check in self.checks if check.status is CheckStatus.FAIL), ExitCode.OK)
+        """The exit code of the first failed check, else that of what keeps the agent from starting."""
+        codes = {check.status: check.exit_code for check in reversed(self.checks) if check.exit_code}
+        return codes.get(CheckStatus.FAIL) or codes.get(CheckStatus.WARN) or ExitCode.OK
 
 
 def passed(name: CheckId, finding: Finding, ms: float) -> CheckResult:
     """Return the result of a check that did not fail."""
     status = CheckStatus.WARN if finding.warning else CheckStatus.PASS
-    return CheckResult(name, status, finding.detail, hint=finding.hint, ms=ms)
+    return CheckResult(name, status, finding.detail, hint=finding.hint, ms=ms, exit_code=finding.exit_code)
 
 
 def pinned_host_key(fingerprint: str) -> Finding:

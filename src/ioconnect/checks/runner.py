@@ -21,7 +21,7 @@ from ioconnect.checks.session_check import FORWARD_TIMEOUT, SessionCheck
 from ioconnect.config import configuration
 from ioconnect.console import selection
 from ioconnect.custody import strict_modes
-from ioconnect.errors import ConfigInvalid, Fault, Reason, SystemRefused
+from ioconnect.errors import ConfigInvalid, ExitCode, Fault, Reason, SystemRefused
 from ioconnect.installers import installed
 from ioconnect.keys import identity
 from ioconnect.keys.credentials import identity_path, load_identity, load_pins
@@ -153,15 +153,16 @@ class _Runner:
         self._config, self._tunnel = config, tunnel
         differs = self._read_agent()
         config = self._config_of_agent()
-        problems = [(file.message, file.hint) for file in config.invalid]
+        problems, code = [(file.message, file.hint) for file in config.invalid], ExitCode.OK
         try:
             strict_modes.check_program(account=self._paths.account)
         except SystemRefused as fault:  # `up` of root would not start; the tunnel can be tried for all that
             problems.append((fault.message, fault.hint))
+            code = fault.exit_code if self._paths.account is None else code  # else another program runs it
         found = differs or Finding(f"Tunnel configuration: {tunnel.name}, {tunnel.endpoint} leads to {tunnel.target}")
         if problems:
             said = "; ".join([found.detail, *(message for message, _ in problems)])
-            return Finding(said, hint=problems[0][1], warning=True)
+            return Finding(said, hint=problems[0][1], warning=True, exit_code=code)
         return found
 
     def _config_of_agent(self) -> Config:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MAX_LINKS = 40  # as many as Linux follows (path_resolution(7))
 OTHER_ACCOUNT = "or run it as an account of its own (install-service --run-as ACCOUNT)"
 _ROOT = frozenset({0})
+_COPY = "Name a copy of it: who may add names there may have added this one."
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -95,7 +96,7 @@ class Entry:
         other = custody or self.may_add
         if other is not None and _may_be_anybodys(facts):
             names = f"it has {facts.st_nlink} names (hard links)"
-            raise Untrusted(f"{names}, and {other.description}", self.path, other, hint="Name a copy of it.")
+            raise Untrusted(f"{names}, and {other.description}", self.path, other, hint=_COPY)
         if custody is None:
             return replace(self, custody=None)
         allowed = custody.uids if own else custody.uids | {0}
@@ -233,7 +234,7 @@ def _target(found: Entry, facts: os.stat_result | None, count: int) -> Path:
             f"{found.resolved} is a link, and {other.description}: root follows none there",
             found.path,
             other,
-            hint="Name what it leads to.",
+            hint="Name what it leads to: who may add names there may have added this link.",
         )
     if count > MAX_LINKS:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(found.path))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import ioconnect
 from ioconnect.custody.entries import Custody, custody_of
 from ioconnect.custody.one_look import remembering
-from ioconnect.custody.remedies import move
+from ioconnect.custody.remedies import move, reinstall
 from ioconnect.custody.writers import writers
 
 if TYPE_CHECKING:
@@ -72,7 +72,17 @@ def _as_one(found: list[tuple[Path, Custody]], paths: list[Path], *, is_tree: bo
     components = [each.component for _, each in found]
     uids = frozenset().union(*(each.uids for _, each in found))
     remedy = _recursive_remedy(Path(os.path.commonpath(components)), components, paths) if is_tree else ""
-    return Changeable(path, first.description + more, remedy or first.remedy, uids)
+    return Changeable(path, first.description + more, _way_out(path, remedy or first.remedy), uids)
+
+
+def _way_out(path: Path, remedy: str) -> str:
+    """Return the remedy for a path of a program, which cannot be moved: its scripts and links name where it is."""
+    if path in {Path(each).absolute() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each}:
+        return "unset PYTHONPATH"
+    is_working_folder = sys.path[:1] in ([""], [str(path)]) and path == Path(sys.path[0] or ".").absolute()
+    if is_working_folder and sys.argv[0].endswith("__main__.py") and path not in Path(ioconnect.__file__).parents:
+        return "start it from a folder that only root may change (cd /)"
+    return remedy.replace(move(), f"install it anew: {reinstall()}")
 
 
 def _recursive_remedy(top: Path, components: list[Path], paths: list[Path]) -> str:
@@ -97,6 +107,8 @@ def _trees() -> set[Path]:
     """
     found = [Path(ioconnect.__file__).absolute().parent, *filter(_is_of_libraries, _folders())]
     found += [Path(sys.prefix)] if _is_virtual() else []
+    source = found[0].parent
+    found += [source.parent] if source.name == "src" and (source.parent / "pyproject.toml").exists() else []
     base = _facts(Path(sys.base_prefix))
     found += [Path(sys.base_prefix)] if base is not None and base.st_uid != 0 else []
     return {resolved for folder in found for resolved in (folder, Path(os.path.realpath(folder)))}

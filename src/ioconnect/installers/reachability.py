@@ -1,13 +1,12 @@
-"""Checks whether a service can reach its program and configuration.
-
-Pure.
-"""
+"""Checks whether a service can reach its program and configuration, by their paths alone."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.custody.remedies import reinstall
 from ioconnect.errors import SystemRefused
 
 if TYPE_CHECKING:
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
 
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))  # ProtectHome= (systemd.exec(5))
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # PrivateTmp=  # noqa: S108  named, not used
-# By path: no package index has ioconnect, and a name would install what somebody else put there.
-REINSTALL = (
-    "sudo python3 -m venv /opt/ioconnect && sudo /opt/ioconnect/bin/pip install ./CHECKOUT "
-    "(or the wheel that `pip wheel --no-deps .` makes there)"
-)
 
 
 def in_homes(paths: Iterable[Path]) -> list[Path]:
@@ -39,8 +33,9 @@ def refuse_hidden_program(paths: Iterable[Path], *, sees_home: bool) -> None:
     if hidden:
         raise SystemRefused(
             f"the system's service does not see {hidden[0]}: it has no access to home and temporary folders, "
-            "and ioconnect is installed there",
-            hint=f"Install it for the machine: {REINSTALL}. Or use `--kind systemd-user`.",
+            "and ioconnect needs it",
+            hint=f"Install it for the machine: {reinstall()}."
+            + (" Or use `--kind systemd-user`." if os.geteuid() != 0 else ""),
         )
 
 

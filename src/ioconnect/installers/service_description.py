@@ -15,6 +15,7 @@ from ioconnect.config.addresses import has_password
 from ioconnect.config.paths import CREDENTIAL, Paths, absolute, discover, home_folder, site_paths
 from ioconnect.custody import program, strict_modes
 from ioconnect.custody.entries import custody_of
+from ioconnect.custody.remedies import reinstall
 from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused, UsageFault
 from ioconnect.installers import machine, reachability
 from ioconnect.installers.service import Kind, Service
@@ -200,7 +201,7 @@ def _refuse_closed_program(service: Service, reader: Account | None) -> None:
     mending = f"{' && '.join(filter(None, commands))}; or " if all(commands) else ""
     raise SystemRefused(
         f"{_account_text(reader)} may not read {told}{more}, which ioconnect needs to start",
-        hint=f"To mend it: {mending}install for the machine, after `umask 022`: {reachability.REINSTALL}",
+        hint=f"To mend it: {mending}install for the machine, after `umask 022`: {reinstall()}",
     )
 
 

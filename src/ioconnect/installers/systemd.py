@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ioconnect.config.settings import MISSING_CREDENTIAL
 from ioconnect.errors import SystemRefused
-from ioconnect.installers.reachability import REINSTALL
 from ioconnect.installers.service import MARK, UNIT_NAME, Command, File, Installation, Kind, Service
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def unit(service: Service, *, user: bool = False) -> str:
     if any(c in service.program[0] for c in "\"'\\"):  # string_is_safe() of systemd's own source
         raise SystemRefused(
             f"systemd starts no program with a quotation mark or backslash in its path: {service.program[0]}",
-            hint=f"Install ioconnect elsewhere: {REINSTALL}",
+            hint="Install ioconnect elsewhere, for example in /opt/ioconnect.",
         )
 
     def known(directives: tuple[tuple[int, str], ...]) -> str:

@@ -123,19 +123,21 @@ def test_they_say_it_of_a_folder(scene: AgentScene) -> None:
 
 
 def test_they_say_it_of_the_program(scene: AgentScene, tmp_path: Path) -> None:
-    """And try the tunnel all the same, which another account or another installation may run."""
+    """And try the tunnel all the same, which another account or another installation may run: not so far."""
     program = tmp_path / "ioconnect"
     program.write_text(f"#!{sys.executable}\nfrom ioconnect.cli import main\nmain()\n")
     program.chmod(0o777)
     scene.customer.command = [str(program)]
 
     refused = scene.customer.try_run("up", "--daemon")
-    tested, examined = (json.loads(scene.customer.run(*words)) for words in TESTS)
+    tested, examined = (json.loads(scene.customer.run(*words, expect=71)) for words in TESTS)
 
     said = f"root does not run {program}: anybody may write {program}"
     assert said in refused.stderr
     config = tested["checks"][0]
-    assert (config["status"], said in config["detail"]) == ("warn", True)
+    assert (config["status"], said in config["detail"], tested["ok"]) == ("warn", True, False)
+    assert [check["status"] for check in tested["checks"][1:]] == ["pass"] * (len(tested["checks"]) - 1)
+    assert "`ioconnect up` would be refused: config." in scene.customer.try_run("test").stderr
     assert config["hint"] in refused.stderr
     assert said in key_permissions(examined)
 

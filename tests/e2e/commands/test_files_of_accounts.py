@@ -128,7 +128,7 @@ def test_the_hint_says_what_to_do_about_anothers_folder(
         use(theirs, tmp_path)
 
     assert "belongs to nobody" in caught.value.message
-    assert caught.value.hint.startswith(("move it into", "Name what it leads to.", "Name a copy of it."))
+    assert caught.value.hint.startswith(("move it into", "Name what it leads to: ", "Name a copy of it: "))
 
 
 def test_no_account_vouches_for_the_jumphost_of_another(tmp_path: Path) -> None:

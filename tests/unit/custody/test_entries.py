@@ -182,7 +182,7 @@ def test_a_path_is_in_nobodys_custody_if_only_root_may_change_it(tmp_path: Path,
     found = custody_of(theirs / "missing")
     assert found is not None
     assert found.description == f"{theirs} belongs to nobody"
-    assert found.remedy.startswith(f"chown root {theirs} if that folder is for ioconnect alone, else move it")
+    assert found.remedy.startswith(f"chown -R root {theirs} if that folder is for ioconnect alone, else move it")
 
 
 def test_each_component_of_a_path_is_judged(tmp_path: Path, theirs: Path) -> None:
@@ -299,7 +299,7 @@ def test_no_command_is_given_for_a_folder_further_up(tmp_path: Path) -> None:
     own.chmod(0o777)
     found = custody_of(file)
     assert found is not None
-    assert found.remedy.startswith(f"chmod go-w '{own}' if that folder is for ioconnect alone, else move it")
+    assert found.remedy.startswith(f"chmod -R go-w '{own}' if that folder is for ioconnect alone, else move it")
 
     own.chmod(0o755)
     file.chmod(0o666)

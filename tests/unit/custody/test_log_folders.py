@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs.owned_files import OTHER
 
+from ioconnect.agent.process import launch
 from ioconnect.custody import descriptors, files, writers
 from ioconnect.custody.entries import Untrusted
+from ioconnect.errors import CannotCreate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +89,16 @@ def test_a_log_is_not_below_a_folder_of_peoples_group(logs: Path, monkeypatch: p
         descriptors.open_log(logs / "ioconnect" / "ioconnect.log", APPEND)
 
     assert caught.value.hint.startswith("move it into folders that only root may change, or run it as")
+
+
+def test_a_start_that_is_refused_for_that_names_another_folder(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can move /var/log."""
+    members(monkeypatch, 104, 1000)
+
+    with pytest.raises(CannotCreate, match=f"may write {logs}") as caught:
+        launch._spawn(logs / "ioconnect" / "crash.log", ["up"], 3)
+
+    assert "IOCONNECT_HOME" in caught.value.hint
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK])

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ioconnect.custody import mounts, program, writers
+import ioconnect
+from ioconnect.custody import mounts, program, remedies, writers
 
 Touched = list[str]
 MOUNT = "36 35 0:48 / {} rw,relatime shared:1 - {} server:/export {} rw,hard\n"
@@ -137,3 +138,79 @@ def test_accounts_and_mounts_are_looked_up_once_for_all_files(
         assert [each.path.parent for each in found if tmp_path in each.path.parents] == [folder] * (20 * member)
         assert asked.count("accounts") == 1
         assert asked.count("mounts") <= 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root judges what others may write")
+@pytest.mark.parametrize(
+    ("name", "argument", "remedy"),
+    [
+        ("pythonpath", "/opt/bin/ioconnect", "unset PYTHONPATH"),
+        ("cwd", "/opt/site-packages/ioconnect/__main__.py", "start it from a folder that only root may change"),
+        ("other", "/opt/bin/ioconnect", ""),
+    ],
+)
+def test_what_is_no_part_of_the_installation_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, argument: str, remedy: str
+) -> None:
+    """It need not exist, as a folder in PYTHONPATH below another account's home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    folder = home / "lib" if name == "pythonpath" else home
+    os.chown(home, 1000, 1000)
+    monkeypatch.setattr(sys, "path", [str(folder)])
+    monkeypatch.setattr(sys, "argv", [argument])
+    if name == "pythonpath":
+        monkeypatch.setenv("PYTHONPATH", f"/none:{folder}")
+    monkeypatch.chdir("/")
+
+    (found,) = [each for each in program.changeable(frozenset()) if each.path == folder]
+
+    if name == "other":
+        assert found.remedy.startswith(f"chown -R root {home} if that folder is for ioconnect alone, else install it")
+        assert "python3 -m venv /opt/ioconnect" in found.remedy
+    else:
+        assert found.remedy.startswith(remedy)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root judges what others may write")
+def test_a_checkout_is_mended_by_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole one that belongs to another uid, as from a build machine."""
+    checkout = tmp_path / "checkout"
+    package = checkout / "src" / "ioconnect"
+    package.mkdir(parents=True)
+    for file in (checkout / "pyproject.toml", package / "__init__.py"):
+        file.touch()
+    for each in (checkout, *checkout.rglob("*")):
+        os.chown(each, 1234, 1234)
+    monkeypatch.setattr(ioconnect, "__file__", str(package / "__init__.py"))
+
+    (found,) = [each for each in program.changeable(frozenset()) if tmp_path in each.path.parents]
+
+    assert found.remedy.startswith(f"chown -R root {checkout} if that folder is for ioconnect alone, else install it")
+
+
+@pytest.mark.parametrize(("at", "python"), [("/root/.pyenv/bin/python3", "/usr/bin/python3"), ("/opt/p", "python3")])
+def test_it_is_installed_anew_with_a_python_that_is_in_no_home(
+    monkeypatch: pytest.MonkeyPatch, at: str, python: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", at)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+
+    assert remedies.reinstall().startswith(f"sudo {python} -m venv /opt/ioconnect && ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root judges what others may write")
+@pytest.mark.parametrize(
+    ("owner", "uids", "told"),
+    [(65534, "0 1000 1", True), (65534, "0 0 4294967295", False), (0, "0 100000 65536", False)],
+)
+def test_root_of_a_user_namespace_is_told_that_it_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, uids: str, *, told: bool
+) -> None:
+    """There `/` belongs to nobody, and nothing can be moved where that is not so (`unshare -r`)."""
+    os.chown(tmp_path, owner, owner)
+    (tmp_path / "uid_map").write_text(f"         {uids}\n")
+    monkeypatch.setattr(remedies, "_TOP", tmp_path)
+    monkeypatch.setattr(remedies, "_UID_MAP", tmp_path / "uid_map")
+
+    assert remedies.move().startswith("run it outside of this user namespace" if told else "move it")

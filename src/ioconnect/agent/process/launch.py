@@ -93,6 +93,10 @@ def _spawn(crash_log: Path, arguments: Sequence[str], writing: int) -> tuple[int
         output = open_log(crash_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except (OSError, Untrusted) as error:
         hint = hint_of(error, "Check its permissions.")
+        if isinstance(error, Untrusted):
+            hint += (
+                " Or set IOCONNECT_HOME to a folder that only root may change: log and configuration are there then."
+            )
         raise CannotCreate(f"cannot write {crash_log}: {error.strerror}", hint=hint) from error
     with os.fdopen(output, "wb") as file:
         if os.fstat(output).st_size > MAX_CRASH_LOG:

@@ -54,4 +54,6 @@ def summary(report: Report) -> str:
     if failures:
         return f"Failed: {', '.join(failures)}."
     warned = [check.id.value for check in report.checks if check.status is CheckStatus.WARN]
+    if not report.ok:
+        return f"The tunnel works, but `ioconnect up` would be refused: {', '.join(warned)}."
     return f"All works; look at: {', '.join(warned)}." if warned else "All well."
