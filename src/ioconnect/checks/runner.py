@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ioconnect.checks.results import CheckResult
     from ioconnect.config.configuration import Config, Tunnel
     from ioconnect.config.paths import Paths
-    from ioconnect.status.snapshots import TunnelStatus
+    from ioconnect.status.snapshots import Snapshot, TunnelStatus
 
 TIMEOUT = 25.0  # seconds for all checks
 DNS_TIMEOUT = 4.0  # seconds
@@ -194,12 +194,12 @@ class _Runner:
         try:
             status, snapshot = running_agent.tunnel_status(self._tunnel.name, self._paths, self._environ)
         except AgentSilent as fault:
-            self._trust_account_of(fault.pid)
+            self._trust_account_of(None)
             self._from_agent = agent_drift.silent(fault)
             return None
         if snapshot is None:
             return None
-        self._trust_account_of(snapshot.pid)
+        self._trust_account_of(snapshot)
         if status is None:
             config = self._paths.config
             is_other = has_other_config(snapshot, config)
@@ -211,8 +211,8 @@ class _Runner:
         self._compare_pins(status)
         return differs
 
-    def _trust_account_of(self, pid: int | None) -> None:
-        account = running_agent.account(pid)
+    def _trust_account_of(self, snapshot: Snapshot | None) -> None:
+        account = running_agent.account(snapshot, self._paths)
         if account is not None:
             self._paths = replace(self._paths, account=account)
 

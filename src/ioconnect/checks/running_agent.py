@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ioconnect.checks.agent_state import is_active, is_settled
-from ioconnect.custody import processes
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.service_manager import system_agent
+from ioconnect.status import lock
 from ioconnect.status.control import AgentSilent
 from ioconnect.status.observe import observe
 from ioconnect.status.snapshots import StatusDamaged
@@ -43,9 +43,14 @@ def tunnel_status(name: str, paths: Paths, environ: Mapping[str, str]) -> tuple[
         time.sleep(POLL_INTERVAL)
 
 
-def account(pid: int | None) -> int | None:
-    """Return the uid of the agent that runs with this pid; None without one, or if it cannot be told."""
-    return processes.owner(pid) if pid else None
+def account(snapshot: Snapshot | None, paths: Paths) -> int | None:
+    """Return the uid of the agent that runs, None if it cannot be told; never by what that account says itself.
+
+    It is who answered, else the owner of the lock. `snapshot` is None for an agent that does not answer.
+    """
+    if snapshot is None or (snapshot.running and snapshot.account is None):
+        return lock.owner(paths.lock)
+    return snapshot.account
 
 
 def system_service_hint(paths: Paths, environ: Mapping[str, str]) -> str:

@@ -59,7 +59,7 @@ def examine(paths: Paths, environ: Mapping[str, str], listener: DoctorListener) 
 def _account(paths: Paths) -> int | None:
     """Return the uid of the agent that runs, or of the service that is installed; None if it is this user's."""
     with contextlib.suppress(Fault):
-        found = account(observe(paths).pid)
+        found = account(observe(paths), paths)
         if found is not None:
             return found
     return installed.account(paths, os.environ) if os.geteuid() == 0 else None

@@ -43,7 +43,7 @@ RETRY_INTERVAL = 0.02  # seconds between attempts to connect to an agent that ha
 MAX_ANSWER = 16 << 20  # bytes
 LOCK_HEADER = "Ioconnect-Lock"
 MISDIRECTED, GATEWAY_TIMEOUT = 421, 504  # RFC 9110
-_Answer: TypeAlias = tuple[int, object]  # status code and document
+_Answer: TypeAlias = tuple[int, object, int]  # status code, document, uid of who answered
 _Encoded: TypeAlias = "Callable[[str | None], bytes]"  # the request, to the agent of the lock with this identity
 _UNFINISHED = "It goes on with it: see ioconnect status. Does the disk with the configuration and the keys hang?"
 
@@ -91,17 +91,26 @@ def request(
     Raises AgentNotRunning if the lock is free, AgentSilent if it is held and no answer comes within `timeout`
     seconds, SystemRefused if the lock cannot be read, and the Fault that the agent answered with.
     """
+    return answered(paths, method, path, body, timeout)[0]
+
+
+def answered(
+    paths: Paths, method: str, path: str, body: Mapping[str, object] | None = None, timeout: float = TIMEOUT
+) -> tuple[dict[str, Any], int]:
+    """As `request`, and the uid of who answered, as the kernel knows it."""
     end = time.monotonic() + timeout
-    status, document = _exchange(paths, partial(_encoded, method, path, body), end)
+    status, document, uid = _exchange(paths, partial(_encoded, method, path, body), end)
+    if status != GATEWAY_TIMEOUT and isinstance(document, dict):
+        if status >= 400:  # noqa: PLR2004  RFC 9110: client and server errors
+            raise _fault(document)
+        return document, uid
+    pid = None
+    with contextlib.suppress(Fault):  # the lock cannot be read
+        pid = lock.holder(paths.lock)
     if status == GATEWAY_TIMEOUT and method == "POST":  # `change` has asked before whether the supervisor answers
-        raise AgentSilent(_holder(paths), Silence("it has not done that in time", _UNFINISHED))
-    if status == GATEWAY_TIMEOUT:
-        raise _silent(paths, "its supervisor is busy or hangs")
-    if not isinstance(document, dict):
-        raise _silent(paths, "its answer is not understood")
-    if status >= 400:  # noqa: PLR2004  RFC 9110: client and server errors
-        raise _fault(document)
-    return document
+        raise AgentSilent(pid, Silence("it has not done that in time", _UNFINISHED))
+    why = "its supervisor is busy or hangs" if status == GATEWAY_TIMEOUT else "its answer is not understood"
+    raise AgentSilent(pid, Silence.of_process(pid, why))
 
 
 def change(paths: Paths, path: str, body: Mapping[str, object]) -> dict[str, Any]:
@@ -145,9 +154,8 @@ def check_config(body: Mapping[str, object], own: Path | str) -> None:
     """Raise OtherConfiguration if a request's body names another configuration than the agent's `own`."""
     meant = body.get("config")
     if meant is not None and not is_same(str(meant), own):
-        raise OtherConfiguration(
-            f"the agent runs with {own}, not with {meant}: nothing was changed", hint=hints.OTHER_CONFIG
-        )
+        message = f"the agent runs with {own}, not with {meant}: nothing was changed"
+        raise OtherConfiguration(message, hint=hints.OTHER_CONFIG)
 
 
 def _exchange(paths: Paths, encoded: _Encoded, end: float) -> _Answer:
@@ -208,13 +216,13 @@ def _ask_each(paths: Paths, encoded: _Encoded, end: float) -> tuple[_Answer | No
 
 def _ask(path: Path, message: bytes, end: float) -> _Answer:
     """Return the answer at this socket. Raises _NoAnswer, _OtherAgent, _Busy, OSError, SocketRefused."""
-    listener = None
+    peer = None
     try:
         with disk.within_timeout(path, lambda: connected(path, end - time.monotonic())) as connection:
-            listener = peer_of(connection).pid
-            return _answer(connection, message, end)
+            peer = peer_of(connection)
+            return (*_answer(connection, message, end), peer.uid)
     except TimeoutError:
-        raise _NoAnswer(listener) from None
+        raise _NoAnswer(peer.pid if peer is not None else None) from None
     except BlockingIOError:  # of connect(2), unix(7): its backlog is full
         raise _Busy(None, "more clients wait than its backlog holds") from None
 
@@ -227,7 +235,7 @@ def _encoded(method: str, path: str, body: Mapping[str, object] | None, identity
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
-def _answer(connection: socket.socket, message: bytes, end: float) -> _Answer:
+def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int, object]:
     """Send the request and read to the end of the connection. Raises TimeoutError, _OtherAgent, _Busy, OSError."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was read: it has answered
         connection.sendall(message)
@@ -268,18 +276,6 @@ def _unanswered(paths: Paths, none: _NoAnswer) -> AgentSilent:
     if holder and none.pid in (None, holder):
         return AgentSilent(holder, Silence.of_process(holder))
     return AgentSilent(none.pid, none.silence)
-
-
-def _silent(paths: Paths, why: str) -> AgentSilent:
-    pid = _holder(paths)
-    return AgentSilent(pid, Silence.of_process(pid, why))
-
-
-def _holder(paths: Paths) -> int | None:
-    """Return the pid of the lock's holder; None also if the lock cannot be read."""
-    with contextlib.suppress(Fault):
-        return lock.holder(paths.lock)
-    return None
 
 
 def _fault(document: dict[str, Any]) -> Fault:

@@ -114,6 +114,13 @@ def holder(path: Path) -> int | None:
         return disk.within_timeout(path, lambda: _holder(path))
 
 
+def owner(path: Path) -> int | None:
+    """Return the uid of the lock file's owner, who may write any pid into it; None if it cannot be read."""
+    with contextlib.suppress(SystemRefused), _os_errors_as(path, SystemRefused):
+        return disk.within_timeout(path, lambda: _owner(path))
+    return None
+
+
 def identities(path: Path) -> Iterator[str | None]:
     """Yield what may tell an agent that its lock is meant: the path; the inode, if it has the file by another path.
 
@@ -157,6 +164,11 @@ def _holder(path: Path) -> int | None:
             if pid:
                 return pid
         return 0
+
+
+def _owner(path: Path) -> int | None:
+    with _opened(path) as descriptor:
+        return None if descriptor is None else os.fstat(descriptor).st_uid
 
 
 @contextlib.contextmanager

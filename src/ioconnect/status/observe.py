@@ -42,7 +42,8 @@ def observe(paths: Paths, configured: Callable[[], Sequence[Tunnel]] = _none) ->
 
 def ask(paths: Paths, timeout: float = control.TIMEOUT) -> Snapshot:
     """Return what the running agent answers. Raises as `control.request`, and StatusDamaged."""
-    return snapshots.from_json(control.request(paths, "GET", "/v1/status", timeout=timeout))
+    document, account = control.answered(paths, "GET", "/v1/status", timeout=timeout)
+    return replace(snapshots.from_json(document), account=account)
 
 
 def last_written(file: Path, pid: int | None) -> Snapshot:

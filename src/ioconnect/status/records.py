@@ -138,7 +138,8 @@ class Snapshot:
     """The status of the agent; the reader sets `running` by the lock, not by the file.
 
     `config` is the path of the configuration that runs, `config_current` whether the file still says the same (None:
-    not known). `silence` is the reader's: the agent runs but did not answer, and this is what it wrote last.
+    not known). The reader's are `silence`, the agent runs but did not answer and this is what it wrote last, and
+    `account`, the uid of the process that answered, as the kernel knows it.
     """
 
     running: bool
@@ -150,6 +151,7 @@ class Snapshot:
     config: str | None = None
     config_current: bool | None = None
     silence: Silence | None = None
+    account: int | None = None
 
 
 def carries(tunnel: TunnelStatus) -> bool:
