@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.checks.agent_state import is_active, is_settled
 from ioconnect.errors import SystemRefused
-from ioconnect.installers.service_manager import system_agent
+from ioconnect.installers.installed import machines_agent
 from ioconnect.status import lock
 from ioconnect.status.control import AgentSilent
 from ioconnect.status.observe import observe
@@ -55,7 +55,7 @@ def account(snapshot: Snapshot | None, paths: Paths) -> int | None:
 
 def system_service_hint(paths: Paths, environ: Mapping[str, str]) -> str:
     """Return a hint for a user without a configuration beside a running system service; "" if none runs."""
-    system = system_agent(paths, environ)
+    system = machines_agent(paths, environ)
     return f"There is {system.description}, with a configuration of its own: sudo ioconnect test." if system else ""
 
 
@@ -64,5 +64,5 @@ def _snapshot(paths: Paths, environ: Mapping[str, str]) -> Snapshot | None:
         snapshot = observe(paths)
         if snapshot.running:
             return snapshot
-    system = system_agent(paths, environ)
+    system = machines_agent(paths, environ)
     return system.snapshot if system is not None else None

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from ioconnect.console.guide import with_guide_link
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import Fault, ReasonCode, SystemRefused
-from ioconnect.installers import machine
+from ioconnect.installers import installed, machine
 from ioconnect.installers.install import has_service
 from ioconnect.installers.service import LABEL, UNIT_NAME, Kind
-from ioconnect.installers.service_manager import system_agent, unit_properties
+from ioconnect.installers.service_manager import unit_properties
+from ioconnect.status.hints import sentence
 from ioconnect.status.observe import observe
 
 if TYPE_CHECKING:
@@ -37,15 +38,21 @@ def agent(paths: Paths, environ: Mapping[str, str]) -> Fact:
             return passed("agent", f"running ({description}), since {snapshot.started_at}")
     except Fault as fault:
         return warning("agent", fault.message, fault.hint)
-    system = system_agent(paths, environ)
+    system = installed.machines_agent(paths, environ)
     if system is not None:
         return passed("agent", f"running: {system.description}")
-    return warning("agent", "not running", "Start it: ioconnect up --daemon, or ioconnect install-service.")
+    start = installed.start_hint(paths, environ)
+    hint = "Start it: ioconnect up --daemon, or ioconnect install-service." if start is None else sentence(start)
+    return warning("agent", "not running", hint)
 
 
-def services() -> list[Fact]:
+def services(paths: Paths, environ: Mapping[str, str]) -> list[Fact]:
     """Return a fact for each installed kind of service, or one that none is installed."""
     installed_kinds = [kind for kind in _kinds() if _is_installed(kind)]
+    other = installed.of_another_account(paths, environ)
+    if other is not None and other.kind is Kind.CRON:
+        found = [_cron(f"{other.file} has ioconnect's block for the account {other.account}")]
+        return found + [_state(kind) for kind in installed_kinds]
     if not installed_kinds:
         hint = "ioconnect install-service starts the agent with the machine and watches over it."
         return [warning("service", "none is installed: after a restart of the machine the tunnels stay down", hint)]
@@ -88,12 +95,16 @@ def _is_installed(kind: Kind) -> bool:
 
 def _state(kind: Kind) -> Fact:
     if kind is Kind.CRON:
-        if machine.is_cron_running():
-            return passed("service", "cron: the crontab has ioconnect's block, and a cron daemon runs")
-        return warning("service", "cron: the crontab has ioconnect's block, but no cron daemon runs", "Start cron.")
+        return _cron("the crontab has ioconnect's block")
     if kind in (Kind.LAUNCHD_DAEMON, Kind.LAUNCHD_AGENT):
         return passed("service", f"{kind.value} {LABEL} is installed")
     return _unit_state(kind)
+
+
+def _cron(block: str) -> Fact:
+    if machine.is_cron_running():
+        return passed("service", f"cron: {block}, and a cron daemon runs")
+    return warning("service", f"cron: {block}, but no cron daemon runs", "Start cron.")
 
 
 def _unit_state(kind: Kind) -> Fact:

@@ -35,11 +35,12 @@ RECORDS = Path("/var/lib/ioconnect-cron")  # a file for each account; /var/lib/i
 
 @dataclass(frozen=True, slots=True)
 class CronJob:
-    """An agent that cron starts: in which crontab, and as whom."""
+    """An agent that cron starts: in which crontab, as whom, and the program with its `env`, up to the subcommand."""
 
     table: Path
     account: str
     uid: int
+    command: tuple[str, ...] = ()
 
 
 def of(config: Path) -> Iterator[CronJob]:
@@ -77,7 +78,7 @@ def _jobs(name: str, config: Path) -> Iterator[CronJob]:
         for folder in SPOOLS:
             table = folder / account.pw_name
             if b"\n" + block in b"\n" + _read(table):
-                yield CronJob(table, name, account.pw_uid)
+                yield CronJob(table, name, account.pw_uid, crontab.command_in(block))
 
 
 def _read(file: Path, trusted: frozenset[int] | None = None) -> bytes:

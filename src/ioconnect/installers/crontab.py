@@ -77,6 +77,12 @@ def starts(block: bytes, config: Path) -> bool:
     return block.endswith(f" {_written(_options(config))}\n{END}\n".encode("utf-8", "surrogateescape"))
 
 
+def command_in(block: bytes) -> tuple[str, ...]:
+    """Return the program of a block that `starts` an agent, up to the subcommand, with the `env` before it."""
+    line = block.decode("utf-8", "surrogateescape").splitlines()[-2].split(" ", 5)[5]
+    return tuple(shlex.split(line.replace(r"\%", "%"))[:-4])  # `up --daemon`, and where its output goes
+
+
 def start(service: Service) -> Command:
     """Return the command that cron would run, to start the agent now; exit code 75 (not connected) is accepted."""
     return Command(_argv(service), accepted_codes=(ExitCode.TEMP_FAIL,), account=service.run_as)

@@ -123,7 +123,9 @@ def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> Install
         removed = apply.remove(_installation(kind, _any_service()), is_ours=_is_ours)
     messages = [f"{_name(kind)} is {'removed' if removed else 'not installed'}."]
     if removed and kind is Kind.CRON:
-        messages.append("An agent that it started goes on: ioconnect down ends it.")
+        command = (*machine.program(), "down")
+        down = "ioconnect down" if run_as is None else machine.as_account(run_as, command)
+        messages.append(f"An agent that it started goes on: {down} ends it.")
     return InstallResult(kind, removed, messages=tuple(messages))
 
 

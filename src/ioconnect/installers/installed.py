@@ -1,27 +1,40 @@
-"""How the installed service of an agent that does not run is started, and who says why it ended.
+"""Which service is installed for an agent, as whom it runs, how it is started, and how root asks one of an account.
 
-Reads only.
+Changes nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import plistlib
+import pwd
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.config.paths import home_folder, site_paths
+from ioconnect.custody import processes
 from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused
-from ioconnect.installers import cron_jobs
+from ioconnect.installers import cron_jobs, machine
 from ioconnect.installers.apply import MAX_FILE
 from ioconnect.installers.install import user_units
 from ioconnect.installers.launchd import AGENTS, DAEMONS
+from ioconnect.installers.programs import run
 from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
-from ioconnect.installers.service_manager import unit_of, unit_properties
+from ioconnect.installers.service_manager import (
+    ServiceManager,
+    SystemAgent,
+    system_agent,
+    unit_of,
+    unit_properties,
+)
 from ioconnect.installers.systemd import quoted_argument
+from ioconnect.status import snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,19 +42,123 @@ if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
 
 _UNIT_USER = re.compile(rb"^User=(\S+)$", re.MULTILINE)
-_PLIST_USER = re.compile(rb"<key>UserName</key>\s{0,99}<string>([^<]{1,256})<")
 QUERY_TIMEOUT = 3.0  # seconds for a query to systemd; without an answer the hint says less
+ASK_TIMEOUT = 10.0  # seconds for `status` as another account
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOfAccount:
+    """The agent of another account that root has installed: its service, and the program, up to the subcommand.
+
+    `file` is the unit, the property list, or the account's crontab. A systemd unit has a `program` too, but that
+    agent answers root like one of its own.
+    """
+
+    account: str
+    uid: int
+    kind: Kind
+    file: Path
+    program: tuple[str, ...]
+    variables: tuple[str, ...] = ()  # NAME=value
+
+    def line(self, *arguments: str) -> str:
+        """Return the line with which root runs a command of ioconnect for this agent."""
+        own = tuple(each for each in self.variables if not each.startswith(("HOME=", "PATH=")))
+        return machine.as_account(self.account, (*(("env", *own) if own else ()), *self.program, *arguments))
+
+    @property
+    def start(self) -> str:
+        """What starts it, as a clause."""
+        if self.kind is not Kind.CRON:
+            return _starting(self.kind, self.file)
+        return f"cron starts it as {self.account} within five minutes, and at once: {self.line('up', '--daemon')}"
+
+
+def of_another_account(paths: Paths, environ: Mapping[str, str]) -> AgentOfAccount | None:
+    """Return the agent that root has installed for another account, with the configuration of these paths.
+
+    None for anybody but root, and for a dynamic user.
+    """
+    found = _installed_for(paths, environ) if os.geteuid() == 0 else []
+    return next((each for each in found if each.uid != 0), None)
+
+
+def _installed_for(paths: Paths, environ: Mapping[str, str]) -> list[AgentOfAccount]:
+    """Return the agents of these paths that are installed to run as a named account, root included."""
+    found = service_for(paths, environ)
+    if found is None or not found[0].is_system:
+        return [_of_job(job) for job in cron_jobs.of(paths.config)]
+    kind, file = found
+    name, program = _account_in(kind, file)
+    uid = None if name is None else cron_jobs.uid_of(name)
+    if name is None or uid is None:
+        return []
+    program = program or (*machine.program(), "--config", str(paths.config))
+    return [AgentOfAccount(name, uid, kind, file, program, (f"HOME={_home(uid)}",))]
+
+
+def _home(uid: int) -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_dir
+    return "/"
+
+
+def machines_agent(paths: Paths, environ: Mapping[str, str]) -> SystemAgent | None:
+    """Return the agent that runs as a service of this machine, if these paths can refer to it.
+
+    It is that of systemd, or for root that of the account for which it was installed.
+    """
+    found = system_agent(paths, environ)
+    other = of_another_account(paths, environ) if found is None else None
+    return found if other is None or other.kind is Kind.SYSTEMD else _asked(other)
+
+
+def _asked(other: AgentOfAccount) -> SystemAgent | None:
+    """Return what `status` says, run as the account; None if its agent does not run, or cannot be asked.
+
+    The account may answer anything: the process must be its own, as root trusts the files of the agent's account.
+    """
+    argv = ("/usr/bin/env", "-i", *other.variables, *other.program, "status", "--json")
+    with contextlib.suppress(SystemRefused, snapshots.StatusDamaged, ValueError, RecursionError):
+        snapshot = snapshots.from_json(json.loads(run(argv, account=other.account, timeout=ASK_TIMEOUT).stdout))
+        if snapshot.running and snapshot.pid and processes.owner(snapshot.pid) == other.uid:
+            name = "cron" if other.kind is Kind.CRON else f"the {other.kind.value} {LABEL}"
+            manager = ServiceManager(name, other.line("down"), "within five minutes")
+            return SystemAgent(snapshot.pid, other.account, replace(snapshot, account=other.uid), manager)
+    return None
+
+
+def _of_job(job: cron_jobs.CronJob) -> AgentOfAccount:
+    words = job.command[2:]  # after `env -i`
+    count = next((at for at, word in enumerate(words) if word.startswith("/")), 0)
+    return AgentOfAccount(job.account, job.uid, Kind.CRON, job.table, words[count:], words[:count])
+
+
+def _account_in(kind: Kind, file: Path) -> tuple[str | None, tuple[str, ...]]:
+    """Return the account that a unit or property list names, and the program of the latter."""
+    try:
+        content = read_regular(file, limit=MAX_FILE)[0]
+    except (OSError, Untrusted):
+        return None, ()
+    if kind is Kind.SYSTEMD:
+        name = _UNIT_USER.search(content)
+        return (None if name is None else name[1].decode("utf-8", "replace")), ()
+    with contextlib.suppress(Exception):  # plistlib raises what expat does, and more
+        content_of = plistlib.loads(content)
+        return content_of["UserName"], tuple(content_of["ProgramArguments"][:-2])
+    return None, ()
 
 
 def start_hint(paths: Paths, environ: Mapping[str, str]) -> str | None:
-    """Return what starts the agent of these paths, if a service of systemd or launchd is installed for it.
+    """Return what starts the agent of these paths, if a service is installed for it; of cron's only root is told.
 
     An agent that `ioconnect up --daemon` starts beside a service has other rights, and its files would be in the
     service's way.
     """
     found = service_for(paths, environ)
     if found is None:
-        return None
+        other = of_another_account(paths, environ)
+        return None if other is None else f"{other.start}; ask it: {other.line('status')}"
     kind, file = found
     return _systemd(kind) if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else _launchd(kind, file)
 
@@ -55,27 +172,28 @@ def refuse_second_agent_of_root(paths: Paths, environ: Mapping[str, str]) -> Non
         return
     found = service_for(paths, environ)
     if found is None or not found[0].is_system:
-        _refuse_beside_cron(paths)
+        _refuse_beside_cron(of_another_account(paths, environ))
         return
     kind, file = found
     if _is_started_by(kind):
         return
-    start = f"systemctl start {UNIT_NAME}" if kind is Kind.SYSTEMD else f"launchctl bootstrap system {file}"
     raise SystemRefused(
         f"{file} is the service for this configuration, and an agent that root starts beside it would be in its way",
-        hint=f"Start the service: {start}. To have no service: ioconnect uninstall-service.",
+        hint=f"Start the service: {_starting(kind, file)}. To have no service: ioconnect uninstall-service.",
     )
 
 
-def _refuse_beside_cron(paths: Paths) -> None:
-    for job in cron_jobs.of(paths.config):
-        if job.uid == 0:
-            continue
+def _starting(kind: Kind, file: Path) -> str:
+    return f"systemctl start {UNIT_NAME}" if kind is Kind.SYSTEMD else f"launchctl bootstrap system {file}"
+
+
+def _refuse_beside_cron(other: AgentOfAccount | None) -> None:
+    if other is not None:
         raise SystemRefused(
-            f"{job.table} has the agent of this configuration run as {job.account}, "
+            f"{other.file} has the agent of this configuration run as {other.account}, "
             "and an agent that root starts beside it would be in its way",
-            hint="cron starts it within five minutes. To have no service: "
-            f"ioconnect uninstall-service --kind cron --run-as {job.account}.",
+            hint=f"cron starts it within five minutes; ask it: {other.line('status')}. To have no service: "
+            f"ioconnect uninstall-service --kind cron --run-as {other.account}.",
         )
 
 
@@ -84,16 +202,7 @@ def account(paths: Paths, environ: Mapping[str, str]) -> int | None:
 
     None for a dynamic user, which owns no file, without a service, and for an account that is not there.
     """
-    found = service_for(paths, environ)
-    if found is None or not found[0].is_system:
-        return next((job.uid for job in cron_jobs.of(paths.config)), None)
-    kind, file = found
-    try:
-        content = read_regular(file, limit=MAX_FILE)[0]
-    except (OSError, Untrusted):
-        return None
-    name = (_UNIT_USER if kind is Kind.SYSTEMD else _PLIST_USER).search(content)
-    return None if name is None else cron_jobs.uid_of(name[1].decode("utf-8", "replace"))
+    return next((each.uid for each in _installed_for(paths, environ)), None)
 
 
 def _is_started_by(kind: Kind) -> bool:

@@ -141,11 +141,11 @@ class _View:
 
     def _other(self, *, say: bool) -> Snapshot | None:
         """Return the status of the machine's service, if that is what this user means."""
-        if not SITE_STATUS.parent.is_dir():  # it is there while the service runs
+        if os.geteuid() != 0 and not SITE_STATUS.parent.is_dir():  # it is there while systemd's service runs
             return None
-        from ioconnect.installers.service_manager import system_agent  # noqa: PLC0415  asks systemd
+        from ioconnect.installers.installed import machines_agent  # noqa: PLC0415  asks systemd
 
-        other = system_agent(self._invocation.paths, os.environ)
+        other = machines_agent(self._invocation.paths, os.environ)
         if other is None:
             return None
         if say:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ioconnect import __version__
-from ioconnect.errors import Fault, SystemRefused
-from ioconnect.status import control, snapshots
+from ioconnect.errors import AgentNotRunning, Fault, SystemRefused
+from ioconnect.installers.service import Kind
+from ioconnect.status import control, hints, snapshots
 from ioconnect.status.control import AgentSilent
 from ioconnect.status.observe import observe
 from ioconnect.status.snapshots import Snapshot
@@ -45,7 +48,44 @@ def how_to_take_over(paths: Paths) -> str:
         is_running = True
     except SystemRefused:
         is_running = False
-    return "ioconnect reload" if is_running else "ioconnect up --daemon"
+    if is_running:
+        return "ioconnect reload"
+    return _of_another_account(paths) or "ioconnect up --daemon"
+
+
+def _of_another_account(paths: Paths) -> str | None:
+    """Return the same for an agent that root has installed for another account."""
+    if os.geteuid() != 0:
+        return None
+    from ioconnect.installers import installed  # noqa: PLC0415  root only
+
+    other = installed.of_another_account(paths, os.environ)
+    if other is None:
+        return None
+    if installed.machines_agent(paths, os.environ) is not None:
+        return other.line("reload")
+    return other.line("up", "--daemon") if other.kind is Kind.CRON else other.start
+
+
+@contextlib.contextmanager
+def naming_the_service(invocation: Invocation, *arguments: str) -> Iterator[None]:
+    """Have AgentNotRunning name the installed service, and for root the line that tells the agent of an account."""
+    try:
+        yield
+    except AgentNotRunning as fault:
+        from ioconnect.installers import installed  # noqa: PLC0415  only if no agent runs
+
+        paths = invocation.paths
+        other = installed.of_another_account(paths, os.environ)
+        if other is not None and other.kind is not Kind.SYSTEMD:
+            raise AgentNotRunning(
+                f"root runs no agent: {other.file} has the agent of this configuration run as {other.account}",
+                hint=f"Tell that one: {other.line(*arguments)}",
+            ) from fault
+        start = installed.start_hint(paths, os.environ)
+        if start is not None:
+            raise AgentNotRunning(fault.message, hint=hints.sentence(start)) from fault
+        raise
 
 
 def seen(paths: Paths) -> Snapshot:

@@ -14,8 +14,9 @@ from ioconnect.agent.process.stop import proven_pid, stop
 from ioconnect.commands.run.agent import document, message, seen
 from ioconnect.console.command_group import command, json_option, names_argument
 from ioconnect.errors import AgentNotRunning, ConfigInvalid, ExitCode, Fault, SystemRefused
-from ioconnect.installers import service_manager
+from ioconnect.installers import installed, service_manager
 from ioconnect.installers.programs import run
+from ioconnect.installers.service import Kind
 from ioconnect.status import control
 from ioconnect.status.control import AgentSilent, check_config
 from ioconnect.status.observe import ended, observe
@@ -131,6 +132,10 @@ def _say_not_running(invocation: Invocation, names: tuple[str, ...] = ()) -> Non
         snapshot = observe(invocation.paths, partial(_configured, invocation))
         outcomes = {each.name: "unchanged" for each in snapshot.tunnels if not names or each.name in names}
         invocation.document = document(snapshot, outcomes, was_running=False)
-    other = service_manager.system_agent(invocation.paths, os.environ)
-    if other is not None:
-        invocation.terminal.say(f"But {other.description} is; to stop it: {other.manager.stop}")
+    other = installed.machines_agent(invocation.paths, os.environ)
+    if other is None:
+        return
+    theirs = installed.of_another_account(invocation.paths, os.environ)
+    is_asked_so = theirs is not None and theirs.kind is not Kind.SYSTEMD
+    stop = theirs.line("down", *names) if theirs is not None and is_asked_so else other.manager.stop
+    invocation.terminal.say(f"But {other.description} is; to stop it: {stop}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.commands.run.agent import message
+from ioconnect.commands.run.agent import message, naming_the_service
 from ioconnect.console.command_group import command, name_argument
 from ioconnect.status import control
 
@@ -23,7 +23,8 @@ def reconnect(invocation: Invocation, name: str | None) -> None:
     A connected tunnel stays connected: only a keepalive is sent.
     """
     names = () if name is None else (name,)
-    done = control.change(invocation.paths, "/v1/reconnect", message(invocation, names))
+    with naming_the_service(invocation, "reconnect", *names):
+        done = control.change(invocation.paths, "/v1/reconnect", message(invocation, names))
     probed = done.get("connected", [])
     tried = [name for name in done["tunnels"] if name not in probed]
     if tried:
