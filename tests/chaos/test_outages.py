@@ -136,8 +136,10 @@ def test_a_black_hole_behind_a_nat(make_jumphost: MakeJumphost, figure: Figure, 
 
 
 def source_of(customer: HostCustomer) -> str:
-    """Return what is remembered of our end of the connection."""
-    return (customer.home / "state" / "sources.json").read_text()
+    """Return what is remembered of our end of the connection; it is written a moment after `connected` is shown."""
+    file = customer.home / "state" / "sources.json"
+    processes.wait_until(file.exists, what=f"{file} is written")
+    return file.read_text()
 
 
 @pytest.mark.parametrize("remembered", [True, False])
