@@ -66,6 +66,8 @@ def test_the_jumphost_is_back_after_twenty_seconds(make_jumphost: MakeJumphost, 
     assert 2 <= attempts <= 40
 
 
+@pytest.mark.alone
+@pytest.mark.long  # with a short interval: test_bad_network.py::test_a_black_hole_is_noticed_by_the_keepalive
 def test_a_frozen_peer_is_noticed_and_the_database_is_told(make_jumphost: MakeJumphost, figure: Figure) -> None:
     """TCP is alive and nobody answers: the default keepalive, 10 seconds and one probe."""
     jumphost = make_jumphost()
@@ -134,8 +136,10 @@ def test_a_black_hole_behind_a_nat(make_jumphost: MakeJumphost, figure: Figure, 
 
 
 def source_of(customer: HostCustomer) -> str:
-    """Return what is remembered of our end of the connection."""
-    return (customer.home / "state" / "sources.json").read_text()
+    """Return what is remembered of our end of the connection; it is written a moment after `connected` is shown."""
+    file = customer.home / "state" / "sources.json"
+    processes.wait_until(file.exists, what=f"{file} is written")
+    return file.read_text()
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -231,7 +235,7 @@ def test_a_change_of_route_or_address_is_a_probe_at_once(make_jumphost: MakeJump
 
 
 @pytest.mark.alone
-@pytest.mark.long
+@pytest.mark.long  # the short one: interop/test_refusals.py::test_two_agents_for_one_tunnel_are_a_hot_standby
 def test_a_hot_standby_takes_over_when_the_first_loses_its_power(make_jumphost: MakeJumphost, figure: Figure) -> None:
     """Two agents for one tunnel on two machines; sshd set to notice the dead one after two seconds."""
     jumphost = make_jumphost("ClientAliveInterval 1", "ClientAliveCountMax 2")
