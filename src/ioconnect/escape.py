@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
 MAX_PATH = 4096  # characters, as Linux's PATH_MAX
+LONGEST_CHARACTER = 4  # bytes in UTF-8
 
 
 def escaped_path(path: PurePath) -> str:
@@ -19,9 +20,12 @@ def escaped_path(path: PurePath) -> str:
 
 
 def escaped(text: str | bytes, *, limit: int = 300) -> str:
-    """Return `text` on one line with control and unprintable characters escaped, at most `limit` long."""
+    """Return `text` on one line with control and unprintable characters escaped, at most `limit` long.
+
+    The time it takes is bounded by `limit`: what is beyond is not looked at.
+    """
     if isinstance(text, bytes):
-        text = text.decode("utf-8", "backslashreplace")
+        text = text[: LONGEST_CHARACTER * (limit + 1)].decode("utf-8", "backslashreplace")
     if len(text) <= limit and text.isprintable():
         return text
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])

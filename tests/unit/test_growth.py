@@ -16,6 +16,9 @@ from ioconnect.doctor.redact import redact
 from ioconnect.errors import ConfigInvalid, Fault, UsageFault
 from ioconnect.importing import cron_lines, unit_files
 from ioconnect.installers import crontab
+from ioconnect.ssh.checked_message import CheckedMessage
+from ioconnect.ssh.messages import string
+from ioconnect.ssh.transport import LoopTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +54,13 @@ def table_of(parse: Callable[[bytes], object]) -> Callable[[str], object]:
 
 def between(begin: str, filler: str, end: str) -> Callable[[int], object]:
     return lambda n: begin + filler * n + end
+
+
+def debug_message(body: bytes) -> object:
+    """Have a transport that never ran read an SSH_MSG_DEBUG."""
+    transport = LoopTransport.__new__(LoopTransport)
+    transport.debug_texts = []
+    return transport._parse_debug(CheckedMessage(body))
 
 
 def without_proxy(text: str) -> object:
@@ -97,6 +107,7 @@ CASES: dict[str, tuple[Callable[[Any], object], int, Callable[[int], object]]] =
     "variables of a unit": (unit, 4000, lambda n: "Environment=A=1\n" * n),
     "continued lines of a unit": (unit, 4000, lambda n: "x\\\n" * n),
     "unknown keys": (settings, 20_000, unknown),
+    "a text in SSH_MSG_DEBUG": (debug_message, 100_000, lambda n: b"\0" + string(b"\xff" * n) + string(b"")),
     "no_proxy": (without_proxy, 4000, lambda n: "a," * n),
     **{
         f"redact {text!r}": (redact, 6000, lambda n, text=text: text * n)

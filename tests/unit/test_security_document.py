@@ -12,7 +12,7 @@ from ioconnect.agent.process import control_server
 from ioconnect.agent.session import connection_log, pins_reader
 from ioconnect.installers import systemd
 from ioconnect.installers.service import Service
-from ioconnect.ssh import algorithms, packetizer, rekey_allowance
+from ioconnect.ssh import algorithms, checked_message, packetizer, rekey_allowance, transport
 from ioconnect.ssh.diffie_hellman import GroupExchange
 from ioconnect.status import log_reader
 
@@ -75,6 +75,8 @@ def test_the_figures_of_the_key_exchange_are_the_codes() -> None:
     assert f"has {packetizer.MAX_KEY_EXCHANGE >> 10} KiB at most" in text
     assert f"{packetizer.MESSAGES_BEFORE_KEXINIT} messages come before the first" in text
     assert f"and {packetizer.MESSAGES_BEFORE_SIGN_IN} in all" in text
+    assert f"a number of more than {checked_message.MAX_MPINT - 1 << 3} bits" in text
+    assert f"of a text (DEBUG, DISCONNECT) {transport.MAX_TEXT} characters are kept" in text
     share, saved = rekey_allowance.SHARE, rekey_allowance.SAVED
     assert f"may take {share:.0%} of a CPU, {saved:g} s of it at once".replace("%", " %") in text
     assert (

@@ -86,6 +86,7 @@ IMPURE = ["socket", "time", "random", "threading", "subprocess", "selectors", "s
 # Module → the files and folders that may import it, and why.
 MAY_IMPORT = {
     "paramiko": {
+        "ssh/checked_message.py": "its Message and its keys, with every length checked",
         "ssh/diffie_hellman.py": "its key exchanges, with bounds",
         "ssh/packetizer.py": "our packetizer is its subclass",
         "ssh/transport.py": "its Transport with our packetizer",

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from paramiko.kex_gex import KexGexSHA256
 from paramiko.kex_group14 import KexGroup14SHA256
 from paramiko.kex_group16 import KexGroup16SHA512
-from paramiko.message import Message
 
+from ioconnect.ssh.checked_message import CheckedMessage
 from ioconnect.ssh.messages import ProtocolViolation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from paramiko.message import Message
 
 EXPONENT_BITS = 512
 
@@ -52,7 +54,7 @@ class GroupExchange(KexGexSHA256):  # type: ignore[misc]  # paramiko is untyped
         self.x = _exponent()
 
     def _parse_kexdh_gex_group(self, m: Message) -> None:
-        numbers = Message(m.get_remainder())
+        numbers = CheckedMessage(m.get_remainder())
         prime, generator = numbers.get_mpint(), numbers.get_mpint()
         bits = prime.bit_length()
         if not self.min_bits <= bits <= self.max_bits:

@@ -15,10 +15,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from paramiko.common import MSG_NAMES, cMSG_UNIMPLEMENTED
-from paramiko.message import Message
 from paramiko.packet import NeedRekeyException, Packetizer
 
 from ioconnect.ssh.aes_gcm import Opener, Sealer
+from ioconnect.ssh.checked_message import CheckedMessage
 from ioconnect.ssh.inbound import Inbound
 from ioconnect.ssh.loop import BROKEN, FOREVER, READ, WRITE
 from ioconnect.ssh.messages import ProtocolViolation
@@ -88,7 +88,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         """time.monotonic() of the last byte that came; the present while nothing is read, see `_hold_back`."""
         return self.loop.now if self.loop.transport_paused else self._received_at
 
-    def read_message(self) -> tuple[int, Message]:
+    def read_message(self) -> tuple[int, CheckedMessage]:
         """Run the loop until there is a message for paramiko (its hook; transport thread).
 
         Raises NeedRekeyException when it is time for new keys, ProtocolViolation (after telling the peer), EOFError,
@@ -103,7 +103,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             self.outbound.disconnect(PROTOCOL_ERROR, str(violation))
             raise
 
-    def _next_for_paramiko(self) -> tuple[int, Message]:
+    def _next_for_paramiko(self) -> tuple[int, CheckedMessage]:
         if self._last_kind == MSG_NEWKEYS:
             self._last_kind = 0
             self.peer_in_key_exchange = False
@@ -140,8 +140,8 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             what = "its KEXINIT" if self._most_before_sign_in == MESSAGES_BEFORE_KEXINIT else "the sign-in"
             raise ProtocolViolation(f"more than {self._most_before_sign_in} messages before {what}")
 
-    def _for_paramiko(self, kind: int, body: memoryview) -> Message:
-        message = Message(bytes(body))
+    def _for_paramiko(self, kind: int, body: memoryview) -> CheckedMessage:
+        message = CheckedMessage(bytes(body))
         if MSG_KEXINIT <= kind < FIRST_AFTER_KEX:
             self._check_key_exchange(kind, len(body))
         self._last_kind = kind
@@ -149,7 +149,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         return message
 
     def _check_key_exchange(self, kind: int, size: int) -> None:
-        """Refuse a message of a key exchange before paramiko parses it, in quadratic time for an mpint."""
+        """Refuse a message of a key exchange that is too large, or that comes outside of one, before it is parsed."""
         if size > MAX_KEY_EXCHANGE:
             raise ProtocolViolation(f"message {kind} of a key exchange with {size} bytes")
         if kind == MSG_KEXINIT:

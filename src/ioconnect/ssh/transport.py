@@ -1,8 +1,8 @@
 """paramiko's Transport on an event loop of ours: version exchange, key exchange and sign-in; none of its channels.
 
 `LoopTransport` is what both roles share, `ClientTransport` the agent's. Every private name of paramiko that is
-overridden here or in `packetizer` has a contract test (test_paramiko_contract.py), hence the upper bound of
-paramiko's version in pyproject.toml.
+overridden here, in `packetizer` or in `checked_message` has a contract test (test_paramiko_contract.py), hence the
+upper bound of paramiko's version in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from paramiko.transport import Transport
 from ioconnect import __version__
 from ioconnect.escape import escaped
 from ioconnect.ssh.algorithms import AEAD_CIPHERS, HOST_KEYS, NoSharedAlgorithm, Offer
+from ioconnect.ssh.checked_message import KEY_CLASSES
 from ioconnect.ssh.diffie_hellman import KEX_CLASSES
-from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.packetizer import REKEY_BYTES, LoopPacketizer
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ioconnect.ssh.loop import Loop
 
 log = logging.getLogger(__name__)
 MAX_DEBUG_TEXTS = 10
+MAX_TEXT = 300  # characters of a text of the peer, escaped
 MAX_NAMES = 20  # of algorithms that the peer offers, in a message
 
 
@@ -62,15 +63,6 @@ def negotiated_kex(client: Transport) -> str:
     return str(next(filter(theirs["kex_algo_list"].__contains__, client.preferred_kex)))
 
 
-def check_kex_init(body: bytes) -> None:
-    """Raise ProtocolViolation for a KEXINIT (RFC 4253 §7.1) that is cut short: paramiko would read zeros."""
-    at = 16  # the cookie
-    for _ in range(10):
-        at += 4 + int.from_bytes(body[at : at + 4], "big")
-    if at + 5 > len(body):
-        raise ProtocolViolation("a KEXINIT that is cut short")
-
-
 class Service(Protocol):
     """The service above the transport (RFC 4253 §10): once signed in, the connection protocol."""
 
@@ -91,11 +83,14 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
     """One SSH connection; its thread runs the session's event loop.
 
     `service` gets the messages of the connection protocol. `ended` is called on the transport's thread, last, with
-    what ended it (None: the peer's DISCONNECT).
+    what ended it (None: the peer's DISCONNECT). `disconnect_text` and `debug_texts` are what the peer said, escaped
+    and cut to MAX_TEXT characters.
     """
 
+    _peer = "client"  # in the log
     # RFC 8731's name for what paramiko only knows by its older one.
     _kex_info: ClassVar[dict[str, Any]] = {**Transport._kex_info, "curve25519-sha256": KexCurve25519, **KEX_CLASSES}  # noqa: SLF001
+    _key_info: ClassVar[Mapping[str, Any]] = KEY_CLASSES
     saved_exception: BaseException | None
     packetizer: LoopPacketizer
 
@@ -117,6 +112,8 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
         self._preferred_ciphers = offer.ciphers
         self._preferred_macs = offer.macs
         self._ended = ended
+        self.disconnect_text = ""
+        self.debug_texts: list[str] = []
 
     def run(self) -> None:
         """Run the connection to its end (paramiko's thread)."""
@@ -133,6 +130,23 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
     def _parse_ext_info(self, msg: Message) -> None:
         """Ignore it: an ed25519 key needs no server-sig-algs, and paramiko would loop for any count it announces."""
 
+    def _parse_disconnect(self, m: Message) -> None:
+        """Keep what there is of its text (RFC 4253 §11.1): the peer leaves, even if the message is cut short."""
+        body: bytes = m.asbytes()
+        self.disconnect_text = escaped(body[8 : 8 + int.from_bytes(body[4:8], "big")], limit=MAX_TEXT)
+        log.debug("the %s disconnects: %s", self._peer, self.disconnect_text)
+
+    def _parse_debug(self, m: Message) -> None:
+        """Log its text at level DEBUG, always_display or not (RFC 4253 §11.3).
+
+        Raises ProtocolViolation for one that is cut short, which ends the session, as in OpenSSH.
+        """
+        m.get_boolean()
+        text = escaped(m.get_string(), limit=MAX_TEXT)
+        m.get_string()  # the language
+        self.debug_texts = [*self.debug_texts[1 - MAX_DEBUG_TEXTS :], text]
+        log.debug("the %s says: %s", self._peer, text)
+
     def _log(self, level: int, msg: str | list[str], *args: object) -> None:  # noqa: ARG002  all is detail to us
         """Log at level DEBUG: paramiko calls every end of a connection an error, with traceback."""
         if log.isEnabledFor(logging.DEBUG):
@@ -143,10 +157,11 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
 class ClientTransport(LoopTransport):
     """The client's role. `verify` gets the host key's blob on every key exchange and raises to refuse it.
 
-    It is called before anything is authenticated. `lines_before_banner`, `disconnect_text` and `debug_texts` are what
-    the server said; the last two are escaped. `kex` is the key exchange algorithm that was negotiated last.
+    It is called before anything is authenticated. `lines_before_banner` is what the server said before its version.
+    `kex` is the key exchange algorithm that was negotiated last.
     """
 
+    _peer = "jumphost"
     _CLIENT_ID = f"ioconnect_{__version__}"
 
     def __init__(
@@ -161,13 +176,11 @@ class ClientTransport(LoopTransport):
         self._preferred_keys = tuple(host_key_algorithms)
         self._verify_pin = verify
         self.kex = ""
-        self.disconnect_text = ""
-        self.debug_texts: list[str] = []
 
     @property
     def lines_before_banner(self) -> tuple[str, ...]:
         """Lines that came before the SSH version (RFC 4253 §4.2), escaped."""
-        return tuple(escaped(line) for line in self.packetizer.lines_before_banner)
+        return tuple(escaped(line, limit=MAX_TEXT) for line in self.packetizer.lines_before_banner)
 
     @property
     def offered_host_keys(self) -> tuple[str, ...]:
@@ -190,7 +203,6 @@ class ClientTransport(LoopTransport):
         return lists
 
     def _parse_kex_init(self, m: Message) -> None:
-        check_kex_init(m.asbytes())
         try:
             super()._parse_kex_init(m)
         except IncompatiblePeer:
@@ -215,14 +227,3 @@ class ClientTransport(LoopTransport):
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         super()._verify_key(host_key, sig)
         self._verify_pin(host_key)
-
-    def _parse_disconnect(self, m: Message) -> None:
-        m.get_int()
-        self.disconnect_text = escaped(m.get_string())
-        log.debug("the jumphost disconnects: %s", self.disconnect_text)
-
-    def _parse_debug(self, m: Message) -> None:
-        m.get_boolean()
-        text = escaped(m.get_string())
-        self.debug_texts = [*self.debug_texts[1 - MAX_DEBUG_TEXTS :], text]
-        log.debug("the jumphost says: %s", text)

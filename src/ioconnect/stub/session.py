@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import paramiko
 from paramiko import common
-from paramiko.message import Message
 
 from ioconnect.escape import escaped
 from ioconnect.ssh import messages as ssh
 from ioconnect.ssh.algorithms import EVERYTHING, Offer
+from ioconnect.ssh.checked_message import CheckedMessage
 from ioconnect.ssh.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation, Reader
@@ -100,15 +100,15 @@ class ServerTransport(LoopTransport):
         self.add_server_key(self._policy.host_key.signer)  # a swapped one also reaches sessions that live
         super()._send_kex_init()
 
-    def _parse_newkeys(self, m: Message) -> None:
+    def _parse_newkeys(self, m: CheckedMessage) -> None:
         again = self.initial_kex_done
         super()._parse_newkeys(m)
         self.server_sig_algs = False  # EXT_INFO belongs to the first NEWKEYS only (RFC 8308 §2.4)
         if again:
             self._session.rekeyed()
 
-    def _on_auth_request(self, m: Message) -> None:
-        peek = Message(m.asbytes())
+    def _on_auth_request(self, m: CheckedMessage) -> None:
+        peek = CheckedMessage(m.asbytes())
         _user, _service, method = peek.get_binary(), peek.get_binary(), peek.get_binary()
         if method == b"publickey":
             self._policy.ledger.note("auth_requests")

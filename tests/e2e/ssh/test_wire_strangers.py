@@ -49,11 +49,13 @@ def packet(payload: bytes) -> bytes:
     return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + bytes(padding)
 
 
-def kexinit(*, kex: bytes = b"curve25519-sha256", rest: bytes | None = None) -> bytes:
+def kexinit(
+    *, kex: bytes = b"curve25519-sha256", host_key: bytes = b"ssh-ed25519", rest: bytes | None = None
+) -> bytes:
     """Return a KEXINIT that an honest jumphost could send, or with absurdities for the `rest` of its lists."""
     lists = [
         kex,
-        b"ssh-ed25519",
+        host_key,
         *2 * (b"aes128-ctr",),
         *2 * (b"hmac-sha2-256-etm@openssh.com",),
         *2 * (b"none",),
@@ -162,6 +164,11 @@ STRANGERS = {
         "connection_lost",
         "more than 16 messages before its KEXINIT",
     ),
+    "half a DEBUG": (
+        says(packet(bytes((DEBUG, 1)) + struct.pack(">I", (1 << 20) - 1) + b"x")),
+        "connection_lost",
+        "a message that ends 1048574 bytes early",
+    ),
     "17 packets first": (
         says(17 * packet(bytes((IGNORE,)) + string(b"x")), packet(kexinit())),
         "connection_lost",
@@ -183,9 +190,9 @@ STRANGERS = {
     "a packet of nothing": (says(bytes(64)), "connection_lost", ""),
     "more padding than packet": (says(struct.pack(">IB", 12, 255) + bytes(11)), "connection_lost", ""),
     "half a packet": (only(BANNER + packet(kexinit())[:50]), "connection_lost", "closed the connection"),
-    "half a KEXINIT": (says(packet(kexinit()[:30])), "connection_lost", ""),
+    "half a KEXINIT": (says(packet(kexinit()[:30])), "connection_lost", "bytes early"),
     "lists of absurd length": (says(packet(kexinit(rest=b"\xff" * 60))), "connection_lost", ""),
-    "names that are no text": (says(packet(kexinit(kex=b"\xff\xfe,\x80"))), "connection_lost", ""),
+    "names that are no text": (says(packet(kexinit(kex=b"\xff\xfe,\x80"))), "connection_lost", "not UTF-8"),
     "nothing in common": (says(packet(kexinit(kex=b"rot13"))), "algorithms_mismatch", "it offers rot13"),
     "no key in the reply": (says(packet(kexinit()), packet(bytes((KEX_REPLY,)))), "connection_lost", ""),
     "absurd lengths in the reply": (
@@ -272,22 +279,43 @@ def test_a_stranger(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_an_enormous_number_costs_no_time(tmp_path: Path) -> None:
-    """An mpint of 250 KB in the key exchange is refused before it is parsed, which takes seconds."""
-    reply = bytes((KEX_REPLY,)) + string(b"key") + string(b"\x7f" * 250_000) + string(b"signature")
-    begin = time.process_time()
-    fault = end_of(says(packet(kexinit(kex=b"diffie-hellman-group16-sha512")), packet(reply)), tmp_path / "c")
+GROUP_16 = kexinit(kex=b"diffie-hellman-group16-sha512")
+ANNOUNCED = struct.pack(">I", (1 << 20) - 1) + b"\x7f\1"  # paramiko takes what is missing for zeros
+NUMBERS = {
+    "sent": (GROUP_16, string(b"key") + string(b"\x7f" * 250_000), "message 31 of a key exchange with 250"),
+    "sent in 15 KB": (GROUP_16, string(b"key") + string(b"\x7f" * 15_000), "a number of 15000 bytes"),
+    "announced": (GROUP_16, string(b"key") + ANNOUNCED, "ends 1048573 bytes early"),
+    "announced in the host key": (
+        kexinit(host_key=b"rsa-sha2-512"),
+        string(string(b"ssh-rsa") + ANNOUNCED) + string(bytes(range(1, 33))) + string(b"signature"),
+        "ends 1048573 bytes early",
+    ),
+}
 
-    assert "message 31 of a key exchange with 250" in fault.message
+
+@pytest.mark.parametrize("way", NUMBERS)
+def test_an_enormous_number_costs_no_time(tmp_path: Path, way: str) -> None:
+    """It is refused before it is parsed, which took seconds."""
+    first, reply, part = NUMBERS[way]
+    begin = time.process_time()
+    fault = end_of(says(packet(first), packet(bytes((KEX_REPLY,)) + reply)), tmp_path / "c")
+
+    assert part in fault.message
     assert time.process_time() - begin < 1.0
 
 
+PIECES = {
+    "IGNORE": 4096 * packet(bytes((IGNORE,)) + string(b"")),
+    "long DEBUG": 16 * packet(bytes((DEBUG, 1)) + string(b"\xff" * 200_000) + string(b"")),
+}
+
+
+@pytest.mark.parametrize("piece", PIECES)
 @pytest.mark.parametrize("first", [b"", packet(kexinit())], ids=["before the exchange", "in the exchange"])
-def test_packets_without_end_cost_no_time(tmp_path: Path, first: bytes) -> None:
-    """Not until the deadline: a few are read."""
-    ignore = for_ever(4096 * packet(bytes((IGNORE,)) + string(b"")), first=BANNER + first)
+def test_packets_without_end_cost_no_time(tmp_path: Path, first: bytes, piece: str) -> None:
+    """Not until the deadline: a few are read, and of each text its beginning."""
     begin, spent = time.monotonic(), time.process_time()
-    end_of(ignore, tmp_path / "c")
+    end_of(for_ever(PIECES[piece], first=BANNER + first), tmp_path / "c")
 
     assert time.monotonic() - begin < PATIENCE
     assert time.process_time() - spent < PATIENCE / 2

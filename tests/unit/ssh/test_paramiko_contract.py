@@ -21,14 +21,18 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from paramiko.auth_handler import AuthHandler
 from paramiko.common import MSG_NAMES, cMSG_UNIMPLEMENTED
+from paramiko.ecdsakey import ECDSAKey
+from paramiko.ed25519key import Ed25519Key
 from paramiko.kex_gex import KexGexSHA256
 from paramiko.kex_group14 import KexGroup14SHA256
 from paramiko.message import Message
 from paramiko.packet import NeedRekeyException, Packetizer
+from paramiko.rsakey import RSAKey
 from paramiko.transport import Transport
 from tests.rigs import processes
 
 from ioconnect.ssh.algorithms import AEAD_CIPHERS, CIPHERS, EVERYTHING, HOST_KEYS
+from ioconnect.ssh.checked_message import KEY_CLASSES, CheckedECDSAKey, CheckedMessage
 from ioconnect.ssh.diffie_hellman import Group14, Group16, GroupExchange
 from ioconnect.ssh.outbound import Payload
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN, LoopPacketizer
@@ -72,8 +76,12 @@ SIGNATURES = [
     (Transport, "_parse_kex_init", "self, m", "ClientTransport._parse_kex_init"),
     (Transport, "_really_parse_kex_init", "self, m, ignore_first_byte", "transport.negotiated_kex"),
     (Transport, "_parse_ext_info", "self, msg", "LoopTransport._parse_ext_info"),
-    (Transport, "_parse_disconnect", "self, m", "ClientTransport._parse_disconnect"),
-    (Transport, "_parse_debug", "self, m", "ClientTransport._parse_debug"),
+    (Transport, "_parse_disconnect", "self, m", "LoopTransport._parse_disconnect"),
+    (Transport, "_parse_debug", "self, m", "LoopTransport._parse_debug"),
+    (Message, "get_bytes", "self, n", "CheckedMessage.get_bytes"),
+    (Message, "get_text", "self", "CheckedMessage.get_text"),
+    (Message, "get_mpint", "self", "CheckedMessage.get_mpint"),
+    (ECDSAKey, "_sigdecode", "self, sig", "CheckedECDSAKey._sigdecode"),
     (KexGexSHA256, "_parse_kexdh_gex_group", "self, m", "GroupExchange._parse_kexdh_gex_group"),
     *((kex, "_generate_x", "self", "ssh/diffie_hellman.py") for kex in (KexGexSHA256, KexGroup14SHA256)),
     (Transport, "start_server", "self, event, server", "the stub's Session, with an event: returns at once"),
@@ -100,11 +108,12 @@ OVERRIDES = {
         *("set_outbound_cipher", "set_inbound_cipher", "reset_seqno_out", "reset_seqno_in"),
         *("REKEY_BYTES", "REKEY_PACKETS"),
     },
-    LoopTransport: {"run", "_log", "_parse_ext_info", "_kex_info"},
-    ClientTransport: {
-        *("_verify_key", "_parse_disconnect", "_parse_debug", "preferred_keys", "_CLIENT_ID"),
-        *("_parse_kex_init", "_really_parse_kex_init"),
+    LoopTransport: {
+        *("run", "_log", "_parse_ext_info", "_parse_disconnect", "_parse_debug", "_kex_info", "_key_info"),
     },
+    ClientTransport: {"_verify_key", "preferred_keys", "_CLIENT_ID", "_parse_kex_init", "_really_parse_kex_init"},
+    CheckedMessage: {"get_bytes", "get_text", "get_mpint"},
+    CheckedECDSAKey: {"_sigdecode"},
     ServerTransport: {"_send_kex_init", "_parse_newkeys"},
     Group14: {"_generate_x"},
     Group16: {"_generate_x"},
@@ -119,6 +128,38 @@ def test_overrides_override_something(ours: type[Any]) -> None:
 
     assert OVERRIDES[ours] <= set(vars(ours)), "this list is not up to date"
     assert OVERRIDES[ours] <= set(dir(base)), f"what {ours.__name__} overrides is not in paramiko's {base.__name__}"
+
+
+def test_whatever_paramiko_reads_of_a_message_is_checked() -> None:
+    """CheckedMessage overrides what every other reader of a Message calls."""
+    readers = {name for name, method in vars(Message).items() if "packet.read(" in _source(method)}
+
+    assert readers == {"get_bytes", "get_remainder", "get_so_far"}
+    for name in {name for name in vars(Message) if name.startswith("get_")} - readers:
+        assert re.search(r"self\.get_\w+\(", _source(vars(Message)[name])), name
+
+
+def test_whatever_it_reads_of_a_key_or_a_signature_is_checked() -> None:
+    """Keys of the peer are made by `_key_info` alone, and only ECDSA's signatures have numbers in them."""
+    assert "self._key_info[self.host_key_type](Message(host_key))" in _source(Transport._verify_key)
+    assert "_key_info[algorithm](Message(keyblob))" in _source(AuthHandler._generate_key_from_request)
+    assert set(KEY_CLASSES) == set(Transport._key_info)
+    assert set(Transport._key_info.values()) <= {ECDSAKey, Ed25519Key, RSAKey}
+    assert _source(ECDSAKey._sigdecode).count("get_mpint()") == 2
+    for kind in (ECDSAKey, Ed25519Key, RSAKey):
+        assert "get_mpint" not in _source(kind.verify_ssh_sig), kind
+
+
+def test_texts_of_the_peer_are_escaped_by_one_method_alone() -> None:
+    """safe_string takes quadratic time; `_parse_debug`, which is ours, is its only caller in a connection."""
+    files = [inspect.getmodule(kind) for kind in (Transport, AuthHandler, Packetizer, Message)]
+    callers = [name for module in files for name in re.findall(r"safe_string\(", inspect.getsource(module))]
+
+    assert len(callers) == _source(Transport._parse_debug).count("safe_string(") == 1
+
+
+def _source(of: object) -> str:
+    return inspect.getsource(of) if inspect.isfunction(of) else ""
 
 
 def test_the_private_counters_are_there() -> None:
