@@ -60,6 +60,10 @@ class AgentScene:
         """Say whether 100 000 bytes of the database arrive whole, through `orders`."""
         return pull(self.port, 100_000)[0] == 100_000
 
+    def port_is_freed(self) -> None:
+        """Wait until the jumphost no longer listens for `orders`: it does for a moment after the agent has ended."""
+        processes.wait_until(lambda: not processes.listens(self.port), deadline=2, what="the jumphost frees the port")
+
     def change(self, name: str, line: str) -> None:
         """Add a line to a tunnel's table in the configuration."""
         head = f"[tunnels.{name}]"

@@ -52,6 +52,16 @@ def wait_until(
         time.sleep(POLL)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder whole, as `rm -r` does, where a process may be writing a file into it meanwhile."""
+
+    def is_gone() -> bool:
+        shutil.rmtree(path, ignore_errors=True)
+        return not path.exists()
+
+    wait_until(is_gone, what=f"{path} is removed")
+
+
 def _own_ports() -> Iterator[int]:
     """Yield ports that no other process of tests hands out: a block belongs to who has its first port bound.
 

@@ -217,11 +217,12 @@ def test_up_is_refused_while_a_process_of_ours_listens_and_says_nothing(scene: A
         listener.listen(0 if is_full else 8)
         if is_full:
             waiting.connect(str(path))
-        for done in scene.customer.try_together(("up",), ("up", "--daemon")):
+        for arguments in (("up",), ("up", "--daemon")):
+            done = scene.customer.try_run(*arguments)
             assert done.returncode == ExitCode.UNAVAILABLE, done.stderr
             assert "does not answer" in done.stderr
             assert is_full or f"(pid {os.getpid()})" in done.stderr
-        assert lock.holder(scene.paths.lock) is None
+            assert lock.holder(scene.paths.lock) is None
 
 
 def test_up_runs_beside_a_listener_that_is_no_agent(scene: AgentScene) -> None:

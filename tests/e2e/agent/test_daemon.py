@@ -160,7 +160,7 @@ def test_a_foreground_agent_leaves_cleanly_with_the_signals_code(
     scene.customer.wait_for("connected", "orders")
 
     assert processes.end(agent, by=by) == code
-    processes.wait_until(lambda: not processes.listens(scene.port), deadline=2, what="the jumphost frees the port")
+    scene.port_is_freed()
     assert "ended, code" in (tmp_path / "agent.log").read_text()
 
 

@@ -101,7 +101,7 @@ def test_term_ends_it_and_a_start_says_what_is_wrong(scene: AgentScene, disk: Sm
     os.kill(pid, signal.SIGTERM)
     processes.wait_until(lambda: not processes.is_alive(pid), what="the agent has ended")
     assert time.monotonic() - began < STOP + NEEDS
-    processes.wait_until(lambda: not processes.listens(scene.port), deadline=2, what="the jumphost frees the port")
+    scene.port_is_freed()
     assert scene.customer.run("status", "--check", expect=ExitCode.UNAVAILABLE) == ""
 
     done = scene.customer.try_run("up", "--daemon")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -37,7 +36,7 @@ def gone(running: AgentScene, tmp_path: Path, request: pytest.FixtureRequest) ->
     """A customer whose agent runs, with its state gone in this way."""
     pid = running.customer.agent_pid()
     if request.param == "removed":
-        shutil.rmtree(running.paths.state)
+        processes.remove_folder(running.paths.state)
     elif request.param == "lock alone":
         running.paths.lock.unlink()
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -153,7 +152,7 @@ def test_the_fault_of_a_daemon_has_its_code(scene: AgentScene, daemon: tuple[str
 
 
 def test_a_down_tells_its_tunnels_without_the_state_folder(running: AgentScene) -> None:
-    shutil.rmtree(running.paths.state)
+    processes.remove_folder(running.paths.state)
     stopped = told(running, "down")
     assert outcomes(stopped) == {"orders": ("stopped", "stopped")}
     assert (stopped["tunnels"][0]["identity"], stopped["tunnels"][0]["security"]) == (None, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import threading
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs.control_client import ask, get, post
-from tests.rigs.processes import wait_until
+from tests.rigs.processes import remove_folder, wait_until
 
 from ioconnect.agent.process import control_requests, control_server
 from ioconnect.agent.process.control_requests import Requests
@@ -198,7 +197,7 @@ def test_what_was_removed_or_replaced_is_made_anew(
     with serving(paths.control, Requests(supervisor, paths, lock.identity(lock_file)), held):
         path.unlink()
         wait_until(lambda: path.is_socket() and ask(path, get("/livez"))[0] == 200)
-        shutil.rmtree(paths.state)
+        remove_folder(paths.state)
         wait_until(lambda: lock.holder(lock_file) == os.getpid())
         before = tmp_path / "renamed"
         paths.state.rename(before)
