@@ -95,8 +95,13 @@ class Report:
         return self.exit_code is ExitCode.OK
 
     @property
+    def works(self) -> bool:
+        """Whether no check failed."""
+        return all(check.status is not CheckStatus.FAIL for check in self.checks)
+
+    @property
     def exit_code(self) -> ExitCode:
-        """The exit code of the first failed check, else that of what keeps the agent from starting."""
+        """The exit code of the first failed check, else that with which `up` would be refused."""
         codes = {check.status: check.exit_code for check in reversed(self.checks) if check.exit_code}
         return codes.get(CheckStatus.FAIL) or codes.get(CheckStatus.WARN) or ExitCode.OK
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import ioconnect
 from ioconnect.custody.entries import Custody, custody_of
 from ioconnect.custody.one_look import remembering
-from ioconnect.custody.remedies import move, reinstall
+from ioconnect.custody.remedies import has_foreign_root, move, reinstall
 from ioconnect.custody.writers import writers
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def _way_out(path: Path, remedy: str) -> str:
     is_working_folder = sys.path[:1] in ([""], [str(path)]) and path == Path(sys.path[0] or ".").absolute()
     if is_working_folder and sys.argv[0].endswith("__main__.py") and path not in Path(ioconnect.__file__).parents:
         return "start it from a folder that only root may change (cd /)"
+    if has_foreign_root():
+        return move()  # installed anew it would have no owner either
     return remedy.replace(move(), f"install it anew: {reinstall()}")
 
 

@@ -25,7 +25,7 @@ def remedy(command: str, facts: os.stat_result, path: Path) -> str:
 
 def move() -> str:
     """Return what to do where no mode or owner may be changed."""
-    if _has_foreign_root():
+    if has_foreign_root():
         return "run it outside of this user namespace (without `unshare -r`), where most files have no owner"
     return f"move it into folders that only {'root' if os.geteuid() == 0 else 'you and root'} may change"
 
@@ -44,7 +44,7 @@ def reinstall() -> str:
     )
 
 
-def _has_foreign_root() -> bool:
+def has_foreign_root() -> bool:
     """Whether this is root of a user namespace (user_namespaces(7)) in which the owner of `/` has no uid."""
     if os.geteuid() != 0 or _TOP.stat().st_uid == 0:
         return False

@@ -72,6 +72,7 @@ def _readable(path: Path) -> str:
     """Return that others may read a file, and what to do; "" if not, or if root does not follow the path."""
     try:
         with entry(path, follow=True) as found:
+            custody = found.custody
             facts = path.stat() if found.folder is None else found.facts()
             resolved = Path(os.path.realpath(path)) if found.folder is None else found.resolved
     except (OSError, Untrusted):
@@ -82,7 +83,7 @@ def _readable(path: Path) -> str:
     close = (
         "it is used, as a Secret of Kubernetes, whose mode nobody can change here"
         if is_secret
-        else how_to_close(path)
+        else how_to_close(path, custody)
     )
     return f"others may read {path}: {close}"
 

@@ -51,7 +51,7 @@ class DoctorReport:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code of the first failed check."""
+        """The first exit code of a tunnel's checks that is not OK."""
         codes = (outcome.exit_code for _, outcome in self.tunnels)
         return next((code for code in codes if code is not ExitCode.OK), ExitCode.OK)
 

@@ -74,9 +74,10 @@ def _open(
         output.append(f"{part} is open to the accounts of this machine now (it was {mode:04o}); it holds no secret.")
     closed = unreadable_for(path, reader)
     if closed is not None:
+        mending = "" if _is_in_custody(path) else opening(closed, "o+x")
         raise SystemRefused(
             f"the service's account may not enter {closed}, and {path} is in it",
-            hint=f"To mend it: {opening(closed, 'o+x')}move the configuration to /etc/ioconnect.",
+            hint=f"To mend it: {mending}move the configuration to /etc/ioconnect.",
         )
 
 

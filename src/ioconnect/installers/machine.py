@@ -10,12 +10,14 @@ import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import ioconnect
 from ioconnect.config.addresses import quoted
 from ioconnect.config.paths import site_paths
 from ioconnect.custody import readers
+from ioconnect.custody.entries import custody_of
 from ioconnect.errors import SystemRefused, UsageFault
 from ioconnect.installers.programs import run
 from ioconnect.installers.service import Kind
@@ -27,6 +29,7 @@ _ACCOUNT = re.compile(r"\w[\w.@\\-]{0,255}\$?")  # no option, no blank, and noth
 # In /proc/PID/status (proc_pid_status(5)): of a process whose uids are all root's, its name.
 _NAME_OF_ROOTS = re.compile(rb"Name:\t([^\n]*)\n(?:[^\n]+\n)*?Uid:\t0\t0\t0\t0\n")
 _ADMIN_PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"  # also where `su` leaves these out of PATH
+_PACKAGE = re.compile(r"[A-Za-z0-9._-]+")
 CRON_DAEMONS = {"cron", "crond", "fcron", "dcron", "anacron", "bcron-exec"}
 
 
@@ -73,13 +76,20 @@ def check_account_name(name: str | None) -> None:
 
 
 def as_account(name: str, command: tuple[str, ...]) -> str:
-    """Return the line with which root runs a command as the account, by a program that this machine has."""
-    for program in ("runuser", "sudo"):
-        found = program if shutil.which(program) else shutil.which(program, path=_ADMIN_PATH)
-        if found:
-            return f"{found} -u {name} -- {shlex.join(command)}"
+    """Return the line with which root runs a command as the account, by a program that this machine has.
+
+    The account gets no variable of root's, and of runuser(1) a terminal of its own (`--pty`): in root's it could type
+    (TIOCSTI of ioctl_tty(2)). sudo(8) does both by itself.
+    """
+    quoted_name = shlex.quote(name)
+    runuser = shutil.which("runuser") or shutil.which("runuser", path=_ADMIN_PATH)
+    if runuser:
+        return f"env -i {runuser} --pty -u {quoted_name} -- {shlex.join(command)}"
+    sudo = "sudo" if shutil.which("sudo") else shutil.which("sudo", path=_ADMIN_PATH)
+    if sudo:
+        return f"{sudo} -u {quoted_name} -- {shlex.join(command)}"
     shell = "-s /bin/sh" if sys.platform == "linux" else "-m"  # the account's own may be nologin
-    return f"su {shell} {name} -c {shlex.quote(shlex.join(command))}"
+    return f"env -i su {shell} {quoted_name} -c {shlex.quote(shlex.join(command))}"
 
 
 def default_kind() -> Kind:
@@ -133,7 +143,8 @@ def closed_program(command: tuple[str, ...], who: Account | None) -> list[tuple[
     package = Path(os.path.realpath(Path(ioconnect.__file__).parent))
     libraries = {Path(os.path.realpath(entry)) for entry in sys.path if entry.endswith(("-packages", "-packages/"))}
     prefix = Path(os.path.realpath(sys.prefix))
-    walked = [package, *(each for each in libraries if is_virtual and prefix in each.parents)]
+    own = [each for each in libraries if is_virtual and prefix in each.parents]
+    walked = [package, *(own or _dependencies())]
     loaded = [Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
     needed = [*program_files(command), *walked, *loaded, *([prefix / "pyvenv.cfg"] if is_virtual else [])]
     found = [part for path in dict.fromkeys(needed) for part in readers.closed(reader, path)]
@@ -144,6 +155,28 @@ def closed_program(command: tuple[str, ...], who: Account | None) -> list[tuple[
         around = [tree for tree in trees if tree == part or tree in part.parents]
         outermost.setdefault(min(around, key=lambda tree: len(tree.parts), default=part), bool(around))
     return list(outermost.items())
+
+
+def _dependencies() -> list[Path]:
+    """Return the folders of what ioconnect depends on, as the metadata of the packages say; for a shared library."""
+    found: dict[Path, None] = {}
+    names = ["ioconnect"]
+    for name in names:
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:  # for another system or Python
+            continue
+        required = [each for each in distribution.requires or () if "extra ==" not in each]
+        names += [each for each in map(_name_of_package, required) if each not in names]
+        tops = {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}
+        found.update((path, None) for top in tops if (path := Path(str(distribution.locate_file(top)))).is_dir())
+    return list(found)
+
+
+def _name_of_package(requirement: str) -> str:
+    """Return the name that a requirement begins with (PEP 508), in its normal form (PEP 503)."""
+    found = _PACKAGE.match(requirement)
+    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 
 
 def reader_of(who: Account | None) -> readers.Reader:
@@ -177,9 +210,18 @@ def opening_command(path: Path, *, is_tree: bool) -> str:
 
 
 def how_to_give(key: Path, closed: Path, account: str | None, config: Path) -> str:
-    """Return how the account gets the key, of whose path it may not read `closed`."""
+    """Return how the account gets the key, of whose path it may not read `closed`.
+
+    No command of root's for a path that another account may lead elsewhere, to /etc/shadow for example.
+    """
+    custody = custody_of(key)
+    if custody is not None:
+        return (
+            f"Root is to give away nothing there, as {custody.description}: put the key where {account} may read it, "
+            f"as that account, and name that as `identity` in {config}."
+        )
     give = f"sudo chown {account} {shlex.quote(str(key))}"
-    if closed == key:
+    if closed == Path(os.path.realpath(key)):
         return f"Give it the key: {give}"
     opened = opening(closed, "o+x")
     if opened:

@@ -197,7 +197,9 @@ def _refuse_closed_program(service: Service, reader: Account | None) -> None:
         return
     told = ", ".join(str(path) for path, _ in closed[:MAX_TOLD])
     more = f" and {len(closed) - MAX_TOLD} more" if len(closed) > MAX_TOLD else ""
-    commands = [machine.opening_command(path, is_tree=is_tree) for path, is_tree in closed]
+    # An account that may change the program could have linked from it to what is closed with good reason.
+    is_roots = not program.changeable(strict_modes.ROOT_ALONE)
+    commands = [machine.opening_command(path, is_tree=is_tree) if is_roots else "" for path, is_tree in closed]
     mending = f"{' && '.join(filter(None, commands))}; or " if all(commands) else ""
     raise SystemRefused(
         f"{_account_text(reader)} may not read {told}{more}, which ioconnect needs to start",

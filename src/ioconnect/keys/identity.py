@@ -5,7 +5,6 @@ Only ssh-ed25519, the key type that the jumphost accepts. Safe in any thread: no
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ioconnect.custody.entries import Custody
 
 log = logging.getLogger(__name__)
 COMMENT = "integrateio-reverse-tunnel"
@@ -104,10 +104,10 @@ def load(
     """
     content, facts, is_secret = _read_with_facts(path)
     is_fs_groups = own and not credential and _is_fs_groups(path, facts)
-    if not credential:
-        _check_owner_and_mode(path, facts, is_taken=is_fs_groups or (is_secret and not facts.st_mode & 0o022))
     try:
-        key = private_keys.parse(content)
+        key = private_keys.parse(content)  # first: nobody is told to take a file from others that is no key
+        if not credential:
+            _check_owner_and_mode(path, facts, is_taken=is_fs_groups or (is_secret and not facts.st_mode & 0o022))
         if is_fs_groups:
             _take_from_group(path, facts)
         if not key.encrypted:
@@ -182,16 +182,19 @@ def _check_owner_and_mode(path: Path, facts: os.stat_result, *, is_taken: bool) 
 
 def _readable_by_others(path: Path, facts: os.stat_result) -> IdentityUnreadable:
     message = f"others can read the private key {path} (mode {facts.st_mode & 0o7777:04o})"
-    return IdentityUnreadable(message, hint=how_to_close(path))
+    try:
+        with entry(path, follow=True) as found:
+            return IdentityUnreadable(message, hint=how_to_close(path, found.custody))
+    except Untrusted as untrusted:  # what lay there has been replaced since it was read
+        return IdentityUnreadable(message, hint=how_to_close(path, untrusted.custody))
+    except OSError:
+        return IdentityUnreadable(message, hint="its owner is to close it (mode 0600)")
 
 
-def how_to_close(path: Path) -> str:
-    """Return the command that takes a key from others; for root none that another account may have act elsewhere."""
-    custody = None
-    with contextlib.suppress(OSError, Untrusted), entry(path, follow=True) as found:
-        custody = found.custody
+def how_to_close(path: Path, custody: Custody | None) -> str:
+    """Return what takes a key from others; for root no command that whoever has `custody` may have act elsewhere."""
     if custody is not None:
-        return f"root is to change no mode there, as {custody.description}"
+        return f"its owner is to close it (mode 0600), and not root, as {custody.description}"
     return f"chmod 600 {shlex.quote(str(path))}"
 
 

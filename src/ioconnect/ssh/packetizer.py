@@ -76,7 +76,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         self._received_at = loop.now
         self.answers_ping = True  # False: a client that was sent no ping@openssh.com in EXT_INFO may fail on a PONG
         self.peer_in_key_exchange = True  # its NEWKEYS is awaited: the first, or that to its latest KEXINIT
-        self._rekey_allowance = RekeyAllowance(loop.now)
+        self.rekey_allowance = RekeyAllowance(loop.now)
         self._is_peers_exchange = False  # the key exchange under way is one that the peer began
         self._handed_over: float | None = None  # time.thread_time() at which paramiko was given a message of it
         loop.watch_transport(sock.fileno(), self._ready)
@@ -95,7 +95,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         OSError, and whatever `service` raises to end the session.
         """
         if self._handed_over is not None:
-            self._rekey_allowance.spend(time.thread_time() - self._handed_over)
+            self.rekey_allowance.spend(time.thread_time() - self._handed_over)
             self._handed_over = None
         try:
             return self._next_for_paramiko()
@@ -167,7 +167,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
 
         All else goes on: our messages and data too, as we have not answered (RFC 4253 §7.1).
         """
-        loop, allowance = self.loop, self._rekey_allowance
+        loop, allowance = self.loop, self.rekey_allowance
         if allowance.delay(loop.now):
             loop.pause_transport()
             while delay := allowance.delay(loop.now):

@@ -17,11 +17,15 @@ SAVED = SHARE * SECONDS  # seconds of CPU that are saved up at most, and there a
 
 
 class RekeyAllowance:
-    """The CPU time that is left for the key exchanges that the peer begins; times are time.monotonic()."""
+    """The CPU time that is left for the key exchanges that the peer begins; times are time.monotonic().
+
+    `has_waited` says whether one had to wait; a session has an allowance of its own.
+    """
 
     def __init__(self, now: float) -> None:
         self._left = SAVED
         self._at = self._begun = now
+        self.has_waited = False
 
     def delay(self, now: float) -> float:
         """Return for how many seconds the peer's next key exchange must wait: 0.0 to SECONDS."""
@@ -29,7 +33,9 @@ class RekeyAllowance:
         self._at = now
         if self._left >= 0:
             return 0.0
-        return max(0.0, min(-self._left / SHARE, self._begun + SECONDS - now))
+        wait = max(0.0, min(-self._left / SHARE, self._begun + SECONDS - now))
+        self.has_waited |= wait > 0
+        return wait
 
     def begin(self, now: float) -> None:
         """The peer's key exchange begins."""

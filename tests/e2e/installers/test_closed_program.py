@@ -14,6 +14,8 @@ import pytest
 from tests.rigs import ordinary_user
 
 import ioconnect
+from ioconnect.custody import readers
+from ioconnect.installers import machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,3 +93,14 @@ def test_folders_further_up_are_told_along(venv: Path) -> None:
     assert f"chmod o+rX {venv.parent} && chmod -R o+rX {venv}" in refused[1]
     subprocess.run(["sh", "-c", refused[1].removeprefix("To mend it: ").split("; or ")[0]], check=True)
     assert asked(venv) == []
+
+
+def test_all_that_it_depends_on_is_looked_at_in_a_shared_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of paramiko, not loaded when a service is installed, a closed file had the service die at its start."""
+    walked: list[Path] = []
+    monkeypatch.setattr(sys, "base_prefix", sys.prefix)
+    monkeypatch.setattr(readers, "closed_below", lambda _reader, folder: walked.append(folder) or ())
+
+    machine.closed_program(machine.program(), None)
+
+    assert {"ioconnect", "paramiko", "cryptography", "nacl", "click"} <= {folder.name for folder in walked}

@@ -140,7 +140,9 @@ def test_the_home_of_root_is_not_opened_either() -> None:
 
 
 @pytest.mark.parametrize("owner", [0, ordinary_user.NOBODY - 1])
-def test_an_account_gets_a_copy_of_a_key_in_a_home(customer: Customer, theirs: Path, owner: int) -> None:
+def test_what_the_account_may_not_read_is_opened_only_where_nobody_else_leads(
+    customer: Customer, theirs: Path, owner: int
+) -> None:
     os.chown(theirs, owner, 0)
     (theirs / "key").touch()
     theirs.chmod(0o700)
@@ -154,6 +156,25 @@ def test_an_account_gets_a_copy_of_a_key_in_a_home(customer: Customer, theirs: P
     with pytest.raises(SystemRefused, match="signs in with") as caught:
         service_description._refuse_unreadable_identities(Kind.CRON, described, settings, paths)
 
-    copied = f"sudo install -o nobody -m 600 {theirs / 'key'} /etc/ioconnect/key; and name that as `identity`"
     assert ("chmod" in caught.value.hint) is not bool(owner)
-    assert (copied in caught.value.hint) is bool(owner)
+    told = f"Root is to give away nothing there, as {theirs} belongs to uid {owner}: put the key where nobody may"
+    assert caught.value.hint.startswith(told) is bool(owner)
+
+
+def test_an_account_gets_a_copy_of_a_key_in_roots_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "custody_of", lambda _path: None)  # this checkout may be anybody's
+
+    hint = machine.how_to_give(Path("/root/key"), Path("/root"), "nobody", Path("/c"))
+
+    assert "sudo install -o nobody -m 600 /root/key /etc/ioconnect/key; and name that as `identity` in /c" in hint
+
+
+def test_nothing_that_an_account_leads_to_is_given_to_it(theirs: Path) -> None:
+    """Her key was a link to /etc/shadow, and the hint `sudo chown` of it."""
+    (theirs / "key").symlink_to("/etc/shadow")
+    os.lchown(theirs / "key", ordinary_user.NOBODY, ordinary_user.NOBODY)
+    os.chown(theirs, ordinary_user.NOBODY, 0)
+
+    for closed in (Path("/etc/shadow"), Path("/root"), theirs):
+        hint = machine.how_to_give(theirs / "key", closed, "nobody", Path("/c"))
+        assert not any(word in hint for word in ("sudo", "chown", "chmod", "/etc/shadow", "/root"))

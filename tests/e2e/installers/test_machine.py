@@ -147,11 +147,19 @@ def test_an_account_that_is_not_there_is_named() -> None:
 @pytest.mark.parametrize(
     ("platform", "there", "line"),
     [
-        ("linux", {"runuser": "PATH"}, "runuser -u alice -- '/a b/ioconnect' status"),
-        ("linux", {"runuser": "/usr/sbin/runuser"}, "/usr/sbin/runuser -u alice -- '/a b/ioconnect' status"),
-        ("darwin", {"sudo": "PATH"}, "sudo -u alice -- '/a b/ioconnect' status"),
-        ("linux", {}, """su -s /bin/sh alice -c ''"'"'/a b/ioconnect'"'"' status'"""),
-        ("freebsd14", {}, """su -m alice -c ''"'"'/a b/ioconnect'"'"' status'"""),
+        (
+            "linux",
+            {"runuser": "/usr/bin/runuser"},
+            "env -i /usr/bin/runuser --pty -u 'DOM\\alice' -- '/a b/ioconnect' status",
+        ),
+        (
+            "linux",
+            {"runuser": "/usr/sbin/runuser"},
+            "env -i /usr/sbin/runuser --pty -u 'DOM\\alice' -- '/a b/ioconnect' status",
+        ),
+        ("darwin", {"sudo": "PATH"}, "sudo -u 'DOM\\alice' -- '/a b/ioconnect' status"),
+        ("linux", {}, """env -i su -s /bin/sh 'DOM\\alice' -c ''"'"'/a b/ioconnect'"'"' status'"""),
+        ("freebsd14", {}, """env -i su -m 'DOM\\alice' -c ''"'"'/a b/ioconnect'"'"' status'"""),
     ],
 )
 def test_a_command_of_the_account_is_told_by_what_is_there(
@@ -166,7 +174,7 @@ def test_a_command_of_the_account_is_told_by_what_is_there(
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(shutil, "which", which)
 
-    assert machine.as_account("alice", ("/a b/ioconnect", "status")) == line
+    assert machine.as_account("DOM\\alice", ("/a b/ioconnect", "status")) == line
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,7 @@ def test_a_reset_ends_the_session_meanwhile(
 def test_new_keys_without_end(
     connect: Callable[..., tuple[ScriptedJumphost, Client]],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     kind: int | None,
     amount: int,
 ) -> None:
@@ -208,7 +209,7 @@ def test_new_keys_without_end(
         spend(allowance, cost)
 
     monkeypatch.setattr(RekeyAllowance, "spend", measured)
-    jumphost, client = connect()
+    jumphost, client = connect(keepalive_interval=0.2)
     begin = time.monotonic()
     channel = jumphost.open(1, window=1 << 30)
     jumphost.send(data_message(channel, b"E" + bytes(8)))
@@ -227,3 +228,4 @@ def test_new_keys_without_end(
     assert len(received(jumphost, sent)) == sent
     assert client.counters.open == 1
     assert jumphost.violations == []
+    assert sum("RekeyLimit" in line for line in caplog.messages) == 1

@@ -86,6 +86,13 @@ def test_a_warning_is_no_failure() -> None:
     assert summary(report) == "All works; look at: target."
 
 
+def test_what_would_refuse_up_is_named_and_no_other_warning() -> None:
+    refusing = passed(CheckId.CONFIG, Finding("root's", "Move it.", warning=True, exit_code=ExitCode.CONFIG), 1.0)
+    report = Report((refusing, passed(CheckId.TARGET, Finding("no TLS", "Turn it on.", warning=True), 1.0)))
+
+    assert summary(report) == "The tunnel works, but `ioconnect up` would be refused: config."
+
+
 def test_the_json_of_a_failure_and_of_the_rest() -> None:
     shown = to_json(results_of(CheckId.FORWARD), ok=False)
 

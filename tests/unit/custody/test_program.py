@@ -214,3 +214,5 @@ def test_root_of_a_user_namespace_is_told_that_it_is_one(
     monkeypatch.setattr(remedies, "_UID_MAP", tmp_path / "uid_map")
 
     assert remedies.move().startswith("run it outside of this user namespace" if told else "move it")
+    way_out = program._way_out(tmp_path / "ioconnect", f"chown root, else {remedies.move()}")
+    assert ("user namespace" in way_out, "install it anew" in way_out) == (told, not told)

@@ -144,7 +144,10 @@ def test_root_gets_no_command_for_a_path_that_another_account_leads(home: Path) 
     os.chown(key, NOBODY, NOBODY)
     shown = environment.permissions(Config(), paths, NOBODY).detail
 
-    assert f"others may read {key}: root is to change no mode there, as {home.parent} belongs to nobody" in shown
+    assert (
+        f"others may read {key}: its owner is to close it (mode 0600), and not root, as {home.parent} belongs"
+        in shown
+    )
     assert "chmod" not in shown
     with pytest.raises(IdentityUnreadable) as caught:
         identity.load(key)

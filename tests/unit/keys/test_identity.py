@@ -18,7 +18,7 @@ from tests.rigs import ordinary_user
 
 from ioconnect.custody import mounts
 from ioconnect.errors import CannotCreate, ExitCode, IdentityMissing, IdentityUnreadable, UsageFault
-from ioconnect.keys import identity
+from ioconnect.keys import identity, private_keys
 from ioconnect.keys.identity import generate, load, public_line
 
 if TYPE_CHECKING:
@@ -275,6 +275,38 @@ def test_a_key_that_others_can_read_is_refused_unless_systemd_guards_it(tmp_path
     assert fault.message == f"others can read the private key {path} (mode 0{mode:o})"
     assert fault.hint == f"chmod 600 {path}"
     assert load(path, credential=True).startswith(b"-----BEGIN OPENSSH")
+
+
+def test_nobody_is_told_to_close_what_is_no_key(tmp_path: Path) -> None:
+    """A script that root imported named /etc/passwd as its key, and the hint was `chmod 600 /etc/passwd`."""
+    fault = refusal(written(tmp_path / "passwd", b"root:x:0:0::/root:/bin/sh\n", mode=0o644))
+
+    assert "private key" in fault.message
+    assert "chmod" not in fault.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root judges who leads a path")
+def test_root_gets_no_command_for_what_was_replaced_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    path = written(tmp_path / "theirs" / "id", PLAIN, mode=0o644)
+    for each in (path.parent, path):
+        os.chown(each, ordinary_user.NOBODY, ordinary_user.NOBODY)
+    parse = private_keys.parse
+
+    def replacing(content: bytes) -> object:
+        path.unlink()
+        path.symlink_to("/etc/passwd")
+        os.lchown(path, ordinary_user.NOBODY, ordinary_user.NOBODY)
+        return parse(content)
+
+    monkeypatch.setattr(private_keys, "parse", replacing)
+
+    assert (
+        refusal(path).hint
+        == f"its owner is to close it (mode 0600), and not root, as {path.parent} belongs to nobody"
+    )
 
 
 VERSION = "..2026_11_26_20_00_00.123"

@@ -5,6 +5,7 @@ Belongs to the loop's thread.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.session.connection_log import ConnectionLog
@@ -33,6 +34,7 @@ JITTER = 0.005  # seconds; nor is one of less than this, or an idle agent would 
 FIRST_SAMPLES = 3  # of the round trip: the first answer came late, as sshd had a port to bind
 BIND_ADDRESS = "localhost"  # permitlisten="localhost:PORT" refuses "" and "127.0.0.1"
 FOREVER = float("inf")
+log = logging.getLogger(__name__)
 
 
 class Forward:
@@ -59,6 +61,7 @@ class Forward:
         self._report = report
         self._fail = fail
         self._key_exchange_since = FOREVER
+        self._told_early_keys = False
         outbound = transport.packetizer.outbound
         keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, loop.now)
         self._requests = GlobalRequests(outbound, keepalive, on_dead=self._dead, on_round_trip=self._measured)
@@ -118,6 +121,7 @@ class Forward:
 
     def on_timer(self, now: float) -> float:
         """Do what is due at `now`; return when to come back."""
+        self._tell_early_keys()
         return min(
             self._requests.check_keepalive(now, self._transport.packetizer.received_at),
             self._relay.expire(now),
@@ -138,6 +142,17 @@ class Forward:
         if now - self._key_exchange_since >= REKEY_PATIENCE:
             self._fail(ConnectionLost(f"{self._tunnel.jumphost} did not finish a key exchange"))
         return self._key_exchange_since + REKEY_PATIENCE
+
+    def _tell_early_keys(self) -> None:
+        """Log, once in a session, that the jumphost asks for new keys more often than they are made."""
+        if self._transport.packetizer.rekey_allowance.has_waited and not self._told_early_keys:
+            self._told_early_keys = True
+            log.warning(
+                "%s: %s asks for new keys so often that it waits for them, and the tunnel is slower for it (its sshd "
+                "has a small RekeyLimit: sshd_config(5); 1G never waits)",
+                self._tunnel.name,
+                self._tunnel.jumphost,
+            )
 
     def _measured(self, seconds: float) -> None:
         relay, counters = self._relay, self._counters

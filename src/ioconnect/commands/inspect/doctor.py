@@ -33,7 +33,7 @@ def doctor(invocation: Invocation, archive: Path | None, *, as_json: bool) -> Ex
     """Look at this machine and try every tunnel.
 
     Service, files, clock, proxies, keyring and versions; then what `ioconnect test` checks, for each tunnel. The exit
-    code is the first failed check's.
+    code is the first failed check's, else that with which `up` would be refused.
     """
     from ioconnect.doctor import bundle  # noqa: PLC0415
     from ioconnect.doctor.examine import examine  # noqa: PLC0415  brings paramiko

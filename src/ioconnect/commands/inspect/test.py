@@ -1,4 +1,4 @@
-"""`ioconnect test`: try one tunnel's whole path, a line a check; exits with the first failed check's code."""
+"""`ioconnect test`: try one tunnel's whole path, a line a check; exits with the first failure's code, or `up`'s."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test(invocation: Invocation, name: str | None, *, as_json: bool) -> ExitCode
     """Try the whole path once, from the database to the port on the jumphost, and say what fails and why.
 
     Asks the database for its first words only, without credentials. Leaves nothing open. Beside a running agent it
-    reads the agent's state. The exit code is the first failed check's.
+    reads the agent's state. The exit code is the first failed check's, else that with which `up` would be refused.
     """
-    return check_tunnel(invocation, name, as_json=as_json)
+    return check_tunnel(invocation, name, as_json=as_json).exit_code
 
 
-def check_tunnel(invocation: Invocation, name: str | None, *, as_json: bool, run_as: int | None = None) -> ExitCode:
-    """Check the tunnel that `name` selects. Raises UsageFault if it selects none or several.
+def check_tunnel(invocation: Invocation, name: str | None, *, as_json: bool, run_as: int | None = None) -> Report:
+    """Check the tunnel that `name` selects, and show it. Raises UsageFault if it selects none or several.
 
     `run_as` is the uid of the account that is to run it, if that is not this user's.
     """
@@ -45,7 +45,7 @@ def check_tunnel(invocation: Invocation, name: str | None, *, as_json: bool, run
         answer(json.dumps(to_json(report.checks, ok=report.ok), indent=2))
     else:
         invocation.terminal.say(summary(report))
-    return report.exit_code
+    return report
 
 
 def summary(report: Report) -> str:
@@ -55,5 +55,6 @@ def summary(report: Report) -> str:
         return f"Failed: {', '.join(failures)}."
     warned = [check.id.value for check in report.checks if check.status is CheckStatus.WARN]
     if not report.ok:
-        return f"The tunnel works, but `ioconnect up` would be refused: {', '.join(warned)}."
+        refused = [check.id.value for check in report.checks if check.status is CheckStatus.WARN and check.exit_code]
+        return f"The tunnel works, but `ioconnect up` would be refused: {', '.join(refused)}."
     return f"All works; look at: {', '.join(warned)}." if warned else "All well."

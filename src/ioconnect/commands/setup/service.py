@@ -78,9 +78,9 @@ def install_or_start(invocation: Invocation, name: str, answers: Answers) -> Non
             and tunnel_status(name, invocation.paths, os.environ)[0] is None
         ):
             _install(invocation, kind, answers)
-    elif _wants_service(invocation, kind, answers):
-        if needs_account(answers):
-            answers = _with_account(invocation, answers)
+    elif (
+        needs_account(answers) and (answers := with_account(invocation, answers)).run_as is not None
+    ) or _wants_service(invocation, kind, answers):
         _install(invocation, kind, answers)
     elif answers.start:
         _start(invocation)
@@ -99,9 +99,13 @@ def _wants_service(invocation: Invocation, kind: Kind, answers: Answers) -> bool
     return invocation.terminal.confirm(f"Keep it running from every start on, as {what}?", default=able)
 
 
-def _with_account(invocation: Invocation, answers: Answers) -> Answers:
+def with_account(invocation: Invocation, answers: Answers) -> Answers:
+    """Return the answers with whether a service is wanted, and if so with the account that runs it."""
+    if not _wants_service(invocation, machine.default_kind(), answers):
+        return replace(answers, service=False)
     invocation.terminal.say("  It needs no right of root's: an account runs it, which reads the key.")
-    return replace(answers, run_as=invocation.terminal.ask("Name an account of this machine for it", check_account))
+    account = invocation.terminal.ask("Name an account of this machine for it", check_account)
+    return replace(answers, service=True, run_as=account)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run(invocation: Invocation, answers: Answers) -> ExitCode:
-    """Do every step that is not done yet; returns the first failed check's code if a check fails to the end.
+    """Do every step that is not done yet; returns the code of `test` if that is not OK to the end.
 
     Raises UsageFault before anything is done if an answer is missing and nobody can be asked for it, and what the
     steps raise. What was done before any exception stays.
@@ -63,7 +63,7 @@ def _steps(invocation: Invocation, answers: Answers, known: Config, name: str, t
     terminal.heading("Host key")
     _pin(invocation, answers, known, tunnel)
     terminal.heading("Test")
-    code = _test(invocation, name, service.account_of(answers))
+    code, answers = _test(invocation, name, answers)
     if code is not ExitCode.OK:
         return code
     terminal.heading("Service")
@@ -122,12 +122,20 @@ def _pin(invocation: Invocation, answers: Answers, known: Config, tunnel: Tunnel
     pin.pin_host_keys(tunnel, known.agent, invocation.paths, invocation.terminal, consent)
 
 
-def _test(invocation: Invocation, name: str, run_as: int | None) -> ExitCode:
-    """Run the checks; on a terminal again and again until they pass or a person gives up."""
+def _test(invocation: Invocation, name: str, answers: Answers) -> tuple[ExitCode, Answers]:
+    """Run the checks; on a terminal again and again until they pass or a person gives up.
+
+    What only root's own agent would be refused for need not be mended where an account can run it: that is asked for.
+    """
     while True:
         with contextlib.redirect_stdout(sys.stderr):  # setup's own standard output stays empty
-            code = check_tunnel(invocation, name, as_json=False, run_as=run_as)
+            report = check_tunnel(invocation, name, as_json=False, run_as=service.account_of(answers))
+        code = report.exit_code
         if code is ExitCode.OK or not invocation.terminal.is_interactive:
-            return code
+            return code, answers
+        if report.works and answers.service is not False and service.needs_account(answers):
+            answers = service.with_account(invocation, answers)
+            if answers.run_as is not None:
+                continue
         if not invocation.terminal.confirm("Mend it, then: try again?", default=True):
-            return code
+            return code, answers
