@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ioconnect.console.guide import with_guide_link
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import Fault, ReasonCode, SystemRefused
-from ioconnect.installers import installed, machine
+from ioconnect.installers import cron_jobs, installed, machine
 from ioconnect.installers.install import has_service
 from ioconnect.installers.service import LABEL, UNIT_NAME, Kind
 from ioconnect.installers.service_manager import unit_properties
@@ -50,18 +50,29 @@ def services(paths: Paths, environ: Mapping[str, str]) -> list[Fact]:
     """Return a fact for each installed kind of service, or one that none is installed."""
     installed_kinds = [kind for kind in _kinds() if _is_installed(kind)]
     other = installed.of_another_account(paths, environ)
+    found, names = [], [kind.value for kind in installed_kinds]
     if other is not None and other.kind is Kind.CRON:
-        found = [_cron(f"{other.file} has ioconnect's block for the account {other.account}")]
-        return found + [_state(kind) for kind in installed_kinds]
-    if not installed_kinds:
+        found.append(_cron(f"{other.file} has ioconnect's block for the account {other.account}"))
+        names.insert(0, f"{Kind.CRON.value} for {other.account}")
+    if not names:
         hint = "ioconnect install-service starts the agent with the machine and watches over it."
         return [warning("service", "none is installed: after a restart of the machine the tunnels stay down", hint)]
-    found = [_state(kind) for kind in installed_kinds]
-    if len(installed_kinds) > 1:
-        names = ", ".join(kind.value for kind in installed_kinds)
+    found += [_state(kind) for kind in installed_kinds]
+    if Kind.CRON in installed_kinds and os.geteuid() == 0 and not _is_roots_by_name(paths):
+        hint = (
+            "ioconnect uninstall-service --kind cron; ioconnect down; then install it for an account: "
+            "ioconnect install-service --run-as ACCOUNT."
+        )
+        found.append(warning("service", "cron starts the agent as root, which it does not need", hint))
+    if len(names) > 1:
         hint = "Two services start two agents: remove one (ioconnect uninstall-service --kind …)."
-        found.append(warning("service", f"several are installed: {names}", hint))
+        found.append(warning("service", f"several are installed: {', '.join(names)}", hint))
     return found
+
+
+def _is_roots_by_name(paths: Paths) -> bool:
+    """Whether root was named as the account that runs it (`--run-as root`)."""
+    return any(job.uid == 0 for job in cron_jobs.of(paths.config))
 
 
 def lingering() -> Fact:

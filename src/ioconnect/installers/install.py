@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioconnect.config.paths import home_folder, site_paths
+from ioconnect.config.paths import discover, home_folder, site_paths
 from ioconnect.errors import CannotCreate, SystemRefused, UsageFault
 from ioconnect.escape import escaped
 from ioconnect.installers import apply, cron_jobs, crontab, launchd, machine, systemd, user_crontab
@@ -72,15 +71,19 @@ def install(
     _refuse_root(kind, run_as)
     description = describe(kind, run_as=run_as, encrypted=encrypted, config=config, print_only=False)
     service = description.service
+    _refuse_beside_cron(kind, service)
     confirm_replace = _confirmation(force=force, confirm=confirm)
     installation = None if kind is Kind.CRON else _installation(kind, service)
     if installation is None:
-        confirm_replace(crontab.block_in(user_crontab.read(run_as)), crontab.block(service), "the crontab")
+        existing = crontab.block_in(user_crontab.read(run_as))
+        confirm_replace(existing, crontab.block(service), "the crontab")
+        if run_as is not None and start and existing is None:
+            _refuse_second_agent(description.paths, but_of=machine.account(run_as).uid)
     else:
         _prepare(installation, confirm_replace, description.paths if start else None)
     with make_readable(description.shared_files, description.reader) as mode_messages:
         if installation is None:
-            changed = _install_crontab(service, start=start)
+            changed = cron_jobs.install(service, start=start)
         else:
             changed = apply.install_files(installation, start=start, account=service.run_as)
     messages = _messages(installation, kind, service, changed=changed, start=start)
@@ -99,6 +102,10 @@ def _printed(kind: Kind, *, run_as: str | None, encrypted: bool, config: Path | 
     description = describe(
         kind, run_as=run_as, encrypted=encrypted, config=config, print_only=True, may_not_install=may_not
     )
+    try:
+        _refuse_beside_cron(kind, description.service)
+    except SystemRefused as refused:
+        notes.append(refusal(refused))
     text = _text(kind, description.service)
     return InstallResult(kind, changed=False, text=text, messages=(*notes, *description.notes))
 
@@ -107,24 +114,32 @@ def check(kind: Kind, *, run_as: str | None, config: Path | None) -> None:
     """Raise what `install` raises before it changes anything, but for an agent that runs."""
     refuse_wrong_user(kind, run_as)
     _refuse_root(kind, run_as)
-    describe(kind, run_as=run_as, encrypted=False, config=config, print_only=False)
+    _refuse_beside_cron(kind, describe(kind, run_as=run_as, encrypted=False, config=config, print_only=False).service)
 
 
-def uninstall(kind: Kind | None = None, *, run_as: str | None = None) -> InstallResult:
+def _refuse_beside_cron(kind: Kind, service: Service) -> None:
+    """Raise SystemRefused if root installs this beside a block of cron's that starts the same agent."""
+    if os.geteuid() == 0:
+        is_anothers = kind is Kind.CRON and service.run_as is not None and cron_jobs.uid_of(service.run_as) != 0
+        replaced = service.run_as if kind is Kind.CRON else None
+        cron_jobs.refuse_second(service.config, replaced=replaced, reads_own=is_anothers)
+
+
+def uninstall(kind: Kind | None = None, *, run_as: str | None = None, config: Path | None = None) -> InstallResult:
     """Stop the service and remove what `install` wrote; a message if nothing is installed. Raises SystemRefused."""
     kind = kind or machine.default_kind()
     machine.check_account_name(run_as)
     refuse_wrong_user(kind, run_as)
+    down = "ioconnect down"
     if kind is Kind.CRON:
         removed = user_crontab.edit(crontab.without_block, run_as)
         if run_as is not None:
+            down = cron_jobs.down(run_as, discover(os.environ, config=config).config)
             cron_jobs.forget(run_as)
     else:
         removed = apply.remove(_installation(kind, _any_service()), is_ours=_is_ours)
     messages = [f"{_name(kind)} is {'removed' if removed else 'not installed'}."]
     if removed and kind is Kind.CRON:
-        command = (*machine.program(), "down")
-        down = "ioconnect down" if run_as is None else machine.as_account(run_as, command)
         messages.append(f"An agent that it started goes on: {down} ends it.")
     return InstallResult(kind, removed, messages=tuple(messages))
 
@@ -185,22 +200,6 @@ def _prepare(installation: Installation, confirm_replace: ConfirmReplace, starti
         _refuse_second_agent(starting)
 
 
-def _install_crontab(service: Service, *, start: bool) -> bool:
-    new = crontab.block(service)
-    old = crontab.block_in(user_crontab.read(service.run_as))
-    changed = user_crontab.edit(lambda table: crontab.with_block(table, new), service.run_as)
-    try:
-        if start:
-            apply.run_command(crontab.start(service))
-        if service.run_as is not None:
-            cron_jobs.record(service.run_as, new)
-    except BaseException:
-        undo = crontab.without_block if old is None else partial(crontab.with_block, new=old)
-        user_crontab.edit(undo, service.run_as)
-        raise
-    return changed
-
-
 def _confirmation(*, force: bool, confirm: Callable[[str], bool] | None) -> ConfirmReplace:
     """Return a function that raises ServiceDiffers unless replacing the content is confirmed or changes nothing."""
 
@@ -220,13 +219,13 @@ def _confirmation(*, force: bool, confirm: Callable[[str], bool] | None) -> Conf
     return ask
 
 
-def _refuse_second_agent(paths: Paths) -> None:
-    """Raise SystemRefused if an agent runs that was started by hand."""
+def _refuse_second_agent(paths: Paths, *, but_of: int | None = None) -> None:
+    """Raise SystemRefused if an agent runs that was started by hand, but one of the account (uid) `but_of`."""
     try:
         snapshot = observe(paths)
     except StatusDamaged:
         return
-    if snapshot.running:
+    if snapshot.running and (but_of is None or snapshot.account != but_of):
         raise SystemRefused(
             f"an agent runs already (pid {snapshot.pid}), and the service would be the second",
             hint="Stop it first: ioconnect down",
@@ -278,7 +277,8 @@ def _messages(
     elif service.run_as is None:
         look = "crontab -l; ioconnect status"
     else:
-        status = machine.as_account(service.run_as, (*service.command, "status"))
+        variables = tuple(f"{name}={value}" for name, value in service.environment)
+        status = machine.as_account(service.run_as, (*service.command, "status"), variables)
         look = f"crontab -u {service.run_as} -l; {status}"
     return [f"{_name(kind)} is {state}, {runs}.", f"Look at it: {look}"]
 

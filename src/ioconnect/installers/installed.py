@@ -11,6 +11,7 @@ import os
 import plistlib
 import pwd
 import re
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +30,13 @@ from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
 from ioconnect.installers.service_manager import (
     ServiceManager,
     SystemAgent,
+    launchd_pid,
     system_agent,
     unit_of,
     unit_properties,
 )
 from ioconnect.installers.systemd import quoted_argument
-from ioconnect.status import snapshots
+from ioconnect.status import control, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
 
 _UNIT_USER = re.compile(rb"^User=(\S+)$", re.MULTILINE)
 QUERY_TIMEOUT = 3.0  # seconds for a query to systemd; without an answer the hint says less
-ASK_TIMEOUT = 10.0  # seconds for `status` as another account
+ASK_TIMEOUT = control.TIMEOUT  # for `status` as another account
+ASK_INTERVAL = 5.0  # seconds between two of these: each starts a program
+_answers: dict[AgentOfAccount, tuple[float, SystemAgent | None]] = {}  # until when each counts, and what it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +67,15 @@ class AgentOfAccount:
 
     def line(self, *arguments: str) -> str:
         """Return the line with which root runs a command of ioconnect for this agent."""
-        own = tuple(each for each in self.variables if not each.startswith(("HOME=", "PATH=")))
-        return machine.as_account(self.account, (*(("env", *own) if own else ()), *self.program, *arguments))
+        return machine.as_account(self.account, (*self.program, *arguments), self.variables)
 
     @property
     def start(self) -> str:
         """What starts it, as a clause."""
         if self.kind is not Kind.CRON:
-            return _starting(self.kind, self.file)
-        return f"cron starts it as {self.account} within five minutes, and at once: {self.line('up', '--daemon')}"
+            return _start_command(self.kind, self.file)
+        line = self.line("up", "--daemon")
+        return f"cron starts it as {self.account} within five minutes; to start it at once: {line}"
 
 
 def of_another_account(paths: Paths, environ: Mapping[str, str]) -> AgentOfAccount | None:
@@ -114,24 +118,40 @@ def machines_agent(paths: Paths, environ: Mapping[str, str]) -> SystemAgent | No
 
 
 def _asked(other: AgentOfAccount) -> SystemAgent | None:
-    """Return what `status` says, run as the account; None if its agent does not run, or cannot be asked.
+    """Return what `_ask` does; what it returned less than `ASK_INTERVAL` ago, for a command that polls."""
+    due, agent = _answers.get(other, (0.0, None))
+    if time.monotonic() >= due:
+        agent = _ask(other)
+        _answers[other] = (time.monotonic() + ASK_INTERVAL, agent)
+    return agent
+
+
+def _ask(other: AgentOfAccount) -> SystemAgent | None:
+    """Return what `status` says, run as the account; None if its agent does not run, or cannot be asked in time.
 
     The account may answer anything: the process must be its own, as root trusts the files of the agent's account.
     """
     argv = ("/usr/bin/env", "-i", *other.variables, *other.program, "status", "--json")
     with contextlib.suppress(SystemRefused, snapshots.StatusDamaged, ValueError, RecursionError):
         snapshot = snapshots.from_json(json.loads(run(argv, account=other.account, timeout=ASK_TIMEOUT).stdout))
-        if snapshot.running and snapshot.pid and processes.owner(snapshot.pid) == other.uid:
-            name = "cron" if other.kind is Kind.CRON else f"the {other.kind.value} {LABEL}"
-            manager = ServiceManager(name, other.line("down"), "within five minutes")
+        if snapshot.running and snapshot.pid and _is_of(other, snapshot.pid):
+            manager = ServiceManager("cron", other.line("down"), "within five minutes")
+            if other.kind is not Kind.CRON:
+                stop = f"launchctl bootout system/{LABEL}"
+                manager = ServiceManager(f"the {other.kind.value} {LABEL}", stop, "at once")
             return SystemAgent(snapshot.pid, other.account, replace(snapshot, account=other.uid), manager)
     return None
 
 
+def _is_of(other: AgentOfAccount, pid: int) -> bool:
+    """Whether launchd, for its job, or else /proc says that this process is the account's."""
+    if other.kind is Kind.LAUNCHD_DAEMON:
+        return launchd_pid("system") == pid
+    return processes.owner(pid) == other.uid
+
+
 def _of_job(job: cron_jobs.CronJob) -> AgentOfAccount:
-    words = job.command[2:]  # after `env -i`
-    count = next((at for at, word in enumerate(words) if word.startswith("/")), 0)
-    return AgentOfAccount(job.account, job.uid, Kind.CRON, job.table, words[count:], words[:count])
+    return AgentOfAccount(job.account, job.uid, Kind.CRON, job.table, job.program, job.variables)
 
 
 def _account_in(kind: Kind, file: Path) -> tuple[str | None, tuple[str, ...]]:
@@ -160,7 +180,18 @@ def start_hint(paths: Paths, environ: Mapping[str, str]) -> str | None:
         other = of_another_account(paths, environ)
         return None if other is None else f"{other.start}; ask it: {other.line('status')}"
     kind, file = found
-    return _systemd(kind) if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER) else _launchd(kind, file)
+    if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER):
+        return _systemd(kind, file)
+    return f"its service {LABEL} is not running; start it: {_start_command(kind, file)}"
+
+
+def start_command(paths: Paths, environ: Mapping[str, str]) -> str | None:
+    """Return the command that starts the agent, if a service is installed for it; of cron's only root is told."""
+    found = service_for(paths, environ)
+    if found is not None:
+        return _start_command(*found)
+    other = of_another_account(paths, environ)
+    return None if other is None else other.line("up", "--daemon")
 
 
 def refuse_second_agent_of_root(paths: Paths, environ: Mapping[str, str]) -> None:
@@ -179,12 +210,15 @@ def refuse_second_agent_of_root(paths: Paths, environ: Mapping[str, str]) -> Non
         return
     raise SystemRefused(
         f"{file} is the service for this configuration, and an agent that root starts beside it would be in its way",
-        hint=f"Start the service: {_starting(kind, file)}. To have no service: ioconnect uninstall-service.",
+        hint=f"Start the service: {_start_command(kind, file)}. To have no service: ioconnect uninstall-service.",
     )
 
 
-def _starting(kind: Kind, file: Path) -> str:
-    return f"systemctl start {UNIT_NAME}" if kind is Kind.SYSTEMD else f"launchctl bootstrap system {file}"
+def _start_command(kind: Kind, file: Path) -> str:
+    sudo = "sudo " if kind.is_system and os.geteuid() != 0 else ""
+    if kind in (Kind.SYSTEMD, Kind.SYSTEMD_USER):
+        return f"{sudo}systemctl{' --user' if kind is Kind.SYSTEMD_USER else ''} start {UNIT_NAME}"
+    return f"{sudo}launchctl bootstrap {'system' if kind.is_system else f'gui/{os.getuid()}'} {file}"
 
 
 def _refuse_beside_cron(other: AgentOfAccount | None) -> None:
@@ -240,19 +274,13 @@ def _is_for(paths: Paths, file: Path, kind: Kind, environ: Mapping[str, str]) ->
     return kind.is_system and not has_own and str(site_paths().config) in text
 
 
-def _systemd(kind: Kind) -> str:
+def _systemd(kind: Kind, file: Path) -> str:
     scope = " --user" if kind is Kind.SYSTEMD_USER else ""
-    sudo = "" if scope or os.geteuid() == 0 else "sudo "
     state = "is not running"
     with contextlib.suppress(SystemRefused):
         found = unit_properties(UNIT_NAME, kind, "ActiveState", timeout=QUERY_TIMEOUT)["ActiveState"]
         state = {"failed": "has failed", "activating": "is being restarted"}.get(found, state)
     return (
         f"its service {UNIT_NAME} {state}: systemctl{scope} status {UNIT_NAME} says why, "
-        f"{sudo}systemctl{scope} start {UNIT_NAME} starts it"
+        f"{_start_command(kind, file)} starts it"
     )
-
-
-def _launchd(kind: Kind, file: Path) -> str:
-    domain, sudo = ("system", "sudo ") if kind is Kind.LAUNCHD_DAEMON else (f"gui/{os.getuid()}", "")
-    return f"its service {LABEL} is not running; start it: {sudo}launchctl bootstrap {domain} {file}"

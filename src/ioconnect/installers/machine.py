@@ -75,12 +75,15 @@ def check_account_name(name: str | None) -> None:
         raise UsageFault(f"{quoted(name)} is not the name of an account", hint="Name an account of this machine.")
 
 
-def as_account(name: str, command: tuple[str, ...]) -> str:
+def as_account(name: str, command: tuple[str, ...], variables: tuple[str, ...] = ()) -> str:
     """Return the line with which root runs a command as the account, by a program that this machine has.
 
-    The account gets no variable of root's, and of runuser(1) a terminal of its own (`--pty`): in root's it could type
-    (TIOCSTI of ioctl_tty(2)). sudo(8) does both by itself.
+    `variables` (NAME=value) are set for it, but for HOME and PATH, which the account has. It gets none of root's, and
+    of runuser(1) a terminal of its own (`--pty`): in root's it could type (TIOCSTI of ioctl_tty(2)). sudo(8) does both
+    by itself.
     """
+    own = tuple(each for each in variables if not each.startswith(("HOME=", "PATH=")))
+    command = (*(("env", *own) if own else ()), *command)
     quoted_name = shlex.quote(name)
     runuser = shutil.which("runuser") or shutil.which("runuser", path=_ADMIN_PATH)
     if runuser:

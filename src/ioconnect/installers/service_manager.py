@@ -86,7 +86,7 @@ def manager_of(pid: int) -> ServiceManager | None:
                 return _systemd_manager(*found)
     with contextlib.suppress(SystemRefused):
         for kind, domain in ((Kind.LAUNCHD_DAEMON, "system"), (Kind.LAUNCHD_AGENT, f"gui/{os.getuid()}")):
-            if _launchd_pid(domain) == pid:
+            if launchd_pid(domain) == pid:
                 sudo = "sudo " if kind is Kind.LAUNCHD_DAEMON else ""
                 return ServiceManager(
                     f"the {kind.value} {LABEL}", f"{sudo}launchctl bootout {domain}/{LABEL}", "at once"
@@ -151,7 +151,7 @@ def unit_properties(unit: str, kind: Kind, *names: str, timeout: float = QUERY_T
     return found
 
 
-def _launchd_pid(domain: str) -> int:
+def launchd_pid(domain: str) -> int:
     """Return the job's pid, 0 if it has none (launchctl(1), print: `pid = N`)."""
     if not DAEMONS.is_dir():
         return 0

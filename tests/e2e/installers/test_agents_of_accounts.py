@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs import ordinary_user
 from tests.rigs.customer import Customer
 from tests.rigs.ordinary_user import NOBODY
+from tests.rigs.processes import end, wait_until
 
 from ioconnect.config.paths import under
 from ioconnect.installers import crontab
@@ -89,7 +92,7 @@ def test_one_that_runs_is_shown(machine: Machine) -> None:
         machine.says(running=True, pid=pid)
         status = machine.try_run("status")
         down = machine.try_run("down")
-        down_one = machine.try_run("down", "orders")
+        down_one = machine.try_run("down", "orders", "--json")
         doctor = machine.try_run("doctor")
         tested = json.loads(machine.try_run("test", "--json").stdout)
         registered = machine.try_run("register", "stock", "--endpoint", "127.0.0.1:8", "--to", "localhost:8")
@@ -97,9 +100,10 @@ def test_one_that_runs_is_shown(machine: Machine) -> None:
     who = f"the machine's agent (pid {pid}, account nobody, cron)"
     assert (status.returncode, f"This is {who}." in status.stderr) == (0, True), status.stderr
     assert "orders" in status.stdout
-    assert f"But {who} is; to stop it: " in down.stderr
+    assert (down.returncode, f"error: {who} goes on\n" in down.stderr) == (69, True), down.stderr
     assert f"{machine.line} down\n" in down.stderr
     assert f"{machine.line} down orders\n" in down_one.stderr
+    assert (down_one.returncode, json.loads(down_one.stdout)["error"]["exit_code"]) == (69, 69)
     assert f"running: {who}" in doctor.stdout
     assert "has ioconnect's block for the account nobody" in doctor.stdout
     assert "after a restart of the machine" not in doctor.stdout
@@ -114,7 +118,7 @@ def test_one_that_does_not_run_is_started_by_cron(machine: Machine) -> None:
 
     assert status.returncode == 69
     said = " ".join(status.stdout.split())
-    assert "agent not running; cron starts it as nobody within five minutes" in said
+    assert "agent not running; cron starts it as nobody within five minutes; to start it at once: " in said
     assert f"{machine.line} status" in said
     assert "start it: ioconnect up" not in status.stdout
     assert f"{machine.line} up --daemon." in registered.stderr
@@ -128,6 +132,48 @@ def test_a_change_is_told_by_the_account(machine: Machine, arguments: tuple[str,
     assert refused.returncode == 69
     assert "as nobody" in refused.stderr
     assert f"{machine.line} {' '.join(arguments)}" in refused.stderr
+
+
+def test_where_nothing_runs_nothing_is_to_stop(machine: Machine) -> None:
+    assert machine.try_run("down").returncode == 0
+
+
+def test_its_log_is_named(machine: Machine) -> None:
+    """Root's own is empty, or that of an agent that root ran before."""
+    (machine.home / "log").mkdir()
+    for text in ("", "2026-01-01T00:00:00Z INFO an agent of root's\n"):
+        (machine.home / "log" / "ioconnect.log").write_text(text)
+        shown = machine.try_run("logs")
+
+        assert (shown.returncode, shown.stdout) == (0, text)
+        assert "runs as nobody. Its log: " in shown.stderr
+        assert f"{machine.line} logs\n" in shown.stderr
+        assert "There is no log yet" not in shown.stderr
+
+
+def test_a_program_that_hangs_holds_root_up_for_two_seconds(machine: Machine) -> None:
+    machine.program.write_text("#!/bin/sh\nexec sleep 60\n")
+    machine.command[-1] = machine.command[-1].replace("main()", "import time; began = time.monotonic()\nmain()")
+    began = time.monotonic()
+
+    status = machine.try_run("status", "--check")
+
+    assert (status.returncode, time.monotonic() - began < 6) == (69, True)
+
+
+def test_a_status_that_is_watched_starts_a_program_every_few_seconds(machine: Machine) -> None:
+    starts = machine.program.with_name("starts")
+    starts.touch(mode=0o666)
+    starts.chmod(0o666)
+    with process(NOBODY) as pid:
+        machine.says(running=True, pid=pid)
+        machine.program.write_text(machine.program.read_text() + f"echo >>{starts}\n")
+        with subprocess.Popen([*machine.command, "status", "--watch"], env=machine.environment) as watching:
+            wait_until(lambda: starts.read_bytes() or None, deadline=20, what="it is asked")
+            time.sleep(4)
+            end(watching, by=signal.SIGINT)
+
+    assert len(starts.read_bytes()) <= 2
 
 
 @pytest.mark.parametrize("uid", [0, NOBODY - 1])

@@ -117,3 +117,48 @@ def test_beside_one_that_does_not_answer_nothing_is_installed_or_started(
         service.install_or_start(Invocation(), "orders", Answers(service=not is_installed))
 
     assert set(done) <= {"check"}  # which changes nothing
+
+
+@pytest.fixture
+def no_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Root on a machine with cron alone: whose crontab is read, as each has a block of ours."""
+    read: list[str] = []
+    monkeypatch.setenv("IOCONNECT_HOME", str(tmp_path))
+    monkeypatch.setattr(service.machine, "default_kind", lambda: Kind.CRON)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def has_service(_: Kind, account: str | None) -> bool:
+        read.append(str(account))
+        return True
+
+    monkeypatch.setattr(service, "has_service", has_service)
+    return read
+
+
+def test_the_block_of_roots_own_is_no_service_that_is_installed(no_systemd: list[str]) -> None:
+    """Earlier versions wrote it; to start its agent was refused, as no account was named (64)."""
+    assert service.needs_account(Answers())
+    assert not service.is_installed()
+    assert service.is_installed("nobody")
+    assert no_systemd == ["nobody"]
+
+
+@pytest.mark.usefixtures("no_systemd")
+@pytest.mark.parametrize(
+    ("named", "kind", "account"),
+    [
+        (None, Kind.CRON, "svc"),
+        ("other", Kind.CRON, "other"),
+        (None, Kind.SYSTEMD, None),
+    ],
+)
+def test_the_account_of_the_installed_service_need_not_be_named_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, kind: Kind, account: str | None
+) -> None:
+    other = service.installed.AgentOfAccount("svc", 4711, kind, tmp_path, ("/opt/ioconnect",))
+    monkeypatch.setattr(service.installed, "of_another_account", lambda *_: other)
+
+    answers = service.with_installed_account(Invocation(), Answers(run_as=named))
+
+    assert answers.run_as == account
+    assert service.needs_account(answers) is (account is None)

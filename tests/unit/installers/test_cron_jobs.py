@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ioconnect.config.paths import Paths, under
+from ioconnect.doctor import services
 from ioconnect.errors import CannotCreate, SystemRefused
 from ioconnect.installers import apply, cron_jobs, crontab, install, installed, launchd, user_crontab
 from ioconnect.installers.service import Service
+from ioconnect.installers.service_description import ServiceDescription
+from ioconnect.status.records import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,13 +54,13 @@ def table(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         table.with_name(str(account)).write_bytes(change(before))
         return change(before) != before
 
-    def read(account: str | None) -> bytes:
+    def read(account: str | None = None) -> bytes:
         file = table.with_name(str(account))
         return file.read_bytes() if file.exists() else b""
 
     monkeypatch.setattr(user_crontab, "edit", edit)
     monkeypatch.setattr(user_crontab, "read", read)
-    install._install_crontab(service_of(paths), start=False)
+    cron_jobs.install(service_of(paths), start=False)
     with table.open("ab") as file:
         file.write(b"@weekly echo \xff\n")
     os.chown(table, NOBODY, NOBODY)
@@ -135,7 +138,7 @@ def test_a_crontab_of_many_words_is_read_at_once(paths: Paths, table: Path) -> N
 def test_an_agent_of_roots_is_not_in_its_own_way(paths: Paths, table: Path) -> None:
     assert install.uninstall(install.Kind.CRON, run_as="nobody").changed
     assert list(cron_jobs.RECORDS.iterdir()) == []
-    install._install_crontab(service_of(paths, "root"), start=False)
+    cron_jobs.install(service_of(paths, "root"), start=False)
 
     installed.refuse_second_agent_of_root(paths, {})
 
@@ -154,22 +157,160 @@ def test_an_installation_that_fails_leaves_the_record_of_the_one_before(
     other = under(paths.config.parent.parent / "other")
 
     with pytest.raises(SystemRefused):
-        install._install_crontab(service_of(other), start=True)
+        cron_jobs.install(service_of(other), start=True)
 
     assert_none(other)
     assert [job.table for job in cron_jobs.of(paths.config)] == [table]
 
 
 @root_only
-def test_what_cannot_be_recorded_is_not_installed(paths: Paths, table: Path) -> None:
+@pytest.mark.parametrize("start", [False, True])
+def test_what_cannot_be_recorded_is_neither_installed_nor_started(
+    paths: Paths, table: Path, monkeypatch: pytest.MonkeyPatch, *, start: bool
+) -> None:
+    """An agent that was started goes on without cron, and root knows nothing of it."""
+    monkeypatch.setattr(apply, "run_command", lambda _: pytest.fail("it is started"))
     (cron_jobs.RECORDS / "nobody").unlink()
     (cron_jobs.RECORDS / "nobody").mkdir()
     before = table.read_bytes()
 
     with pytest.raises(CannotCreate):
-        install._install_crontab(service_of(under(paths.config.parent.parent / "other")), start=False)
+        cron_jobs.install(service_of(under(paths.config.parent.parent / "other")), start=start)
 
     assert table.read_bytes() == before
+
+
+@root_only
+def test_the_line_that_ends_an_agent_has_what_it_was_installed_with(paths: Paths, table: Path) -> None:
+    """Without IOCONNECT_HOME `down` looks for it in the account's home."""
+    service = replace(service_of(paths), environment=(("IOCONNECT_HOME", "/srv/a b"),))
+    cron_jobs.install(service, start=False)
+    line = f"-u nobody -- env 'IOCONNECT_HOME=/srv/a b' /opt/ioconnect --config '{paths.config}'"
+
+    look = install._messages(None, install.Kind.CRON, service, changed=True, start=True)[1]
+    removed = install.uninstall(install.Kind.CRON, run_as="nobody").messages
+
+    assert look.endswith(f"{line} status")
+    assert f"{line} down ends it." in removed[1]
+    assert crontab.block_in(table.read_bytes()) is None
+
+
+@root_only
+def test_without_a_copy_the_line_has_this_configuration(
+    paths: Paths, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update from a version that kept none."""
+    cron_jobs.forget("nobody")
+    monkeypatch.setenv("IOCONNECT_HOME", "/srv/a")
+
+    removed = install.uninstall(install.Kind.CRON, run_as="nobody", config=paths.config).messages
+
+    assert "-- env IOCONNECT_HOME=/srv/a " in removed[1]
+    assert f" --config '{paths.config}' down ends it." in removed[1]
+    assert table.exists()
+
+
+@pytest.mark.parametrize("folder", ["crontabs", "tabs", "."])
+def test_where_a_systems_crontabs_are(folder: str) -> None:
+    """Of Debian, SUSE and Red Hat."""
+    assert Path("/var/spool/cron", folder) in cron_jobs.SPOOLS
+
+
+def roots_block_starts(paths: Paths, table: Path) -> None:
+    """Write into root's crontab what earlier versions did by default."""
+    block = crontab.block(replace(service_of(paths), run_as=None))
+    table.with_name("None").write_bytes(b"@daily x\n" + block)  # the fixture's name for the crontab of who runs it
+
+
+@root_only
+@pytest.mark.parametrize("kind", list(install.Kind))
+def test_no_second_agent_is_installed_beside_one_of_another_account(
+    paths: Paths, table: Path, kind: install.Kind
+) -> None:
+    """It would find the port busy, and was said to run."""
+    with pytest.raises(SystemRefused, match="as nobody already") as refused:
+        install._refuse_beside_cron(kind, service_of(paths, "daemon"))
+
+    assert "uninstall-service --kind cron --run-as nobody; " in refused.value.hint
+    assert refused.value.hint.endswith(" down")
+    install._refuse_beside_cron(kind, service_of(under(paths.config.parent.parent / "other"), "daemon"))
+    install._refuse_beside_cron(install.Kind.CRON, service_of(paths))
+    assert table.exists()
+
+
+@root_only
+def test_no_second_agent_is_installed_beside_that_of_roots_crontab(paths: Paths, table: Path) -> None:
+    """Earlier versions put it there by default where there is no systemd."""
+    cron_jobs.forget("nobody")
+    roots_block_starts(paths, table)
+
+    with pytest.raises(SystemRefused, match="root's crontab starts") as refused:
+        install._refuse_beside_cron(install.Kind.CRON, service_of(paths, "daemon"))
+
+    assert refused.value.hint.endswith("ioconnect uninstall-service --kind cron; ioconnect down")
+    install._refuse_beside_cron(install.Kind.CRON, service_of(under(paths.config.parent.parent / "other")))
+    install._refuse_beside_cron(install.Kind.CRON, service_of(paths, "root"))
+
+
+@root_only
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda config: install.check(install.Kind.CRON, run_as="daemon", config=config),
+        lambda config: install.install(install.Kind.CRON, run_as="daemon", config=config),
+        lambda config: install.install(install.Kind.CRON, run_as="daemon", config=config, print_only=True),
+    ],
+)
+def test_setup_install_service_and_its_print_say_so(
+    paths: Paths, table: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[Path], install.InstallResult]
+) -> None:
+    before = table.read_bytes()
+    description = ServiceDescription(service_of(paths, "daemon"), paths, None)
+    monkeypatch.setattr(install, "describe", lambda *_, **__: description)
+
+    try:
+        said = " ".join(call(paths.config).messages)
+    except SystemRefused as refused:
+        said = refused.message
+
+    assert "cron starts the agent of this configuration as nobody already" in said
+    assert (table.read_bytes(), table.with_name("daemon").exists()) == (before, False)
+
+
+@root_only
+@pytest.mark.parametrize(("of_agent", "is_refused"), [(0, True), (None, True), (NOBODY, False)])
+def test_an_agent_that_was_started_by_hand_is_refused_unless_it_is_the_accounts(
+    paths: Paths, table: Path, monkeypatch: pytest.MonkeyPatch, of_agent: int | None, *, is_refused: bool
+) -> None:
+    table.unlink()
+    description = ServiceDescription(service_of(paths), paths, None)
+    snapshot = Snapshot(running=True, pid=1, version="0", started_at=None, tunnels=(), account=of_agent)
+    monkeypatch.setattr(install, "describe", lambda *_, **__: description)
+    monkeypatch.setattr(install, "observe", lambda _: snapshot)
+    monkeypatch.setattr(apply, "run_command", lambda _: None)
+
+    if is_refused:
+        with pytest.raises(SystemRefused, match="an agent runs already"):
+            install.install(install.Kind.CRON, run_as="nobody", config=paths.config)
+    else:
+        assert install.install(install.Kind.CRON, run_as="nobody", config=paths.config).changed
+        assert install.install(install.Kind.CRON, run_as="nobody", config=paths.config).changed is False
+
+
+@root_only
+@pytest.mark.parametrize("of_nobody", [False, True])
+def test_doctor_tells_of_an_agent_of_roots_and_of_two(
+    paths: Paths, table: Path, monkeypatch: pytest.MonkeyPatch, *, of_nobody: bool
+) -> None:
+    roots_block_starts(paths, table)
+    monkeypatch.setattr(services, "_kinds", lambda: (install.Kind.CRON,))
+    if not of_nobody:
+        cron_jobs.forget("nobody")
+
+    found = [fact.detail for fact in services.services(paths, {}) if fact.hint]
+
+    assert any("cron starts the agent as root" in each for each in found)
+    assert any(each == "several are installed: cron for nobody, cron" for each in found) is of_nobody
 
 
 def test_who_is_not_root_reads_no_crontab(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

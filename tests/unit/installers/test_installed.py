@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from ioconnect.commands.run import agent
 from ioconnect.config.paths import Paths, under
+from ioconnect.custody import processes
 from ioconnect.errors import SystemRefused
-from ioconnect.installers import installed
+from ioconnect.installers import cron_jobs, installed
+from ioconnect.installers.programs import Completed
 from ioconnect.installers.service import UNIT_NAME, Kind
+from ioconnect.status import control, snapshots
+from ioconnect.status.records import Snapshot
 
 UNIT = "[Service]\nExecStart=/opt/ioconnect --config {config} up\n"
 
@@ -106,3 +112,68 @@ def test_who_may_start_an_agent(paths: Paths, monkeypatch: pytest.MonkeyPatch, c
         monkeypatch.setattr(installed, "unit_of", lambda _: (UNIT_NAME, Kind.SYSTEMD))
 
     installed.refuse_second_agent_of_root(paths, {})
+
+
+@pytest.mark.parametrize("kind", [Kind.SYSTEMD, Kind.SYSTEMD_USER, None])
+def test_what_follows_a_change_is_the_start_of_the_installed_service(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind | None
+) -> None:
+    """`up --daemon` beside it is refused to root, and for anybody would be in its way."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(cron_jobs, "RECORDS", tmp_path / "records")
+    if kind is not None:
+        folder = {Kind.SYSTEMD: tmp_path / "units", Kind.SYSTEMD_USER: tmp_path / "user/systemd/user"}[kind]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / UNIT_NAME).write_text(UNIT.format(config=paths.config))
+
+    expected = {
+        Kind.SYSTEMD: f"systemctl start {UNIT_NAME}",
+        Kind.SYSTEMD_USER: f"systemctl --user start {UNIT_NAME}",
+    }
+    assert agent.how_to_take_over(paths) == ("ioconnect up --daemon" if kind is None else expected[kind])
+
+
+class Asked:
+    """An account whose program says that its agent runs, with the pid of this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.now = 1000.0
+        snapshot = Snapshot(running=True, pid=os.getpid(), version="0", started_at=None, tunnels=())
+        self._answer = json.dumps(snapshots.answer_to_json(snapshot)).encode()
+        monkeypatch.setattr(installed, "run", self._run)
+        monkeypatch.setattr(installed, "_answers", {})
+        monkeypatch.setattr(installed.time, "monotonic", lambda: self.now)
+
+    def _run(self, *_: object, timeout: float, **__: object) -> Completed:
+        assert timeout == control.TIMEOUT
+        self.count += 1
+        return Completed(0, self._answer, b"")
+
+
+def test_who_polls_starts_the_program_of_the_account_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(monkeypatch)
+    other = installed.AgentOfAccount("nobody", os.getuid(), Kind.CRON, Path("/t"), ("/opt/ioconnect",))
+
+    found = [installed._asked(other) for _ in range(8)]
+    asked.now += installed.ASK_INTERVAL
+    found.append(installed._asked(other))
+
+    assert [each is not None and each.pid for each in found] == [os.getpid()] * 9
+    assert asked.count == 2
+
+
+@pytest.mark.parametrize("is_the_jobs", [True, False])
+def test_the_agent_of_launchd_is_the_process_of_its_job(
+    monkeypatch: pytest.MonkeyPatch, *, is_the_jobs: bool
+) -> None:
+    """There is no /proc on macOS."""
+    Asked(monkeypatch)
+    monkeypatch.setattr(processes, "owner", lambda _: None)
+    monkeypatch.setattr(installed, "launchd_pid", lambda domain: os.getpid() if is_the_jobs else len(domain))
+    other = installed.AgentOfAccount("nobody", 65534, Kind.LAUNCHD_DAEMON, Path("/p"), ("/opt/ioconnect",))
+
+    found = installed._asked(other)
+
+    assert (found is not None) is is_the_jobs
+    assert found is None or found.manager.stop == f"launchctl bootout system/{installed.LABEL}"

@@ -14,7 +14,9 @@ from ioconnect.console.command_group import command, name_argument
 from ioconnect.console.selection import check_known
 from ioconnect.console.terminal import answer
 from ioconnect.errors import ConfigInvalid
+from ioconnect.installers.installed import of_another_account
 from ioconnect.installers.journal import journal_of
+from ioconnect.installers.service import Kind
 from ioconnect.installers.service_manager import system_log_hint
 from ioconnect.status import log_reader
 from ioconnect.status.log_filter import LEVELS, LogFilter, parse_since
@@ -82,10 +84,22 @@ def logs(
         following = partial(log_reader.follow, paths.log)
     if name is not None:
         _check_name(invocation, name, last_lines)
-    if journal is None and not log_reader.exists(paths.log):
-        invocation.terminal.say(f"There is no log yet at {paths.log}.{system_log_hint()}")
+    if journal is None:
+        _say_where(invocation, () if name is None else (name,))
     for line in (following if follow else last_lines)(count, wanted):
         answer(line)
+
+
+def _say_where(invocation: Invocation, names: tuple[str, ...]) -> None:
+    """Say whose log it is not, or that there is none: the agent of another account has its own."""
+    log = invocation.paths.log
+    other = of_another_account(invocation.paths, os.environ)
+    is_elsewhere = other is not None and not any(each.startswith("IOCONNECT_HOME=") for each in other.variables)
+    if other is not None and is_elsewhere and other.kind is not Kind.SYSTEMD:
+        line = other.line("logs", *names)
+        invocation.terminal.say(f"The agent of this configuration runs as {other.account}. Its log: {line}")
+    elif not log_reader.exists(log):
+        invocation.terminal.say(f"There is no log yet at {log}.{system_log_hint()}")
 
 
 def _check_name(invocation: Invocation, name: str, last_lines: Callable[[int, LogFilter], list[str]]) -> None:

@@ -22,7 +22,9 @@ KIND_HELP = "What starts and watches the agent; by default what this machine has
     examples=["sudo ioconnect install-service", "ioconnect install-service --kind systemd --print"],
 )
 @click.option("--kind", type=KIND, help=KIND_HELP)
-@click.option("--print", "print_only", is_flag=True, help="Show the file that would be written, and do nothing.")
+@click.option(
+    "--print", "print_only", is_flag=True, help="Only show what would be written, and what that is refused for."
+)
 @click.option("--no-start", is_flag=True, help="Do not start it now, only with the machine.")
 @click.option(
     "--run-as", metavar="USER", help="The account that runs it (systemd makes one up; else root must name one)."

@@ -27,5 +27,6 @@ def uninstall_service(invocation: Invocation, kind: str | None, run_as: str | No
 
     The configuration, the identity and the pins stay.
     """
-    for message in uninstall(Kind(kind) if kind else None, run_as=run_as).messages:
+    outcome = uninstall(Kind(kind) if kind else None, run_as=run_as, config=invocation.config_file)
+    for message in outcome.messages:
         invocation.terminal.say(message)

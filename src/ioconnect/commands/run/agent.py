@@ -50,21 +50,17 @@ def how_to_take_over(paths: Paths) -> str:
         is_running = False
     if is_running:
         return "ioconnect reload"
-    return _of_another_account(paths) or "ioconnect up --daemon"
+    return _of_service(paths) or "ioconnect up --daemon"
 
 
-def _of_another_account(paths: Paths) -> str | None:
-    """Return the same for an agent that root has installed for another account."""
-    if os.geteuid() != 0:
-        return None
-    from ioconnect.installers import installed  # noqa: PLC0415  root only
+def _of_service(paths: Paths) -> str | None:
+    """Return the same for an installed service, beside which no agent is to be started by hand."""
+    from ioconnect.installers import installed  # noqa: PLC0415  only if no agent runs
 
     other = installed.of_another_account(paths, os.environ)
-    if other is None:
-        return None
-    if installed.machines_agent(paths, os.environ) is not None:
+    if other is not None and installed.machines_agent(paths, os.environ) is not None:
         return other.line("reload")
-    return other.line("up", "--daemon") if other.kind is Kind.CRON else other.start
+    return installed.start_command(paths, os.environ)
 
 
 @contextlib.contextmanager

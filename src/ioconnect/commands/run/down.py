@@ -72,7 +72,10 @@ def stop_tunnels(invocation: Invocation, names: tuple[str, ...]) -> None:
 
 
 def stop_agent(invocation: Invocation) -> None:
-    """Stop the agent and wait until it has ended; says so if none runs. Raises Fault."""
+    """Stop the agent and wait until it has ended; says so if none runs.
+
+    Raises Fault; AgentNotRunning for an agent that root has installed for another account.
+    """
     if control.running_pid(invocation.paths) is None:
         _say_not_running(invocation)
         return
@@ -136,6 +139,8 @@ def _say_not_running(invocation: Invocation, names: tuple[str, ...] = ()) -> Non
     if other is None:
         return
     theirs = installed.of_another_account(invocation.paths, os.environ)
-    is_asked_so = theirs is not None and theirs.kind is not Kind.SYSTEMD
-    stop = theirs.line("down", *names) if theirs is not None and is_asked_so else other.manager.stop
-    invocation.terminal.say(f"But {other.description} is; to stop it: {stop}")
+    if theirs is None or theirs.kind is Kind.SYSTEMD:
+        invocation.terminal.say(f"But {other.description} is; to stop it: {other.manager.stop}")
+        return
+    stop = theirs.line("down", *names) if names or theirs.kind is Kind.CRON else other.manager.stop
+    raise AgentNotRunning(f"{other.description} goes on", hint=f"To stop it: {stop}")

@@ -14,7 +14,7 @@ from ioconnect.commands.run.reload import reload_agent
 from ioconnect.commands.run.up import start_agent
 from ioconnect.custody import processes
 from ioconnect.errors import Fault, SystemRefused
-from ioconnect.installers import machine
+from ioconnect.installers import installed, machine
 from ioconnect.installers.install import check, has_service, install, refuse_wrong_user, would_run_as_root
 from ioconnect.installers.service import Kind
 from ioconnect.installers.service_manager import manager_of
@@ -39,16 +39,31 @@ _DESCRIPTIONS = {
 
 
 def is_installed(run_as: str | None = None) -> bool:
-    """Whether the service that this machine supports is installed; False if that cannot be found out."""
+    """Whether the service that this machine supports is installed; False if that cannot be found out.
+
+    One that runs as root counts only if root is the account that was named.
+    """
+    kind = machine.default_kind()
+    if run_as is None and would_run_as_root(kind):
+        return False
     try:
-        return has_service(machine.default_kind(), run_as)
+        return has_service(kind, run_as)
     except SystemRefused:
         return False
 
 
 def needs_account(answers: Answers) -> bool:
     """Whether an account must be named for the service, as it would run as root otherwise."""
-    return answers.run_as is None and would_run_as_root(machine.default_kind()) and not is_installed()
+    return answers.run_as is None and would_run_as_root(machine.default_kind())
+
+
+def with_installed_account(invocation: Invocation, answers: Answers) -> Answers:
+    """Return the answers with the account for which root has installed this service before, if none was named."""
+    kind = machine.default_kind()
+    if answers.run_as is not None or not would_run_as_root(kind):
+        return answers
+    other = installed.of_another_account(invocation.paths, os.environ)
+    return answers if other is None or other.kind is not kind else replace(answers, run_as=other.account)
 
 
 def check_account(name: str) -> str:

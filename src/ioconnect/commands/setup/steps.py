@@ -33,6 +33,7 @@ def run(invocation: Invocation, answers: Answers) -> ExitCode:
     if answers.paste == "-":
         answers = replace(answers, paste=read_stdin(pasted.MAX_BYTES))
     _check(answers)
+    answers = service.with_installed_account(invocation, answers)
     known = configuration.load(invocation.paths.config, or_empty=True)
     name = _name(known, answers)
     tunnel = next((each for each in known.tunnels if each.name == name), None)
