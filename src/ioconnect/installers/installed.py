@@ -36,7 +36,7 @@ from ioconnect.installers.service_manager import (
     unit_properties,
 )
 from ioconnect.installers.systemd import quoted_argument
-from ioconnect.status import control, snapshots
+from ioconnect.status import snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _UNIT_USER = re.compile(rb"^User=(\S+)$", re.MULTILINE)
 QUERY_TIMEOUT = 3.0  # seconds for a query to systemd; without an answer the hint says less
-ASK_TIMEOUT = control.TIMEOUT  # for `status` as another account
+ASK_TIMEOUT = 5.0  # seconds for `status` as another account: Python's start on a busy machine, and 2 s for the answer
 ASK_INTERVAL = 5.0  # seconds between two of these: each starts a program
 _answers: dict[AgentOfAccount, tuple[float, SystemAgent | None]] = {}  # until when each counts, and what it was
 

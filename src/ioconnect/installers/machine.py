@@ -79,8 +79,8 @@ def as_account(name: str, command: tuple[str, ...], variables: tuple[str, ...] =
     """Return the line with which root runs a command as the account, by a program that this machine has.
 
     `variables` (NAME=value) are set for it, but for HOME and PATH, which the account has. It gets none of root's, and
-    of runuser(1) a terminal of its own (`--pty`): in root's it could type (TIOCSTI of ioctl_tty(2)). sudo(8) does both
-    by itself.
+    of runuser(1) a terminal of its own (`--pty`): in root's it could type (TIOCSTI of ioctl_tty(2)). sudo(8) does
+    both by itself.
     """
     own = tuple(each for each in variables if not each.startswith(("HOME=", "PATH=")))
     command = (*(("env", *own) if own else ()), *command)

@@ -67,7 +67,7 @@ def test_without_systemd_root_names_an_account_whose_cron_runs_it(site: Site) ->
     done = root.try_run(*command, "--service", "--run-as", "alice")
 
     assert done.returncode == 0, done.stderr
-    asks = f"runuser -u alice -- '{site.command}' --config {config} status"
+    asks = f"runuser --pty -u alice -- '{site.command}' --config {config} status"
     assert asks in done.stderr
     try:
         assert "BEGIN ioconnect" in root.run("crontab", "-u", "alice", "-l")

@@ -15,7 +15,7 @@ from ioconnect.errors import SystemRefused
 from ioconnect.installers import cron_jobs, installed
 from ioconnect.installers.programs import Completed
 from ioconnect.installers.service import UNIT_NAME, Kind
-from ioconnect.status import control, snapshots
+from ioconnect.status import snapshots
 from ioconnect.status.records import Snapshot
 
 UNIT = "[Service]\nExecStart=/opt/ioconnect --config {config} up\n"
@@ -146,7 +146,7 @@ class Asked:
         monkeypatch.setattr(installed.time, "monotonic", lambda: self.now)
 
     def _run(self, *_: object, timeout: float, **__: object) -> Completed:
-        assert timeout == control.TIMEOUT
+        assert timeout == installed.ASK_TIMEOUT
         self.count += 1
         return Completed(0, self._answer, b"")
 
