@@ -291,7 +291,8 @@ def test_endless_input_before_the_sign_in_is_cut(rig: stubs.StubRig) -> None:
 def test_stop_leaves_nothing(tmp_path: Path, db: database.Database) -> None:
     """No thread, no descriptor, no port, with connections open and clients half-way in; stopping twice is fine."""
     before = held()
-    with stubs.running(tmp_path / "stub") as rig, stubs.openssh(rig, db.port) as tunnel:
+    listen = HostPort("127.0.0.1", processes.free_port())  # the kernel's choice might be somebody else's afterwards
+    with stubs.running(tmp_path / "stub", listen=listen) as rig, stubs.openssh(rig, db.port) as tunnel:
         talkers = [database.call(tunnel.port, b"S", 64 * MIB) for _ in range(5)]
         for talker in talkers:
             database.exactly(talker, 1)
