@@ -151,14 +151,13 @@ def test_its_log_is_named(machine: Machine) -> None:
         assert "There is no log yet" not in shown.stderr
 
 
-def test_a_program_that_hangs_holds_root_up_for_two_seconds(machine: Machine) -> None:
+def test_a_program_that_hangs_holds_root_up_for_five_seconds(machine: Machine) -> None:
     machine.program.write_text("#!/bin/sh\nexec sleep 60\n")
-    machine.command[-1] = machine.command[-1].replace("main()", "import time; began = time.monotonic()\nmain()")
     began = time.monotonic()
 
     status = machine.try_run("status", "--check")
 
-    assert (status.returncode, time.monotonic() - began < 6) == (69, True)
+    assert (status.returncode, time.monotonic() - began < 9) == (69, True)
 
 
 def test_a_status_that_is_watched_starts_a_program_every_few_seconds(machine: Machine) -> None:
