@@ -234,3 +234,6 @@ class Multiplexer:
         for connection in [*self.connections.values(), *self._draining]:
             connection.cut()
         self.connections.clear()
+        for connection in self._gathering:  # views of the inbound buffer, which this ring of objects would keep
+            connection.gathered.clear()
+        self._gathering.clear()
