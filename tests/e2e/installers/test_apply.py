@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import pwd
+import queue
+import subprocess
+import sys
+import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-from tests.rigs import ordinary_user
+from tests.rigs import ordinary_user, processes
 from tests.rigs.customer import Customer
 
 from ioconnect.errors import CannotCreate, SystemRefused, UsageFault
 from ioconnect.installers import apply, machine, programs, user_crontab
 from ioconnect.installers.service import Command, File, Installation, Kind
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -166,6 +169,97 @@ def test_a_program_of_another_account_gets_nothing_of_roots_environment(monkeypa
     shown = programs.run(("/usr/bin/env",), account="nobody", variables={"X": "1"})
 
     assert {line.partition(b"=")[0] for line in shown.stdout.splitlines()} == {b"PATH", b"LC_ALL", b"X"}
+
+
+# Traces the process (PTRACE_SEIZE), and does not wait for it: its parent is not told that it has ended.
+TRACE = """
+import ctypes, sys
+code = ctypes.CDLL(None, use_errno=True).ptrace(0x4206, int(sys.argv[1]), None, None)
+print("traces" if code == 0 else "may not", flush=True)
+sys.stdin.read()
+"""
+
+
+def processes_of(account: str, argv: tuple[str, ...]) -> list[int]:
+    """Return the pids of the account's processes with these words."""
+    line = "".join(f"{word}\0" for word in argv).encode()
+    uid, found = pwd.getpwnam(account).pw_uid, list[int]()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.stat().st_uid == uid and (process / "cmdline").read_bytes() == line:
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="root's program of another account, traced")
+def test_a_program_whose_end_its_account_hides_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of the same account that traces it hides that it has ended (ptrace(2)), also after SIGKILL."""
+    monkeypatch.setattr(programs, "KILL_TIMEOUT", 0.2)
+    results = queue.SimpleQueue[object]()
+    argv = ("/bin/sleep", str(10_000 + os.getpid()))
+
+    def run() -> None:
+        try:
+            results.put(programs.run(argv, account="nobody", timeout=3))
+        except SystemRefused as refused:
+            results.put(refused)
+
+    threading.Thread(target=run, daemon=True).start()
+    found = processes.wait_until(lambda: processes_of("nobody", argv), what="it runs")
+    trace = ["/usr/bin/env", "python3", "-c", TRACE, str(found[0])]
+    account, pipe = pwd.getpwnam("nobody"), subprocess.PIPE
+    theirs = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
+    with subprocess.Popen(trace, text=True, stdin=pipe, stdout=pipe, **theirs) as tracer:
+        try:
+            assert tracer.stdout is not None
+            if tracer.stdout.readline() != "traces\n":
+                pytest.skip("here an account may not trace its processes (Yama)")
+            refused = results.get(timeout=20)
+
+            assert isinstance(refused, SystemRefused)
+            assert "was not done after 3 s" in refused.message
+            assert [each.pid for each in programs._left] == found
+        finally:
+            tracer.kill()
+    processes.wait_until(lambda: programs._left[0].poll() is not None, what="its end is seen")
+    assert programs.run(("true",)).returncode == 0
+    assert programs._left == []
+
+
+SESSION_KEYRING = """
+import ctypes, os
+def keyctl(*words):
+    number = {"x86_64": 250, "aarch64": 219}[os.uname().machine]
+    return ctypes.CDLL(None).syscall(*map(ctypes.c_long, (number, *words)))
+"""
+OF_THIS_PROCESS = f"{SESSION_KEYRING}print(keyctl(0, -3, 0))"  # KEYCTL_GET_KEYRING_ID
+# Joins one of its own, as pam_keyinit(8) has root's session do.
+OF_BOTH = f"""{SESSION_KEYRING}
+from ioconnect.installers import programs
+if keyctl(1, 0) >= 0:
+    theirs = programs.run(("/usr/bin/env", "python3", "-c", {OF_THIS_PROCESS!r}), account="nobody")
+    print(keyctl(0, -3, 0), theirs.stdout.decode(), theirs.error_text if theirs.returncode else "")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root runs programs as another account")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="another number of keyctl(2)")
+def test_a_program_of_another_account_has_a_session_keyring_of_its_own() -> None:
+    """Root's, with the keys in it, would be the account's too (session-keyring(7))."""
+    printed = subprocess.run([sys.executable, "-c", OF_BOTH], capture_output=True, text=True, check=True).stdout
+
+    if not printed:
+        pytest.skip("no keyrings here")
+    ours, theirs = map(int, printed.split())
+    assert theirs > 0
+    assert theirs != ours
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs programs as another account")
+def test_a_program_of_another_account_that_is_missing_says_so() -> None:
+    done = programs.run(("/nowhere/at all",), account="nobody")
+
+    assert (done.returncode, done.error_text) == (127, "cannot run /nowhere/at all: No such file or directory")
 
 
 @pytest.mark.parametrize("where", ["", " >&2"])
