@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import TypeVar
 
+MAX_COUNT = (1 << 64) - 1  # of 64 bits; Python's own may have no text, and no number of seconds
+MAX_PID = (1 << 31) - 1  # pid_t
+MAX_PORT = 65535
+MAX_MEASURE = 1e12
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=Enum)
 
@@ -43,12 +47,30 @@ class Fields:
             raise Malformed(f"{self.path_of(name)} is missing")
         return value
 
+    def natural(self, name: str, most: int = MAX_COUNT) -> int | None:
+        """Return the integer from 0 to `most`, None if it is null or missing. Raises Malformed."""
+        value = self.optional(name, int)
+        if value is not None and not 0 <= value <= most:
+            raise Malformed(f"{self.path_of(name)} is {'negative' if value < 0 else 'too large'}")
+        return value
+
     def count(self, name: str) -> int:
         """Return the non-negative integer, 0 if it is missing. Raises Malformed."""
-        value = self.optional(name, int) or 0
-        if value < 0:
-            raise Malformed(f"{self.path_of(name)} is negative")
+        return self.natural(name) or 0
+
+    def measure(self, name: str) -> float | None:
+        """Return the non-negative number, None if it is null or missing. Raises Malformed, also for NaN."""
+        value = self.optional(name, float, int)
+        if value is not None and not 0 <= value <= MAX_MEASURE:
+            raise Malformed(f"{self.path_of(name)} is out of range")
         return value
+
+    def texts(self, name: str, *, optional: bool = False) -> list[str]:
+        """Return the texts of the list at this key; none if it is `optional` and missing. Raises Malformed."""
+        elements = (self.optional(name, list) or []) if optional else self.required(name, list)
+        if not all(isinstance(element, str) for element in elements):
+            raise Malformed(f"{self.path_of(name)} is not a list of texts")
+        return elements
 
     def choice(self, name: str, kind: type[_E]) -> _E:
         """Return the member of `kind` that has this value. Raises Malformed."""

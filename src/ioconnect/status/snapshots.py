@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.config.json_fields import Fields, Malformed
+from ioconnect.config.json_fields import MAX_PID, MAX_PORT, Fields, Malformed
 from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import hint_of, read_regular, write_atomically
 from ioconnect.errors import ExitCode, Fault, Reason, ReasonCode
@@ -28,6 +28,7 @@ from ioconnect.status.records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "answer_to_json",
     "exit_code",
     "from_json",
+    "names_in",
     "read",
     "timestamp",
     "to_json",
@@ -133,7 +135,9 @@ def from_json(document: object) -> Snapshot:
 
 
 def _from_fields(fields: Fields) -> Snapshot:
-    schema = fields.required("schema", int)
+    schema = fields.natural("schema")
+    if schema is None:
+        raise Malformed("schema is missing")
     if schema != SCHEMA:
         raise StatusDamaged(
             f"the status has schema {schema}, this ioconnect reads schema {SCHEMA}",
@@ -142,7 +146,7 @@ def _from_fields(fields: Fields) -> Snapshot:
     agent = fields.inner("agent")
     return Snapshot(
         running=agent.required("running", bool),
-        pid=agent.optional("pid", int),
+        pid=agent.natural("pid", MAX_PID),
         version=agent.required("version", str),
         started_at=agent.optional("started_at", str),
         tunnels=tuple(_tunnel_from_fields(tunnel) for tunnel in fields.each("tunnels")),
@@ -160,12 +164,12 @@ def _tunnel_from_fields(fields: Fields) -> TunnelStatus:
         since=fields.required("since", str),
         reason=_reason_from_fields(fields),
         jumphost=fields.required("jumphost", str),
-        listen_port=fields.required("listen_port", int),
+        listen_port=_port(fields),
         target=fields.required("target", str),
         attempts=fields.count("attempts"),
         reconnects=fields.count("reconnects"),
         next_attempt_at=fields.optional("next_attempt_at", str),
-        rtt_ms=fields.optional("rtt_ms", float, int),
+        rtt_ms=fields.measure("rtt_ms"),
         connections=Connections(*(connections.count(name) for name in ("open", "total", "refused", "failed"))),
         bytes_from_target=carried.count("from_target"),
         bytes_to_target=carried.count("to_target"),
@@ -178,6 +182,22 @@ def _tunnel_from_fields(fields: Fields) -> TunnelStatus:
         standby_ok=fields.optional("standby_ok", bool) or False,
         enabled=fields.optional("enabled", bool) is not False,
     )
+
+
+def _port(fields: Fields) -> int:
+    port = fields.natural("listen_port", MAX_PORT)
+    if port is None:
+        raise Malformed(f"{fields.path_of('listen_port')} is missing")
+    return port
+
+
+def names_in(answer: object, *keys: str, optional: Container[str] = ()) -> dict[str, list[str]]:
+    """Return the lists of tunnels' names in an agent's answer to a change, by key. Raises StatusDamaged."""
+    try:
+        fields = Fields(answer)
+        return {key: fields.texts(key, optional=key in optional) for key in keys}
+    except Malformed as error:
+        raise StatusDamaged(f"the agent's answer is damaged: {error}", hint=RESTART) from error
 
 
 def _target_from_fields(fields: Fields) -> TargetState | None:

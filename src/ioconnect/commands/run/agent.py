@@ -111,28 +111,34 @@ def document(
     return told
 
 
-def changes(answer: dict[str, Any], *, added: str = "added") -> str:
+def changed(answer: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the names of tunnels in an answer to a reload or a start, by what was done. Raises StatusDamaged."""
+    keys = (*_GROUPS, "outdated", "not_started")
+    return snapshots.names_in(answer, *keys, optional=set(keys) - {"added", "unchanged"})
+
+
+def changes(answer: Mapping[str, list[str]], *, added: str = "added") -> str:
     """Return in one line what a reload or a start of tunnels did; `added` is the word for new tunnels."""
     groups = {**_GROUPS, "added": added}
     parts = [f"{word} {', '.join(answer[key])}" for key, word in groups.items() if answer.get(key)]
     return "; ".join(parts) or "nothing to do"
 
 
-def outdated(answer: dict[str, Any]) -> Iterator[str]:
+def outdated(answer: Mapping[str, list[str]]) -> Iterator[str]:
     """Yield which tunnels go on with an earlier configuration, if any do."""
     names = answer.get("outdated")
     if names:
         yield f"With an earlier configuration: {', '.join(names)}. ioconnect reload takes the new one over."
 
 
-def not_started(answer: dict[str, Any]) -> Iterator[str]:
+def not_started(answer: Mapping[str, list[str]]) -> Iterator[str]:
     """Yield which configured tunnels the agent does not run after a reload, if any."""
     names = answer.get("not_started")
     if names:
         yield f"Not started: {', '.join(names)}. ioconnect up {' '.join(names)} starts what is missing."
 
 
-def stopped_by_name(answer: dict[str, Any]) -> Iterator[str]:
+def stopped_by_name(answer: Mapping[str, list[str]]) -> Iterator[str]:
     """Yield which tunnels a start of all left alone, as they were stopped by name, if any."""
     names = answer.get("not_started")
     if names:

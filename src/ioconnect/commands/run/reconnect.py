@@ -8,7 +8,7 @@ import click
 
 from ioconnect.commands.run.agent import message, naming_the_service
 from ioconnect.console.command_group import command, name_argument
-from ioconnect.status import control
+from ioconnect.status import control, snapshots
 
 if TYPE_CHECKING:
     from ioconnect.console.invocation import Invocation
@@ -25,11 +25,12 @@ def reconnect(invocation: Invocation, name: str | None) -> None:
     names = () if name is None else (name,)
     with naming_the_service(invocation, "reconnect", *names):
         done = control.change(invocation.paths, "/v1/reconnect", message(invocation, names))
-    probed = done.get("connected", [])
-    tried = [name for name in done["tunnels"] if name not in probed]
+    named = snapshots.names_in(done, "tunnels", "connected", optional={"connected"})
+    probed = named["connected"]
+    tried = [name for name in named["tunnels"] if name not in probed]
     if tried:
         invocation.terminal.say(f"The agent tries now: {', '.join(tried)}.")
     if probed:
         invocation.terminal.say(f"Already connected, so only a keepalive was sent: {', '.join(probed)}.")
-    if not done["tunnels"]:
+    if not named["tunnels"]:
         invocation.terminal.say("The agent runs no tunnel now.")

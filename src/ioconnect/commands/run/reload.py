@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.commands.run.agent import changes, message, naming_the_service, not_started, outdated
+from ioconnect.commands.run.agent import changed, changes, message, naming_the_service, not_started, outdated
 from ioconnect.console.command_group import command, json_option
 from ioconnect.status import control
 
@@ -32,7 +32,7 @@ def reload_agent(invocation: Invocation) -> None:
     Raises AgentNotRunning, AgentSilent, and the Fault for which the agent refuses the configuration.
     """
     with naming_the_service(invocation, "reload"):
-        done = control.change(invocation.paths, "/v1/reload", message(invocation, reads_config=True))
+        done = changed(control.change(invocation.paths, "/v1/reload", message(invocation, reads_config=True)))
     invocation.answer("", **done)
     invocation.terminal.say(f"The agent has read its configuration again: {changes(done)}.")
     for remark in (*outdated(done), *not_started(done)):

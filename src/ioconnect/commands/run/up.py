@@ -15,7 +15,7 @@ from ioconnect import __version__
 from ioconnect.agent.process import launch
 from ioconnect.agent.supervisor.background_jobs import BackgroundThread
 from ioconnect.agent.supervisor.publish import summary
-from ioconnect.commands.run.agent import changes, document, message, outdated, seen, stopped_by_name
+from ioconnect.commands.run.agent import changed, changes, document, message, outdated, seen, stopped_by_name
 from ioconnect.config import configuration
 from ioconnect.config.paths import absolute
 from ioconnect.console.command_group import command, json_option, names_argument
@@ -194,7 +194,7 @@ def _have_running_agent_start(
     Waits until they are well, at most `wait` seconds; None: not at all. Raises AgentNotRunning, AgentSilent, and the
     Fault for which the agent refuses or a tunnel is not well.
     """
-    done = control.change(invocation.paths, "/v1/up", message(invocation, names, reads_config=True))
+    done = changed(control.change(invocation.paths, "/v1/up", message(invocation, names, reads_config=True)))
     invocation.terminal.say(f"{running.message}: {changes(done, added='started')}.")
     for remark in (*outdated(done), *stopped_by_name(done)):
         invocation.terminal.say(remark)
