@@ -42,11 +42,6 @@ ALLOWED = {
         "os.chmod": TAKEN_APART,
         "path.parent.mkdir": OWN,
     },
-    "agent/process/stop.py": {
-        "LOCKS.read_text": PROC,
-        "Path(f'/proc/{pid}/fdinfo').iterdir": PROC,
-        "entry.read_text": PROC,
-    },
     "agent/supervisor/network_monitor.py": {"event_socket.bind": "netlink"},
     "checks/tcp_check.py": {"probe.bind": INTERNET},
     "commands/setup/local_databases.py": {"table.open": PROC},

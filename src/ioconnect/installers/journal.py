@@ -15,8 +15,8 @@ from ioconnect.installers.installed import service_for
 from ioconnect.installers.programs import Completed, output_lines
 from ioconnect.installers.service import UNIT_NAME, Kind
 from ioconnect.installers.service_manager import unit_of, unit_properties
-from ioconnect.status import control
 from ioconnect.status.log_filter import LogFilter, written
+from ioconnect.status.observe import agent_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,12 +86,7 @@ def journal_of(paths: Paths, environ: Mapping[str, str]) -> Journal | None:
     That of the unit which runs the agent, though it may not answer; while none runs, that of an installed unit that
     these paths can refer to.
     """
-    pid = None
-    with contextlib.suppress(SystemRefused):
-        try:
-            pid = control.running_pid(paths)
-        except control.AgentSilent as silent:
-            pid = silent.pid
+    pid = agent_pid(paths)
     if pid is not None:
         return _unit_with_main_pid(pid)
     with contextlib.suppress(RuntimeError):  # an account without a home

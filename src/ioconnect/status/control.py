@@ -27,7 +27,7 @@ from ioconnect.errors import (
 )
 from ioconnect.status import disk, hints, lock
 from ioconnect.status.control_folder import SocketRefused, connected
-from ioconnect.status.peer_credentials import peer_of
+from ioconnect.status.peer_credentials import Peer, peer_of
 from ioconnect.status.records import Silence
 
 if TYPE_CHECKING:
@@ -43,18 +43,17 @@ RETRY_INTERVAL = 0.02  # seconds between attempts to connect to an agent that ha
 MAX_ANSWER = 16 << 20  # bytes
 LOCK_HEADER = "Ioconnect-Lock"
 MISDIRECTED, GATEWAY_TIMEOUT = 421, 504  # RFC 9110
-_Answer: TypeAlias = tuple[int, object, int]  # status code, document, uid of who answered
+_Answer: TypeAlias = tuple[int, object, Peer]  # status code, document, who answered
 _Encoded: TypeAlias = "Callable[[str | None], bytes]"  # the request, to the agent of the lock with this identity
 _UNFINISHED = "It goes on with it: see ioconnect status. Does the disk with the configuration and the keys hang?"
 
 
 class AgentSilent(AgentUnresponsive):
-    """The agent runs and does not answer: it is stopped, hangs, is busy, or has no usable socket."""
+    """The agent runs and does not answer: stopped, busy, without a usable socket. `peer` listens, by the kernel."""
 
-    def __init__(self, pid: int | None, silence: Silence) -> None:
+    def __init__(self, pid: int | None, silence: Silence, peer: Peer | None = None) -> None:
         super().__init__("the agent" + (f" (pid {pid})" if pid else "") + f" {silence}", hint=silence.hint)
-        self.pid = pid
-        self.silence = silence
+        self.pid, self.silence, self.peer = pid, silence, peer
 
 
 class OtherConfiguration(Fault):
@@ -68,19 +67,18 @@ class _OtherAgent(Exception):
 
 
 class _NoAnswer(Exception):
-    """Somebody listens and does not answer in time; `pid` as the kernel tells it, None if it does not."""
+    """Somebody listens and does not answer in time: `peer`, by the kernel, None if it does not tell."""
 
-    def __init__(self, pid: int | None, silence: Silence | None = None) -> None:
-        super().__init__()
-        self.pid = pid
-        self.silence = silence or Silence.of_unproven(pid)
+    def __init__(self, peer: Peer | None, silence: Silence | None = None) -> None:
+        self.peer, self.pid = peer, peer.pid if peer is not None else None
+        self.silence = silence or Silence.of_unproven(self.pid)
 
 
 class _Busy(_NoAnswer):
     """The agent has too many other clients."""
 
-    def __init__(self, pid: int | None, why: str) -> None:
-        super().__init__(pid, Silence(why, "Try again in a moment."))
+    def __init__(self, peer: Peer | None, why: str) -> None:
+        super().__init__(peer, Silence(why, "Try again in a moment."))
 
 
 def request(
@@ -99,11 +97,11 @@ def answered(
 ) -> tuple[dict[str, Any], int]:
     """As `request`, and the uid of who answered, as the kernel knows it."""
     end = time.monotonic() + timeout
-    status, document, uid = _exchange(paths, partial(_encoded, method, path, body), end)
+    status, document, peer = _exchange(paths, partial(_encoded, method, path, body), end)
     if status != GATEWAY_TIMEOUT and isinstance(document, dict):
         if status >= 400:  # noqa: PLR2004  RFC 9110: client and server errors
             raise _fault(document)
-        return document, uid
+        return document, peer.uid
     pid = None
     with contextlib.suppress(Fault):  # the lock cannot be read
         pid = lock.holder(paths.lock)
@@ -139,15 +137,19 @@ def running_pid(paths: Paths) -> int | None:
 def answering_pid(paths: Paths) -> int | None:
     """Return the pid of the agent that answers on a control socket of `paths`, whoever holds the lock.
 
-    None if none does, 0 if its answer has none. Raises AgentSilent, of the listener, if one does not answer.
+    None if none does, 0 if it is not known. Raises AgentSilent, of who listens and does not answer.
     """
+    peer = answering(paths)
+    return None if peer is None else peer.pid or 0
+
+
+def answering(paths: Paths) -> Peer | None:
+    """As `answering_pid`, but the process as the kernel knows it."""
     try:
         answer, _ = _first_answer(paths, partial(_encoded, "GET", "/v1/status", None), time.monotonic() + TIMEOUT)
-        return None if answer is None else Fields(answer[1]).inner("agent").required("pid", int)
     except _NoAnswer as none:
-        raise AgentSilent(none.pid, none.silence) from None
-    except Malformed:  # a fault: its supervisor is busy or hangs
-        return 0
+        raise AgentSilent(none.pid, none.silence, none.peer) from None
+    return None if answer is None else answer[2]
 
 
 def check_config(body: Mapping[str, object], own: Path | str) -> None:
@@ -220,9 +222,9 @@ def _ask(path: Path, message: bytes, end: float) -> _Answer:
     try:
         with disk.within_timeout(path, lambda: connected(path, end - time.monotonic())) as connection:
             peer = peer_of(connection)
-            return (*_answer(connection, message, end), peer.uid)
+            return (*_answer(connection, message, end), peer)
     except TimeoutError:
-        raise _NoAnswer(peer.pid if peer is not None else None) from None
+        raise _NoAnswer(peer) from None
     except BlockingIOError:  # of connect(2), unix(7): its backlog is full
         raise _Busy(None, "more clients wait than its backlog holds") from None
 
@@ -261,7 +263,7 @@ def _answer(connection: socket.socket, message: bytes, end: float) -> tuple[int,
     if status == MISDIRECTED:
         raise _OtherAgent
     if b"\r\nRetry-After:" in head:
-        raise _Busy(peer_of(connection).pid, "it has too many other clients")
+        raise _Busy(peer_of(connection), "it has too many other clients")
     return status, document
 
 
@@ -284,7 +286,7 @@ def _fault(document: dict[str, Any]) -> Fault:
         error = Fields(document).inner("error")
         message = error.required("message", str) or "the agent refuses, and gives no reason"
         hint = error.optional("hint", str) or ""
-        number, name = error.required("exit_code", int), error.optional("code", str)
+        number, name = error.count("exit_code"), error.optional("code", str)
         faults = tuple(
             ConfigFault(each.required("path", str), each.required("message", str)) for each in error.each("faults")
         )

@@ -15,6 +15,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.config.json_fields import MAX_PID
+from ioconnect.custody import processes
 from ioconnect.custody.descriptors import open_regular, open_to_write
 from ioconnect.custody.entries import Untrusted
 from ioconnect.custody.files import make_folder
@@ -121,6 +123,16 @@ def owner(path: Path) -> int | None:
     return None
 
 
+def is_held_by(path: Path, pid: int, uid: int | None) -> bool:
+    """Whether this process of the account `uid` holds the lock, by the kernel's lists; False without them (macOS).
+
+    All is asked of one open file: another account may have the path lead elsewhere at the next look. Blocks and
+    raises as `holder`.
+    """
+    with _os_errors_as(path, SystemRefused):
+        return disk.within_timeout(path, lambda: _is_held_by(path, pid, uid))
+
+
 def identities(path: Path) -> Iterator[str | None]:
     """Yield what may tell an agent that its lock is meant: the path; the inode, if it has the file by another path.
 
@@ -168,14 +180,32 @@ def _holder(path: Path) -> int | None:
 
 def _owner(path: Path) -> int | None:
     with _opened(path) as descriptor:
-        return None if descriptor is None else os.fstat(descriptor).st_uid
+        uid = None if descriptor is None else os.fstat(descriptor).st_uid
+    if uid == 0:
+        with _opened(path, roots=True):  # Untrusted: in another account's folder, where any file of root's may be
+            pass
+    return uid
+
+
+def _is_held_by(path: Path, pid: int, uid: int | None) -> bool:
+    try:
+        with _opened(path, roots=uid == 0) as descriptor:
+            return descriptor is not None and processes.has_locked(pid, descriptor)
+    except Untrusted:
+        return False
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int | None]:
-    """Open the lock file for reading; None if there is none. Raises OSError."""
+def _opened(path: Path, *, roots: bool = False) -> Iterator[int | None]:
+    """Open the lock file for reading; None if there is none. Raises OSError, Untrusted.
+
+    With `roots` root opens only one where it keeps files open itself, as its agent does.
+    """
     try:
-        descriptor, _ = open_regular(path, follow=False)
+        if roots and os.geteuid() == 0:
+            descriptor = open_to_write(path, os.O_RDWR | os.O_NOFOLLOW)
+        else:
+            descriptor, _ = open_regular(path, follow=False)
     except FileNotFoundError:
         yield None
         return
@@ -226,4 +256,4 @@ def _recorded_pid(descriptor: int) -> int | None:
     except (ValueError, RecursionError, OSError):
         return None
     pid = content.get("pid") if isinstance(content, dict) else None
-    return pid if type(pid) is int and pid > 1 else None
+    return pid if type(pid) is int and 1 < pid <= MAX_PID else None

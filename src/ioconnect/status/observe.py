@@ -1,14 +1,19 @@
-"""Asks the running agent for its status; what its files say counts only if it cannot be asked."""
+"""Asks the running agent for its status; what its files say counts only if it cannot be asked.
+
+Which process it is, the kernel says: the agent is another account's.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ioconnect import __version__
 from ioconnect.config.paths import is_same
-from ioconnect.errors import AgentNotRunning, Reason, ReasonCode, TunnelNotStarted
-from ioconnect.status import control, disk, hints, snapshots
+from ioconnect.custody import processes
+from ioconnect.errors import AgentNotRunning, Reason, ReasonCode, SystemRefused, TunnelNotStarted
+from ioconnect.status import control, disk, hints, lock, snapshots
 from ioconnect.status.durations import NEVER
 from ioconnect.status.snapshots import Snapshot, State, StatusDamaged, TunnelStatus, timestamp
 
@@ -44,6 +49,26 @@ def ask(paths: Paths, timeout: float = control.TIMEOUT) -> Snapshot:
     """Return what the running agent answers. Raises as `control.request`, and StatusDamaged."""
     document, account = control.answered(paths, "GET", "/v1/status", timeout=timeout)
     return replace(snapshots.from_json(document), account=account)
+
+
+def agent_pid(paths: Paths) -> int | None:
+    """Return the pid of the agent's process: it holds the lock, else it listens on the control socket.
+
+    By the kernel alone: the account of the agent writes the lock file, and answers what it likes. None if no agent
+    runs, 0 if its pid is not known. Blocks as `observe`.
+    """
+    held = None
+    with contextlib.suppress(SystemRefused):
+        held = lock.holder(paths.lock)
+        if held and lock.is_held_by(paths.lock, held, processes.owner(held)):
+            return held
+    try:
+        peer = control.answering(paths)
+    except control.AgentSilent as silent:
+        held, peer = held or 0, silent.peer
+    if peer is None:
+        return None if held is None else 0
+    return peer.pid if peer.pid is not None and processes.is_of(peer.pid, peer.uid) else 0
 
 
 def last_written(file: Path, pid: int | None) -> Snapshot:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.custody.processes import owner, signalling
 from ioconnect.errors import AgentNotRunning, ExitCode, SystemRefused
-from ioconnect.status import control, disk, lock
+from ioconnect.status import control, lock
 from ioconnect.status.control import AgentSilent
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 KILL_TIMEOUT = 3.0  # seconds for a process to end after SIGKILL
 POLL_INTERVAL = 0.05  # seconds
-LOCKS = Path("/proc/locks")  # proc_locks(5)
 
 
 class NotProven(SystemRefused):
@@ -91,17 +90,6 @@ def _is_released(paths: Paths, pid: int, seconds: float) -> bool:
     return True
 
 
-def proven_pid(paths: Paths) -> int | None:
-    """Return the pid of the process that provably holds the lock, else of the agent that answers; None if unknown."""
-    with contextlib.suppress(SystemRefused):
-        pid = lock.holder(paths.lock)
-        if pid and _holds(paths, pid):
-            return pid
-    with contextlib.suppress(AgentSilent):
-        return control.answering_pid(paths) or None
-    return None
-
-
 def _end_holder(paths: Paths, pid: int, deadline: float) -> int | None:
     """End this process, which holds the lock, and return its pid; None if no agent runs any more.
 
@@ -136,41 +124,12 @@ def _own_process(paths: Paths, pid: int) -> Iterator[Callable[[signal.Signals], 
     """Yield what sends a signal to this process, after the proof that it is the caller's and holds the lock."""
     hint = f"As its owner or root: kill -CONT {pid} lets a stopped one go on; kill -KILL {pid} ends it."
     with signalling(pid) as send:
-        if not pid or not _holds(paths, pid):
+        uid = owner(pid)
+        if not pid or not lock.is_held_by(paths.lock, pid, uid):
             raise NotProven(
                 f"the agent does not answer, and it cannot be proved which process it is (pid {pid or 'unknown'})",
                 hint="Look with ps which process is the agent, and end it yourself.",  # not what the lock names
             )
-        if owner(pid) != os.geteuid() and Path("/proc/self").exists():  # without /proc kill(2) decides
+        if uid != os.geteuid() and Path("/proc/self").exists():  # without /proc kill(2) decides
             raise NotProven(f"the agent (pid {pid}) does not answer, and belongs to another user", hint=hint)
         yield send
-
-
-def _holds(paths: Paths, pid: int) -> bool:
-    """Whether this process holds the lock, as the kernel lists it; False where it has no such list (macOS)."""
-    if not LOCKS.exists():
-        return False
-    facts = disk.within_timeout(paths.lock, lambda: paths.lock.stat(follow_symlinks=False))
-    device = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
-    # 1: FLOCK  ADVISORY  WRITE 4711 08:01:123456 0 EOF
-    held = [line.split() for line in LOCKS.read_text().splitlines()]
-    listed = any(words[1] == "FLOCK" and words[4:6] == [str(pid), device] for words in held if len(words) > 5)  # noqa: PLR2004
-    return listed or _has_locked(pid, facts)
-
-
-def _has_locked(pid: int, facts: os.stat_result) -> bool:
-    """Whether a descriptor of the process is this file and the process locked it (proc_pid_fdinfo(5)).
-
-    Not one that another process locked and sent it (SCM_RIGHTS), which has the same lines but for the pid.
-    Some file systems (overlay) have another device number in the kernel's list than in stat(2), which says the same
-    of the path and of the descriptor.
-    """
-    with contextlib.suppress(OSError):
-        for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
-            locked = any(
-                words[:1] == ["lock:"] and words[2:3] == ["FLOCK"] and words[4:6] == ["WRITE", str(pid)]
-                for words in map(str.split, entry.read_text().splitlines())
-            )
-            if locked and os.path.samestat(Path(f"/proc/{pid}/fd/{entry.name}").stat(), facts):
-                return True
-    return False

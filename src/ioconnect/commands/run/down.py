@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ioconnect.agent.process.stop import proven_pid, stop
+from ioconnect.agent.process.stop import stop
 from ioconnect.commands.run.agent import document, message, seen
 from ioconnect.console.command_group import command, json_option, names_argument
 from ioconnect.errors import AgentNotRunning, ConfigInvalid, ExitCode, Fault, SystemRefused
 from ioconnect.installers import installed, service_manager
 from ioconnect.installers.programs import run
-from ioconnect.installers.service import Kind
-from ioconnect.status import control
-from ioconnect.status.control import AgentSilent, check_config
-from ioconnect.status.observe import ended, observe
+from ioconnect.installers.service import UNIT_NAME, Kind
+from ioconnect.status import control, snapshots
+from ioconnect.status.control import check_config
+from ioconnect.status.observe import agent_pid, ask, ended, observe
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def stop_tunnels(invocation: Invocation, names: tuple[str, ...]) -> None:
         return
     with invocation.terminal.busy("stopping"):
         done = control.change(invocation.paths, "/v1/down", message(invocation, names))
-    stopped = done["tunnels"]
+    stopped = snapshots.names_in(done, "tunnels")["tunnels"]
     before = [name for name in dict.fromkeys(names) if name not in stopped]
     if stopped:
         invocation.terminal.say(f"Stopped {', '.join(stopped)}; ioconnect up {' '.join(stopped)} starts it again.")
@@ -91,7 +91,7 @@ def _stop_running(invocation: Invocation) -> int | None:
     """Stop the agent or its service; return its pid, 0 if it is not known, None if it has ended meanwhile."""
     terminal = invocation.terminal
     body = message(invocation)
-    proven = proven_pid(invocation.paths)
+    proven = agent_pid(invocation.paths) or _pid_of_service(invocation)
     manager = service_manager.manager_of(proven) if proven else None
     if manager is not None and manager.stop_argv:
         _check_config(invocation, body)
@@ -105,11 +105,22 @@ def _stop_running(invocation: Invocation) -> int | None:
     return pid
 
 
+def _pid_of_service(invocation: Invocation) -> int:
+    """Return the pid of root's service for this configuration, as systemd knows it; 0 if there is none."""
+    found = installed.service_for(invocation.paths, os.environ) if os.geteuid() == 0 else None
+    if found is not None and found[0] is Kind.SYSTEMD:
+        with contextlib.suppress(SystemRefused):
+            return int(service_manager.unit_properties(UNIT_NAME, Kind.SYSTEMD, "MainPID")["MainPID"])
+    return 0
+
+
 def _check_config(invocation: Invocation, body: dict[str, object]) -> None:
-    """Raise OtherConfiguration if another configuration than the agent's is meant; a silent agent has none."""
-    with contextlib.suppress(AgentSilent, AgentNotRunning):
-        status = control.request(invocation.paths, "GET", "/v1/status")
-        check_config(body, status["agent"]["config"])
+    """Raise OtherConfiguration if another configuration than the agent's is meant; one that says none has none."""
+    config = None
+    with contextlib.suppress(Fault):  # it is silent, refuses or lies: its service is known all the same
+        config = ask(invocation.paths).config
+    if config is not None:
+        check_config(body, config)
 
 
 def _stop_service(invocation: Invocation, manager: ServiceManager, pid: int | None) -> None:

@@ -7,18 +7,19 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ioconnect.checks import running_agent
 from ioconnect.checks.running_agent import tunnel_status
 from ioconnect.commands.run.agent import seen
 from ioconnect.commands.run.down import stop_agent
 from ioconnect.commands.run.reload import reload_agent
 from ioconnect.commands.run.up import start_agent
-from ioconnect.custody import processes
 from ioconnect.errors import Fault, SystemRefused
 from ioconnect.installers import installed, machine
 from ioconnect.installers.install import check, has_service, install, refuse_wrong_user, would_run_as_root
 from ioconnect.installers.service import Kind
 from ioconnect.installers.service_manager import manager_of
 from ioconnect.status import control
+from ioconnect.status.observe import agent_pid
 from ioconnect.status.snapshots import State
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from ioconnect.commands.setup.answers import Answers
     from ioconnect.console.invocation import Invocation
+    from ioconnect.status.snapshots import Snapshot
 
 CONNECT_TIMEOUT = 30.0  # seconds
 
@@ -126,26 +128,27 @@ def with_account(invocation: Invocation, answers: Answers) -> Answers:
 @contextlib.contextmanager
 def _unmanaged_agent_stopped(invocation: Invocation) -> Iterator[None]:
     """Stop an agent that was started by hand: the service's would be a second one. Start it again after a failure."""
-    pid = control.running_pid(invocation.paths)
-    if pid is None or manager_of(pid) is not None:
+    if control.running_pid(invocation.paths) is None or manager_of(agent_pid(invocation.paths) or 0) is not None:
         yield
         return
-    names = _running_names(invocation)
-    owner = processes.owner(pid) if pid else None
+    snapshot = seen(invocation.paths)
+    owner = running_agent.account(snapshot, invocation.paths)
     stop_agent(invocation)
     try:
         yield
     except BaseException:
-        if owner in (None, os.geteuid()):
-            _start_again(invocation, names)
+        if owner == os.geteuid():  # then the names of its tunnels are this account's too
+            _start_again(invocation, _running_names(snapshot))
+        elif owner is None:
+            invocation.terminal.say("  Whose agent it was that was stopped is not known: it is not started again.")
         else:
             invocation.terminal.say(f"  The agent that was stopped is not root's: uid {owner} may start it again.")
         raise
 
 
-def _running_names(invocation: Invocation) -> tuple[str, ...]:
+def _running_names(snapshot: Snapshot) -> tuple[str, ...]:
     """Return the tunnels that the agent runs; none if it runs all that are enabled, as `up` without a name does."""
-    tunnels = seen(invocation.paths).tunnels
+    tunnels = snapshot.tunnels
     running = tuple(tunnel.name for tunnel in tunnels if tunnel.state is not State.STOPPED)
     stopped = any(tunnel.enabled and tunnel.name not in running for tunnel in tunnels)
     return running if stopped else ()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
-import socket
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rigs.ordinary_user import NOBODY
 
 from ioconnect.agent.process import stop
 from ioconnect.agent.process.stop import NotProven
 from ioconnect.config.paths import under
 from ioconnect.custody import processes
-from ioconnect.status import control
+from ioconnect.status import control, lock, observe
 from ioconnect.status.control import AgentSilent
 from ioconnect.status.lock import AgentLock
 from ioconnect.status.records import Silence
@@ -24,43 +23,63 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc, by which it is proved, is Linux's")
-def test_a_lock_of_another_file_proves_nothing(tmp_path: Path) -> None:
-    ours, other = tmp_path / "agent.lock", tmp_path / "other.lock"
-    other.touch()
-    with ours.open("w") as file:
-        assert not stop._has_locked(os.getpid(), ours.stat()), "open, and not locked"
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The pids that were signalled, each time."""
+    sent: list[int] = []
+    monkeypatch.setattr(processes, "_send", lambda pid, *_: sent.append(pid))
+    return sent
+
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of another account")
+
+
+@ROOT
+def test_an_account_that_swaps_its_folder_meanwhile_has_no_process_of_roots_signalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: list[int]
+) -> None:
+    """Once its own lock was read, which names that process, the path leads to the lock that it holds."""
+    ours, theirs = under(tmp_path / "ours"), under(tmp_path / "theirs")
+    held = AgentLock.acquire(ours.lock, version="1", started_at="then")
+    theirs.state.mkdir(parents=True)
+    for folder in (theirs.state.parent, theirs.state):
+        os.chown(folder, NOBODY, NOBODY)
+
+    def swapped(path: Path) -> int:
+        assert path == theirs.lock
+        if not theirs.state.is_symlink():
+            theirs.state.rename(tmp_path / "theirs" / "before")
+            theirs.state.symlink_to(ours.state)
+        return os.getpid()
+
+    monkeypatch.setattr(stop.lock, "holder", swapped)
+    try:
+        with pytest.raises(NotProven, match="cannot be proved"):
+            stop._end_holder(theirs, os.getpid(), 0.1)
+        assert observe.agent_pid(theirs) == 0
+        assert not sent
+    finally:
+        held.release()
+
+
+@ROOT
+def test_a_file_of_roots_that_an_account_moved_into_the_place_of_its_lock_proves_nothing(
+    tmp_path: Path, sent: list[int]
+) -> None:
+    """A process of root's may lock it, and be no agent: root's agent locks nothing there."""
+    theirs = under(tmp_path)
+    theirs.lock.parent.mkdir()
+    theirs.lock.write_text(json.dumps({"pid": os.getpid()}))
+    with theirs.lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        assert observe.agent_pid(theirs) == os.getpid()
+        os.chown(theirs.lock.parent, NOBODY, NOBODY)
 
-        assert stop._has_locked(os.getpid(), ours.stat())
-        assert not stop._has_locked(os.getpid(), other.stat())
-        shared = os.stat_result((*other.stat()[:1], ours.stat().st_ino, other.stat().st_dev + 1, *other.stat()[3:]))
-        assert not stop._has_locked(os.getpid(), shared), "the same number on another file system"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc, by which it is proved, is Linux's")
-def test_who_was_sent_the_locked_file_by_another_process_does_not_hold_it(tmp_path: Path) -> None:
-    """Any process of root's that takes descriptors could be named as the agent otherwise."""
-    path = tmp_path / "agent.lock"
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        code = (
-            "import fcntl, os, socket, sys\n"
-            "file = open(sys.argv[1], 'w')\n"
-            "fcntl.flock(file, fcntl.LOCK_EX)\n"
-            "connection = socket.socket(fileno=int(sys.argv[2]))\n"
-            "socket.send_fds(connection, [b'x'], [file.fileno()])\n"
-            "connection.recv(1)\n"
-        )
-        words = [sys.executable, "-c", code, str(path), str(theirs.fileno())]
-        with subprocess.Popen(words, pass_fds=[theirs.fileno()]) as locker:
-            _, (descriptor, *_), _, _ = socket.recv_fds(ours, 1, 1)
-            try:
-                assert stop._has_locked(locker.pid, path.stat())
-                assert not stop._has_locked(os.getpid(), path.stat())
-            finally:
-                os.close(descriptor)
-                ours.send(b"x")
+        with pytest.raises(NotProven, match="cannot be proved"):
+            stop._end_holder(theirs, os.getpid(), 0.1)
+        assert observe.agent_pid(theirs) == 0
+        assert lock.owner(theirs.lock) is None
+        assert not sent
 
 
 def test_without_the_kernels_list_of_locks_nobody_is_signalled(
@@ -69,12 +88,12 @@ def test_without_the_kernels_list_of_locks_nobody_is_signalled(
     """As on macOS: the pid that the lock file names is no proof."""
     paths = under(tmp_path)
     held = AgentLock.acquire(paths.lock, version="1", started_at="then")
-    monkeypatch.setattr(stop, "LOCKS", tmp_path / "none")
+    monkeypatch.setattr(processes, "LOCKS", tmp_path / "none")
     try:
         with pytest.raises(NotProven, match="cannot be proved") as refused:
             stop._end_holder(paths, os.getpid(), 0.1)
         assert "kill" not in (refused.value.hint or "")  # who writes the lock chose the pid
-        assert stop.proven_pid(paths) is None
+        assert not observe.agent_pid(paths)
     finally:
         held.release()
 
