@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ioconnect.config.json_fields import MAX_PID
 from ioconnect.errors import ExitCode, Reason, ReasonCode
 from ioconnect.status import snapshots
 from ioconnect.status.records import Silence
@@ -111,7 +112,7 @@ tunnels = st.builds(
 some_snapshots = st.builds(
     Snapshot,
     st.booleans(),
-    st.none() | counts,
+    st.none() | st.integers(0, MAX_PID),
     st.text(),
     st.none() | times,
     st.lists(tunnels, max_size=3).map(tuple),
