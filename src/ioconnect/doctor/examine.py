@@ -70,7 +70,7 @@ def _fact_collectors(
 ) -> Iterator[tuple[str, Callable[[], list[Fact]]]]:
     yield "versions", lambda: [environment.versions()]
     yield "agent", lambda: [services.agent(paths, environ)]
-    yield "service", lambda: services.services(paths, environ)
+    yield "service", lambda: services.services(paths)
     yield "lingering", lambda: [services.lingering()]
     yield "key_permissions", lambda: [environment.permissions(config, paths, _account(paths))]
     yield "fips", lambda: [environment.fips()]

@@ -46,14 +46,14 @@ def agent(paths: Paths, environ: Mapping[str, str]) -> Fact:
     return warning("agent", "not running", hint)
 
 
-def services(paths: Paths, environ: Mapping[str, str]) -> list[Fact]:
+def services(paths: Paths) -> list[Fact]:
     """Return a fact for each installed kind of service, or one that none is installed."""
     installed_kinds = [kind for kind in _kinds() if _is_installed(kind)]
-    other = installed.of_another_account(paths, environ)
+    jobs = [job for job in cron_jobs.of(paths.config) if job.uid != 0] if os.geteuid() == 0 else []
     found, names = [], [kind.value for kind in installed_kinds]
-    if other is not None and other.kind is Kind.CRON:
-        found.append(_cron(f"{other.file} has ioconnect's block for the account {other.account}"))
-        names.insert(0, f"{Kind.CRON.value} for {other.account}")
+    for job in jobs:
+        found.append(_cron(f"{job.table} has ioconnect's block for the account {job.account}"))
+        names.insert(0, f"{Kind.CRON.value} for {job.account}")
     if not names:
         hint = "ioconnect install-service starts the agent with the machine and watches over it."
         return [warning("service", "none is installed: after a restart of the machine the tunnels stay down", hint)]

@@ -10,7 +10,6 @@ import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import ioconnect
@@ -80,7 +79,7 @@ def as_account(name: str, command: tuple[str, ...], variables: tuple[str, ...] =
 
     `variables` (NAME=value) are set for it, but for HOME and PATH, which the account has. It gets none of root's, and
     of runuser(1) a terminal of its own (`--pty`): in root's it could type (TIOCSTI of ioctl_tty(2)). sudo(8) does
-    both by itself.
+    the same where its `env_reset` and `use_pty` are set.
     """
     own = tuple(each for each in variables if not each.startswith(("HOME=", "PATH=")))
     command = (*(("env", *own) if own else ()), *command)
@@ -162,6 +161,8 @@ def closed_program(command: tuple[str, ...], who: Account | None) -> list[tuple[
 
 def _dependencies() -> list[Path]:
     """Return the folders of what ioconnect depends on, as the metadata of the packages say; for a shared library."""
+    from importlib import metadata  # noqa: PLC0415  brings email, which would be a fifth of the start of `status`
+
     found: dict[Path, None] = {}
     names = ["ioconnect"]
     for name in names:
@@ -220,8 +221,8 @@ def how_to_give(key: Path, closed: Path, account: str | None, config: Path) -> s
     custody = custody_of(key)
     if custody is not None:
         return (
-            f"Root is to give away nothing there, as {custody.description}: put the key where {account} may read it, "
-            f"as that account, and name that as `identity` in {config}."
+            f"Root is to give away nothing there, as {custody.description}: let {account} make a key of its own "
+            f"(`ioconnect keygen` as that account), register that, and name it as `identity` in {config}."
         )
     give = f"sudo chown {account} {shlex.quote(str(key))}"
     if closed == Path(os.path.realpath(key)):

@@ -157,7 +157,7 @@ def test_what_the_account_may_not_read_is_opened_only_where_nobody_else_leads(
         service_description._refuse_unreadable_identities(Kind.CRON, described, settings, paths)
 
     assert ("chmod" in caught.value.hint) is not bool(owner)
-    told = f"Root is to give away nothing there, as {theirs} belongs to uid {owner}: put the key where nobody may"
+    told = f"Root is to give away nothing there, as {theirs} belongs to uid {owner}: let nobody make a key"
     assert caught.value.hint.startswith(told) is bool(owner)
 
 

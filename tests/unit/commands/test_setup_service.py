@@ -14,6 +14,7 @@ from ioconnect.console.invocation import Invocation
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.install import InstallResult
 from ioconnect.installers.service import Kind
+from ioconnect.installers.service_manager import manager_of
 from ioconnect.status import control
 from ioconnect.status.control import AgentSilent
 from ioconnect.status.records import Snapshot
@@ -62,6 +63,17 @@ def test_one_that_was_started_by_hand_makes_room_for_the_service(
     done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "is_installed", lambda _run_as: False)
+    service.install_or_start(Invocation(), "orders", Answers(service=True))
+
+    assert done == ["check", "stop_agent", "install", "reload_agent"]
+
+
+@pytest.mark.usefixtures("agent")
+def test_one_whose_process_is_not_known_makes_room_too(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another pid namespace, for example; launchd's pid of a job that it does not run is 0, too."""
+    monkeypatch.setattr(service, "is_installed", lambda _run_as: False)
+    monkeypatch.setattr(service, "manager_of", manager_of)
+    monkeypatch.setattr(service, "agent_pid", lambda _paths: 0)
     service.install_or_start(Invocation(), "orders", Answers(service=True))
 
     assert done == ["check", "stop_agent", "install", "reload_agent"]

@@ -57,3 +57,13 @@ def test_without_a_service_it_is_to_be_mended(
     code, answers, judged = tested(Answers(service=service_answer), wants_service=wants)
 
     assert (code, answers.run_as, judged) == (ExitCode.OS_ERROR, None, [None])
+
+
+def test_the_service_of_the_account_that_was_installed_is_no_open_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else root's second `setup` left with 64, `missing: --service or --no-service`."""
+    monkeypatch.setattr(service, "is_installed", lambda run_as=None: run_as == "nobody")
+    invocation: Any = SimpleNamespace()
+
+    open_questions = steps._open_questions(invocation, Answers(run_as="nobody", yes=True), None)
+
+    assert not open_questions.service

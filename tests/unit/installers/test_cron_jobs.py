@@ -307,7 +307,7 @@ def test_doctor_tells_of_an_agent_of_roots_and_of_two(
     if not of_nobody:
         cron_jobs.forget("nobody")
 
-    found = [fact.detail for fact in services.services(paths, {}) if fact.hint]
+    found = [fact.detail for fact in services.services(paths) if fact.hint]
 
     assert any("cron starts the agent as root" in each for each in found)
     assert any(each == "several are installed: cron for nobody, cron" for each in found) is of_nobody

@@ -43,10 +43,10 @@ _DESCRIPTIONS = {
 def is_installed(run_as: str | None = None) -> bool:
     """Whether the service that this machine supports is installed; False if that cannot be found out.
 
-    One that runs as root counts only if root is the account that was named.
+    A block of cron's that runs as root counts only if root is the account that was named.
     """
     kind = machine.default_kind()
-    if run_as is None and would_run_as_root(kind):
+    if run_as is None and kind is Kind.CRON and would_run_as_root(kind):
         return False
     try:
         return has_service(kind, run_as)
@@ -128,7 +128,8 @@ def with_account(invocation: Invocation, answers: Answers) -> Answers:
 @contextlib.contextmanager
 def _unmanaged_agent_stopped(invocation: Invocation) -> Iterator[None]:
     """Stop an agent that was started by hand: the service's would be a second one. Start it again after a failure."""
-    if control.running_pid(invocation.paths) is None or manager_of(agent_pid(invocation.paths) or 0) is not None:
+    pid = agent_pid(invocation.paths)
+    if control.running_pid(invocation.paths) is None or (pid and manager_of(pid) is not None):
         yield
         return
     snapshot = seen(invocation.paths)

@@ -101,7 +101,7 @@ def _open_questions(invocation: Invocation, answers: Answers, tunnel: Tunnel | N
         endpoint=tunnel is None and answers.endpoint is None and line is None,
         target=tunnel is None and answers.target is None and (line is None or line.target is None),
         host_key=answers.fingerprint is None and not answers.yes and not (tunnel and _pinned(invocation, tunnel)),
-        service=answers.service is None and not service.is_installed(),
+        service=answers.service is None and not service.is_installed(answers.run_as),
         account=answers.service is True and service.needs_account(answers),
     )
 
