@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Stamp: TypeAlias = "tuple[int, ...] | None"  # None: there is no such file, or it cannot be examined
 Stamps: TypeAlias = dict[Path, Stamp]
 
+ROOT_ALONE: frozenset[int] = frozenset()  # as `trusted` of `read_regular`
 _MODES = 0o777  # never set-user-ID, set-group-ID or sticky
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from ioconnect.custody import program
 from ioconnect.custody.entries import OTHER_ACCOUNT, custody_of
+from ioconnect.custody.files import ROOT_ALONE
 from ioconnect.errors import ConfigInvalid, Fault, SystemRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-ROOT_ALONE: frozenset[int] = frozenset()  # as `trusted` of `files.read_regular`
 # Set by `demo` for its commands: the uids of those who own the program, as which the demo itself has been started.
 PROGRAM_OWNERS = "_IOCONNECT_PROGRAM_OWNERS"
 

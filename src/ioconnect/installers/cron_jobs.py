@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from ioconnect.config.paths import absolute
 from ioconnect.custody.descriptors import names_in
 from ioconnect.custody.entries import Untrusted
-from ioconnect.custody.files import make_folder, read_regular, remove, write_atomically
-from ioconnect.custody.strict_modes import ROOT_ALONE
+from ioconnect.custody.files import ROOT_ALONE, make_folder, read_regular, remove, write_atomically
 from ioconnect.errors import CannotCreate, SystemRefused
 from ioconnect.installers import apply, crontab, machine, user_crontab
 

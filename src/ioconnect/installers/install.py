@@ -15,6 +15,7 @@ from ioconnect.installers import apply, cron_jobs, crontab, launchd, machine, sy
 from ioconnect.installers.file_modes import make_readable
 from ioconnect.installers.service import LABEL, MARK, UNITS, Installation, Kind, Service
 from ioconnect.installers.service_description import describe, refusal
+from ioconnect.installers.service_manager import user_units
 from ioconnect.status.observe import observe
 from ioconnect.status.snapshots import StatusDamaged
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     ConfirmReplace = Callable[[bytes | None, bytes, str], None]  # present content, new content, name
 
-USER_UNITS = Path(".config/systemd/user")
 _PER_USER = (Kind.SYSTEMD_USER, Kind.LAUNCHD_AGENT)  # run as whoever installs them
 
 
@@ -175,12 +175,6 @@ def _installation(kind: Kind, service: Service) -> Installation:
     if kind is Kind.SYSTEMD_USER:
         return systemd.installation(service, user_units(service.home), user=True)
     return launchd.installation(service, kind, os.getuid())
-
-
-def user_units(home: Path) -> Path:
-    """Return the folder of the units of the user with this home."""
-    configured = os.environ.get("XDG_CONFIG_HOME")
-    return Path(configured, "systemd/user") if configured else home / USER_UNITS
 
 
 def _text(kind: Kind, service: Service) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import plistlib
 import pwd
 import re
 import time
@@ -23,7 +22,6 @@ from ioconnect.custody.files import read_regular
 from ioconnect.errors import SystemRefused
 from ioconnect.installers import cron_jobs, machine
 from ioconnect.installers.apply import MAX_FILE
-from ioconnect.installers.install import user_units
 from ioconnect.installers.launchd import AGENTS, DAEMONS
 from ioconnect.installers.programs import run
 from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
@@ -34,6 +32,7 @@ from ioconnect.installers.service_manager import (
     system_agent,
     unit_of,
     unit_properties,
+    user_units,
 )
 from ioconnect.installers.systemd import quoted_argument
 from ioconnect.status import snapshots
@@ -163,6 +162,8 @@ def _account_in(kind: Kind, file: Path) -> tuple[str | None, tuple[str, ...]]:
     if kind is Kind.SYSTEMD:
         name = _UNIT_USER.search(content)
         return (None if name is None else name[1].decode("utf-8", "replace")), ()
+    import plistlib  # noqa: PLC0415  where there is a property list only: `status` comes this way
+
     with contextlib.suppress(Exception):  # plistlib raises what expat does, and more
         content_of = plistlib.loads(content)
         return content_of["UserName"], tuple(content_of["ProgramArguments"][:-2])

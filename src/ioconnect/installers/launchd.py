@@ -5,7 +5,6 @@ Pure. This project's tests do not run on macOS: the lists follow the manual page
 
 from __future__ import annotations
 
-import plistlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +48,8 @@ def plist(service: Service, kind: Kind) -> bytes:
         content["EnvironmentVariables"] = dict(service.environment)
     if kind is Kind.LAUNCHD_DAEMON and service.run_as:
         content["UserName"] = service.run_as
+    import plistlib  # noqa: PLC0415  where launchd is only: `status` imports this file
+
     return plistlib.dumps(content, sort_keys=False)
 
 

@@ -15,7 +15,6 @@ import selectors
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
@@ -156,6 +155,8 @@ def output_lines(argv: Sequence[str], *, ended: Callable[[Completed], None]) -> 
 
     A caller that stops reading kills the program. Raises SystemRefused if it cannot be started.
     """
+    import tempfile  # noqa: PLC0415  brings random; `status` needs `run` only
+
     with tempfile.TemporaryFile() as errors:
         try:
             program = subprocess.Popen(  # noqa: S603  as above

@@ -11,6 +11,7 @@ from pathlib import Path
 
 UNIT_NAME = "ioconnect.service"
 UNITS = Path("/etc/systemd/system")
+USER_UNITS = Path(".config/systemd/user")
 LABEL = "com.ioconnect.agent"  # launchd
 MARK = "Written by `ioconnect install-service`; remove it with `ioconnect uninstall-service`."
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from ioconnect.config import configuration
 from ioconnect.config.addresses import has_password
 from ioconnect.config.paths import CREDENTIAL, Paths, absolute, discover, home_folder, site_paths
-from ioconnect.custody import program, strict_modes
+from ioconnect.custody import program
 from ioconnect.custody.entries import custody_of
+from ioconnect.custody.files import ROOT_ALONE
 from ioconnect.custody.remedies import reinstall
 from ioconnect.errors import ConfigInvalid, IdentityMissing, SystemRefused, UsageFault
 from ioconnect.installers import machine, reachability
@@ -198,7 +199,7 @@ def _refuse_closed_program(service: Service, reader: Account | None) -> None:
     told = ", ".join(str(path) for path, _ in closed[:MAX_TOLD])
     more = f" and {len(closed) - MAX_TOLD} more" if len(closed) > MAX_TOLD else ""
     # An account that may change the program could have linked from it to what is closed with good reason.
-    is_roots = not program.changeable(strict_modes.ROOT_ALONE)
+    is_roots = not program.changeable(ROOT_ALONE)
     commands = [machine.opening_command(path, is_tree=is_tree) if is_roots else "" for path, is_tree in closed]
     mending = f"{' && '.join(filter(None, commands))}; or " if all(commands) else ""
     raise SystemRefused(
@@ -247,7 +248,7 @@ def _refuse_what_others_may_change(paths: Paths, why: str) -> None:
     The program is what `up` of root takes for it.
     """
     files = [(path, custody_of(path)) for path in (paths.config, paths.known_hosts)]
-    found = [(each.path, each.description, each.remedy) for each in program.changeable(strict_modes.ROOT_ALONE)]
+    found = [(each.path, each.description, each.remedy) for each in program.changeable(ROOT_ALONE)]
     found += [(path, each.description, each.remedy) for path, each in files if each is not None]
     if found:
         said = "; ".join(f"{description}, and {path} is part of this" for path, description, _ in found)

@@ -18,7 +18,7 @@ from ioconnect.errors import AgentNotRunning, SystemRefused
 from ioconnect.installers import crontab, user_crontab
 from ioconnect.installers.launchd import DAEMONS
 from ioconnect.installers.programs import run
-from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, Kind
+from ioconnect.installers.service import LABEL, UNIT_NAME, UNITS, USER_UNITS, Kind
 from ioconnect.status import control, snapshots
 from ioconnect.status.observe import ask, last_written
 from ioconnect.status.records import Silence
@@ -169,3 +169,9 @@ def _account_of(pid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:  # a dynamic user, on a machine without nss-systemd
         return f"uid {uid}"
+
+
+def user_units(home: Path) -> Path:
+    """Return the folder of the units of the user with this home."""
+    configured = os.environ.get("XDG_CONFIG_HOME")
+    return Path(configured, "systemd/user") if configured else home / USER_UNITS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,8 @@ def _read_by_editor(account: str | None) -> bytes:
 
     The editor copies the file without a change, so that cron keeps its crontab.
     """
+    import tempfile  # noqa: PLC0415  brings random; `status` reads no crontab
+
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "crontab")
         copying = f"""sh -c 'head -c {MAX_OUTPUT + 1} "$1" >"$0"' {shlex.quote(str(copy))}"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import struct
@@ -34,6 +33,8 @@ def peer_of(connection: socket.socket) -> Peer:
 
 def getpeereid(descriptor: int) -> int:
     """Return the effective user of the peer, where SO_PEERCRED is missing (the BSDs, macOS). Raises OSError."""
+    import ctypes  # noqa: PLC0415  not on Linux, where `status` is to start at once
+
     library = ctypes.CDLL(None, use_errno=True)
     uid, gid = ctypes.c_uint32(), ctypes.c_uint32()
     if library.getpeereid(descriptor, ctypes.byref(uid), ctypes.byref(gid)) != 0:

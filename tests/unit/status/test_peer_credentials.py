@@ -43,7 +43,7 @@ def bsd(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("bsd")
 @pytest.mark.parametrize("uid", [0, 501, 2**32 - 2])
 def test_without_so_peercred_getpeereid_says_the_user(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
-    monkeypatch.setattr(peer_credentials.ctypes, "CDLL", lambda *_, **__: FakeLibrary(uid))
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: FakeLibrary(uid))
     one, other = socket.socketpair(socket.AF_UNIX)
     with one, other:
         assert peer_of(one).uid == uid
@@ -51,7 +51,7 @@ def test_without_so_peercred_getpeereid_says_the_user(monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("bsd")
 def test_a_peer_that_cannot_be_known_is_an_error_and_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer_credentials.ctypes, "CDLL", lambda *_, **__: FakeLibrary(0, error=57))
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: FakeLibrary(0, error=57))
     one, other = socket.socketpair(socket.AF_UNIX)
     with one, other, pytest.raises(OSError, match="57"):
         peer_of(one)

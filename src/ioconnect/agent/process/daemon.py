@@ -35,6 +35,7 @@ from ioconnect.agent.supervisor.tunnel_runner import AgentContext
 from ioconnect.config import configuration
 from ioconnect.config.paths import public_status
 from ioconnect.custody import strict_modes
+from ioconnect.custody.files import ROOT_ALONE
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.escape import escaped
 from ioconnect.status.control import answering_pid
@@ -184,11 +185,11 @@ class _DaemonCallbacks:
 
     def load_config(self) -> Config:
         """Load the configuration; a file of config.d with faults is a fault too. Raises ConfigInvalid."""
-        return configuration.load_all_valid(self._paths.config, trusted=strict_modes.ROOT_ALONE)
+        return configuration.load_all_valid(self._paths.config, trusted=ROOT_ALONE)
 
     def load_valid_config(self) -> Config:
         """Load the configuration without files of config.d that have faults. Raises ConfigInvalid."""
-        return configuration.load(self._paths.config, trusted=strict_modes.ROOT_ALONE)
+        return configuration.load(self._paths.config, trusted=ROOT_ALONE)
 
     def config_stamps(self) -> Stamps:
         """Return the stamps of the configuration's files."""

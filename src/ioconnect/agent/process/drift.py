@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.supervisor.reload import compare
 from ioconnect.config import configuration
-from ioconnect.custody import strict_modes
-from ioconnect.custody.files import Stamps, stamp
+from ioconnect.custody.files import ROOT_ALONE, Stamps, stamp
 from ioconnect.errors import ConfigInvalid, Fault
 from ioconnect.keys import identity
 from ioconnect.keys.credentials import identity_path, load_identity, load_pins
@@ -98,7 +97,7 @@ def _config_differences(running: Running, paths: Paths) -> tuple[bool | None, di
     """Return whether the configuration says what runs, and the warnings of the tunnels of which it says another."""
     configs = {name: tunnel.config for name, tunnel in running.tunnels.items()}
     try:
-        config = configuration.load(paths.config, trusted=strict_modes.ROOT_ALONE)
+        config = configuration.load(paths.config, trusted=ROOT_ALONE)
     except ConfigInvalid as fault:
         if isinstance(fault.__cause__, PermissionError):  # by the account of a service; who changes it may read it
             return None, {}

@@ -21,7 +21,7 @@ from ioconnect.config.paths import absolute
 from ioconnect.console.command_group import command, json_option, names_argument
 from ioconnect.console.selection import chosen
 from ioconnect.console.terminal import answer
-from ioconnect.custody import strict_modes
+from ioconnect.custody.files import ROOT_ALONE
 from ioconnect.errors import ExitCode, Fault
 from ioconnect.status import control, lock, overview
 from ioconnect.status.lock import AlreadyRunning
@@ -151,7 +151,7 @@ def _print_answer(text: str) -> None:
 
 def _config(invocation: Invocation) -> Config:
     """Return the configuration as the agent trusts it. Raises ConfigInvalid."""
-    return configuration.load(invocation.paths.config, trusted=strict_modes.ROOT_ALONE)
+    return configuration.load(invocation.paths.config, trusted=ROOT_ALONE)
 
 
 def start_agent(invocation: Invocation, names: Sequence[str], wait: float) -> ExitCode:
