@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from ioconnect.status import peer_credentials
 from ioconnect.status.peer_credentials import Peer, peer_of
 
 
