@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import subprocess
 
 SCRIPT = Path(__file__).with_suffix(".sh")
-NAMESPACES = ("--mount", "--pid", "--uts", "--ipc", "--cgroup")
+NAMESPACES = ("--mount", "--pid", "--uts", "--ipc")  # and one of control groups, see systemd_box.sh
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8")
 UP = {"running", "degraded"}  # systemctl(1), is-system-running
 
@@ -46,13 +46,14 @@ class SystemdBox:
         self._mounted = processes.checked(["stat", "-f", "-c", "%T", str(self.folder)]).strip() == "overlayfs"
         if self._mounted:  # as in a container: an overlay's changes cannot be kept in another overlay
             processes.checked(["mount", "-t", "tmpfs", "tmpfs", str(self.folder)])
+        self._script = ("bash", str(SCRIPT), str(self.folder), self.folder.name)
         self.console = self.folder / "console"
         self._outer: subprocess.Popen[bytes] | None = None
         self._init = 0
 
     def boot(self, *, deadline: float = 30) -> None:
         """Start it and wait until it has started all that it wants to start."""
-        argv = [self.unshare, *NAMESPACES, "--fork", "--kill-child", "bash", str(SCRIPT), str(self.folder)]
+        argv = [self.unshare, *NAMESPACES, "--fork", "--kill-child", *self._script]
         outer = self._outer = processes.start(argv, log=self.console)
 
         def alive() -> None:
@@ -80,6 +81,7 @@ class SystemdBox:
         if self._outer is not None:
             processes.end(self._outer, by=signal.SIGKILL)
             processes.wait_until(lambda: not Path(f"/proc/{self._init}").exists(), what="the box is off")
+            processes.checked([self.unshare, "--mount", *self._script, "remove"])
             self._outer = None
 
     def reboot(self) -> None:
@@ -96,7 +98,7 @@ class SystemdBox:
 
     def try_run(self, *argv: str, deadline: float = 60, **how: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in it as root, whatever comes of it."""
-        entered = [self.nsenter, "-t", str(self._init), *NAMESPACES, "--root", "--wd", "env", "-i"]
+        entered = [self.nsenter, "-t", str(self._init), *NAMESPACES, "--cgroup", "--root", "--wd", "env", "-i"]
         settings = [
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME=/root",

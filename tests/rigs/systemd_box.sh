@@ -1,11 +1,30 @@
 #!/usr/bin/env bash
-# systemd_box.sh DIR: becomes a real systemd, as process 1 of namespaces of its own, over a copy-on-write view of this
-# machine's root whose changes are kept in DIR. Nothing in it reaches the real root: not /etc, not /tmp (which systemd
-# empties), not the control groups of others. The network is this machine's.
-# To be started by `unshare --mount --pid --fork --kill-child --cgroup --uts --ipc`, as root; see systemd_box.py.
+# systemd_box.sh DIR GROUP: becomes a real systemd, as process 1 of namespaces of its own, over a copy-on-write view of
+# this machine's root whose changes are kept in DIR. Nothing in it reaches the real root: not /etc, not /tmp (which systemd
+# empties), not the control groups of others: its own are below GROUP. The network is this machine's.
+# To be started by `unshare --mount --pid --fork --kill-child --uts --ipc`, as root; see systemd_box.py.
+# systemd_box.sh DIR GROUP remove: removes the control groups of one that is off; by `unshare --mount`.
 set -euo pipefail
-box=$1
-mount --make-rprivate /
+box=$1 group=$2 part=${3:-enter}
+if [ "$part" != boot ]; then
+    mount --make-rprivate /
+    mkdir -p "$box/groups"
+    mount -t cgroup2 cgroup2 "$box/groups"
+fi
+case $part in
+remove)
+    [ ! -d "$box/groups/$group" ] || find "$box/groups/$group" -depth -type d -exec rmdir {} +
+    exit
+    ;;
+enter)
+    # A cgroup namespace begins at the group that its maker is in (cgroup_namespaces(7)): made in the real root, it would
+    # have every box, and whatever else boots a systemd here, start and end its services in one tree.
+    mkdir -p "$box/groups/$group"
+    echo 0 >"$box/groups/$group/cgroup.procs"
+    umount "$box/groups"
+    exec unshare --cgroup bash "$0" "$box" "$group" boot
+    ;;
+esac
 mkdir -p "$box/changes" "$box/work" "$box/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$box/changes,workdir=$box/work" "$box/root"
 cd "$box/root"

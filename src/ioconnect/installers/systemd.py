@@ -123,9 +123,7 @@ def installation(service: Service, folder: Path, *, user: bool = False) -> Insta
     if not user and (version is None or version >= CLEAN_SINCE):
         # clean requires an inactive unit, which a failed one is not (exit codes 1, 5: not loaded).
         disable += (Command((*systemctl, "reset-failed", UNIT_NAME), accepted_codes=(1, 5)),)
-        # systemd may be removing the stopped unit's control group, in which clean then starts nothing (219/CGROUP).
-        clean = Command((*systemctl, "clean", "--what=state", UNIT_NAME), retried_codes=(1,), retry_seconds=2.0)
-        disable += (clean,)
+        disable += (Command((*systemctl, "clean", "--what=state", UNIT_NAME)),)
     journal = ("journalctl", *(("--user",) if user else ()), "--unit", UNIT_NAME)
     return Installation(
         kind=Kind.SYSTEMD_USER if user else Kind.SYSTEMD,

@@ -134,14 +134,6 @@ def test_a_given_account_replaces_the_made_up_one() -> None:
     assert unit["ProtectHome"] == "read-only"
 
 
-def test_the_state_is_removed_a_moment_later_if_systemd_is_still_busy_with_the_stopped_unit() -> None:
-    """Its control group was being removed: 219/CGROUP, and `uninstall-service` left with 71."""
-    (clean,) = (each for each in systemd.installation(PLAIN, Path("/etc")).disable if "clean" in each.argv)
-
-    assert clean.retried_codes == (1,)
-    assert clean.retry_seconds >= 1
-
-
 def test_a_users_unit_asks_for_nothing_that_only_root_can_give() -> None:
     unit = lines(PLAIN, user=True)
 
