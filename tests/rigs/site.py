@@ -121,7 +121,11 @@ class Owner:
                 assert pipeline.recv(64) == b"select 1"
         except BaseException as failed:
             journal = self.box.try_run("journalctl", "--boot", "--lines=80", "--output=short-precise").stdout
-            failed.args = (f"{failed}\n{self.status()}\n--- journal\n{journal}",)
+            ours = f"sport = :{port or self.port} or dport = :{port or self.port}"
+            sockets = processes.run(["ss", "-tan", ours]).stdout
+            told = ("journal", journal), ("sockets", sockets), ("sshd", self.site.sshd.log_text()[-8000:])
+            parts = "".join(f"\n--- {what}\n{text}" for what, text in told)
+            failed.args = (f"{failed!r}\n{self.status()}{parts}",)
             raise
 
 
