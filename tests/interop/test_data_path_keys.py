@@ -81,7 +81,7 @@ def carry(agent: AgentSession, each_way: int) -> None:
     agent.reports.nothing_but_counters()
 
 
-@pytest.mark.parametrize("limit", EARLY)
+@pytest.mark.parametrize("limit", [pytest.param(64, marks=pytest.mark.long), 16])
 def test_new_keys_sooner_than_we_answer(
     tmp_path: Path, make_sshd: Callable[..., Sshd], target: Database, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,7 +69,7 @@ def test_an_old_jumphost_needs_what_the_guide_says(
     target, ssh = f"localhost:{postgres.port}", ("--ssh-port", str(sshd.port), "--ssh-user", sshd.user)
     customer.run("register", "--endpoint", f"{sshd.host}:{port}", "--to", target, *ssh)
     (customer.home / "known_hosts").write_text(sshd.known_hosts_line + "\n")
-    customer.run("up", "--daemon", expect=75)
+    customer.run("up", "--daemon", "--wait", "0", expect=75)
 
     reason = customer.wait_for("held")["reason"]
     pinned = customer.try_run("pin", "--fingerprint", sshd.fingerprint)

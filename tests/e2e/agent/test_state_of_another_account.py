@@ -112,7 +112,11 @@ def locked(path: Path) -> None:
 HELD: list[int] = []  # descriptors
 
 
-@pytest.mark.parametrize("place", [pipe, folder, device, huge, locked], ids=lambda place: place.__name__)
+@pytest.mark.parametrize(
+    "place",
+    [pipe, folder, device, huge, pytest.param(locked, marks=pytest.mark.long)],  # up waits for who holds the lock
+    ids=lambda place: place.__name__,
+)
 def test_no_command_hangs_or_leaves_a_file_behind(
     paths: Paths, customer: Customer, secret: Path, place: Callable[[Path], None]
 ) -> None:

@@ -200,7 +200,7 @@ def test_a_program_whose_end_its_account_hides_holds_nobody_up(monkeypatch: pyte
 
     def run() -> None:
         try:
-            results.put(programs.run(argv, account="nobody", timeout=10))
+            results.put(programs.run(argv, account="nobody", timeout=3))
         except SystemRefused as refused:
             results.put(refused)
 
@@ -214,7 +214,7 @@ def test_a_program_whose_end_its_account_hides_holds_nobody_up(monkeypatch: pyte
             refused = results.get(timeout=20)
 
             assert isinstance(refused, SystemRefused)
-            assert "was not done after 10 s" in refused.message
+            assert "was not done after 3 s" in refused.message
             assert [each.pid for each in programs._left] == found
         finally:
             tracer.kill()

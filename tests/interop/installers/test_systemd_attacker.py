@@ -14,7 +14,7 @@ from tests.rigs import processes
 from tests.rigs.site import UNIT, Owner, Site, booted_site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 THEIRS = "/home/mallory/.config/ioconnect"
 CONFIG = f"{THEIRS}/config.toml"
@@ -30,6 +30,8 @@ COMMANDS = (
     *(("pin", "--yes"), ("up",), ("up", "--daemon"), ("down", "orders"), ("down",), INSTALL, ("uninstall-service",)),
     ("register", "more", "--endpoint", "localhost:1", "--to", "localhost:2"),
 )
+FEW = (("status",), ("reload",), ("up", "--daemon"), ("down", "orders"), ("down",))
+MANY = [pytest.param(FEW, id="few"), pytest.param(COMMANDS, id="all", marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,9 @@ def reading(site: Site) -> Iterator[None]:
         site.box.run("systemctl", "stop", "reader.service")
 
 
-@pytest.mark.parametrize("file", [f"{THEIRS}/id_ed25519", f"{THEIRS}/known_hosts", CONFIG])
+@pytest.mark.parametrize(
+    "file", [f"{THEIRS}/id_ed25519", CONFIG, pytest.param(f"{THEIRS}/known_hosts", marks=pytest.mark.long)]
+)
 def test_root_reads_it_nothing(site: Site, mallory: Owner, file: str) -> None:
     """Neither by LoadCredential=, nor by opening the file, nor in what root's commands print or pack, nor by the log.
 
@@ -116,7 +120,7 @@ def test_root_hands_it_no_key_that_it_could_replace(site: Site, mallory: Owner) 
     assert mallory.try_run("test", "-e", f"/run/credentials/{UNIT}").returncode != 0
 
 
-@pytest.mark.parametrize("by", ["link", "pipe"])
+@pytest.mark.parametrize("by", ["link", pytest.param("pipe", marks=pytest.mark.long)])
 def test_root_changes_and_overwrites_nothing_for_it(site: Site, mallory: Owner, by: str) -> None:
     """By no file of its state, and by none that root writes or opens for it; no command hangs on a pipe."""
     before = victim(site)
@@ -153,8 +157,9 @@ def test_a_folder_of_its_own_leads_root_nowhere(site: Site, mallory: Owner) -> N
         box.run("rm", "-r", "/etc/private")
 
 
+@pytest.mark.parametrize("commands", MANY)
 @pytest.mark.usefixtures("mallory")
-def test_root_kills_nothing_for_it(site: Site) -> None:
+def test_root_kills_nothing_for_it(site: Site, commands: Sequence[tuple[str, ...]]) -> None:
     """It holds the lock, and writes the number of a process of root's into it."""
     box = site.box
     box.run("systemctl", "stop", UNIT)
@@ -165,7 +170,7 @@ def test_root_kills_nothing_for_it(site: Site) -> None:
     box.run("systemd-run", "--unit=holder", "--uid=mallory", *hold)
     processes.wait_until(lambda: box.try_run("test", "-s", LOCK).returncode == 0, what="it is held")
     try:
-        for command in COMMANDS:
+        for command in commands:
             said = asked(site, *command)
             assert box.runs(pid), command
             if command == ("down",):
