@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.checks.results import CheckStatus
 from ioconnect.console.guide import with_guide_link
+from ioconnect.console.interruptions import Interruptions
 from ioconnect.console.terminal import MAX_LINE, answer, is_colourful
 from ioconnect.escape import escaped
 
@@ -69,19 +70,25 @@ def plain(line: Line) -> str:
 class Progress:
     """A CheckListener that shows each result on standard output, and on a terminal a spinner during the check.
 
-    `silent` shows no results (for JSON). As a context manager it restores the terminal.
+    `silent` shows no results (for JSON). As a context manager it restores the terminal, and the first SIGINT, SIGTERM
+    or SIGHUP in it raises KeyboardInterrupt.
     """
 
     silent: bool = False
     _spinner: Status | None = field(default=None, init=False)
+    _interruptions: Interruptions = field(default_factory=Interruptions, init=False)
 
     def __enter__(self) -> Self:
         """Nothing is shown yet."""
+        self._interruptions.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         """Remove the spinner."""
-        self.stop()
+        try:
+            self.stop()
+        finally:
+            self._interruptions.__exit__(*error)
 
     def began(self, check: CheckId) -> None:
         """Show the spinner for this check."""
@@ -95,8 +102,9 @@ class Progress:
         from rich.console import Console  # noqa: PLC0415  rich is heavy, and only a terminal needs it
         from rich.status import Status  # noqa: PLC0415
 
-        self._spinner = Status(text, console=Console(stderr=True))
-        self._spinner.start()
+        with self._interruptions.deferred():
+            self._spinner = Status(text, console=Console(stderr=True))
+            self._spinner.start()
 
     def done(self, check: CheckResult) -> None:
         """Show the check's result."""
@@ -106,14 +114,17 @@ class Progress:
 
     def stop(self) -> None:
         """Remove the spinner, if there is one."""
-        spinner, self._spinner = self._spinner, None
-        if spinner is None:
-            return
-        try:
-            spinner.stop()
-        except Exception:  # noqa: BLE001  Ctrl-C interrupted rich, or the terminal is gone
-            with contextlib.suppress(OSError):
-                sys.stderr.write(SHOW_CURSOR)
+        # Not in the middle of it: rich's stand-in for sys.stderr is freed there, and io.IOBase loses what its last
+        # flush raises, also KeyboardInterrupt.
+        with self._interruptions.deferred():
+            spinner, self._spinner = self._spinner, None
+            if spinner is None:
+                return
+            try:
+                spinner.stop()
+            except Exception:  # noqa: BLE001  the terminal is gone
+                with contextlib.suppress(OSError):
+                    sys.stderr.write(SHOW_CURSOR)
 
 
 def show(line: Line) -> None:
