@@ -27,10 +27,11 @@ def test_ctrl_c_while_the_spinner_is_removed_is_not_lost(monkeypatch: pytest.Mon
     """rich's stand-in for sys.stderr flushes when it is freed, where Python loses what is raised: `test` went on."""
     with Progress() as progress:
         progress.began(CheckId.TCP)
-        monkeypatch.setattr(FileProxy, "flush", press_ctrl_c)
+        with monkeypatch.context() as patched:
+            patched.setattr(FileProxy, "flush", press_ctrl_c)
 
-        with pytest.raises(KeyboardInterrupt):
-            progress.stop()
+            with pytest.raises(KeyboardInterrupt):
+                progress.stop()
 
 
 def test_the_handlers_are_as_before() -> None:
