@@ -176,9 +176,10 @@ def _below(folder: str) -> Iterator[Path]:
     """Yield the folders and modules below a folder of libraries that need a closer look; links as such."""
     for entry in _entries(folder):
         with contextlib.suppress(OSError):
-            facts = entry.stat(follow_symlinks=False)
-            is_folder = stat.S_ISDIR(facts.st_mode)
-            if (is_folder or entry.name.endswith(_SUFFIXES)) and not _are_roots_alone(facts, Path(entry.path)):
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if not is_folder and not entry.name.endswith(_SUFFIXES):
+                continue
+            if not _are_roots_alone(entry.stat(follow_symlinks=False), entry.path):
                 yield Path(entry.path)
             if is_folder:
                 yield from _below(entry.path)
@@ -216,11 +217,11 @@ def _is_roots_alone(path: Path) -> bool:
     return facts is None or _are_roots_alone(facts, path)
 
 
-def _are_roots_alone(facts: os.stat_result, path: Path) -> bool:
+def _are_roots_alone(facts: os.stat_result, path: Path | str) -> bool:
     """Whether these are of a file, not a link, that only root may change; an ACL shows in the group's bits."""
     if stat.S_ISLNK(facts.st_mode) or facts.st_uid != 0:
         return False
-    return not facts.st_mode & _WRITABLE or writers(facts, path) is None
+    return not facts.st_mode & _WRITABLE or writers(facts, Path(path)) is None
 
 
 def _facts(path: Path) -> os.stat_result | None:
