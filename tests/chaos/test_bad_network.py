@@ -41,10 +41,9 @@ class Scene:
         self.rig, self.relay, self.database, self.customer = rig, relay, database, customer
         self.port = processes.free_port()
         self.paths = under(customer.home)
-        rig.authorize(customer.run("keygen"), self.port)
-        target = f"127.0.0.1:{database.port}"
-        where = ("--endpoint", f"{rig.host}:{self.port}", "--to", target, "--ssh-port", str(relay.port))
-        customer.run("register", *where)
+        rig.authorize(customer.keygen(), self.port)
+        endpoint, target = f"{rig.host}:{self.port}", f"127.0.0.1:{database.port}"
+        customer.register("default", endpoint, target, ssh_port=relay.port)
         self.paths.known_hosts.write_text(f"[{rig.host}]:{relay.port} {rig.host_key_line}\n")
 
     def up(self, **settings: float) -> None:

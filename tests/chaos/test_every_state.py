@@ -43,7 +43,7 @@ class Scene:
         self.customer = Customer(folder / "home")
         self.paths = under(self.customer.home)
         self.output = folder / "agent.log"
-        self.key = self.customer.run("keygen")
+        self.key = self.customer.keygen()
         self.port = self.add("orders")
         self.paths.known_hosts.write_text(f"[{rig.host}]:{relay.port} {rig.host_key_line}\n")
         self.agent: subprocess.Popen[bytes] | None = None
@@ -51,8 +51,8 @@ class Scene:
     def add(self, name: str) -> int:
         port = processes.free_port()
         self.rig.authorize(self.key, port)
-        where = ("--endpoint", f"{self.rig.host}:{port}", "--to", f"127.0.0.1:{self.database.port}")
-        self.customer.run("register", name, *where, "--ssh-port", str(self.relay.port))
+        endpoint, target = f"{self.rig.host}:{port}", f"127.0.0.1:{self.database.port}"
+        self.customer.register(name, endpoint, target, ssh_port=self.relay.port)
         return port
 
     def up(self, *options: str) -> subprocess.Popen[bytes]:

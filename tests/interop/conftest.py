@@ -48,9 +48,9 @@ def set_up(customer: Customer, sshd: Sshd) -> Callable[..., int]:
 
     def make(target_port: int, *, name: str = "default") -> int:
         port = processes.free_port()
-        sshd.authorize(customer.run("keygen"), port)
-        target, ssh = f"localhost:{target_port}", ("--ssh-port", str(sshd.port), "--ssh-user", sshd.user)
-        customer.run("register", name, "--endpoint", f"{sshd.host}:{port}", "--to", target, *ssh)
+        sshd.authorize(customer.keygen(), port)
+        endpoint, target = f"{sshd.host}:{port}", f"localhost:{target_port}"
+        customer.register(name, endpoint, target, ssh_port=sshd.port, ssh_user=sshd.user)
         customer.run("pin", name, "--fingerprint", sshd.fingerprint)
         return port
 

@@ -25,7 +25,7 @@ class AgentScene:
         self.database = database
         self.ports: dict[str, int] = {}
         self.move_to(home)
-        self.customer.run("keygen")
+        self.customer.keygen()
         self.add("orders")
         self.pin()
 
@@ -38,7 +38,7 @@ class AgentScene:
         """Register one more tunnel, which its jumphost permits; return its port there."""
         port = listen_port or processes.free_port()
         endpoint, target = f"{self.rig.host}:{port}", f"127.0.0.1:{self.database.port}"
-        self.customer.run("register", name, "--endpoint", endpoint, "--to", target, "--ssh-port", str(self.rig.port))
+        self.customer.register(name, endpoint, target, ssh_port=self.rig.port)
         self.ports[name] = port
         self.rig.authorize(self.paths.public_key.read_text(), port)
         return port

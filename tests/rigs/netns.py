@@ -197,9 +197,9 @@ class HostCustomer(Customer):
         """Make key, registration and pin for one tunnel to `sshd`, by one of its addresses."""
         address = address or sshd.host
         if not (self.home / "id_ed25519.pub").exists():
-            sshd.authorize(self.run("keygen"), port)
-        ssh = ("--ssh-port", str(sshd.port), "--ssh-user", sshd.user)
-        self.run("register", "--endpoint", f"{address}:{port}", "--to", f"localhost:{target_port}", *ssh)
+            sshd.authorize(self.keygen(), port)
+        endpoint, target = f"{address}:{port}", f"localhost:{target_port}"
+        self.register("default", endpoint, target, ssh_port=sshd.port, ssh_user=sshd.user)
         (self.home / "known_hosts").write_text(f"[{address}]:{sshd.port} {sshd.host_key_line}\n")
 
     def tune(self, **settings: float) -> None:

@@ -1,6 +1,6 @@
 """Processes and waiting for the tests: every wait has a deadline, every process a known end.
 
-`wait_until` is the only place in the tests that sleeps. Processes that a test starts through `start` are
+Only waits of this module sleep. Processes that a test starts through `start` are
 registered; those that detach themselves (the agent) are found by the mark that `tests/conftest.py` puts in the
 environment. `leftovers` names what is still there of both.
 """
@@ -217,7 +217,22 @@ def _process_table() -> dict[int, tuple[int, str]]:
 
 def is_alive(pid: int) -> bool:
     """Say whether the process runs; one that ended and waits for its parent does not."""
-    return _process_table().get(pid, (0, "Z"))[1] != "Z"
+    if not Path("/proc/self/stat").exists():  # macOS
+        return _process_table().get(pid, (0, "Z"))[1] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def has_ended(pid: int, *, deadline: float) -> bool:
+    """Wait until the process has ended, for `deadline` seconds, and say whether it has."""
+    end = time.monotonic() + deadline
+    while is_alive(pid):
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL)
+    return True
 
 
 def descendants(pid: int) -> list[int]:

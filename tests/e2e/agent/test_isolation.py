@@ -32,7 +32,7 @@ class Fleet:
         self.customer = customer
         self.paths = under(customer.home)
         self.ports: dict[str, int] = {}
-        customer.run("keygen")
+        customer.keygen()
         self.paths.known_hosts.write_text(rig.known_hosts_line + "\n")
 
     def table(self, name: str, *lines: str) -> str:

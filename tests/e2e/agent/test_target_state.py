@@ -27,9 +27,9 @@ class Scene:
         self.customer = customer
         self.database = Database()
         self.port = processes.free_port()
-        customer.run("keygen")
+        customer.keygen()
         endpoint, target = f"{rig.host}:{self.port}", f"127.0.0.1:{self.database.port}"
-        customer.run("register", "orders", "--endpoint", endpoint, "--to", target, "--ssh-port", str(rig.port))
+        customer.register("orders", endpoint, target, ssh_port=rig.port)
         paths = under(customer.home)
         rig.authorize(paths.public_key.read_text(), self.port)
         paths.known_hosts.write_text(rig.known_hosts_line + "\n")
