@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.rigs import processes
 
-from ioconnect.config import configuration, paths
+from ioconnect.config import configuration
+from ioconnect.config.paths import under
 from ioconnect.errors import Fault
 from ioconnect.keys import identity
 from ioconnect.registration import request
@@ -62,8 +63,8 @@ class Customer:
 
     @property
     def paths(self) -> Paths:
-        """Where its commands find everything."""
-        return paths.discover(self.environment)
+        """Where its commands find everything, as seen from here."""
+        return under(self.home)
 
     def keygen(self) -> str:
         """Make the key as `keygen` does, and return its public line."""
