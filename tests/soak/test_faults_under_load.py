@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CLIENTS = 4
 WARM_UP = 0.25  # of the time: after that much of all this, what an agent needs it has
 ROUND = 10  # seconds of one pgbench
+STEADY = 1.0  # seconds; a thread that has nothing left to do ends much sooner
 MEMORY_NOISE = 1 << 20  # bytes; what an allocator's pages may differ between two idle moments
 SCRIPTS = {
     "ledger.sql": "INSERT INTO ledger VALUES (:run, :client_id);\n",
@@ -99,7 +100,7 @@ class Bench:
 
 
 def settled(customer: Customer, pid: int, *, at_most: Holdings | None = None) -> Holdings:
-    """Return what the agent holds when it is connected and nothing goes on.
+    """Return what the agent holds when it is connected and nothing goes on, which is so once that stays the same.
 
     A thread that answered, or wrote a file, may take a moment to end: it is waited for down to `at_most`.
     """
@@ -108,13 +109,20 @@ def settled(customer: Customer, pid: int, *, at_most: Holdings | None = None) ->
         tunnel = customer.tunnel()
         return tunnel["state"] == "connected" and not tunnel["connections"]["open"]
 
+    most = None if at_most is None else at_most.threads
+    held, since = Holdings.of(pid), time.monotonic()
+
+    def steady() -> bool:
+        nonlocal held, since
+        last, held = held, Holdings.of(pid)
+        if (last.threads, last.descriptors) != (held.threads, held.descriptors):
+            since = time.monotonic()
+        return time.monotonic() - since > STEADY and (most is None or held.threads <= most)
+
     processes.wait_until(idle, deadline=60, what="the agent is connected and idle", instead=customer.log_text)
-    if at_most is not None:
-        most = at_most.threads
-        processes.wait_until(
-            lambda: Holdings.of(pid).threads <= most, what=f"{most} threads", instead=lambda: Holdings.of(pid)
-        )
-    return Holdings.of(pid)
+    since = time.monotonic()
+    processes.wait_until(steady, what=f"its threads stay as they are, at most {most}", instead=lambda: held)
+    return held
 
 
 @pytest.mark.long
