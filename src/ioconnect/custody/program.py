@@ -167,7 +167,8 @@ def _importable(folder: Path, network: list[Path]) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # of this entry alone
             if entry.is_symlink() and _is_at(_target(path), others):
                 continue
-            is_package = not _is_at(path, others) and (path / "__init__.py").exists()
+            module = os.path.join(entry.path, "__init__.py")  # noqa: PTH118  of each entry: no path is made of it
+            is_package = not _is_at(path, others) and os.path.exists(module)  # noqa: PTH110  as above
             if is_package or entry.name.endswith(_SUFFIXES):
                 yield path
 
