@@ -50,7 +50,8 @@ class SessionCheck:
     ) -> None:
         self._tunnel = tunnel
         self._timeout = timeout
-        self._events: queue.Queue[SessionEvent] = queue.Queue()
+        # Not a Queue, whose locks are Python's: a Ctrl-C between two of its lines leaves one taken, and all hangs.
+        self._events: queue.SimpleQueue[SessionEvent] = queue.SimpleQueue()
         self._received: list[type[SessionEvent]] = []
         self._fault: Fault | None = None
         self._deadline = 0.0
