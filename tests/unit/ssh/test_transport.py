@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import struct
@@ -59,8 +60,9 @@ class Ends:
         return self.errors[0]
 
     def _say(self, text: bytes) -> None:
-        self.peer.sendall(text)
-        self.peer.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what ends the session is not at its end
+            self.peer.sendall(text)
+            self.peer.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self.peer.close()
