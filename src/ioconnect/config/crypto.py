@@ -5,8 +5,6 @@ Pure.
 
 from __future__ import annotations
 
-import difflib
-
 from ioconnect.config.toml_tables import shown, text
 
 KEX = (
@@ -27,6 +25,8 @@ def allowed_algorithms(value: object) -> tuple[str, ...]:
         raise ValueError(f'must be an array, like ["{ALLOWED[-1]}"], not {shown(value)}')  # noqa: TRY004  one type for every refusal
     for name in map(text, value):
         if name not in ALLOWED:
+            import difflib  # noqa: PLC0415  for a mistake only
+
             nearest = difflib.get_close_matches(name, ALLOWED, n=1)
             said = f"did you mean {nearest[0]}?" if nearest else f"there are: {', '.join(ALLOWED)}"
             raise ValueError(f"{shown(name)} is offered anyway, or cannot be; {said}")

@@ -6,7 +6,6 @@ Pure. A check takes a value of any type and returns the validated value, or rais
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -65,6 +64,8 @@ class Table:
         unknown = [key for key in self.values if key not in self._known]
         for number, key in enumerate(unknown):
             is_compared = number < MAX_COMPARED_KEYS and len(key) <= MAX_COMPARED_LENGTH
+            import difflib  # noqa: PLC0415  for a mistake only
+
             nearest = difflib.get_close_matches(key, names, n=1) if is_compared else []
             self.fault(key, f"unknown key; did you mean {nearest[0]}?" if nearest else "unknown key")
 

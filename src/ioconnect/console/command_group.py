@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections import UserDict
 from pathlib import Path
@@ -170,6 +169,8 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Import the command that is meant; for a misspelt one, fail with the nearest."""
         if args and args[0] not in self.commands and not args[0].startswith("-") and not context.resilient_parsing:
+            import difflib  # noqa: PLC0415  for a mistake only
+
             alike = difflib.get_close_matches(args[0], self.commands, n=2)
             also = f"; did you mean {' or '.join(alike)}?" if alike else ""
             context.fail(f"there is no command {args[0]!r}{also}")

@@ -5,7 +5,6 @@ Pure.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from ioconnect.errors import ConfigInvalid, UsageFault
@@ -77,6 +76,8 @@ def _unknown(name: str, names: Sequence[str]) -> UsageFault:
 
 
 def _suggestion(name: str, names: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415  for a mistake only
+
     alike = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(alike)}?" if alike else _known(names)
 

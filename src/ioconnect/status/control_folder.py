@@ -11,7 +11,6 @@ import os
 import shlex
 import socket
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +53,8 @@ def address(folder: int, path: Path) -> Iterator[str]:
     elif len(os.fsencode(path)) <= MAX_ADDRESS:
         yield str(path)
     else:
+        import tempfile  # noqa: PLC0415  brings random and bz2, and Linux needs none of it
+
         with tempfile.TemporaryDirectory(prefix="ioc-", dir="/tmp") as private:
             link = Path(private, "d")
             link.symlink_to(path.parent)

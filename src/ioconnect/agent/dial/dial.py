@@ -1,13 +1,13 @@
 """Dial a jumphost: from its name to a connected socket, directly or through a proxy, with a deadline.
 
-Blocks, so it runs on a thread of its own; calls on different threads share only the resolver.
+Blocks, so it runs on a thread of its own; calls on different threads share only the resolver. TLS, a megabyte and a
+half of memory, is imported where a proxy speaks it.
 """
 
 from __future__ import annotations
 
 import selectors
 import socket
-import ssl
 import time
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,11 @@ from ioconnect.agent.dial.deadline import Deadline, DialCancelled, HasFileno
 from ioconnect.agent.dial.happy_eyeballs import AllAttemptsFailed, SourcePort, connect_first, interleaved
 from ioconnect.agent.dial.proxy import Proxy, Scheme, choose
 from ioconnect.agent.dial.proxy_protocols import Handshake, handshake
-from ioconnect.agent.dial.proxy_tls import bridge, create_context, start_tls, wanted_event
 from ioconnect.agent.dial.resolve import Resolver
 from ioconnect.errors import ProxyRefused
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from ioconnect.config.addresses import HostPort
@@ -55,7 +55,11 @@ def dial(
     chosen = choose(jumphost, proxy, environ)
     if chosen is None:
         return _connect(jumphost, Role.JUMPHOST, until, resolver, source)
-    context = create_context(environ) if chosen.scheme is Scheme.HTTPS else None
+    context = None
+    if chosen.scheme is Scheme.HTTPS:
+        from ioconnect.agent.dial.proxy_tls import create_context  # noqa: PLC0415  TLS
+
+        context = create_context(environ)
     started = time.monotonic()
     sock = _connect(chosen.address, Role.PROXY, until, resolver)
     try:
@@ -92,6 +96,8 @@ def _through_proxy(
         if context is None:
             _run_handshake(sock, proxy, handshake(proxy, target), deadline)
             return sock
+        from ioconnect.agent.dial.proxy_tls import bridge, start_tls  # noqa: PLC0415  TLS
+
         connection = tls = start_tls(sock, proxy, context, deadline)
         _run_handshake(tls, proxy, handshake(proxy, target), deadline)
         return bridge(tls)
@@ -124,12 +130,11 @@ def _send(connection: socket.socket, data: bytes, deadline: Deadline) -> None:
     while data:
         try:
             data = data[connection.send(data) :]
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:  # noqa: PERF203  a loop of waits
-            deadline.wait({connection: wanted_event(want)})
-        except BlockingIOError:
-            deadline.wait({connection: selectors.EVENT_WRITE})
-        except OSError:
-            return  # closed by the proxy, which may have sent the reason before: it is read next
+        except OSError as error:  # noqa: PERF203  a loop of waits
+            event = _awaited(error, connection, selectors.EVENT_WRITE)
+            if event is None:
+                return  # closed by the proxy, which may have sent the reason before: it is read next
+            deadline.wait({connection: event})
 
 
 def _receive(connection: socket.socket, size: int, deadline: Deadline) -> bytes:
@@ -140,12 +145,22 @@ def _receive(connection: socket.socket, size: int, deadline: Deadline) -> bytes:
             raise TimeoutError  # also for a proxy that always has one more byte
         try:
             more = connection.recv(size - len(data))
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
-            deadline.wait({connection: wanted_event(want)})
+        except OSError as error:
+            event = _awaited(error, connection, selectors.EVENT_READ)
+            if event is None:
+                return data
+            deadline.wait({connection: event})
             continue
-        except OSError:
-            return data
         if not more:
             return data
         data += more
     return data
+
+
+def _awaited(error: OSError, connection: socket.socket, plain: int) -> int | None:
+    """Return the selector event that a non-blocking call has to wait for; None if the connection is at its end."""
+    if type(connection) is socket.socket:
+        return plain if isinstance(error, BlockingIOError) else None
+    from ioconnect.agent.dial.proxy_tls import WANTS, wanted_event  # noqa: PLC0415  TLS
+
+    return wanted_event(error) if isinstance(error, WANTS) else None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 64 << 10  # bytes buffered for each direction
 LINGER_TIMEOUT = 5.0  # seconds after the session closed for the proxy to take the buffer and close
 
-_WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
+WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
 
 def create_context(environ: Mapping[str, str]) -> ssl.SSLContext:
@@ -67,7 +67,7 @@ def _do_handshake(tls: ssl.SSLSocket, deadline: Deadline) -> None:
     while True:
         try:
             tls.do_handshake()
-        except _WANTS as want:  # noqa: PERF203  a loop of waits
+        except WANTS as want:  # noqa: PERF203  a loop of waits
             deadline.wait({tls: wanted_event(want)})
         else:
             return
@@ -148,7 +148,7 @@ class _Pump:
             self._inbound = memoryview(self._tls.recv(CHUNK_SIZE))
         except ssl.SSLEOFError:
             pass  # closed without close_notify, as many do
-        except _WANTS as want:
+        except WANTS as want:
             self._want(self._tls, wanted_event(want))
             return False
         self._proxy_closed = not self._inbound
@@ -170,7 +170,7 @@ class _Pump:
     def _write_outbound(self) -> bool:
         try:
             sent = self._tls.send(self._outbound)
-        except _WANTS as want:
+        except WANTS as want:
             self._want(self._tls, wanted_event(want))
             return False
         self._outbound = self._outbound[sent:]
