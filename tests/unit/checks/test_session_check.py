@@ -40,10 +40,11 @@ class SilentSession:
 def test_no_lock_of_pythons_own_is_taken_while_it_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal between two lines of one leaves it taken: the session could not say any more that it has ended."""
     taken = []
-    take = threading.Condition.__enter__
+    take, here = threading.Condition.__enter__, threading.get_ident()
 
     def recorded(condition: threading.Condition) -> bool:
-        taken.append(condition)
+        if threading.get_ident() == here:
+            taken.append(condition)
         return take(condition)
 
     monkeypatch.setattr(threading.Condition, "__enter__", recorded)
