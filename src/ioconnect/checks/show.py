@@ -95,7 +95,8 @@ class Progress:
         self.spin(check.value)
 
     def spin(self, text: str) -> None:
-        """Show the spinner, if standard error is a terminal."""
+        """Show the spinner, if standard error is a terminal. Raises KeyboardInterrupt if one was lost before."""
+        self._interruptions.check()
         self.stop()
         if not is_colourful(sys.stderr, os.environ):
             return

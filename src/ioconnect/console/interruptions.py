@@ -64,6 +64,11 @@ class Interruptions:
         finally:
             self._deferring = deferring
 
+    def check(self) -> None:
+        """Raise KeyboardInterrupt again if one was lost: Python discards what is raised in a finalizer."""
+        if self._raised:
+            raise KeyboardInterrupt
+
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._deferring:
             self._pending = True
