@@ -160,7 +160,8 @@ def test_faults_under_load_leak_nothing_and_lose_nothing(
         check_ledger(told, stored)
         assert told.total() > 100
         assert customer.agent_pid() == pid, "the agent ended on the way"
-        assert (end.threads, end.descriptors) == (fresh.threads, fresh.descriptors)
+        assert end.threads <= fresh.threads  # one of the start may have ended since
+        assert end.descriptors == fresh.descriptors
         assert end.memory <= warm.memory + MEMORY_NOISE
 
 

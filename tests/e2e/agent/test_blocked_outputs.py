@@ -26,11 +26,12 @@ NEEDS = 1.5  # seconds that a busy machine may add
 
 
 def start(scene: AgentScene, *command: str, stderr: int, **environment: str) -> subprocess.Popen[bytes]:
-    """Start an agent in the foreground and wait until its tunnel carries bytes."""
+    """Start an agent in the foreground and wait until its tunnel is connected, and said to be."""
     env = {**scene.customer.environment, **environment}
     argv = command or (*scene.customer.command, "-v", "up")
     agent = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, env=env)
     processes.wait_until(lambda: processes.listens(scene.port), deadline=20, what="the tunnel is up")
+    scene.customer.wait_for("connected", "orders")  # the jumphost listens a moment before the agent knows it
     return agent
 
 
