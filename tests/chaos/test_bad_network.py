@@ -22,7 +22,6 @@ from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.agent.tunnel.events import Closed, Lost, PortRefused, SignedIn
 from ioconnect.config import configuration
 from ioconnect.config.configuration import AgentSettings
-from ioconnect.config.paths import under
 from ioconnect.errors import AuthRefused, PortBusy
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Scene:
     def __init__(self, rig: stub.StubRig, relay: FaultRelay, database: Database, customer: Customer) -> None:
         self.rig, self.relay, self.database, self.customer = rig, relay, database, customer
         self.port = processes.free_port()
-        self.paths = under(customer.home)
+        self.paths = customer.paths
         rig.authorize(customer.keygen(), self.port)
         endpoint, target = f"{rig.host}:{self.port}", f"127.0.0.1:{database.port}"
         customer.register("default", endpoint, target, ssh_port=relay.port)
@@ -188,7 +187,7 @@ def test_a_refused_key_is_tried_slowly_and_at_once_when_asked(sshd: Sshd, tmp_pa
         permits = sshd.authorized_keys.read_text()
         where = ("--endpoint", f"{sshd.host}:{port}", "--to", "localhost:1", "--ssh-port", str(sshd.port))
         customer.run("register", *where, "--ssh-user", sshd.user)
-        under(customer.home).known_hosts.write_text(sshd.known_hosts_line + "\n")
+        customer.paths.known_hosts.write_text(sshd.known_hosts_line + "\n")
         customer.run("up", "--daemon")
         sshd.revoke_all()
         sshd.kill_sessions()

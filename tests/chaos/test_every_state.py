@@ -21,7 +21,6 @@ from tests.rigs.customer import Customer
 from tests.rigs.database import Database, call, exactly, pull
 from tests.rigs.fault_relay import FaultRelay
 
-from ioconnect.config.paths import under
 from ioconnect.keys.authorized_keys import parse_public_key
 from ioconnect.status import lock
 
@@ -41,7 +40,7 @@ class Scene:
     def __init__(self, folder: Path, rig: stub.StubRig, relay: FaultRelay, database: Database) -> None:
         self.rig, self.relay, self.database = rig, relay, database
         self.customer = Customer(folder / "home")
-        self.paths = under(self.customer.home)
+        self.paths = self.customer.paths
         self.output = folder / "agent.log"
         self.key = self.customer.keygen()
         self.port = self.add("orders")

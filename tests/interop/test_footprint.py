@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from benchmarks import gauges
 from tests.rigs import database, processes, stub
 from tests.rigs.agent_scene import AgentScene
+from tests.rigs.customer import QUIET
 from tests.rigs.database import Database
-
-from ioconnect.agent.supervisor.background_jobs import HUNG_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's fi
 MOST_RESIDENT = 50e6  # bytes, with one tunnel
 FOR_A_KEEPALIVE = 3  # its deadline, the answer, and one to spare
 NEVER = 3600  # seconds, longer than any test
-QUIET = HUNG_AFTER + 1  # seconds without a turn: the start's last timer is over, and has taken its turns with it
 
 
 @pytest.fixture
@@ -52,19 +50,16 @@ def test_an_idle_agent_wakes_for_its_keepalives_only(
 ) -> None:
     silent, probing = make("silent", NEVER), make("probing", 2)
     pids = {scene: [scene.customer.agent_pid()] for scene in (silent, probing)}
-    last = [time.monotonic(), -1.0]
 
-    def is_quiet() -> bool:
-        turns = gauges.wake_ups(pids[silent])
-        if turns != last[1]:
-            last[:] = [time.monotonic(), turns]
-        return time.monotonic() - last[0] > QUIET
+    def wait_until_quiet(what: str) -> None:
+        turns = functools.partial(gauges.wake_ups, pids[silent])
+        processes.wait_until_same(turns, seconds=QUIET, deadline=30, what=what)
 
-    processes.wait_until(is_quiet, deadline=30, what="what belongs to the start is over")
+    wait_until_quiet("what belongs to the start is over")
     ledger, before = probing.rig.ledger, {scene: gauges.wake_ups(pids[scene]) for scene in pids}
     seen = ledger.counters.keepalives
     ledger.wait_for(lambda: ledger.counters.keepalives >= seen + 4, 30)
-    processes.wait_until(is_quiet, deadline=30, what="the last answer is read")
+    wait_until_quiet("the last answer is read")
     keepalives = ledger.counters.keepalives - seen + 1  # one may have been on its way at either end
 
     woken = {scene: gauges.wake_ups(pids[scene]) - before[scene] for scene in pids}

@@ -8,13 +8,13 @@ from tests.rigs import processes
 from tests.rigs.customer import Customer
 from tests.rigs.database import pull
 
-from ioconnect.config.paths import under
-
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.rigs import stub
     from tests.rigs.database import Database
+
+    from ioconnect.config.paths import Paths
 
 
 class AgentScene:
@@ -32,7 +32,11 @@ class AgentScene:
     def move_to(self, home: Path) -> None:
         """Go on with the customer's files in another folder."""
         self.customer = Customer(home)
-        self.paths = under(home)
+
+    @property
+    def paths(self) -> Paths:
+        """Where the customer's files are."""
+        return self.customer.paths
 
     def add(self, name: str, *, listen_port: int | None = None) -> int:
         """Register one more tunnel, which its jumphost permits; return its port there."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.rigs import processes
 
+from ioconnect.agent.supervisor.background_jobs import HUNG_AFTER
 from ioconnect.config import configuration
 from ioconnect.config.paths import under
 from ioconnect.errors import Fault
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ioconnect.config.paths import Paths
 
 ENDS_WITHIN = 10.0  # seconds, of an agent that was told to
+QUIET = HUNG_AFTER + 1  # seconds in which nothing changes: the last timer of what went before is over, and its thread
 
 
 class Customer:

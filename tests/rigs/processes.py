@@ -1,8 +1,7 @@
 """Processes and waiting for the tests: every wait has a deadline, every process a known end.
 
-Only waits of this module sleep. Processes that a test starts through `start` are
-registered; those that detach themselves (the agent) are found by the mark that `tests/conftest.py` puts in the
-environment. `leftovers` names what is still there of both.
+Processes that a test starts through `start` are registered; those that detach themselves (the agent) are found by the
+mark that `tests/conftest.py` puts in the environment. `leftovers` names what is still there of both.
 """
 
 from __future__ import annotations
@@ -41,15 +40,34 @@ def wait_until(
     predicate: Callable[[], T], *, deadline: float = 10.0, what: str = "", instead: Callable[[], object] | None = None
 ) -> T:
     """Return the first true answer of `predicate`; fails the test after `deadline` seconds, and shows `instead`."""
+    answer = _answer(predicate, deadline)
+    if not answer:
+        shown = "" if instead is None else f"\n{instead()}"
+        pytest.fail(f"not within {deadline:g} s: {what or predicate}; last answer {answer!r}{shown}")
+    return answer
+
+
+def wait_until_same(look: Callable[[], T], *, seconds: float, deadline: float, what: str) -> T:
+    """Return what `look` says once it has said the same for so many seconds; fails the test as `wait_until`."""
+    seen, since = look(), time.monotonic()
+
+    def is_same() -> bool:
+        nonlocal seen, since
+        last, seen = seen, look()
+        if seen != last:
+            since = time.monotonic()
+        return time.monotonic() - since > seconds
+
+    wait_until(is_same, deadline=deadline, what=what, instead=lambda: seen)
+    return seen
+
+
+def _answer(predicate: Callable[[], T], deadline: float) -> T:
+    """Return the first true answer within `deadline` seconds, else the last one. Nothing else in the tests sleeps."""
     end = time.monotonic() + deadline
-    while True:
-        answer = predicate()
-        if answer:
-            return answer
-        if time.monotonic() > end:
-            shown = "" if instead is None else f"\n{instead()}"
-            pytest.fail(f"not within {deadline:g} s: {what or predicate}; last answer {answer!r}{shown}")
+    while not (answer := predicate()) and time.monotonic() <= end:
         time.sleep(POLL)
+    return answer
 
 
 def remove_folder(path: Path) -> None:
@@ -227,12 +245,7 @@ def is_alive(pid: int) -> bool:
 
 def has_ended(pid: int, *, deadline: float) -> bool:
     """Wait until the process has ended, for `deadline` seconds, and say whether it has."""
-    end = time.monotonic() + deadline
-    while is_alive(pid):
-        if time.monotonic() > end:
-            return False
-        time.sleep(POLL)
-    return True
+    return _answer(lambda: not is_alive(pid), deadline)
 
 
 def descendants(pid: int) -> list[int]:

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs import processes
 
-from ioconnect.config.paths import under
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -75,7 +73,7 @@ def below(scene: AgentScene, folder: Path) -> Iterator[SmallDisk]:
         processes.wait_until(lambda: "mounted" in log.read_text(), what="the disk is mounted", instead=log.read_text)
         disk = SmallDisk(holder.pid, home)
         scene.customer.command = [*disk.enter, *scene.customer.command]
-        scene.customer.home, scene.paths = disk.seen, under(disk.seen)
+        scene.customer.home = disk.seen
         yield disk
     finally:
         scene.customer.close()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs import processes
-from tests.rigs.customer import Customer
+from tests.rigs.customer import QUIET, Customer
 from tests.rigs.fault_relay import FaultRelay
 from tests.rigs.storm_of_faults import Storm
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 CLIENTS = 4
 WARM_UP = 0.25  # of the time: after that much of all this, what an agent needs it has
 ROUND = 10  # seconds of one pgbench
-STEADY = 1.0  # seconds; a thread that has nothing left to do ends much sooner
 MEMORY_NOISE = 1 << 20  # bytes; what an allocator's pages may differ between two idle moments
 SCRIPTS = {
     "ledger.sql": "INSERT INTO ledger VALUES (:run, :client_id);\n",
@@ -99,30 +98,23 @@ class Bench:
         )
 
 
-def settled(customer: Customer, pid: int, *, at_most: Holdings | None = None) -> Holdings:
+def settled(customer: Customer, pid: int) -> Holdings:
     """Return what the agent holds when it is connected and nothing goes on, which is so once that stays the same.
 
-    A thread that answered, or wrote a file, may take a moment to end: it is waited for down to `at_most`.
+    A thread that answered, or wrote a file, may take a moment to end.
     """
 
     def idle() -> bool:
         tunnel = customer.tunnel()
         return tunnel["state"] == "connected" and not tunnel["connections"]["open"]
 
-    most = None if at_most is None else at_most.threads
-    held, since = Holdings.of(pid), time.monotonic()
-
-    def steady() -> bool:
-        nonlocal held, since
-        last, held = held, Holdings.of(pid)
-        if (last.threads, last.descriptors) != (held.threads, held.descriptors):
-            since = time.monotonic()
-        return time.monotonic() - since > STEADY and (most is None or held.threads <= most)
+    def held() -> tuple[int, int]:
+        now = Holdings.of(pid)
+        return now.threads, now.descriptors
 
     processes.wait_until(idle, deadline=60, what="the agent is connected and idle", instead=customer.log_text)
-    since = time.monotonic()
-    processes.wait_until(steady, what=f"its threads stay as they are, at most {most}", instead=lambda: held)
-    return held
+    processes.wait_until_same(held, seconds=QUIET, deadline=30, what="threads and descriptors stay as they are")
+    return Holdings.of(pid)
 
 
 @pytest.mark.long
@@ -150,7 +142,7 @@ def test_faults_under_load_leak_nothing_and_lose_nothing(
         warm = settled(customer, pid)
         storm = Storm(relay, sshd, customer, seed=2)
         under_faults(bench, storm, seconds * (1 - WARM_UP))
-        end = settled(customer, pid, at_most=fresh)
+        end = settled(customer, pid)
 
         tunnel = customer.tunnel()
         told, stored = bench.committed, bench.in_database()
@@ -160,8 +152,7 @@ def test_faults_under_load_leak_nothing_and_lose_nothing(
         check_ledger(told, stored)
         assert told.total() > 100
         assert customer.agent_pid() == pid, "the agent ended on the way"
-        assert end.threads <= fresh.threads  # one of the start may have ended since
-        assert end.descriptors == fresh.descriptors
+        assert (end.threads, end.descriptors) == (fresh.threads, fresh.descriptors)
         assert end.memory <= warm.memory + MEMORY_NOISE
 
 

@@ -9,7 +9,6 @@ import pytest
 from tests.rigs import processes, stub
 from tests.rigs.customer import Customer
 
-from ioconnect.config.paths import under
 from ioconnect.errors import ExitCode
 from ioconnect.keys import identity, known_hosts
 from ioconnect.status import lock
@@ -30,7 +29,7 @@ class Fleet:
         self.rig = rig
         self.target = f"127.0.0.1:{database.port}"
         self.customer = customer
-        self.paths = under(customer.home)
+        self.paths = customer.paths
         self.ports: dict[str, int] = {}
         customer.keygen()
         self.paths.known_hosts.write_text(rig.known_hosts_line + "\n")

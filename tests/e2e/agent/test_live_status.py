@@ -11,7 +11,6 @@ import pytest
 from tests.rigs import processes, stub
 from tests.rigs.customer import Customer
 
-from ioconnect.config.paths import under
 from ioconnect.keys.authorized_keys import parse_public_key
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def customer(tmp_path: Path, rig: stub.StubRig) -> Iterator[Customer]:
     customer = Customer(tmp_path / "home")
     customer.run("keygen")
     register(customer, rig, "orders")
-    under(customer.home).known_hosts.write_text(rig.known_hosts_line + "\n")
+    customer.paths.known_hosts.write_text(rig.known_hosts_line + "\n")
     try:
         customer.run("up", "--daemon")
         yield customer
@@ -37,12 +36,12 @@ def register(customer: Customer, rig: stub.StubRig, name: str, *more: str) -> No
     port = processes.free_port()
     endpoint = f"{rig.host}:{port}"
     customer.run("register", name, "--endpoint", endpoint, "--to", "127.0.0.1:9", "--ssh-port", str(rig.port), *more)
-    rig.authorize(under(customer.home).public_key.read_text(), port)
+    rig.authorize(customer.paths.public_key.read_text(), port)
 
 
 def test_a_revoked_key_ends_the_session_at_a_reload(customer: Customer, rig: stub.StubRig) -> None:
     """The tunnel stayed up until something else ended it."""
-    under(customer.home).known_hosts.write_text(f"{rig.known_hosts_line}\n@revoked {rig.known_hosts_line}\n")
+    customer.paths.known_hosts.write_text(f"{rig.known_hosts_line}\n@revoked {rig.known_hosts_line}\n")
     customer.try_run("reload")
 
     tunnel = customer.wait_for("held", "orders")
@@ -53,7 +52,7 @@ def test_a_revoked_key_ends_the_session_at_a_reload(customer: Customer, rig: stu
 
 def test_a_marker_that_cannot_be_read_ends_the_session_at_a_reload(customer: Customer, rig: stub.StubRig) -> None:
     """It may mean this key; status says which line it is."""
-    under(customer.home).known_hosts.write_text(f"{rig.known_hosts_line}\n@Revoked {rig.known_hosts_line}\n")
+    customer.paths.known_hosts.write_text(f"{rig.known_hosts_line}\n@Revoked {rig.known_hosts_line}\n")
     customer.try_run("reload")
 
     tunnel = customer.wait_for("held", "orders")
@@ -63,7 +62,7 @@ def test_a_marker_that_cannot_be_read_ends_the_session_at_a_reload(customer: Cus
 
 def test_pins_that_cannot_be_read_end_the_session_at_a_reload(customer: Customer) -> None:
     """They may revoke its key: it stayed up, and green."""
-    file = under(customer.home).known_hosts
+    file = customer.paths.known_hosts
     file.rename(file.with_name("elsewhere"))
     file.mkdir()
     customer.run("reload", expect=78)
@@ -77,7 +76,7 @@ def test_pins_that_cannot_be_read_end_the_session_at_a_reload(customer: Customer
 def test_a_session_goes_on_with_pins_that_still_hold(customer: Customer, rig: stub.StubRig) -> None:
     """A reload with a further pin reads it, and disturbs nobody."""
     other = "127.0.0.1:1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
-    under(customer.home).known_hosts.write_text(f"{rig.known_hosts_line}\n{other}\n")
+    customer.paths.known_hosts.write_text(f"{rig.known_hosts_line}\n{other}\n")
     customer.run("reload")
 
     assert customer.tunnel("orders")["state"] == "connected"
@@ -111,10 +110,10 @@ def test_a_stopped_process_does_not_stay_green(customer: Customer) -> None:
 
 def test_a_lost_tunnel_is_seen_though_nothing_can_be_written(customer: Customer, rig: stub.StubRig) -> None:
     """On a full or read-only disk the last word on it was green for ever. Here a folder is in the way."""
-    under(customer.home).status.unlink()
-    under(customer.home).status.mkdir()  # no file can take its place
+    customer.paths.status.unlink()
+    customer.paths.status.mkdir()  # no file can take its place
 
-    rig.faults.revoke(parse_public_key(under(customer.home).public_key.read_text()))
+    rig.faults.revoke(parse_public_key(customer.paths.public_key.read_text()))
     rig.faults.drop()
     lost = customer.wait_for("held", "orders")
 
@@ -124,7 +123,7 @@ def test_a_lost_tunnel_is_seen_though_nothing_can_be_written(customer: Customer,
 
 def test_a_configuration_that_differs_from_what_runs_is_said(customer: Customer, rig: stub.StubRig) -> None:
     """Compared by content; until the agent has taken it over, and also if it is nonsense."""
-    file = under(customer.home).config
+    file = customer.paths.config
     before = file.read_text()
 
     def current() -> object:

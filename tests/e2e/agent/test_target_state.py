@@ -13,7 +13,6 @@ from tests.rigs.customer import Customer
 from tests.rigs.database import Database, pull
 
 from ioconnect.agent.tunnel.target_health import FIRST_PROBE, PROBE_GROWTH
-from ioconnect.config.paths import under
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +29,7 @@ class Scene:
         customer.keygen()
         endpoint, target = f"{rig.host}:{self.port}", f"127.0.0.1:{self.database.port}"
         customer.register("orders", endpoint, target, ssh_port=rig.port)
-        paths = under(customer.home)
+        paths = customer.paths
         rig.authorize(paths.public_key.read_text(), self.port)
         paths.known_hosts.write_text(rig.known_hosts_line + "\n")
         customer.run("up", "--daemon")

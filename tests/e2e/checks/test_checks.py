@@ -16,7 +16,6 @@ from tests.rigs.terminals import CTRL_C, Terminal
 
 from ioconnect.checks import runner
 from ioconnect.checks.results import CheckStatus
-from ioconnect.config.paths import under
 from ioconnect.errors import ExitCode, ReasonCode, exit_code_of
 
 if TYPE_CHECKING:
@@ -292,7 +291,7 @@ def test_a_jumphost_without_a_banner_is_told_at_the_sign_ins_deadline(
     world.pin(world.rig.host_key_line, jumphost.port)
     began = time.monotonic()
     try:
-        report = runner.run_checks(None, under(world.customer.home), {}, Silent())
+        report = runner.run_checks(None, world.customer.paths, {}, Silent())
     finally:
         jumphost.stop()
 

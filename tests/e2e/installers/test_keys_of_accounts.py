@@ -14,7 +14,6 @@ from tests.rigs import ordinary_user
 from tests.rigs.customer import Customer
 
 from ioconnect.config import configuration
-from ioconnect.config.paths import under
 from ioconnect.errors import SystemRefused
 from ioconnect.installers import machine, service_description
 from ioconnect.installers.file_modes import make_readable
@@ -149,7 +148,7 @@ def test_what_the_account_may_not_read_is_opened_only_where_nobody_else_leads(
     account = machine.account("nobody")
     service = SimpleNamespace(credentials=(), encrypted=False, run_as="nobody")
     described = SimpleNamespace(service=service, reader=account)
-    paths = under(customer.home)
+    paths = customer.paths
     settings = configuration.load(paths.config)
     settings = replace(settings, tunnels=settings.tunnels[1:])
 
