@@ -5,7 +5,7 @@ Pure.
 
 from __future__ import annotations
 
-from ioconnect.config.toml_tables import shown, text
+from ioconnect.config.toml_tables import nearest, shown, text
 
 KEX = (
     "curve25519-sha256@libssh.org",  # before OpenSSH 7.4; the same as curve25519-sha256
@@ -25,9 +25,7 @@ def allowed_algorithms(value: object) -> tuple[str, ...]:
         raise ValueError(f'must be an array, like ["{ALLOWED[-1]}"], not {shown(value)}')  # noqa: TRY004  one type for every refusal
     for name in map(text, value):
         if name not in ALLOWED:
-            import difflib  # noqa: PLC0415  for a mistake only
-
-            nearest = difflib.get_close_matches(name, ALLOWED, n=1)
-            said = f"did you mean {nearest[0]}?" if nearest else f"there are: {', '.join(ALLOWED)}"
+            meant = nearest(name, ALLOWED)
+            said = f"did you mean {meant}?" if meant else f"there are: {', '.join(ALLOWED)}"
             raise ValueError(f"{shown(name)} is offered anyway, or cannot be; {said}")
     return tuple(dict.fromkeys(value))

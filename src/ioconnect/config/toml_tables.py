@@ -14,7 +14,7 @@ from ioconnect.errors import ConfigFault
 from ioconnect.escape import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -64,14 +64,19 @@ class Table:
         unknown = [key for key in self.values if key not in self._known]
         for number, key in enumerate(unknown):
             is_compared = number < MAX_COMPARED_KEYS and len(key) <= MAX_COMPARED_LENGTH
-            import difflib  # noqa: PLC0415  for a mistake only
-
-            nearest = difflib.get_close_matches(key, names, n=1) if is_compared else []
-            self.fault(key, f"unknown key; did you mean {nearest[0]}?" if nearest else "unknown key")
+            meant = nearest(key, names) if is_compared else None
+            self.fault(key, f"unknown key; did you mean {meant}?" if meant else "unknown key")
 
     def _path_of(self, key: str) -> str:
         key = escaped(key, limit=80)
         return f"{self.path}.{key}" if self.path else key
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """Return the known word that a misspelt one comes closest to, if any is close."""
+    import difflib  # noqa: PLC0415  for a mistake only
+
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def table(value: object) -> dict[str, object]:

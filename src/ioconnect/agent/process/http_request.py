@@ -57,9 +57,10 @@ class RequestRefused(Exception):
 def received(connection: socket.socket, end: float) -> HttpRequest:
     """Return the request that the client sends. Raises RequestRefused, OSError."""
     data = bytearray()
-    length: int | None = None
-    while length is None or len(data) < length:
-        if len(data) > MAX_REQUEST or (length or 0) > MAX_REQUEST:
+    head: _Head | None = None
+    begin = size = 0  # bytes: where the body begins, and of the whole request, once the head is there
+    while head is None or len(data) < size:
+        if max(len(data), size) > MAX_REQUEST:
             raise RequestRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request has at most {MAX_REQUEST} bytes")
         remaining = end - time.monotonic()
         if remaining <= 0:
@@ -72,9 +73,11 @@ def received(connection: socket.socket, end: float) -> HttpRequest:
         if not more:
             raise RequestRefused(HTTPStatus.BAD_REQUEST, "the request is not complete")
         data += more
-        if length is None:  # the head is parsed once, however slowly the body comes
-            length = _length(data)
-    return _parsed(bytes(data))
+        if head is None and (end_of_head := data.find(END_OF_HEAD)) >= 0:
+            head = _head(bytes(data[:end_of_head]))
+            begin = end_of_head + len(END_OF_HEAD)
+            size = begin + _body_length(head.fields)
+    return _request(head, bytes(data[begin:size]))
 
 
 def encoded(answer: Answer) -> bytes:
@@ -99,12 +102,8 @@ class _Head:
     fields: Message
 
 
-def _length(data: bytearray) -> int | None:
-    """Return the length of the whole request; None while its head is not complete. Raises RequestRefused."""
-    end = data.find(END_OF_HEAD)
-    if end < 0:
-        return None
-    fields = _head(bytes(data[:end])).fields
+def _body_length(fields: Message) -> int:
+    """Return the length of the body in bytes. Raises RequestRefused."""
     if fields.get("Expect"):
         raise RequestRefused(HTTPStatus.EXPECTATION_FAILED, "no expectation is met: send the body at once")
     if fields.get("Transfer-Encoding"):
@@ -113,12 +112,10 @@ def _length(data: bytearray) -> int | None:
     text = lengths.pop().strip(" \t")
     if lengths or not (text.isascii() and text.isdigit()) or len(text) > 10:  # noqa: PLR2004  digits
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "Content-Length is not a number")
-    return end + len(END_OF_HEAD) + int(text)
+    return int(text)
 
 
-def _parsed(data: bytes) -> HttpRequest:
-    text, _, body = data.partition(END_OF_HEAD)
-    head = _head(text)
+def _request(head: _Head, body: bytes) -> HttpRequest:
     try:
         target = urlsplit(head.target)
         query = {
@@ -128,8 +125,7 @@ def _parsed(data: bytes) -> HttpRequest:
     except ValueError:
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "the request's target is not a path") from None
     headers = {name.lower(): value for name, value in head.fields.items()}
-    length = int(headers.get("content-length", "0"))
-    return HttpRequest(head.method, target.path, query, headers, body[:length])
+    return HttpRequest(head.method, target.path, query, headers, body)
 
 
 def _head(data: bytes) -> _Head:
