@@ -139,6 +139,7 @@ MAY_CALL = {
             "agent/supervisor/network_monitor.py": "blocks in the kernel until the network changes",
             "status/disk.py": "a disk has no deadline of its own",
             "registration/client.py": "an HTTP request that Ctrl-C must not wait for",
+            "console/interruptions.py": "a signal that Python discarded comes again, once the finalizer is over",
             "demo/database.py": "the demo's database",
             "stub/listener.py": "accepts connections to the jumphost",
             "stub/api.py": "its HTTP API",

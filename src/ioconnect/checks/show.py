@@ -95,8 +95,7 @@ class Progress:
         self.spin(check.value)
 
     def spin(self, text: str) -> None:
-        """Show the spinner, if standard error is a terminal. Raises KeyboardInterrupt if one was lost before."""
-        self._interruptions.check()
+        """Show the spinner, if standard error is a terminal."""
         self.stop()
         if not is_colourful(sys.stderr, os.environ):
             return

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN = 0.01  # seconds until a signal comes again: by then the finalizer is over
 
 
 class Interruptions:
@@ -23,6 +25,9 @@ class Interruptions:
 
     So a second Ctrl-C does not interrupt the cleanup. A signal that was ignored before (nohup) stays ignored. Outside
     the main thread, which no signal reaches, it does nothing.
+
+    Python discards what is raised in a finalizer or in a callback of a weak reference, as each import has one
+    (sys.unraisablehook): then the signal comes again.
     """
 
     def __init__(self) -> None:
@@ -30,17 +35,27 @@ class Interruptions:
         self._deferring = 0
         self._pending = False
         self._raised = False
+        self._again: threading.Timer | None = None
+        self._hook = sys.unraisablehook
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not set from Python
                     self._before[number] = signal.signal(number, self._on_signal)
+        if self._before:
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._on_discarded
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._before:
+            sys.unraisablehook = self._hook
         for number, action in self._before.items():
             signal.signal(number, action)  # type: ignore[arg-type]  # what signal.signal returned
+        if self._again is not None:
+            self._again.cancel()
+            if not self._raised:  # it did not come again yet
+                raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -64,16 +79,21 @@ class Interruptions:
         finally:
             self._deferring = deferring
 
-    def check(self) -> None:
-        """Raise KeyboardInterrupt again if one was lost: Python discards what is raised in a finalizer."""
-        if self._raised:
-            raise KeyboardInterrupt
-
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._deferring:
             self._pending = True
         else:
             self._interrupt()
+
+    def _on_discarded(self, discarded: sys.UnraisableHookArgs) -> None:
+        if discarded.exc_type is not KeyboardInterrupt or threading.current_thread() is not threading.main_thread():
+            self._hook(discarded)
+            return
+        number = next(iter(self._before))
+        self._again = threading.Timer(AGAIN, signal.pthread_kill, (threading.main_thread().ident, number))
+        self._again.daemon = True
+        self._again.start()
+        self._raised = False  # at last: until here a further signal does nothing
 
     def _interrupt(self) -> None:
         if not self._raised:

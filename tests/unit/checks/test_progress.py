@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 
 import pytest
 from rich.file_proxy import FileProxy
@@ -33,26 +32,6 @@ def test_ctrl_c_while_the_spinner_is_removed_is_not_lost(monkeypatch: pytest.Mon
 
             with pytest.raises(KeyboardInterrupt):
                 progress.stop()
-
-
-class EndsWithCtrlC:
-    """Is freed while the signal comes."""
-
-    def __del__(self) -> None:
-        press_ctrl_c()
-
-
-def test_ctrl_c_in_a_finalizer_ends_the_checks_at_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python tells of it at most; whoever pressed it cannot know that nothing else came of it."""
-    discarded = []
-    monkeypatch.setattr(sys, "unraisablehook", discarded.append)
-    with Progress() as progress:
-        progress.began(CheckId.TCP)
-        EndsWithCtrlC()
-        assert len(discarded) == 1
-
-        with pytest.raises(KeyboardInterrupt):
-            progress.began(CheckId.HOST_KEY)
 
 
 def test_the_handlers_are_as_before() -> None:
