@@ -96,7 +96,8 @@ class Loop:
     """Watches descriptors and calls back; run by one thread.
 
     `writers_only` says that the SSH socket takes nothing more: only writers are served. `wants_flush` says that it
-    should be watched for writing meanwhile. `next_timer` is an absolute time.monotonic(), FOREVER for none.
+    should be watched for writing meanwhile. `next_timer` is an absolute time.monotonic(), FOREVER for none; who sets
+    it to `now` has `on_timer` called, and the timer computed again, before the next wait.
     """
 
     def __init__(self, poller: Callable[[], Poller] = new_poller) -> None:

@@ -157,6 +157,7 @@ class Forward:
     def _measured(self, seconds: float) -> None:
         relay, counters = self._relay, self._counters
         relay.in_flight_queue.measured(seconds)
+        self._loop.next_timer = self._loop.now  # or it would wake at the keepalive's old deadline
         if counters.rtt is None or abs(seconds - counters.rtt) > max(SAME_ROUND_TRIP * counters.rtt, JITTER):
             counters.rtt = seconds
             relay.counters_changed()

@@ -111,7 +111,7 @@ class TargetConnect:
             self._next()
             return
         self._sock = None
-        self.over = True
+        self._end()
         self.target.connected(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if address[1][0] not in LOOPBACK:  # there no peer can vanish without a reset
@@ -124,8 +124,13 @@ class TargetConnect:
         self._codes.add(code)
         self._drop()
 
-    def _fail(self) -> None:
+    def _end(self) -> None:
         self.over = True
+        if self.loop.next_timer == self.deadline:
+            self.loop.next_timer = self.loop.now  # computed again: nothing is due at our deadline any more
+
+    def _fail(self) -> None:
+        self._end()
         self.target.invalidate()
         self.failed("; ".join(self._failures), frozenset(self._codes))
 
