@@ -39,22 +39,16 @@ def delay(disposition: Disposition, failures: int, outage_age: float, random: fl
     return _with_jitter(30.0, exponent, 900.0, random)
 
 
-def minimum_interval(disposition: Disposition) -> float:
+def minimum_interval(disposition: Disposition, failures: int) -> float:
     """Return the least seconds between two attempts when an event that no user caused ends a wait early.
 
-    A flapping link must cause neither a busy loop (RETRY) nor penalties at the jumphost (the others).
+    A flapping link must cause neither a busy loop (RETRY) nor penalties at the jumphost (the others). Where a refusal
+    is for good until somebody acts, the least grows with the failures as the wait does.
     """
-    return _MINIMUM_INTERVAL[disposition]
+    return _MINIMUM_INTERVAL.get(disposition) or delay(disposition, failures, 0.0, 0.0)
 
 
-_MINIMUM_INTERVAL = {
-    Disposition.RETRY: 0.5,
-    Disposition.MAX_STARTUPS: 5.0,
-    Disposition.RETRY_FORWARD: 0.5,
-    Disposition.PENALIZED: 60.0,
-    Disposition.HOLD: 30.0,
-    Disposition.EXIT: 30.0,
-}
+_MINIMUM_INTERVAL = {Disposition.RETRY: 0.5, Disposition.MAX_STARTUPS: 5.0, Disposition.RETRY_FORWARD: 0.5}
 
 
 def _with_jitter(first: float, exponent: int, cap: float, random: float) -> float:

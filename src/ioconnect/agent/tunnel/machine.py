@@ -153,7 +153,7 @@ def _lost(state: TunnelState, event: Lost, now: float, random: float) -> Step:
         stable = now - state.connected_at >= backoff.STABLE_UPTIME
         state = replace(state, connected_at=None, down_since=now, dead_session=event.unclean)
         if stable:
-            state = replace(state, fast_failures=0, slow_failures=0, outage_began=None)
+            state = replace(state, fast_failures=0, slow_failures=0, file_dials=0, outage_began=None)
     retry_class = event.fault.disposition
     if retry_class is Disposition.RETRY_FORWARD:  # the session ended: there is none to repeat the request on
         retry_class = Disposition.MAX_STARTUPS
@@ -180,19 +180,29 @@ def _time_out(state: TunnelState, _event: DeadlinePassed, now: float, random: fl
 def _retry_early(state: TunnelState, event: RetryRequested, now: float, random: float) -> Step:
     assert state.retry_class is not None
     assert state.deadline is not None
-    earliest = now if event.by_user else state.attempted_at + backoff.minimum_interval(state.retry_class)
+    least = backoff.minimum_interval(state.retry_class, max(state.slow_failures, 1))
+    earliest = now if event.by_user else state.attempted_at + least
     if earliest > now:
         return replace(state, deadline=min(state.deadline, earliest)), ()
     return (_request_forward if state.phase is Phase.STANDBY else _dial)(state, event, now, random)
 
 
 def _retry_with_changed_file(state: TunnelState, event: FileChanged, now: float, random: float) -> Step:
-    """Dial at once after a local fault, which troubled nobody else; after a jumphost's refusal not too often."""
+    """Dial at once after a local fault, which troubled nobody else; after a jumphost's refusal not too often.
+
+    Dials for files that change all the time are apart as the waits after refusals are, from the first on.
+    """
     assert state.deadline is not None
-    earliest = now if state.retry_class is Disposition.EXIT else state.attempted_at + FILE_CHANGED_INTERVAL
-    if earliest > now:
-        return replace(state, deadline=min(state.deadline, earliest)), ()
-    return _dial(state, event, now, random)
+    if state.retry_class is Disposition.EXIT:
+        return _dial(state, event, now, random)
+    earliest = state.attempted_at + FILE_CHANGED_INTERVAL
+    if state.file_dials:
+        least = backoff.minimum_interval(Disposition.HOLD, state.file_dials)
+        earliest = max(earliest, state.file_dialed_at + least)
+    if earliest >= state.deadline > now:
+        return state, ()
+    counted = replace(state, file_dials=state.file_dials + 1, file_dialed_at=max(earliest, now))
+    return (replace(counted, deadline=earliest), ()) if earliest > now else _dial(counted, event, now, random)
 
 
 def _redial_if_stalled(state: TunnelState, event: RetryRequested, now: float, _random: float) -> Step:

@@ -55,6 +55,8 @@ class TunnelState:
     fast_failures: int = 0  # consecutive failures of the fast retry classes
     slow_failures: int = 0  # consecutive failures of the slow ones; fast failures in between do not reset it
     retry_class: Disposition | None = None  # of the current wait; None: no wait
+    file_dials: int = 0  # dials that a changed file caused, since the last uptime of STABLE_UPTIME
+    file_dialed_at: float = 0.0  # the latest of them
     attempted_at: float = 0.0  # the latest dial, or the latest request in standby
     down_since: float | None = None  # the start, or the latest loss; None when connected
     outage_began: float | None = None  # like down_since, but not reset by an uptime below STABLE_UPTIME

@@ -72,6 +72,15 @@ def test_penalties_double_to_ten_minutes() -> None:
 
 
 def test_no_event_makes_a_refused_agent_retry_too_early() -> None:
-    assert minimum_interval(Disposition.PENALIZED) >= 60
-    assert minimum_interval(Disposition.HOLD) >= 30
-    assert all(minimum_interval(disposition) > 0 for disposition in Disposition)
+    assert minimum_interval(Disposition.PENALIZED, 1) >= 60
+    assert minimum_interval(Disposition.HOLD, 1) >= 30
+    assert all(minimum_interval(disposition, 1) > 0 for disposition in Disposition)
+
+
+@given(count=failures, random=randoms)
+def test_what_an_event_may_shorten_grows_with_the_refusals_as_the_wait_itself(count: int, random: float) -> None:
+    for disposition in (Disposition.HOLD, Disposition.PENALIZED, Disposition.EXIT):
+        least, wait = minimum_interval(disposition, count), delay(disposition, count, 0.0, random)
+        assert wait / 1.25 <= least <= wait
+    assert minimum_interval(Disposition.HOLD, 6) == 900
+    assert minimum_interval(Disposition.RETRY, count) == 0.5

@@ -344,13 +344,31 @@ def test_a_retry_that_a_user_requested_ends_every_wait(phase: Phase) -> None:
 
 
 def test_a_flapping_link_does_not_retry_a_refused_key_early() -> None:
-    state = go(STATES[Phase.DIALING], lost(REFUSED))
-    state = replace(state, attempted_at=NOW, deadline=NOW + 480)
+    """Nor for ever at the pace of its first wait: a day of changes is some hundred tries, not 2880."""
+    state = go(STATES[Phase.DIALING], lost(REFUSED), DeadlinePassed(), lost(REFUSED), random=0.9)
     hastened, commands = step(state, RetryRequested("address changed", by_user=False), NOW + 1, 0.5)
 
     assert commands == ()
-    assert hastened.deadline == NOW + 30
-    assert step(hastened, RetryRequested("address changed", by_user=False), NOW + 31, 0.5)[1] == (DIAL,)
+    assert hastened.deadline == NOW + 60
+    assert step(hastened, RetryRequested("address changed", by_user=False), NOW + 60, 0.5)[1] == (DIAL,)
+
+
+def refusals_in_a_day(event: MachineEvent, *, every: float) -> int:
+    """Return how often a key is offered that is always refused, while this event comes so often."""
+    state, now, commands = STATES[Phase.HELD], NOW, ()
+    while now < NOW + 86400:
+        now += every
+        for each in (DeadlinePassed(),) if state.deadline is not None and state.deadline <= now else (event,):
+            state, commands = step(state, each, now, 0.5)
+        if commands:
+            state = go(state, lost(REFUSED), now=now)
+    return state.attempts - 1
+
+
+def test_a_day_of_network_changes_and_of_changed_files_offers_a_refused_key_rarely() -> None:
+    """Every 15 minutes at the end; a file that changes all the time adds as many at most."""
+    assert refusals_in_a_day(RetryRequested("link up", by_user=False), every=1.0) <= 110
+    assert refusals_in_a_day(FileChanged(), every=2.0) <= 220
 
 
 def test_a_network_change_brings_a_waiting_tunnel_back_within_half_a_second() -> None:
@@ -483,3 +501,16 @@ def test_a_changed_file_after_a_refusal_does_not_make_the_agent_knock_without_a_
     assert waiting.deadline == NOW + machine.FILE_CHANGED_INTERVAL
     again, commands = step(held, FileChanged(), NOW + machine.FILE_CHANGED_INTERVAL, 0.5)
     assert (again.phase, commands) == (Phase.DIALING, (DIAL,))
+
+
+def test_a_file_that_changes_after_a_long_wait_is_tried_at_once_and_then_not_too_often() -> None:
+    held = replace(STATES[Phase.HELD], attempted_at=NOW - 600, deadline=NOW + 300, slow_failures=6)
+    dialing, commands = step(held, FileChanged(), NOW, 0.5)
+    assert commands == (DIAL,)
+
+    refused = go(dialing, lost(REFUSED), now=NOW + 1)
+    waiting, commands = step(refused, FileChanged(), NOW + 11, 0.5)
+    assert (waiting.deadline, commands) == (NOW + 30, ())
+    dialing, commands = step(refused, FileChanged(), NOW + 30, 0.5)
+    assert commands == (DIAL,)
+    assert step(go(dialing, lost(REFUSED), now=NOW + 31), FileChanged(), NOW + 60, 0.5)[1] == ()
