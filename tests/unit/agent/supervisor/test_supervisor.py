@@ -154,6 +154,26 @@ def test_reconnect_tries_the_named_tunnel_now_and_leaves_the_others(tmp_path: Pa
     assert [(s.tunnel.name, s.began) for s in simulation.world.sessions] == [("a", 0), ("b", 0), ("b", 5)]
 
 
+def test_requests_that_come_at_the_same_moment_each_mean_what_they_name(tmp_path: Path) -> None:
+    """None is merged with its neighbour: not in the mailbox, nor by the thread that reads the configuration."""
+    jobs: dict[str, Callable[[], None]] = {}
+    names = ("a", "b", "c", "d")
+    tunnels = [tunnel(name, port) for port, name in enumerate(names, 1)]
+    simulation = Simulation(connects, *tunnels, folder=tmp_path, background=jobs.__setitem__)
+    simulation.ask(5, StopTunnels(("d",)))
+    commands = (Reconnect(("a",)), Reconnect(("b",)), StopTunnels(("c",)), StartTunnels(("d",)), Reload())
+    for command in commands:
+        simulation.ask(10, command)
+    simulation.world.after(10.5, lambda: [job() for job in jobs.values()] and None)
+    simulation.run_until_idle()
+
+    assert simulation.replies[1:3] == [("a",), ("b",)]
+    assert ("c",) in simulation.replies
+    assert [names_of(each)[0] for each in simulation.replies if isinstance(each, Changes)] == [["d"], []]
+    calls = {session.tunnel.name: session.calls for session in simulation.world.sessions}
+    assert calls == {"a": ["probe"], "b": ["probe"], "c": ["close"], "d": []}
+
+
 def test_a_network_change_probes_what_is_connected(tmp_path: Path) -> None:
     simulation = Simulation(connects, folder=tmp_path)
     simulation.world.post(5, RetryRequested("the address changed", by_user=False))
