@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs import processes
 
-from ioconnect.agent.session import pending_connect
-from ioconnect.agent.session.target import TargetAddresses
-from ioconnect.agent.session.target_probe import MYSQL_PORT, TargetProbe
+from ioconnect.agent.target import target_connect
+from ioconnect.agent.target.target_addresses import TargetAddresses
+from ioconnect.agent.target.target_probe import MYSQL_PORT, TargetProbe
 from ioconnect.config.addresses import HostPort
 from ioconnect.ssh.loop import Loop
 
@@ -65,7 +65,7 @@ def probe_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int],
             done=lambda: calls.append("done"),
         )
         loop.on_timer = probe.expire
-        monkeypatch.setattr(pending_connect.socket, "socket", Bound)
+        monkeypatch.setattr(target_connect.socket, "socket", Bound)
         probe.begin()
         while "done" not in calls:
             loop.run_once(20)

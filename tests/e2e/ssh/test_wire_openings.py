@@ -25,7 +25,7 @@ from tests.rigs.scripted_jumphost import (
     pack_id,
 )
 
-from ioconnect.agent.session import pending_connect, target
+from ioconnect.agent.target import target_addresses, target_connect
 from ioconnect.config.addresses import HostPort
 from ioconnect.ssh.loop import Loop
 from ioconnect.status.records import Availability
@@ -150,7 +150,7 @@ def test_a_database_that_does_not_answer(
     jumphost: ScriptedJumphost, connect: Callable[..., Client], full: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pipeline is refused when the time is up, not before and not much later."""
-    monkeypatch.setattr(pending_connect, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(target_connect, "CONNECT_TIMEOUT", 0.5)
     client = connect(HostPort("127.0.0.1", full))
     for peer_id in range(3):
         jumphost.send(open_message(peer_id))
@@ -171,7 +171,7 @@ def test_an_address_that_does_not_answer_delays_nobody(  # noqa: PLR0917  fixtur
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While one connection waits for a silent address, others that know a better one flow."""
-    monkeypatch.setattr(target, "REFRESH_AFTER", 0.0)
+    monkeypatch.setattr(target_addresses, "REFRESH_AFTER", 0.0)
     names.addresses = [("127.0.0.1", full)]
     client = connect(HostPort(NAME, 1))
     jumphost.send(open_message(1))
@@ -226,7 +226,7 @@ def test_a_name_server_that_fails_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The address that is known, and works, serves on when the name cannot be looked up again."""
-    monkeypatch.setattr(target, "REFRESH_AFTER", 0.0)
+    monkeypatch.setattr(target_addresses, "REFRESH_AFTER", 0.0)
     names.addresses = [("127.0.0.1", database.port)]
     client = connect(HostPort(NAME, 1))
     echo(jumphost, 1)
@@ -250,7 +250,7 @@ def test_a_name_that_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was known long ago is not used; when the name is back, so is the database."""
-    monkeypatch.setattr(target, "MAX_AGE", 0.0)
+    monkeypatch.setattr(target_addresses, "MAX_AGE", 0.0)
     names.addresses = [("127.0.0.1", database.port)]
     client = connect(HostPort(NAME, 1))
     echo(jumphost, 1)
@@ -269,7 +269,7 @@ def test_a_resolver_that_hangs(
     jumphost: ScriptedJumphost, connect: Callable[..., Client], names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time to connect counts from the pipeline's connection, whatever is waited for."""
-    monkeypatch.setattr(pending_connect, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(target_connect, "CONNECT_TIMEOUT", 0.5)
     names.hang.clear()
     client = connect(HostPort(NAME, 1))  # whose keepalive, the loop's other clock, is a minute
     jumphost.send(open_message(1))
@@ -290,7 +290,7 @@ def test_a_connection_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
                 self.bind(address)
             return super().connect_ex(address)
 
-    class Connect(pending_connect.TargetConnect):
+    class Connect(target_connect.TargetConnect):
         def connected(self, sock: socket.socket) -> None:
             sock.close()
             outcomes.append("connected")
@@ -299,8 +299,8 @@ def test_a_connection_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
             outcomes.append(why)
 
     loop = Loop()
-    connect = Connect(target.TargetAddresses(HostPort("127.0.0.1", port), loop), loop)
-    monkeypatch.setattr(pending_connect.socket, "socket", SamePort)
+    connect = Connect(target_addresses.TargetAddresses(HostPort("127.0.0.1", port), loop), loop)
+    monkeypatch.setattr(target_connect.socket, "socket", SamePort)
     connect.begin()
     while not outcomes:
         loop.run_once(20)

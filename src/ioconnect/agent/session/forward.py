@@ -13,8 +13,8 @@ from ioconnect.agent.session.diagnosis import forward_fault, keepalive_timeout
 from ioconnect.agent.session.global_requests import GlobalRequests
 from ioconnect.agent.session.keepalive import Keepalive
 from ioconnect.agent.session.relay import Relay
-from ioconnect.agent.session.target import TargetAddresses
-from ioconnect.agent.session.target_watch import TargetWatch
+from ioconnect.agent.target.target_addresses import TargetAddresses
+from ioconnect.agent.target.target_watch import TargetWatch
 from ioconnect.agent.tunnel.events import CountersChanged, Granted, PortRefused, SessionEvent, TargetChanged
 from ioconnect.errors import ConnectionLost, Fault, PortBusy
 from ioconnect.ssh.forwarded_connection import reset

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ioconnect.agent.session.connection_log import ConnectionLog
-    from ioconnect.agent.session.target import TargetAddresses
-    from ioconnect.agent.session.target_watch import TargetWatch
+    from ioconnect.agent.target.target_addresses import TargetAddresses
+    from ioconnect.agent.target.target_watch import TargetWatch
     from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.outbound import Outbound

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ioconnect.agent.session.target import MAX_AGE, REFRESH_AFTER, Address, TargetAddresses
+from ioconnect.agent.target.target_addresses import MAX_AGE, REFRESH_AFTER, Address, TargetAddresses
 from ioconnect.config.addresses import HostPort
 
 if TYPE_CHECKING:

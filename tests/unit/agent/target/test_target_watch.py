@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ioconnect.agent.session import pending_connect
-from ioconnect.agent.session.mysql_handshake import MAX_ROUNDS, QUIT, USER, RefusedSignIn
-from ioconnect.agent.session.pending_connect import CONNECT_TIMEOUT
-from ioconnect.agent.session.target_probe import GREETING_TIMEOUT, MYSQL_TIMEOUT
-from ioconnect.agent.session.target_watch import REPORT_INTERVAL, TargetWatch
+from ioconnect.agent.target import target_connect
+from ioconnect.agent.target.mysql_handshake import MAX_ROUNDS, QUIT, USER, RefusedSignIn
+from ioconnect.agent.target.target_connect import CONNECT_TIMEOUT
+from ioconnect.agent.target.target_probe import GREETING_TIMEOUT, MYSQL_TIMEOUT
+from ioconnect.agent.target.target_watch import REPORT_INTERVAL, TargetWatch
 from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.config.addresses import HostPort
 from ioconnect.errors import ReasonCode
@@ -23,7 +23,7 @@ from ioconnect.status.records import Availability
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.agent.session.target import Address, TargetAddresses
+    from ioconnect.agent.target.target_addresses import Address, TargetAddresses
     from ioconnect.ssh.loop import Loop
 
 FOREVER = float("inf")
@@ -156,7 +156,7 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
 
     def make(port: int = 5432) -> World:
         world = World(port)
-        monkeypatch.setattr(pending_connect.socket, "socket", world.make_socket)
+        monkeypatch.setattr(target_connect.socket, "socket", world.make_socket)
         return world
 
     return make
