@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.agent.tunnel.events import DeadlinePassed, Granted, Lost, SignedIn, Started
+from ioconnect.agent.tunnel.events import Admitted, DeadlinePassed, Granted, Lost, SignedIn, Started
 from ioconnect.agent.tunnel.machine import step
 from ioconnect.agent.tunnel.state import TunnelState
 from ioconnect.errors import ConnectionLost, Fault, TooManyConnections, Unreachable
@@ -48,18 +48,20 @@ class Ours:
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._state = TunnelState(0.0)
-        for event in (Started(), SignedIn(), Granted(1)):
+        for event in (Started(), Admitted(), SignedIn(), Granted(1)):
             self._state, _ = step(self._state, event, 0.0, 0.0)
 
     def failed(self, now: float, fault: Fault) -> float:
         if self._state.deadline is not None and self._state.retry_class is not None:
-            self._state, _ = step(self._state, DeadlinePassed(), self._state.deadline, self._chance.random())
+            due = self._state.deadline
+            for event in (DeadlinePassed(), Admitted()):
+                self._state, _ = step(self._state, event, due, self._chance.random())
         self._state, _ = step(self._state, Lost(fault, unclean=False), now, self._chance.random())
         assert self._state.deadline is not None
         return self._state.deadline
 
     def connected(self, now: float) -> None:
-        for event in (DeadlinePassed(), SignedIn(), Granted(1)):
+        for event in (DeadlinePassed(), Admitted(), SignedIn(), Granted(1)):
             self._state, _ = step(self._state, event, now, self._chance.random())
 
 

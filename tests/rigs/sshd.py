@@ -38,7 +38,7 @@ LogLevel DEBUG1
 class Sshd:
     """One sshd; `start`, `stop` and `restart` keep its port. Use it from one thread.
 
-    `config` are further lines of sshd_config(5), such as `RekeyLimit 16M`.
+    `config` are further lines of sshd_config(5), such as `RekeyLimit 16M`; ListenAddress is added to, others replace.
     """
 
     def __init__(self, folder: Path, *, config: Iterable[str] = ()) -> None:
@@ -79,7 +79,9 @@ class Sshd:
         """Start sshd once; say whether it listens (another process may have taken the port first)."""
         file = self.folder / "sshd_config"
         text = CONFIG.format(port=self.port, host_key=self.host_key, authorized_keys=self.authorized_keys)
-        file.write_text(text + "".join(f"{line}\n" for line in self.config))
+        given = {line.split()[0] for line in self.config} - {"ListenAddress"}  # sshd takes the first of a keyword
+        lines = [line for line in text.splitlines() if line.split()[0] not in given]
+        file.write_text("".join(f"{line}\n" for line in (*lines, *self.config)))
         before = len(self.log_text())
         process = processes.start([self.program, "-D", "-e", "-f", str(file)], log=self.log)
         processes.wait_until(

@@ -33,6 +33,7 @@ WORDS = (
     State.STOPPED.value,
     State.HELD.value,
 )
+WAITS_FOR_TURN = "waits for its turn: few tunnels at a time sign in at a jumphost"
 MAX_NAMES = 4  # of a note; the table has them all
 
 
@@ -124,11 +125,13 @@ def _problem(tunnel: TunnelStatus) -> Iterator[tuple[object, Note]]:
         if reason is None:
             text = f"{escaped(tunnel.target)} does not accept connections"
             yield TARGET_DOWN, Note((escaped(tunnel.name),), text, "")
+    if tunnel.waits_for_turn and reason is None:
+        yield WAITS_FOR_TURN, Note((escaped(tunnel.name),), WAITS_FOR_TURN, "")
     if reason is None or (tunnel.state is State.CONNECTED and word(tunnel) != TARGET_DOWN):
         return
     if reason.code is ReasonCode.NOT_STARTED:  # the headline, or the word, says it for all
         return
-    text = f"{escaped(reason.message)} ({reason.code.value})"
+    text = f"{escaped(reason.message)} ({reason.code.value})" + f"; {WAITS_FOR_TURN}" * tunnel.waits_for_turn
     hint = with_guide_link(escaped(reason.hint), reason.code)
     note = Note((escaped(tunnel.name),), text, hint, tunnel.next_attempt_at)
     yield (reason.code, _without_its_own(text, tunnel), _without_its_own(hint, tunnel)), note

@@ -75,7 +75,8 @@ class TunnelStatus:
 
     `down_since` is the start of the outage, across retries; None while connected. `identity` is the fingerprint of
     the key in use; it and `security` are None while no session is signed in. `standby_ok`: another agent may hold
-    the port. A tunnel that is not `enabled` is not started.
+    the port. A tunnel that is not `enabled` is not started. `waits_for_turn`: so many others of this
+    agent sign in at the jumphost that this one has not begun to dial.
     """
 
     name: str
@@ -100,6 +101,7 @@ class TunnelStatus:
     warnings: tuple[Warning_, ...] = ()
     standby_ok: bool = False
     enabled: bool = True
+    waits_for_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,7 @@ def _tunnel_to_json(tunnel: TunnelStatus) -> dict[str, Any]:
         "warnings": [asdict(warning) for warning in tunnel.warnings],
         "standby_ok": tunnel.standby_ok,
         "enabled": tunnel.enabled,
+        "waits_for_turn": tunnel.waits_for_turn,
     }
 
 
@@ -181,6 +182,7 @@ def _tunnel_from_fields(fields: Fields) -> TunnelStatus:
         warnings=tuple(_warning_from_fields(warning) for warning in fields.each("warnings", optional=True)),
         standby_ok=fields.optional("standby_ok", bool) or False,
         enabled=fields.optional("enabled", bool) is not False,
+        waits_for_turn=fields.optional("waits_for_turn", bool) or False,
     )
 
 

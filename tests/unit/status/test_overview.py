@@ -46,6 +46,15 @@ def test_the_hint_is_that_of_the_tunnel_that_the_summary_names() -> None:
     assert overview.hint([]) == "ioconnect status shows how it goes on."
 
 
+def test_a_tunnel_that_waits_for_its_turn_says_so_beside_its_reason() -> None:
+    first = replace(WELL, name="first", state=State.CONNECTING, waits_for_turn=True)
+    lost = replace(LOST, state=State.CONNECTING, waits_for_turn=True)
+
+    assert [note.text for note in overview.notes([first])] == [overview.WAITS_FOR_TURN]
+    assert overview.summary([lost]).endswith(f"the key (auth_refused); {overview.WAITS_FOR_TURN}")
+    assert [note.names for note in overview.notes([first, replace(first, name="second")])] == [("first", "second")]
+
+
 def test_a_tunnel_that_was_stopped_by_its_name_says_what_starts_it() -> None:
     """Of several, one note says it of any of them."""
     names = ("orders", "orders-2", "db.orders")

@@ -78,7 +78,7 @@ ADDED: dict[str, Any] = json.loads("""
      "reason":{"code":"target_unreachable","message":"db:3306 refuses","hint":"Start it."}},
    "security":{"kex":"mlkem768x25519-sha256","cipher":"aes128-gcm@openssh.com","mac":null,"post_quantum":true},
    "identity":"SHA256:def","warnings":[{"code":"shared_identity","message":"m","hint":"h"}],
-   "standby_ok":true,"enabled":false}]}
+   "standby_ok":true,"enabled":false,"waits_for_turn":true}]}
 """)
 
 times = st.datetimes().map(lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
@@ -107,6 +107,7 @@ tunnels = st.builds(
     identity=st.none() | st.text(),
     warnings=st.lists(st.builds(Warning_, st.text(), st.text(), st.text()), max_size=2).map(tuple),
     standby_ok=st.booleans(),
+    waits_for_turn=st.booleans(),
     enabled=st.booleans(),
 )
 some_snapshots = st.builds(

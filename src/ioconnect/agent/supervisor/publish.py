@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ioconnect import __version__
 from ioconnect.agent.supervisor.background_jobs import do_at_once
 from ioconnect.agent.supervisor.selection import Selection
+from ioconnect.agent.tunnel.state import Phase
 from ioconnect.errors import CannotCreate, TunnelStopped
 from ioconnect.status import overview, snapshots
 from ioconnect.status.snapshots import Connections, Snapshot, State, TargetState, TunnelStatus, timestamp
@@ -125,6 +126,7 @@ class Publisher:
             warnings=runner.warnings,
             standby_ok=tunnel.standby,
             enabled=tunnel.enabled,
+            waits_for_turn=state.phase is Phase.QUEUED,
         )
 
 

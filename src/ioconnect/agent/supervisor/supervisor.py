@@ -31,7 +31,6 @@ from ioconnect.agent.supervisor.selection import Selection
 from ioconnect.agent.supervisor.tunnel_set import TunnelSet
 from ioconnect.agent.tunnel.events import (
     CountersChanged,
-    DeadlinePassed,
     StopRequested,
     TargetChanged,
 )
@@ -124,20 +123,22 @@ class Supervisor:
         """Start all tunnels, and return the exit code of the first Stop once all have stopped."""
         for runner in self.runners.values():
             runner.start()
+        self._tunnels.admit()
         self._publish()
         while self._code is None or any(not runner.is_stopped for runner in self.runners.values()):
             message = self._context.mailbox.get(self._next_deadline())
             if message is not None:
                 self._handle(message)
-            self._handle_deadlines()
+            self._state_changed |= self._tunnels.handle_deadlines()
             self._state_changed |= self._code is None and self._tunnels.replace_stopped()
+            self._state_changed |= self._tunnels.admit()
             self._reply_stopped()
             self._publish()
             self._notify_watchdog()
         return self._code
 
     def _next_deadline(self) -> float | None:
-        deadlines = [runner.state.deadline for runner in self.runners.values()]
+        deadlines = [self._tunnels.next_deadline()]
         if self._counters_changed:
             deadlines.append(self._published_at + PUBLISH_INTERVAL)
         if self._callbacks.watchdog_interval is not None:
@@ -201,13 +202,6 @@ class Supervisor:
             before = runner.state
             runner.handle_report(report)
             self._state_changed |= runner.state is not before or isinstance(report.event, TargetChanged)
-
-    def _handle_deadlines(self) -> None:
-        now = self._context.clock.now()
-        for runner in self.runners.values():
-            if runner.state.deadline is not None and runner.state.deadline <= now:
-                runner.handle_event(DeadlinePassed())
-                self._state_changed = True
 
     def _stop(self, code: ExitCode) -> None:
         log.info("stopping" if self._code is None else "stopping at once")

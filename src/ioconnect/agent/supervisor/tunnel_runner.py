@@ -34,6 +34,7 @@ from ioconnect.agent.tunnel.events import (
 from ioconnect.agent.tunnel.machine import TABLE, IllegalEvent, step
 from ioconnect.agent.tunnel.state import Phase, TunnelState
 from ioconnect.agent.tunnel.target_health import TargetHealth
+from ioconnect.agent.tunnel.turnstile import Candidate, Progress
 from ioconnect.errors import ConnectionLost, Disposition, Fault
 from ioconnect.keys.credentials import ReadFiles
 from ioconnect.status.snapshots import State
@@ -106,6 +107,16 @@ class TunnelRunner:
     def is_held_by_local_fault(self) -> bool:
         """Whether the tunnel is held by a fault of this machine: its identity, its pins or its configuration."""
         return self.is_held and self.state.retry_class is Disposition.EXIT
+
+    @property
+    def candidate(self) -> Candidate:
+        """What the turnstile goes by."""
+        progress, session = Progress.NONE, self.session
+        if session is not None and session.host_key is not None:
+            progress = Progress.HOST_KEY
+        elif session is not None and session.peer_address is not None:
+            progress = Progress.CONNECTED
+        return Candidate(self.tunnel.name, self.tunnel.jumphost.normalized, self.state, progress)
 
     def start(self) -> None:
         """Start the tunnel, from the source port of a session that was never closed if one is stored."""

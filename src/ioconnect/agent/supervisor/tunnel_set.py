@@ -21,7 +21,9 @@ from ioconnect.agent.supervisor.reload import (
 )
 from ioconnect.agent.supervisor.selection import check_run
 from ioconnect.agent.supervisor.tunnel_runner import AgentContext, TunnelRunner
-from ioconnect.agent.tunnel.events import RetryRequested, StopRequested
+from ioconnect.agent.tunnel.events import Admitted, DeadlinePassed, RetryRequested, StopRequested
+from ioconnect.agent.tunnel.state import Phase
+from ioconnect.agent.tunnel.turnstile import turns
 from ioconnect.console.selection import chosen
 from ioconnect.status.snapshots import State
 
@@ -176,6 +178,35 @@ class TunnelSet:
                 self.runners[name].reconfigure(new.tunnel, new.settings)
                 self.runners[name].start()
         return bool(stopped)
+
+    def next_deadline(self) -> float | None:
+        """Return when `handle_deadlines` or `admit` has something to do next; None: not before another event."""
+        now = self._context.clock.now()
+        admitted, ask_again = self._turns(now)
+        deadlines = [now if admitted else ask_again, *(runner.state.deadline for runner in self.runners.values())]
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def handle_deadlines(self) -> bool:
+        """Handle the deadlines that have passed; return whether there was one."""
+        now = self._context.clock.now()
+        due = [
+            each for each in self.runners.values() if each.state.deadline is not None and each.state.deadline <= now
+        ]
+        for runner in due:
+            runner.handle_event(DeadlinePassed())
+        return bool(due)
+
+    def admit(self) -> bool:
+        """Let those tunnels dial whose turn it is; return whether there was one."""
+        admitted, _ = self._turns(self._context.clock.now())
+        for name in admitted:
+            self.runners[name].handle_event(Admitted())
+        return bool(admitted)
+
+    def _turns(self, now: float) -> tuple[tuple[str, ...], float | None]:
+        if not any(runner.state.phase is Phase.QUEUED for runner in self.runners.values()):
+            return (), None
+        return turns((runner.candidate for runner in self.runners.values()), now)
 
     def _start(self, new: TunnelConfig) -> None:
         """Start a tunnel with this configuration, once an earlier session stopped; not if it was stopped by name."""

@@ -72,6 +72,11 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Admitted:
+    """It is the queued tunnel's turn to dial."""
+
+
+@dataclass(frozen=True, slots=True)
 class RetryRequested:
     """Retry now instead of waiting; a session that is signed in is probed.
 
@@ -129,6 +134,6 @@ class AbortSession:
 
 
 SessionEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | CountersChanged | TargetChanged
-SupervisorEvent: TypeAlias = Started | RetryRequested | FileChanged | StopRequested | DeadlinePassed
+SupervisorEvent: TypeAlias = Started | Admitted | RetryRequested | FileChanged | StopRequested | DeadlinePassed
 MachineEvent: TypeAlias = SignedIn | Granted | PortRefused | Lost | Closed | SupervisorEvent
 Command: TypeAlias = Dial | RequestForward | Probe | CloseSession | AbortSession

@@ -2,11 +2,11 @@
 
 Pure: time and random numbers are arguments of `step`; the only timer is `TunnelState.deadline`.
 
-Theory of operation. A tunnel dials, signs in, requests its port (tcpip-forward), and is connected once it is granted.
-Whatever ends a session leads to a wait, by the fault's retry class (`backoff`), and another dial; only StopRequested
-ends the tunnel. A refused port does not end the session: the tunnel stays signed in (standby) and repeats the request
-every few seconds. That succeeds as soon as the port is free; a new session would be no faster and costs the jumphost
-a key exchange.
+Theory of operation. A tunnel waits for its turn at the jumphost (`turnstile`), dials, signs in, requests its port
+(tcpip-forward), and is connected once it is granted. Whatever ends a session leads to a wait, by the fault's retry
+class (`backoff`), and another dial; only StopRequested ends the tunnel. A refused port does not end the session: the
+tunnel stays signed in (standby) and repeats the request every few seconds. That succeeds as soon as the port is free;
+a new session would be no faster and costs the jumphost a key exchange.
 
 Source ports. After an unclean loss a dead session of ours may still hold the port on the jumphost. A dial from the
 source port of that session makes the jumphost's kernel reset it (RFC 5961 §4), so the first redial reuses it.
@@ -22,9 +22,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from ioconnect.agent.tunnel import backoff
+from ioconnect.agent.tunnel import backoff, early_retry
 from ioconnect.agent.tunnel.events import (
     AbortSession,
+    Admitted,
     Closed,
     CloseSession,
     Command,
@@ -46,10 +47,9 @@ from ioconnect.agent.tunnel.state import SHOWN, Phase, TunnelState
 from ioconnect.errors import ConnectionLost, Disposition, Fault, Reason, ReasonCode
 
 DIAL_TIMEOUT = 120.0  # seconds; far longer than the session's own deadlines, for a session that hangs
-FILE_CHANGED_INTERVAL = 10.0  # seconds between two dials after a refusal for which a changed file is the cause
 FORWARD_REPLY_TIMEOUT = 60.0  # seconds for the reply to tcpip-forward, likewise
 STOP_TIMEOUT = 3.0  # seconds for a clean close before the session is aborted; the agent ends within 5
-STALLED_AFTER = 1.0  # seconds, after which a SYN is retransmitted (RFC 6298): a new dial is faster
+HUNG_AFTER = 2.0  # seconds of a dial that failed, after which the tunnel's next one goes after others'
 
 
 class IllegalEvent(Exception):
@@ -88,27 +88,43 @@ def _ignore(state: TunnelState, _event: MachineEvent, _now: float, _random: floa
 
 def _start(state: TunnelState, event: Started, now: float, _random: float) -> Step:
     state = replace(state, dead_session=event.reuse_source, down_since=now)
-    return _dial_from(state, now, reuse_source=event.reuse_source)
+    return _queue(state, now, reuse_source=event.reuse_source)
 
 
-def _dial(state: TunnelState, _event: MachineEvent, now: float, _random: float) -> Step:
+def _redial(state: TunnelState, _event: MachineEvent, now: float, _random: float) -> Step:
     suspect = state.reason is not None and state.reason.code in _SOURCE_PORT_SUSPECT
-    return _dial_from(state, now, reuse_source=state.dead_session and not (state.reuse_source and suspect))
+    return _queue(state, now, reuse_source=state.dead_session and not (state.reuse_source and suspect))
 
 
-def _dial_from(state: TunnelState, now: float, *, reuse_source: bool, early_redials: int = 0) -> Step:
+def _queue(state: TunnelState, now: float, *, reuse_source: bool, early_redials: int = 0) -> Step:
+    """Have the tunnel wait for its turn; a session that it has is given up at once."""
+    queued = _enter(
+        state,
+        Phase.QUEUED,
+        now,
+        deadline=None,
+        retry_class=None,
+        reuse_source=reuse_source,
+        early_redials=early_redials,
+        queued_at=now,
+    )
+    return queued, (AbortSession(),) if state.phase in _WITH_SESSION else ()
+
+
+def _dial(state: TunnelState, _event: Admitted, now: float, _random: float) -> Step:
     dialing = _enter(
         state,
         Phase.DIALING,
         now,
         deadline=now + DIAL_TIMEOUT,
         attempts=state.attempts + 1,
-        retry_class=None,
         attempted_at=now,
-        reuse_source=reuse_source,
-        early_redials=early_redials,
     )
-    return dialing, (Dial(reuse_source),)
+    return dialing, (Dial(state.reuse_source),)
+
+
+def _hurry(state: TunnelState, event: RetryRequested, now: float, _random: float) -> Step:
+    return early_retry.hastened(state, event, now), ()
 
 
 def _signed_in(state: TunnelState, _event: SignedIn, now: float, _random: float) -> Step:
@@ -136,7 +152,7 @@ def _granted(state: TunnelState, _event: Granted, now: float, _random: float) ->
 def _port_refused(state: TunnelState, event: PortRefused, now: float, random: float) -> Step:
     refused = replace(state, reason=_reason(event.fault), outage_began=_outage_start(state, now))
     if state.dead_session and not state.reuse_source:
-        return _dial_from(replace(refused, dead_session=False), now, reuse_source=True)
+        return _queue(replace(refused, dead_session=False), now, reuse_source=True)
     retry_class = Disposition.RETRY_FORWARD
     deadline = now + backoff.delay(retry_class, 1, 0.0, random)
     return _enter(refused, Phase.STANDBY, now, deadline=deadline, retry_class=retry_class, dead_session=False), ()
@@ -162,9 +178,10 @@ def _lost(state: TunnelState, event: Lost, now: float, random: float) -> Step:
     state = replace(state, fast_failures=state.fast_failures + (not slow), slow_failures=state.slow_failures + slow)
     if event.fault.code in _BEFORE_THE_DIAL and state.phase is Phase.DIALING:
         state = replace(state, attempts=state.attempts - 1)
+    has_hung = state.phase is Phase.DIALING and now - state.attempted_at > HUNG_AFTER
     delay = backoff.delay(retry_class, state.slow_failures if slow else state.fast_failures, now - began, random)
     phase = Phase.HELD if retry_class in _HELD_CLASSES else Phase.BACKOFF
-    state = replace(state, outage_began=began, reason=_reason(event.fault))
+    state = replace(state, outage_began=began, reason=_reason(event.fault), has_hung=has_hung)
     return _enter(state, phase, now, deadline=now + delay, retry_class=retry_class), ()
 
 
@@ -178,38 +195,23 @@ def _time_out(state: TunnelState, _event: DeadlinePassed, now: float, random: fl
 
 
 def _retry_early(state: TunnelState, event: RetryRequested, now: float, random: float) -> Step:
-    assert state.retry_class is not None
+    state = early_retry.hastened(state, event, now)
     assert state.deadline is not None
-    least = backoff.minimum_interval(state.retry_class, max(state.slow_failures, 1))
-    earliest = now if event.by_user else state.attempted_at + least
-    if earliest > now:
-        return replace(state, deadline=min(state.deadline, earliest)), ()
-    return (_request_forward if state.phase is Phase.STANDBY else _dial)(state, event, now, random)
+    if state.deadline > now:
+        return state, ()
+    return (_request_forward if state.phase is Phase.STANDBY else _redial)(state, event, now, random)
 
 
 def _retry_with_changed_file(state: TunnelState, event: FileChanged, now: float, random: float) -> Step:
-    """Dial at once after a local fault, which troubled nobody else; after a jumphost's refusal not too often.
-
-    Dials for files that change all the time are apart as the waits after refusals are, from the first on.
-    """
+    state = early_retry.hastened_by_file(state, now)
     assert state.deadline is not None
-    if state.retry_class is Disposition.EXIT:
-        return _dial(state, event, now, random)
-    earliest = state.attempted_at + FILE_CHANGED_INTERVAL
-    if state.file_dials:
-        least = backoff.minimum_interval(Disposition.HOLD, state.file_dials)
-        earliest = max(earliest, state.file_dialed_at + least)
-    if earliest >= state.deadline > now:
-        return state, ()
-    counted = replace(state, file_dials=state.file_dials + 1, file_dialed_at=max(earliest, now))
-    return (replace(counted, deadline=earliest), ()) if earliest > now else _dial(counted, event, now, random)
+    return (state, ()) if state.deadline > now else _redial(state, event, now, random)
 
 
 def _redial_if_stalled(state: TunnelState, event: RetryRequested, now: float, _random: float) -> Step:
-    stalled = now - state.attempted_at >= STALLED_AFTER * 2.0 ** min(state.early_redials, 6)
-    if not stalled or (state.slow_failures and not event.by_user):
+    if not early_retry.is_stalled(state, event, now):
         return state, ()
-    return _dial_from(state, now, reuse_source=state.reuse_source, early_redials=state.early_redials + 1)
+    return _queue(state, now, reuse_source=state.reuse_source, early_redials=state.early_redials + 1)
 
 
 def _probe(state: TunnelState, _event: RetryRequested, _now: float, _random: float) -> Step:
@@ -237,10 +239,11 @@ def _reason(fault: Fault) -> Reason:
     return fault.reason if fault.code else Reason(ReasonCode.CONNECTION_LOST, fault.message, fault.hint)
 
 
+_WITH_SESSION = {Phase.DIALING, Phase.REQUESTING, Phase.REQUESTING_AGAIN}
 _SLOW_CLASSES = {Disposition.HOLD, Disposition.PENALIZED, Disposition.EXIT}
 _HELD_CLASSES = {Disposition.HOLD, Disposition.EXIT}
 _WAITING_TO_DIAL: dict[type, _Transition] = {
-    DeadlinePassed: _dial,
+    DeadlinePassed: _redial,
     RetryRequested: _retry_early,
     StopRequested: _stopped,
 }
@@ -255,6 +258,7 @@ _REPLY_PENDING: dict[type, _Transition] = {
 
 TABLE: dict[Phase, dict[type, _Transition]] = {
     Phase.STOPPED: {Started: _start, RetryRequested: _ignore, StopRequested: _ignore},
+    Phase.QUEUED: {Admitted: _dial, RetryRequested: _hurry, StopRequested: _stopped},
     Phase.DIALING: {
         SignedIn: _signed_in,
         Lost: _lost,

@@ -16,6 +16,7 @@ class Phase(Enum):
     """The phase of a tunnel, finer than the state that status shows (`SHOWN`)."""
 
     STOPPED = "stopped"  # before Started, and after the stop
+    QUEUED = "queued"  # waiting for its turn to dial, see `turnstile`
     DIALING = "dialing"  # from the DNS lookup to the sign-in
     REQUESTING = "requesting"  # signed in, first tcpip-forward sent, reply pending
     CONNECTED = "connected"
@@ -28,6 +29,7 @@ class Phase(Enum):
 
 SHOWN = {
     Phase.STOPPED: State.STOPPED,
+    Phase.QUEUED: State.CONNECTING,
     Phase.DIALING: State.CONNECTING,
     Phase.REQUESTING: State.CONNECTING,
     Phase.CONNECTED: State.CONNECTED,
@@ -63,7 +65,9 @@ class TunnelState:
     connected_at: float | None = None
     was_connected: bool = False
     dead_session: bool = False  # one of ours may hold the port; no dial from its source port has been answered
-    reuse_source: bool = False  # the latest dial reused the source port
+    reuse_source: bool = False  # the latest dial, or the next one of a queued tunnel, reuses the source port
+    queued_at: float = 0.0  # when it came to the queue
+    has_hung: bool = False  # the latest dial that failed did so after more than HUNG_AFTER
     early_redials: int = 0  # consecutive dials that a RetryRequested restarted
 
     @property

@@ -9,8 +9,10 @@ import pytest
 
 from ioconnect.agent.tunnel import machine
 from ioconnect.agent.tunnel.backoff import STABLE_UPTIME
+from ioconnect.agent.tunnel.early_retry import FILE_CHANGED_INTERVAL
 from ioconnect.agent.tunnel.events import (
     AbortSession,
+    Admitted,
     Closed,
     CloseSession,
     Command,
@@ -54,6 +56,7 @@ REFUSED = AuthRefused("j refused the key", hint="register it")
 
 EVENTS: dict[type, MachineEvent] = {
     Started: Started(),
+    Admitted: Admitted(),
     SignedIn: SignedIn(),
     Granted: Granted(58115),
     PortRefused: PortRefused(BUSY),
@@ -68,6 +71,7 @@ EVENTS: dict[type, MachineEvent] = {
 _up = TunnelState(900.0, attempts=1, was_connected=True)
 STATES: dict[Phase, TunnelState] = {
     Phase.STOPPED: TunnelState(0.0),
+    Phase.QUEUED: replace(_up, phase=Phase.QUEUED, queued_at=995.0),
     Phase.DIALING: replace(_up, phase=Phase.DIALING, deadline=1020.0, attempted_at=990.0),
     Phase.REQUESTING: replace(_up, phase=Phase.REQUESTING, deadline=1020.0, attempted_at=990.0),
     Phase.CONNECTED: replace(_up, phase=Phase.CONNECTED, connected_at=900.0),
@@ -112,15 +116,21 @@ Move = tuple[Phase, tuple[Command, ...]]
 
 LEGAL: dict[Phase, dict[type, Move]] = {
     Phase.STOPPED: {
-        Started: (Phase.DIALING, (DIAL,)),
+        Started: (Phase.QUEUED, ()),
         RetryRequested: (Phase.STOPPED, ()),
         StopRequested: (Phase.STOPPED, ()),
         FileChanged: (Phase.STOPPED, ()),
     },
+    Phase.QUEUED: {
+        Admitted: (Phase.DIALING, (DIAL,)),
+        RetryRequested: (Phase.QUEUED, ()),
+        StopRequested: (Phase.STOPPED, ()),
+        FileChanged: (Phase.QUEUED, ()),
+    },
     Phase.DIALING: {
         SignedIn: (Phase.REQUESTING, ()),
         Lost: (Phase.BACKOFF, ()),
-        RetryRequested: (Phase.DIALING, (DIAL,)),
+        RetryRequested: (Phase.QUEUED, (ABORT,)),
         StopRequested: (Phase.STOPPING, (CLOSE,)),
         DeadlinePassed: (Phase.BACKOFF, (ABORT,)),
         FileChanged: (Phase.DIALING, ()),
@@ -141,16 +151,16 @@ LEGAL: dict[Phase, dict[type, Move]] = {
         FileChanged: (Phase.CONNECTED, ()),
     },
     Phase.BACKOFF: {
-        RetryRequested: (Phase.DIALING, (DIAL,)),
+        RetryRequested: (Phase.QUEUED, ()),
         StopRequested: (Phase.STOPPED, ()),
-        DeadlinePassed: (Phase.DIALING, (DIAL,)),
+        DeadlinePassed: (Phase.QUEUED, ()),
         FileChanged: (Phase.BACKOFF, ()),
     },
     Phase.HELD: {
-        RetryRequested: (Phase.DIALING, (DIAL,)),
+        RetryRequested: (Phase.QUEUED, ()),
         StopRequested: (Phase.STOPPED, ()),
-        DeadlinePassed: (Phase.DIALING, (DIAL,)),
-        FileChanged: (Phase.DIALING, (DIAL,)),
+        DeadlinePassed: (Phase.QUEUED, ()),
+        FileChanged: (Phase.QUEUED, ()),
     },
     Phase.STANDBY: {
         Lost: (Phase.BACKOFF, ()),
@@ -182,10 +192,20 @@ LEGAL: dict[Phase, dict[type, Move]] = {
 }
 
 
+def take(state: TunnelState, event: MachineEvent, now: float, random: float) -> machine.Step:
+    """Step, and have a tunnel that is queued by that dial at once: as if it were the only one."""
+    before = state.phase
+    state, commands = step(state, event, now, random)
+    if state.phase is not Phase.QUEUED or before is Phase.QUEUED:
+        return state, commands
+    state, more = step(state, Admitted(), now, random)
+    return state, commands + more
+
+
 def go(state: TunnelState, *events: MachineEvent, now: float = NOW, random: float = 0.5) -> TunnelState:
     """Return the state after the events, all at one moment."""
     for event in events:
-        state, _ = step(state, event, now, random)
+        state, _ = take(state, event, now, random)
     return state
 
 
@@ -220,7 +240,7 @@ def test_every_event_in_every_phase_moves_as_written_or_is_refused(phase: Phase,
 @pytest.mark.parametrize("phase", Phase)
 def test_every_state_has_a_way_on(phase: Phase) -> None:
     """Where no event must come, there is a deadline; otherwise the tunnel would be stuck."""
-    somebody_speaks = {Phase.CONNECTED, Phase.STOPPED}
+    somebody_speaks = {Phase.CONNECTED, Phase.STOPPED, Phase.QUEUED}
     assert (STATES[phase].deadline is not None) == (phase not in somebody_speaks)
     for event in EVENTS.values():
         if type(event) in LEGAL[phase]:
@@ -326,7 +346,7 @@ def test_retries_slow_down_after_five_minutes_of_one_outage() -> None:
 
 
 def test_a_session_that_hangs_is_aborted_and_retried() -> None:
-    state, commands = step(STATES[Phase.REQUESTING], DeadlinePassed(), NOW, 0.5)
+    state, commands = take(STATES[Phase.REQUESTING], DeadlinePassed(), NOW, 0.5)
 
     assert commands == (ABORT,)
     assert state.reason is not None
@@ -340,17 +360,17 @@ def test_a_session_that_hangs_is_aborted_and_retried() -> None:
 def test_a_retry_that_a_user_requested_ends_every_wait(phase: Phase) -> None:
     state = replace(STATES[phase], attempted_at=NOW - 0.01)
 
-    assert step(state, RetryRequested("reconnect"), NOW, 0.5)[1] == (DIAL,)
+    assert take(state, RetryRequested("reconnect"), NOW, 0.5)[1] == (DIAL,)
 
 
 def test_a_flapping_link_does_not_retry_a_refused_key_early() -> None:
     """Nor for ever at the pace of its first wait: a day of changes is some hundred tries, not 2880."""
     state = go(STATES[Phase.DIALING], lost(REFUSED), DeadlinePassed(), lost(REFUSED), random=0.9)
-    hastened, commands = step(state, RetryRequested("address changed", by_user=False), NOW + 1, 0.5)
+    hastened, commands = take(state, RetryRequested("address changed", by_user=False), NOW + 1, 0.5)
 
     assert commands == ()
     assert hastened.deadline == NOW + 60
-    assert step(hastened, RetryRequested("address changed", by_user=False), NOW + 60, 0.5)[1] == (DIAL,)
+    assert take(hastened, RetryRequested("address changed", by_user=False), NOW + 60, 0.5)[1] == (DIAL,)
 
 
 def refusals_in_a_day(event: MachineEvent, *, every: float) -> int:
@@ -359,7 +379,7 @@ def refusals_in_a_day(event: MachineEvent, *, every: float) -> int:
     while now < NOW + 86400:
         now += every
         for each in (DeadlinePassed(),) if state.deadline is not None and state.deadline <= now else (event,):
-            state, commands = step(state, each, now, 0.5)
+            state, commands = take(state, each, now, 0.5)
         if commands:
             state = go(state, lost(REFUSED), now=now)
     return state.attempts - 1
@@ -386,12 +406,12 @@ def test_a_network_change_never_prolongs_a_wait() -> None:
 
 def test_a_dial_that_lost_its_first_syn_is_restarted_but_not_for_ever() -> None:
     recent = replace(STATES[Phase.DIALING], attempted_at=NOW - 0.9)
-    assert step(recent, RetryRequested("link up", by_user=False), NOW, 0.5) == (recent, ())
+    assert take(recent, RetryRequested("link up", by_user=False), NOW, 0.5) == (recent, ())
 
     state, dials, now = replace(STATES[Phase.DIALING], attempted_at=NOW - 5), 0, NOW
     while now < NOW + 60:
-        state, commands = step(state, RetryRequested("link up", by_user=False), now, 0.5)
-        dials += len(commands)
+        state, commands = take(state, RetryRequested("link up", by_user=False), now, 0.5)
+        dials += DIAL in commands
         now += 0.25
 
     assert 1 <= dials <= 7
@@ -401,8 +421,33 @@ def test_a_network_change_leaves_a_dial_alone_after_a_refusal() -> None:
     """An aborted sign-in counts as a failed one for sshd's penalties."""
     state = replace(STATES[Phase.DIALING], slow_failures=1)
 
-    assert step(state, RetryRequested("link up", by_user=False), NOW, 0.5) == (state, ())
-    assert step(state, RetryRequested("reconnect"), NOW, 0.5)[1] == (DIAL,)
+    assert take(state, RetryRequested("link up", by_user=False), NOW, 0.5) == (state, ())
+    assert take(state, RetryRequested("reconnect"), NOW, 0.5)[1] == (ABORT, DIAL)
+
+
+# --- its turn
+
+
+def test_a_tunnel_that_waits_for_its_turn_has_not_dialled_and_dials_with_a_whole_deadline() -> None:
+    queued, commands = step(STATES[Phase.BACKOFF], DeadlinePassed(), NOW, 0.5)
+    assert (queued.shown, queued.attempts, queued.deadline, commands) == (State.CONNECTING, 1, None, ())
+
+    dialing, commands = step(queued, Admitted(), NOW + 9, 0.5)
+    assert (dialing.attempts, dialing.deadline, commands) == (2, NOW + 9 + machine.DIAL_TIMEOUT, (DIAL,))
+    assert dialing.attempted_at == NOW + 9
+
+
+def test_only_a_dial_that_took_long_to_fail_has_hung_and_a_user_forgets_it() -> None:
+    quick = go(replace(STATES[Phase.DIALING], attempted_at=NOW - 0.1), lost())
+    slow = go(replace(STATES[Phase.DIALING], attempted_at=NOW - 10), lost())
+    assert (quick.has_hung, slow.has_hung) == (False, True)
+
+    queued, _ = step(slow, DeadlinePassed(), NOW + 1, 0.5)
+    assert queued.has_hung
+    assert step(queued, RetryRequested("link up", by_user=False), NOW, 0.5)[0].has_hung
+    assert not step(queued, RetryRequested("reconnect"), NOW, 0.5)[0].has_hung
+    assert not step(slow, RetryRequested("reconnect"), NOW, 0.5)[0].has_hung
+    assert not go(queued, Admitted(), lost(REFUSED), now=NOW + 0.5).has_hung
 
 
 # --- the port
@@ -415,7 +460,7 @@ def test_standby_stays_signed_in_and_repeats_the_request_every_few_seconds() -> 
         assert state.deadline is not None
         assert 1 <= state.deadline - now <= 5
         now = state.deadline
-        state, commands = step(state, DeadlinePassed(), now, (requests % 10) / 10)
+        state, commands = take(state, DeadlinePassed(), now, (requests % 10) / 10)
         assert commands == (REQUEST,)
         state = go(state, PortRefused(BUSY), now=now)
         requests += 1
@@ -428,8 +473,8 @@ def test_standby_stays_signed_in_and_repeats_the_request_every_few_seconds() -> 
 def commands_of(state: TunnelState, *events: MachineEvent) -> list[Command]:
     commanded: list[Command] = []
     for event in events:
-        state, commands = step(state, event, NOW, 0.5)
-        commanded += commands
+        state, commands = take(state, event, NOW, 0.5)
+        commanded += [command for command in commands if command != ABORT]
     return commanded
 
 
@@ -490,27 +535,27 @@ def test_a_local_fault_holds_the_tunnel_and_is_no_dial() -> None:
 
 def test_a_changed_file_ends_the_wait_after_a_local_fault_at_once() -> None:
     held = go(TunnelState(0.0), Started(), lost(IdentityUnreadable("others can read it", hint="chmod")))
-    again, commands = step(held, FileChanged(), NOW, 0.5)
+    again, commands = take(held, FileChanged(), NOW, 0.5)
     assert (again.phase, commands) == (Phase.DIALING, (DIAL,))
 
 
 def test_a_changed_file_after_a_refusal_does_not_make_the_agent_knock_without_a_pause() -> None:
     held = go(TunnelState(0.0), Started(), lost(REFUSED))
-    waiting, commands = step(held, FileChanged(), NOW + 1, 0.5)
+    waiting, commands = take(held, FileChanged(), NOW + 1, 0.5)
     assert (waiting.phase, commands) == (Phase.HELD, ())
-    assert waiting.deadline == NOW + machine.FILE_CHANGED_INTERVAL
-    again, commands = step(held, FileChanged(), NOW + machine.FILE_CHANGED_INTERVAL, 0.5)
+    assert waiting.deadline == NOW + FILE_CHANGED_INTERVAL
+    again, commands = take(held, FileChanged(), NOW + FILE_CHANGED_INTERVAL, 0.5)
     assert (again.phase, commands) == (Phase.DIALING, (DIAL,))
 
 
 def test_a_file_that_changes_after_a_long_wait_is_tried_at_once_and_then_not_too_often() -> None:
     held = replace(STATES[Phase.HELD], attempted_at=NOW - 600, deadline=NOW + 300, slow_failures=6)
-    dialing, commands = step(held, FileChanged(), NOW, 0.5)
+    dialing, commands = take(held, FileChanged(), NOW, 0.5)
     assert commands == (DIAL,)
 
     refused = go(dialing, lost(REFUSED), now=NOW + 1)
-    waiting, commands = step(refused, FileChanged(), NOW + 11, 0.5)
+    waiting, commands = take(refused, FileChanged(), NOW + 11, 0.5)
     assert (waiting.deadline, commands) == (NOW + 30, ())
-    dialing, commands = step(refused, FileChanged(), NOW + 30, 0.5)
+    dialing, commands = take(refused, FileChanged(), NOW + 30, 0.5)
     assert commands == (DIAL,)
-    assert step(go(dialing, lost(REFUSED), now=NOW + 31), FileChanged(), NOW + 60, 0.5)[1] == ()
+    assert take(go(dialing, lost(REFUSED), now=NOW + 31), FileChanged(), NOW + 60, 0.5)[1] == ()
