@@ -14,8 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ioconnect.ssh.aes_gcm import LENGTH, OVERHEAD, TAG, Sealer, padding_for
-from ioconnect.ssh.messages import MSG_DATA, ProtocolViolation, string
-from ioconnect.ssh.window_budget import PACKET_SIZE
+from ioconnect.ssh.messages import MSG_DATA, PACKET_SIZE, ProtocolViolation, string
 
 if TYPE_CHECKING:
     import socket

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.ssh.forwarded_connection import reset
+from ioconnect.ssh.connection.forwarded_connection import reset
 from ioconnect.stub.host_key import HostKey
 from ioconnect.stub.listener import listening_socket
 

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from ioconnect.escape import escaped
 from ioconnect.ssh import messages as ssh
-from ioconnect.ssh.channel import UNCONFIRMED, Channel, Due
-from ioconnect.ssh.forwarded_connection import Connection
+from ioconnect.ssh.connection.channel import UNCONFIRMED, Channel, Due
+from ioconnect.ssh.connection.forwarded_connection import Connection
+from ioconnect.ssh.connection.multiplexer import Multiplexer
 from ioconnect.ssh.loop import READ
 from ioconnect.ssh.messages import ProtocolViolation, Reader
-from ioconnect.ssh.multiplexer import Multiplexer
-from ioconnect.ssh.window_budget import PACKET_SIZE
 from ioconnect.stub.listener import listening_socket
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ class StrictChannel(Channel):
         """DATA came; see `Channel.received`."""
         if self.eof_received:
             raise ProtocolViolation(f"channel {self.id}: data after EOF")
-        if count > PACKET_SIZE:
-            raise ProtocolViolation(f"channel {self.id}: {count} bytes of data, {PACKET_SIZE} is the maximum")
+        if count > ssh.PACKET_SIZE:
+            raise ProtocolViolation(f"channel {self.id}: {count} bytes of data, {ssh.PACKET_SIZE} is the maximum")
         return super().received(count)
 
     def peer_eof(self) -> None:
@@ -192,7 +191,7 @@ class Forwarding(Multiplexer):
         deadline = self.loop.now + OPEN_DEADLINE
         self._opening[number] = (Connection(self, channel, sock, origin), deadline)
         self.loop.next_timer = min(self.loop.next_timer, deadline)
-        self.outbound.queue(ssh.channel_open(number, channel.window, PACKET_SIZE, bound, origin))
+        self.outbound.queue(ssh.channel_open(number, channel.window, ssh.PACKET_SIZE, bound, origin))
         self._ledger.note("channels")
 
     def open_requested(self, body: memoryview) -> None:

@@ -18,7 +18,7 @@ from ioconnect.agent.tunnel.events import Closed
 from ioconnect.config.addresses import HostPort
 from ioconnect.keys import public_keys
 from ioconnect.ssh import rekey_allowance
-from ioconnect.ssh.forwarded_connection import reset
+from ioconnect.ssh.connection.forwarded_connection import reset
 from ioconnect.ssh.rekey_allowance import RekeyAllowance
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from tests.rigs.database import BLOCK
 from tests.rigs.memory_socket import MemorySocket
 
 from ioconnect.ssh.aes_gcm import LENGTH, TAG, Opener, Sealer
-from ioconnect.ssh.messages import ProtocolViolation
+from ioconnect.ssh.messages import PACKET_SIZE, ProtocolViolation
 from ioconnect.ssh.outbound import FRAMES, LIMIT, Outbound
-from ioconnect.ssh.window_budget import PACKET_SIZE
 
 if TYPE_CHECKING:
     import socket

@@ -13,7 +13,7 @@ from ioconnect.line_limit import FOREVER, LineLimit
 from ioconnect.ssh import messages as ssh
 
 if TYPE_CHECKING:
-    from ioconnect.ssh.forwarded_connection import Connection
+    from ioconnect.ssh.connection.forwarded_connection import Connection
     from ioconnect.ssh.messages import Origin
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from ioconnect.agent.target.target_addresses import TargetAddresses
 from ioconnect.agent.target.target_watch import TargetWatch
 from ioconnect.agent.tunnel.events import CountersChanged, Granted, PortRefused, SessionEvent, TargetChanged
 from ioconnect.errors import ConnectionLost, Fault, PortBusy
-from ioconnect.ssh.forwarded_connection import reset
+from ioconnect.ssh.connection.forwarded_connection import reset
 from ioconnect.ssh.messages import global_request
 
 if TYPE_CHECKING:

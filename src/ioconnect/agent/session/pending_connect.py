@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import socket
 
     from ioconnect.agent.target.target_addresses import TargetAddresses
-    from ioconnect.ssh.channel import Channel
+    from ioconnect.ssh.connection.channel import Channel
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.messages import Origin
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.session.pending_connect import PendingConnect
 from ioconnect.ssh import messages as ssh
-from ioconnect.ssh.channel import Channel
-from ioconnect.ssh.forwarded_connection import Connection
+from ioconnect.ssh.connection.channel import Channel
+from ioconnect.ssh.connection.forwarded_connection import Connection
+from ioconnect.ssh.connection.multiplexer import Multiplexer
 from ioconnect.ssh.messages import Reader
-from ioconnect.ssh.multiplexer import Multiplexer
-from ioconnect.ssh.window_budget import PACKET_SIZE
 
 if TYPE_CHECKING:
     import socket
@@ -99,7 +98,7 @@ class Relay(Multiplexer):
         del self.pending[pending]
         self._target_watch.answered()
         channel = pending.channel
-        self.outbound.queue(ssh.confirmation(channel.peer_id, channel.id, channel.window, PACKET_SIZE))
+        self.outbound.queue(ssh.confirmation(channel.peer_id, channel.id, channel.window, ssh.PACKET_SIZE))
         self.connections[channel.id] = Connection(self, channel, sock, pending.origin)
 
     def connect_failed(self, pending: PendingConnect, why: str, codes: frozenset[int]) -> None:

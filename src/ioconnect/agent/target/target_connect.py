@@ -7,7 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from ioconnect.ssh.forwarded_connection import reset
+from ioconnect.ssh.connection.forwarded_connection import reset
 from ioconnect.ssh.loop import WRITE
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ioconnect.ssh.channel import MAX_WINDOW, Channel, Due
-from ioconnect.ssh.in_flight import FOREVER, MIN_IN_FLIGHT, BytesInFlight, InFlightQueue
-from ioconnect.ssh.messages import ProtocolViolation
+from ioconnect.ssh.connection.channel import MAX_WINDOW, Channel, Due
+from ioconnect.ssh.connection.in_flight import FOREVER, MIN_IN_FLIGHT, BytesInFlight, InFlightQueue
+from ioconnect.ssh.connection.window_budget import LARGEST_START, SMALLEST_WINDOW, WindowBudget
+from ioconnect.ssh.messages import PACKET_SIZE, ProtocolViolation
 from ioconnect.ssh.outbound import BATCH
-from ioconnect.ssh.window_budget import LARGEST_START, PACKET_SIZE, SMALLEST_WINDOW, WindowBudget
 
 if TYPE_CHECKING:
     from ioconnect.ssh.loop import Loop

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ioconnect.ssh import messages as ssh
-from ioconnect.ssh.multiplexer import Multiplexer
+from ioconnect.ssh.connection.multiplexer import Multiplexer
 
 
 def test_what_was_gathered_when_the_session_ends_keeps_no_view_of_the_buffer() -> None:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from ioconnect.ssh.messages import ProtocolViolation
 
 if TYPE_CHECKING:
-    from ioconnect.ssh.in_flight import BytesInFlight
-    from ioconnect.ssh.window_budget import WindowBudget
+    from ioconnect.ssh.connection.in_flight import BytesInFlight
+    from ioconnect.ssh.connection.window_budget import WindowBudget
 
 MAX_WINDOW = 0xFFFFFFFF  # RFC 4254 §5.2
 UNCONFIRMED = -1  # the peer's id of a channel that it has not confirmed

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 from ioconnect.escape import escaped
 from ioconnect.ssh import messages as ssh
-from ioconnect.ssh.in_flight import BytesInFlight, InFlightQueue
+from ioconnect.ssh.connection.in_flight import BytesInFlight, InFlightQueue
+from ioconnect.ssh.connection.window_budget import WindowBudget
 from ioconnect.ssh.messages import U32_PAIR, U32_PAIR_SIZE, ProtocolViolation, Reader
 from ioconnect.ssh.outbound import BATCH
-from ioconnect.ssh.window_budget import WindowBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.ssh.forwarded_connection import Connection
+    from ioconnect.ssh.connection.forwarded_connection import Connection
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.outbound import Outbound
 

@@ -16,14 +16,13 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.ssh.channel import Due
+from ioconnect.ssh.connection.channel import Due
 from ioconnect.ssh.loop import BROKEN, READ, WRITE
-from ioconnect.ssh.messages import MSG_CLOSE, MSG_EOF, about_channel, window_adjust
-from ioconnect.ssh.window_budget import PACKET_SIZE
+from ioconnect.ssh.messages import MSG_CLOSE, MSG_EOF, PACKET_SIZE, about_channel, window_adjust
 
 if TYPE_CHECKING:
-    from ioconnect.ssh.channel import Channel
-    from ioconnect.ssh.in_flight import InFlightQueue
+    from ioconnect.ssh.connection.channel import Channel
+    from ioconnect.ssh.connection.in_flight import InFlightQueue
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.messages import Origin
     from ioconnect.ssh.outbound import Outbound

@@ -5,7 +5,8 @@ Pure.
 
 from __future__ import annotations
 
-PACKET_SIZE = 32 * 1024  # largest data we take in one message; OpenSSH's CHAN_TCP_PACKET_DEFAULT
+from ioconnect.ssh.messages import PACKET_SIZE
+
 LARGEST_START = 2 << 20  # bytes; OpenSSH's CHAN_TCP_WINDOW_DEFAULT
 SMALLEST_WINDOW = 2 * PACKET_SIZE
 
