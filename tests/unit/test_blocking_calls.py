@@ -72,7 +72,6 @@ ALLOWED = {
         "scan.transport.join": "for `pin`, which waits for it",
     },
     "agent/session/pins_reader.py": {"load_pins": "on the reader's thread"},
-    "agent/target/target_addresses.py": {"socket.getaddrinfo": "on the resolver's thread"},
     "agent/supervisor/background_jobs.py": {
         "self._changed.wait": "on the thread itself",
         "self._thread.join": "when the agent ends, for a second at most",

@@ -44,6 +44,7 @@ FLOORS = [
     ("1.1", "errors.py", "what can go wrong, and what to do next"),
     ("1", "escape.py", "text from outside, made safe to print"),
     ("1", "line_limit.py", "so many lines of log in a time"),
+    ("1", "tcp.py", "TCP's corners: a connection to itself, a reset, keepalive"),
     ("0", "__init__.py", "the version"),
 ]
 

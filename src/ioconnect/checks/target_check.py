@@ -14,6 +14,7 @@ from ioconnect.checks.results import Finding
 from ioconnect.config.addresses import is_loopback
 from ioconnect.errors import TargetUnreachable
 from ioconnect.escape import escaped
+from ioconnect.tcp import connected_to_another
 
 if TYPE_CHECKING:
     from ioconnect.agent.dial.resolve import Address
@@ -74,4 +75,4 @@ def _connected(address: Address, seconds: float) -> socket.socket:
         sock.settimeout(seconds)
         sock.connect(address.sockaddr)
         undo.pop_all()
-    return sock
+    return connected_to_another(sock)

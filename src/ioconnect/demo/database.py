@@ -12,6 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from ioconnect.tcp import connected_to_another
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -88,7 +90,7 @@ def fetch(port: int, size: int) -> float:
 def _request(port: int, request: bytes) -> tuple[bytes, bytes]:
     """Return the first bytes of the reply, and its SHA-256."""
     first, digest = b"", hashlib.sha256()
-    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection:
+    with connected_to_another(socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)) as connection:
         connection.sendall(request)
         while chunk := connection.recv(1 << 18):
             first = first or chunk

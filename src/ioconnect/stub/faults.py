@@ -8,9 +8,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.ssh.connection.forwarded_connection import reset
 from ioconnect.stub.host_key import HostKey
 from ioconnect.stub.listener import listening_socket
+from ioconnect.tcp import reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable

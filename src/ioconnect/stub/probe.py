@@ -7,6 +7,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from ioconnect.tcp import connected_to_another
+
 if TYPE_CHECKING:
     from ioconnect.stub.jumphost import Jumphost
     from ioconnect.stub.registry import Registered
@@ -35,7 +37,7 @@ def connects(jumphost: Jumphost, port: int) -> bool:
     """
     ends = time.monotonic() + DEADLINE
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=SETTLE) as attempt:
+        with connected_to_another(socket.create_connection(("127.0.0.1", port), timeout=SETTLE)) as attempt:
             while time.monotonic() < ends:
                 with contextlib.suppress(TimeoutError):  # it stays open
                     return bool(attempt.recv(1))

@@ -17,12 +17,12 @@ from ioconnect.escape import escaped
 from ioconnect.ssh import messages as ssh
 from ioconnect.ssh.algorithms import EVERYTHING, Offer
 from ioconnect.ssh.checked_message import CheckedMessage
-from ioconnect.ssh.connection.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation, Reader
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN, BEFORE_SIGN_IN
 from ioconnect.ssh.transport import LoopTransport
 from ioconnect.stub.forwarding import Forwarding
+from ioconnect.tcp import reset
 
 if TYPE_CHECKING:
     import socket

@@ -18,8 +18,8 @@ from ioconnect.agent.tunnel.events import Closed
 from ioconnect.config.addresses import HostPort
 from ioconnect.keys import public_keys
 from ioconnect.ssh import rekey_allowance
-from ioconnect.ssh.connection.forwarded_connection import reset
 from ioconnect.ssh.rekey_allowance import RekeyAllowance
+from ioconnect.tcp import reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -91,7 +91,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
     real = socket.getaddrinfo
 
     def lookup(host: Any, port: Any, *rest: Any, **more: Any) -> Any:
-        return made.lookup() if host == NAME else real(host, port, *rest, **more)
+        is_numeric = more.get("flags", 0) & socket.AI_NUMERICHOST  # asked first, and answered at once
+        return made.lookup() if host == NAME and not is_numeric else real(host, port, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     yield made
@@ -176,11 +177,11 @@ def test_an_address_that_does_not_answer_delays_nobody(  # noqa: PLR0917  fixtur
     client = connect(HostPort(NAME, 1))
     jumphost.send(open_message(1))
     known = relay_of(client).target
-    processes.wait_until(lambda: known._addresses, what="the name is looked up")
+    processes.wait_until(lambda: known.known, what="the name is looked up")
     names.addresses = [("127.0.0.1", database.port)]
     # The silent address is what is known; asking for it again brings the other.
     jumphost.send(open_message(2))
-    processes.wait_until(lambda: known._addresses[0][1][1] == database.port, what="the name is looked up again")
+    processes.wait_until(lambda: known.known[0].sockaddr[1] == database.port, what="the name is looked up again")
 
     for peer_id in range(3, 20):
         echo(jumphost, peer_id)
@@ -257,7 +258,7 @@ def test_a_name_that_is_gone(
     names.addresses = []
     jumphost.send(open_message(2))
     refused(jumphost, 2, CONNECT_FAILED)
-    assert reason_of(client) == f"cannot connect to {NAME}:1: its name does not resolve"
+    assert reason_of(client) == f"cannot connect to {NAME}:1: its name does not resolve (no such name)"
     names.addresses = [("127.0.0.1", database.port)]
     echo(jumphost, 3)
     assert client.counters.target.state is Availability.UP
@@ -276,7 +277,7 @@ def test_a_resolver_that_hangs(
 
     refused(jumphost, 1, CONNECT_FAILED)
     assert client.counters.open == 0
-    assert reason_of(client).startswith(f"cannot connect to {NAME}:1: no answer in ")
+    assert reason_of(client).endswith(" from the resolver")
 
 
 def test_a_connection_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ An attempt without an answer is restarted every few seconds: the kernel doubles 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import os
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.challenge_ack import was_challenged
 from ioconnect.agent.dial.connect_failures import ConnectFailure
+from ioconnect.tcp import is_self_connected, reset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -183,8 +183,9 @@ class _Attempts:
     def _is_connected(self, sock: socket.socket) -> bool:
         """Say whether this attempt, which select reported, connected; remove it if it failed."""
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code == 0 and _is_self_connected(sock):
+        if code == 0 and is_self_connected(sock):
             code = errno.ECONNREFUSED
+            reset(sock)
         if code == 0:
             return True
         self._failed(sock, code)
@@ -212,10 +213,3 @@ def _bind(sock: socket.socket, source: SourcePort) -> bool:
     except (OSError, OverflowError):
         return False
     return True
-
-
-def _is_self_connected(sock: socket.socket) -> bool:
-    """Say whether the socket is connected to itself: on loopback, by simultaneous open from the port it dials."""
-    with contextlib.suppress(OSError):
-        return bool(sock.getsockname() == sock.getpeername())
-    return False

@@ -17,8 +17,8 @@ from ioconnect.agent.target.target_addresses import TargetAddresses
 from ioconnect.agent.target.target_watch import TargetWatch
 from ioconnect.agent.tunnel.events import CountersChanged, Granted, PortRefused, SessionEvent, TargetChanged
 from ioconnect.errors import ConnectionLost, Fault, PortBusy
-from ioconnect.ssh.connection.forwarded_connection import reset
 from ioconnect.ssh.messages import global_request
+from ioconnect.tcp import reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,10 @@ from ioconnect.agent.dial.dial import dial
 from ioconnect.agent.session.diagnosis import Stage, collect, diagnose, sign_in_timeout
 from ioconnect.keys import public_keys
 from ioconnect.ssh.algorithms import HOST_KEYS, host_key_type, offer
-from ioconnect.ssh.connection.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.transport import ClientTransport, root_cause
+from ioconnect.tcp import reset
 
 if TYPE_CHECKING:
     import socket

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.outbound import Outbound
 
+FOREVER = float("inf")
+
 
 class Relay(Multiplexer):
     """Accepts channels for one forward and connects each to the target.
@@ -52,7 +54,7 @@ class Relay(Multiplexer):
         super().__init__(outbound=outbound, loop=loop, window_budget=window_budget, max_channels=max_connections)
         self.target = target
         self.listening = False  # the jumphost granted the port
-        self.pending: dict[PendingConnect, None] = {}  # in order of their deadlines
+        self.pending: dict[PendingConnect, None] = {}
         self._listen_port = listen_port
         self._max = max_connections
         self._counters = counters
@@ -147,15 +149,10 @@ class Relay(Multiplexer):
         self._log.ended(connection)
 
     def expire(self, now: float) -> float:
-        """Fail the connects whose time is up, and log the counts that are due; return when to come back."""
-        deadline = float("inf")
-        while self.pending:
-            pending = next(iter(self.pending))
-            if pending.deadline > now:
-                deadline = pending.deadline
-                break
-            pending.time_out()
-        return min(deadline, self._log.expire(now))
+        """Go on with connects that wait, and log the counts that are due; return when to come back."""
+        for pending in list(self.pending):
+            pending.expire(now)
+        return min(min((pending.due for pending in self.pending), default=FOREVER), self._log.expire(now))
 
     def cut(self) -> None:
         """The session is over: reset every connection to the target."""

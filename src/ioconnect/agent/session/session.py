@@ -31,11 +31,11 @@ from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
 from ioconnect.errors import Fault, KeepaliveTimeout
 from ioconnect.keys import credentials, public_keys
 from ioconnect.ssh.algorithms import host_key_algorithms, offer
-from ioconnect.ssh.connection.forwarded_connection import reset
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN, rekey_bytes
 from ioconnect.ssh.transport import ClientTransport, in_library, root_cause
+from ioconnect.tcp import reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,97 +1,132 @@
-"""The target's addresses: resolved off the loop, the one that took the last connection first.
+"""The target's addresses, in the order in which to try them.
+
+The one that took the last connection is first, those that did not answer are last; families are interleaved (RFC 8305
+§4).
 
 getaddrinfo(3) blocks, so a name is resolved on a thread of its own, and an answer that is a few seconds old is used
-while a new lookup runs. Everything else belongs to the loop's thread.
+while a new lookup runs. Only an answer that the name does not exist takes addresses away; a resolver that fails, or
+hangs, leaves the old ones in use. Everything but the lookup belongs to the loop's thread.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
-import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
+
+from ioconnect.agent.dial.happy_eyeballs import interleaved
+from ioconnect.agent.dial.resolve import Address, system_lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from ioconnect.agent.dial.resolve import LookupFunction
     from ioconnect.config.addresses import HostPort
     from ioconnect.ssh.loop import Loop
 
-Address: TypeAlias = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
-
 REFRESH_AFTER = 5.0  # seconds; how soon a database that fails over by DNS is found again
 MAX_AGE = 60.0  # seconds for which an older answer is still used while it is refreshed
-
-
-def system_lookup(host: str, port: int) -> list[Address]:
-    """Return the addresses in getaddrinfo(3)'s order. Blocks; raises gaierror."""
-    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(family, sockaddr) for family, _, _, _, sockaddr in answers]  # type: ignore[misc]  # two shapes, by family
+FOREVER = float("inf")
+_NO_SUCH_NAME = {
+    getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY") if hasattr(socket, name)
+}
 
 
 class TargetAddresses:
-    """A cache of the target's addresses; `lookup` blocks, and raises OSError for a name that does not resolve."""
+    """A cache of the target's addresses; `lookup` blocks, and raises OSError for a name that does not resolve.
 
-    def __init__(
-        self, target: HostPort, loop: Loop, lookup: Callable[[str, int], list[Address]] | None = None
-    ) -> None:
+    `known` are the addresses, however old; `problem` is what the resolver said last, empty if it answered.
+    """
+
+    def __init__(self, target: HostPort, loop: Loop, lookup: LookupFunction = system_lookup) -> None:
+        self.known: Sequence[Address] = []
+        self.problem = ""
         self._target = target
         self._loop = loop
-        self._lookup = lookup or system_lookup
-        self._addresses: list[Address] = []
-        self._resolved_at = float("-inf")
-        self._literal = _is_address(target.host)
+        self._lookup = lookup
+        self._silent: set[Address] = set()
+        self._resolved_at = -FOREVER
         self._resolving = False
-        self._waiters: list[Callable[[list[Address]], None]] = []
+        self._waiters: list[Callable[[Sequence[Address]], None]] = []
 
-    def get(self, callback: Callable[[list[Address]], None]) -> None:
-        """Call `callback` with the addresses, best first: at once if they are cached; [] if there are none."""
+    def get(self, callback: Callable[[Sequence[Address]], None]) -> None:
+        """Call `callback` with the addresses, best first: at once if they are cached or need no lookup."""
         age = self._loop.now - self._resolved_at
-        if self._addresses and (self._literal or age < MAX_AGE):
-            if age >= REFRESH_AFTER and not self._literal:
-                self._start_lookup()
-            callback(self._addresses)
+        if (not self.known or age >= MAX_AGE) and not self._is_numeric():
+            self._waiters.append(callback)
+            self._start_lookup()
             return
-        self._waiters.append(callback)
-        self._start_lookup()
+        if self._loop.now - self._resolved_at >= REFRESH_AFTER:
+            self._start_lookup()
+        callback(self.known)
+
+    def keep(self) -> Sequence[Address]:
+        """Use the addresses that are known a while longer, because the resolver gives no others; return them."""
+        self._resolved_at = max(self._resolved_at, self._loop.now - REFRESH_AFTER)
+        return self.known
 
     def connected(self, address: Address) -> None:
         """Move an address that took a connection to the front."""
-        if self._addresses and self._addresses[0] != address:
-            self._addresses.sort(key=lambda known: known != address)
+        self._silent.discard(address)
+        if self.known and self.known[0] is not address:
+            self.known = self._ordered(self.known, address)
+
+    def silent(self, address: Address) -> None:
+        """Move an address that did not answer to the end, where it stays until it takes a connection."""
+        self._silent.add(address)
+        self.known = self._ordered(self.known, None)
 
     def invalidate(self) -> None:
         """Have the next `get` resolve again, because no address took a connection."""
-        self._resolved_at = float("-inf")
+        self._resolved_at = -FOREVER
+
+    def _is_numeric(self) -> bool:
+        """Take the addresses if the host is one; its zone (`fe80::1%eth0`) is looked up each time after a failure."""
+        try:
+            found = system_lookup(self._target.host, self._target.port, socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            return False
+        self._take(found, FOREVER)
+        return True
 
     def _start_lookup(self) -> None:
-        if not self._resolving:
-            self._resolving = True
+        if self._resolving:
+            return
+        self._resolving = True
+        try:
             threading.Thread(target=self._resolve, name=f"resolve {self._target.host}", daemon=True).start()
+        except RuntimeError as error:  # no thread is to be had
+            no_thread = error
+            self._loop.post(lambda: self._resolved([], no_thread))
 
     def _resolve(self) -> None:
+        found: Sequence[Address] = []
+        problem: Exception | None = None
         try:
             found = self._lookup(self._target.host, self._target.port)
-        except OSError:
-            found = []
-        self._loop.post(lambda: self._resolved(found))
+        except Exception as error:  # noqa: BLE001  told by the loop's thread
+            problem = error
+        self._loop.post(lambda: self._resolved(found, problem))
 
-    def _resolved(self, found: list[Address]) -> None:
+    def _resolved(self, found: Sequence[Address], problem: Exception | None) -> None:
         self._resolving = False
-        now = time.monotonic()
-        if found or now - self._resolved_at >= MAX_AGE:  # a failed lookup does not discard addresses that work
-            best = self._addresses[0] if self._addresses else None
-            self._addresses = sorted(found, key=lambda known: known != best)
-            self._resolved_at = now
+        self.problem = "" if found else getattr(problem, "strerror", None) or str(problem or "no address")
+        is_gone = (
+            problem is None or isinstance(problem, UnicodeError) or getattr(problem, "errno", 0) in _NO_SUCH_NAME
+        )
+        if found or (is_gone and self._loop.now - self._resolved_at >= MAX_AGE):
+            self._take(found, self._loop.now)
+        elif not is_gone:
+            self.keep()
         waiters, self._waiters = self._waiters, []
         for callback in waiters:
-            callback(self._addresses)
+            callback(self.known)
 
+    def _take(self, found: Sequence[Address], resolved_at: float) -> None:
+        self._silent.intersection_update(found)
+        self.known = self._ordered(found, self.known[0] if self.known else None)
+        self._resolved_at = resolved_at
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    def _ordered(self, addresses: Sequence[Address], best: Address | None) -> list[Address]:
+        in_turn = interleaved(sorted(addresses, key=lambda address: address != best))
+        return sorted(in_turn, key=self._silent.__contains__)

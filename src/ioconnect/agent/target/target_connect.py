@@ -1,42 +1,50 @@
-"""Connects to the target. Belongs to the loop's thread."""
+"""Connects to the target without blocking, by happy eyeballs (RFC 8305 §5). Belongs to the loop's thread."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
+from collections import deque
 from typing import TYPE_CHECKING
 
-from ioconnect.ssh.connection.forwarded_connection import reset
+from ioconnect.agent.dial.happy_eyeballs import ATTEMPT_DELAY
 from ioconnect.ssh.loop import WRITE
+from ioconnect.tcp import is_self_connected, keep_alive, reset
 
 if TYPE_CHECKING:
-    from ioconnect.agent.target.target_addresses import Address, TargetAddresses
+    from collections.abc import Sequence
+
+    from ioconnect.agent.dial.resolve import Address
+    from ioconnect.agent.target.target_addresses import TargetAddresses
     from ioconnect.ssh.loop import Loop
 
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # Linux: one system call less
-LOOPBACK = {"127.0.0.1", "::1"}
 CONNECT_TIMEOUT = 10.0  # seconds for all addresses of the target together
+LOOKUP_PATIENCE = 3.0  # seconds for a lookup, after which older addresses are tried
+FOREVER = float("inf")
 
 
 class TargetConnect:
-    """One attempt to connect to the target: its addresses one after another, without blocking.
+    """One connection to the target: its addresses one after another, the next when one fails or is silent for 250 ms.
 
-    A subclass says what to do with the outcome, of which there is exactly one unless it is cancelled.
+    A subclass says what to do with the outcome, of which there is exactly one unless it is cancelled. Whoever owns it
+    calls `expire` when it is `due`; `deadline` is when it fails.
     """
 
-    __slots__ = ("_addresses", "_codes", "_failures", "_fd", "_sock", "deadline", "loop", "over", "target")
+    __slots__ = ("_attempts", "_codes", "_failures", "_next_at", "_queue", "deadline", "loop", "over", "target")
 
     def __init__(self, target: TargetAddresses, loop: Loop) -> None:
         self.target = target
         self.loop = loop
         self.deadline = loop.now + CONNECT_TIMEOUT
         self.over = False
-        self._addresses: list[Address] = []
+        self._next_at = FOREVER  # when to try the next address, or older ones
+        self._queue: deque[Address] | None = None  # addresses to be tried; None: not looked up yet
+        self._attempts: dict[int, tuple[socket.socket, Address, float]] = {}  # by descriptor; the last: since when
         self._failures: list[str] = []
         self._codes: set[int] = set()
-        self._sock: socket.socket | None = None
-        self._fd = -1
 
     def connected(self, sock: socket.socket) -> None:
         """Take over the connected socket."""
@@ -47,110 +55,135 @@ class TargetConnect:
         raise NotImplementedError
 
     def begin(self) -> None:
-        """Ask for the target's addresses and try them one after another."""
+        """Ask for the target's addresses and try them."""
         self.target.get(self._resolved)
-        if not self.over:
-            self.loop.next_timer = min(self.loop.next_timer, self.deadline)
+        if self._queue is None and self.target.known:
+            self._next_at = self.loop.now + LOOKUP_PATIENCE
+        self._arm()
 
-    def _resolved(self, addresses: list[Address]) -> None:
-        if self.over:
-            return  # timed out, or the session ended, while the name was being resolved
+    @property
+    def due(self) -> float:
+        """When to call `expire`."""
+        return min(self.deadline, self._next_at)
+
+    def expire(self, now: float) -> None:
+        """Do what is due: fail, try the next address, or the older ones if the resolver hangs."""
+        if now >= self.deadline:
+            self.time_out()
+        elif now >= self._next_at and self._queue is None:
+            self._resolved(self.target.keep())
+        elif now >= self._next_at:
+            self._next()
+
+    def _arm(self) -> None:
+        if not self.over:
+            self.loop.next_timer = min(self.loop.next_timer, self.due)
+
+    def _resolved(self, addresses: Sequence[Address]) -> None:
+        if self.over or self._queue is not None:
+            return  # timed out, cancelled, or out of patience, while the name was being resolved
         if not addresses:
-            self._failures.append("its name does not resolve")
-        self._addresses = list(addresses)
+            self._failures.append(f"its name does not resolve ({self.target.problem})")
+        self._queue = deque(addresses)
         self._next()
 
     def _next(self) -> None:
-        """Try addresses until one connects at once or is on its way."""
-        while self._addresses:
-            family, where = self._addresses[0]
-            try:
-                sock = socket.socket(family, socket.SOCK_STREAM | _NONBLOCK)
-                if not _NONBLOCK:
-                    sock.setblocking(False)
-            except OSError as error:  # out of descriptors, or no such family here
-                self._address_failed(error.errno or errno.EIO)
-                continue
-            self._sock = sock
-            code = sock.connect_ex(where)
-            if code == errno.EINPROGRESS:
-                # On loopback the handshake is over when the call returns, though it does not say so.
-                code = sock.connect_ex(where)
-            if code in (0, errno.EISCONN):
-                self._succeed()
-                return
-            if code in (errno.EALREADY, errno.EINPROGRESS):
-                self._fd = sock.fileno()
-                self.loop.watch(self._fd, WRITE, self._ready)
-                return
-            self._address_failed(code)
-        self._fail()
+        """Try addresses until one is connected or on its way."""
+        assert self._queue is not None
+        self._next_at = FOREVER
+        while self._queue and self._next_at == FOREVER and not self.over:
+            if self._start(self._queue.popleft()):
+                self._next_at = self.loop.now + ATTEMPT_DELAY
+        if not self._queue:
+            self._next_at = FOREVER
+            if not self._attempts and not self.over:
+                self._fail()
+        self._arm()
 
-    def _ready(self, _mask: int) -> None:
-        assert self._sock is not None
-        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        self._unwatch()
-        if code:
-            self._address_failed(code)
+    def _start(self, address: Address) -> bool:
+        """Begin to connect; return whether that is on its way: it is neither connected nor refused."""
+        try:
+            sock = socket.socket(address.family, socket.SOCK_STREAM | _NONBLOCK)
+            if not _NONBLOCK:
+                sock.setblocking(False)
+        except OSError as error:  # out of descriptors, or no such family here
+            self._address_failed(address, error.errno or errno.EIO)
+            return False
+        code = sock.connect_ex(address.sockaddr)
+        if code == errno.EINPROGRESS:
+            # On loopback the handshake is over when the call returns, though it does not say so.
+            code = sock.connect_ex(address.sockaddr)
+        if code in (errno.EALREADY, errno.EINPROGRESS):
+            fd = sock.fileno()
+            self._attempts[fd] = (sock, address, self.loop.now)
+            self.loop.watch(fd, WRITE, lambda _mask: self._ready(fd))
+            return True
+        self._ended(sock, address, 0 if code == errno.EISCONN else code)
+        return False
+
+    def _ready(self, fd: int) -> None:
+        sock, address, _ = self._attempts.pop(fd)
+        self.loop.unwatch(fd)
+        self._ended(sock, address, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        if not self.over:
             self._next()
-        else:
-            self._succeed()
 
-    def _succeed(self) -> None:
-        sock, address = self._sock, self._addresses[0]
-        assert sock is not None
-        if sock.getsockname()[:2] == address[1][:2]:
-            # Nothing listens, and the kernel chose the target's port for us: TCP's simultaneous open with ourselves.
+    def _ended(self, sock: socket.socket, address: Address, code: int) -> None:
+        """Hand the socket over if it is connected, and close the others."""
+        if code == 0 and is_self_connected(sock):
+            code = errno.ECONNREFUSED
             reset(sock)
-            self._address_failed(errno.ECONNREFUSED)
-            self._next()
+        elif code:
+            sock.close()
+        if code:
+            self._address_failed(address, code)
             return
-        self._sock = None
+        self._note_silent()
         self._end()
         self.target.connected(address)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if address[1][0] not in LOOPBACK:  # there no peer can vanish without a reset
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        with contextlib.suppress(OSError):  # the peer may have reset it by now (macOS: EINVAL), which reading tells
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        host = str(address)
+        if host != "::1" and not host.startswith("127."):  # there no peer can vanish without a reset
+            keep_alive(sock)
         self.connected(sock)
 
-    def _address_failed(self, code: int) -> None:
-        where = self._addresses.pop(0)[1]
-        self._failures.append(f"{where[0]}: {os.strerror(code)}")
+    def _note_silent(self) -> None:
+        for _, address, began in self._attempts.values():
+            if self.loop.now - began >= ATTEMPT_DELAY:
+                self.target.silent(address)
+
+    def _address_failed(self, address: Address, code: int) -> None:
+        self._failures.append(f"{address}: {os.strerror(code)}")
         self._codes.add(code)
-        self._drop()
 
     def _end(self) -> None:
-        self.over = True
-        if self.loop.next_timer == self.deadline:
-            self.loop.next_timer = self.loop.now  # computed again: nothing is due at our deadline any more
+        if self.loop.next_timer == self.due:
+            self.loop.next_timer = self.loop.now  # computed again: nothing is due then any more
+        self.cancel()
 
     def _fail(self) -> None:
         self._end()
+        if self.target.problem and self.target.known:
+            self._failures.append(f"its name could not be looked up again ({self.target.problem})")
         self.target.invalidate()
         self.failed("; ".join(self._failures), frozenset(self._codes))
 
     def time_out(self) -> None:
         """Its time is up."""
-        where = f"{self._addresses[0][1][0]}: " if self._addresses else ""
-        self._failures.append(f"{where}no answer in {CONNECT_TIMEOUT:.0f} s")
-        if self._addresses:
-            self._codes.add(errno.ETIMEDOUT)  # otherwise it was the resolver that did not answer
-        self._unwatch()
-        self._drop()
+        if self._queue is None:
+            self._failures.append(f"no answer in {CONNECT_TIMEOUT:.0f} s from the resolver")
+        for _, address, began in self._attempts.values():
+            self._failures.append(f"{address}: no answer in {self.loop.now - began:.0f} s")
+            self._codes.add(errno.ETIMEDOUT)
+        self._note_silent()
         self._fail()
 
     def cancel(self) -> None:
-        """Let it go, without an outcome."""
+        """Let it go, without a further call."""
         self.over = True
-        self._unwatch()
-        self._drop()
-
-    def _unwatch(self) -> None:
-        if self._fd >= 0:
-            self.loop.unwatch(self._fd)
-            self._fd = -1
-
-    def _drop(self) -> None:
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        self._next_at = FOREVER
+        for fd, (sock, _, _) in self._attempts.items():
+            self.loop.unwatch(fd)
+            sock.close()
+        self._attempts.clear()

@@ -68,14 +68,12 @@ class TargetProbe(TargetConnect):
         self._done()
 
     def expire(self, now: float) -> None:
-        """End it if its time is up."""
-        if now < self.deadline:
-            return
-        if self._leaving is not None:
+        """Go on with the connect, or end the handshake if its time is up."""
+        if self._leaving is None:
+            super().expire(now)
+        elif now >= self.deadline:
             self._leave()
             self._done()
-        elif not self.over:
-            self.time_out()
 
     def cancel(self) -> None:
         """Close whatever is open, without a further call."""

@@ -140,7 +140,7 @@ class TargetWatch:
     # --- time
 
     def _next(self) -> float:
-        return min(self._report_at, self._probe_at if self._probe is None else self._probe.deadline)
+        return min(self._report_at, self._probe_at if self._probe is None else self._probe.due)
 
     def _wake(self) -> None:
         self._loop.next_timer = min(self._loop.next_timer, self._next())

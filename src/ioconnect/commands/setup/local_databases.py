@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ioconnect.commands.setup.listening_sockets import DATABASES, databases, listeners
+from ioconnect.tcp import connected_to_another
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,5 +33,8 @@ def on_this_machine() -> list[Database]:
 def _accepting() -> Iterator[tuple[Address, int]]:
     for host in LOOPBACK:
         for port in DATABASES:
-            with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=CONNECT_TIMEOUT):
+            with (
+                contextlib.suppress(OSError),
+                connected_to_another(socket.create_connection((host, port), timeout=CONNECT_TIMEOUT)),
+            ):
                 yield ipaddress.ip_address(host), port

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 from typing import TYPE_CHECKING, Protocol
 
 from ioconnect.ssh.connection.channel import Due
 from ioconnect.ssh.loop import BROKEN, READ, WRITE
 from ioconnect.ssh.messages import MSG_CLOSE, MSG_EOF, PACKET_SIZE, about_channel, window_adjust
+from ioconnect.tcp import reset
 
 if TYPE_CHECKING:
     from ioconnect.ssh.connection.channel import Channel
@@ -28,15 +28,7 @@ if TYPE_CHECKING:
     from ioconnect.ssh.outbound import Outbound
 
 _MESSAGES = {Due.EOF: MSG_EOF, Due.CLOSE: MSG_CLOSE}
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, 0 s: close(2) sends RST
 MAX_PIECES = 64  # of one sendmsg; well below IOV_MAX
-
-
-def reset(sock: socket.socket) -> None:
-    """Close so that the peer sees a reset: a stream that was cut must not look complete."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    sock.close()
 
 
 class Owner(Protocol):

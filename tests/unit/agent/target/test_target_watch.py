@@ -8,7 +8,9 @@ import struct
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from tests.rigs.scripted_target import FOREVER, ScriptedNetwork, ScriptedSocket
 
+from ioconnect.agent.dial.resolve import Address
 from ioconnect.agent.target import target_connect
 from ioconnect.agent.target.mysql_handshake import MAX_ROUNDS, QUIT, USER, RefusedSignIn
 from ioconnect.agent.target.target_connect import CONNECT_TIMEOUT
@@ -23,62 +25,21 @@ from ioconnect.status.records import Availability
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.agent.target.target_addresses import Address, TargetAddresses
+    from ioconnect.agent.target.target_addresses import TargetAddresses
     from ioconnect.ssh.loop import Loop
 
-FOREVER = float("inf")
 REFUSED = frozenset({errno.ECONNREFUSED})
 UP, DOWN, UNKNOWN = Availability.UP, Availability.DOWN, Availability.UNKNOWN
 
 
-class ScriptedSocket:
-    """A socket whose connect ends as the world says; `sent` is what the probe said."""
-
-    def __init__(self, world: World, fd: int) -> None:
-        self.world = world
-        self.fd = fd
-        self.closed = False
-        self.incoming: list[bytes] = []
-        self.sent = b""
-
-    def fileno(self) -> int:
-        return self.fd
-
-    def connect_ex(self, _where: object) -> int:
-        return self.world.connect_result
-
-    def getsockopt(self, _level: int, _option: int) -> int:
-        return self.world.connect_result
-
-    def setsockopt(self, *_: object) -> None: ...
-
-    def getsockname(self) -> tuple[str, int]:
-        return ("10.0.0.9", 40_000)
-
-    def recv(self, _size: int) -> bytes:
-        if not self.incoming:
-            raise BlockingIOError
-        return self.incoming.pop(0)
-
-    def send(self, data: bytes) -> int:
-        self.sent += data
-        return len(data)
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class World:
+class World(ScriptedNetwork):
     """Loop, clock, resolver and network in one."""
 
+    problem = ""
+
     def __init__(self, port: int) -> None:
-        self.now = 100.0
-        self.next_timer = FOREVER
-        self.watched: dict[int, tuple[int, Callable[[int], None]]] = {}
-        self.connect_result = errno.ECONNREFUSED
-        self.addresses: list[Address] = [(socket.AF_INET, ("10.0.0.1", port))]
-        self.sockets: list[ScriptedSocket] = []
-        self.attempts: list[float] = []
+        super().__init__()
+        self.known = [Address(socket.AF_INET, ("10.0.0.1", port))]
         self.reports: list[tuple[float, Availability]] = []
         self.counters = Counters()
         self.port = port
@@ -93,46 +54,21 @@ class World:
             on_change=lambda: self.reports.append((self.now, self.counters.target.state)),
         )
 
-    # socket.socket
-
-    def make_socket(self, *_: object) -> ScriptedSocket:
-        self.attempts.append(self.now)
-        self.sockets.append(ScriptedSocket(self, len(self.sockets) + 10))
-        return self.sockets[-1]
+    def expire(self, now: float) -> float:
+        return self.watch_.expire(now)
 
     # TargetAddresses
 
     def get(self, callback: Callable[[list[Address]], None]) -> None:
-        callback(self.addresses)
+        callback(self.known)
 
     def connected(self, _address: Address) -> None: ...
 
+    def silent(self, _address: Address) -> None: ...
+
     def invalidate(self) -> None: ...
 
-    # Loop
-
-    def watch(self, fd: int, mask: int, call: Callable[[int], None]) -> None:
-        self.watched[fd] = (mask, call)
-
-    def unwatch(self, fd: int) -> None:
-        del self.watched[fd]
-
     # the test
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass, serving the timer as the session does."""
-        end = self.now + seconds
-        while self.next_timer <= end:
-            self.now = self.next_timer
-            self.next_timer = FOREVER  # what is not said again is forgotten
-            self.next_timer = min(self.next_timer, self.watch_.expire(self.now))
-        self.now = end
-
-    def ready(self, mask: int) -> None:
-        """Have the newest socket become ready."""
-        wanted, call = self.watched[self.sockets[-1].fd]
-        assert wanted == mask
-        call(mask)
 
     def says(self, *data: bytes) -> None:
         """Have the server send something to the newest socket."""
@@ -281,7 +217,7 @@ def test_a_probe_that_takes_its_time(world: World) -> None:
 
 def test_a_connection_to_itself_is_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing listens on a port of the ephemeral range, and the kernel chose just that one for the probe."""
-    monkeypatch.setattr(ScriptedSocket, "getsockname", lambda _self: ("10.0.0.1", 5432))
+    monkeypatch.setattr(ScriptedSocket, "getsockname", lambda _self: ("10.0.0.1", 5432))  # its peer's
     world.connect_result = 0
     world.refuse()
     world.advance(60)
@@ -293,13 +229,13 @@ def test_a_connection_to_itself_is_none(world: World, monkeypatch: pytest.Monkey
 
 def test_a_name_that_does_not_resolve_any_more(world: World) -> None:
     world.refuse()
-    world.addresses = []
+    world.known, world.problem = [], "no such name"
     world.advance(60)
 
     assert world.attempts == []
     reason = world.counters.target.reason
     assert reason is not None
-    assert reason.message.endswith("its name does not resolve")
+    assert reason.message.endswith("its name does not resolve (no such name)")
     assert world.next_timer < FOREVER
 
 
