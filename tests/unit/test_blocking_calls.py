@@ -77,13 +77,13 @@ ALLOWED = {
         "self._thread.join": "when the agent ends, for a second at most",
     },
     "agent/supervisor/file_monitor.py": {"self._condition.wait_for": "on the monitor's thread"},
-    "agent/supervisor/network_monitor.py": {"thread.join": "when the agent ends, for a moment"},
+    "agent/network/network_monitor.py": {"thread.join": "when the agent ends, for a moment"},
     "agent/supervisor/publish.py": {"snapshots.write": "on the writer's thread"},
     "agent/supervisor/source_ports.py": {
         "read_regular": "when the agent starts",
         "write_atomically": "on the writer's thread",
     },
-    "agent/supervisor/suspend_monitor.py": {"os.read": "a timer, non-blocking"},
+    "agent/network/suspend_monitor.py": {"os.read": "a timer, non-blocking"},
     "agent/process/daemon.py": {
         "AgentLock.acquire": "before the start",
         **dict.fromkeys(

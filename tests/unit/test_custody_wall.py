@@ -42,7 +42,7 @@ ALLOWED = {
         "os.chmod": TAKEN_APART,
         "path.parent.mkdir": OWN,
     },
-    "agent/supervisor/network_monitor.py": {"event_socket.bind": "netlink"},
+    "agent/network/network_monitor.py": {"event_socket.bind": "netlink"},
     "checks/tcp_check.py": {"probe.bind": INTERNET},
     "commands/setup/local_databases.py": {"table.open": PROC},
     "console/exits.py": {"open": "/dev/null", "os.open": "/dev/null"},

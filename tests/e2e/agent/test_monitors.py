@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.rigs import netns, processes
 
-from ioconnect.agent.supervisor.network_monitor import DEBOUNCE, NetworkMonitor, monitoring, open_event_socket
-from ioconnect.agent.supervisor.suspend_monitor import (
+from ioconnect.agent.network.network_monitor import DEBOUNCE, NetworkMonitor, monitoring, open_event_socket
+from ioconnect.agent.network.suspend_monitor import (
     SuspendDetector,
     open_resume_timer,
     read_resume_timer,

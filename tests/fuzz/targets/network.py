@@ -10,7 +10,7 @@ from tests.fuzz.target import Target
 
 from ioconnect.agent.dial import proxy
 from ioconnect.agent.dial.proxy_protocols import handshake
-from ioconnect.agent.supervisor import netlink
+from ioconnect.agent.network import netlink
 from ioconnect.agent.target.mysql_handshake import RefusedSignIn
 from ioconnect.checks.databases import bson, mongodb, mysql, oracle, postgres, redis, sqlserver
 from ioconnect.checks.databases.protocol_probe import ClientRejected, ProtocolMismatch, TlsRefused

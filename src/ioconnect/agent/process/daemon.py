@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ioconnect import __version__
+from ioconnect.agent.network.network_monitor import monitoring
 from ioconnect.agent.process import preflight
 from ioconnect.agent.process.control_requests import Requests
 from ioconnect.agent.process.control_server import serving
@@ -26,7 +27,6 @@ from ioconnect.agent.process.readiness import Readiness
 from ioconnect.agent.process.sd_notify import Notifier
 from ioconnect.agent.supervisor.background_jobs import BackgroundThread
 from ioconnect.agent.supervisor.mailbox import SignalMailbox, Stop, SystemClock
-from ioconnect.agent.supervisor.network_monitor import monitoring
 from ioconnect.agent.supervisor.publish import Publisher, summary
 from ioconnect.agent.supervisor.selection import Selection
 from ioconnect.agent.supervisor.source_ports import SourcePorts

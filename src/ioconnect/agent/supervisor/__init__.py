@@ -1,1 +1,1 @@
-"""The main thread of the agent: one tunnel runner per tunnel, their mailbox, and the monitors that wake it."""
+"""The main thread of the agent: one tunnel runner per tunnel, their mailbox, and what is watched for them."""

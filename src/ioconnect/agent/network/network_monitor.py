@@ -19,8 +19,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.supervisor.netlink import NetworkState, native_parser
-from ioconnect.agent.supervisor.suspend_monitor import (
+from ioconnect.agent.network.netlink import NetworkState, native_parser
+from ioconnect.agent.network.suspend_monitor import (
     SuspendDetector,
     open_resume_timer,
     read_resume_timer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ioconnect.agent.supervisor.suspend_monitor import SuspendDetector
+from ioconnect.agent.network.suspend_monitor import SuspendDetector
 
 
 class Clocks:

@@ -8,7 +8,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioconnect.agent.supervisor.netlink import MAX_ENTRIES, NetworkState, parse_pf_route, parse_rtnetlink
+from ioconnect.agent.network.netlink import MAX_ENTRIES, NetworkState, parse_pf_route, parse_rtnetlink
 
 NEW_LINK, DEL_LINK, NEW_ADDRESS, DEL_ADDRESS, NEW_ROUTE, DEL_ROUTE = 16, 17, 20, 21, 24, 25
 UP, RUNNING, LOWER_UP, LOOPBACK = 0x1, 0x40, 0x10000, 0x8

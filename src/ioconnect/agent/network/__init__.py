@@ -1,0 +1,1 @@
+"""What happens to this machine's network, and that it was suspended."""
