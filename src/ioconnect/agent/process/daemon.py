@@ -159,8 +159,6 @@ def _run_supervisor(supervisor: Supervisor) -> ExitCode:
 
 
 def _session_factory() -> type[Session]:
-    # paramiko.config imports it for `Match exec` of ssh_config, which nobody here reads: 5 MB and 0.1 s.
-    sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]  # None: not found (the import system, 5.3.1)
     from ioconnect.agent.session.session import Session  # noqa: PLC0415  paramiko, only for a running agent
 
     return Session
