@@ -33,7 +33,7 @@ def is_self_connected(sock: socket.socket) -> bool:
     be closed by `reset`: an orderly end leaves TIME_WAIT, which would keep the server from starting.
     """
     with contextlib.suppress(OSError):
-        return bool(sock.family != socket.AF_UNIX and sock.getsockname() == sock.getpeername())
+        return bool(sock.getsockname() == sock.getpeername())
     return False
 
 

@@ -70,6 +70,11 @@ class Mariadb:
                 )
             )
 
+    @property
+    def socket(self) -> Path:
+        """Its Unix socket."""
+        return self.folder / "sock"
+
     def stop(self) -> None:
         """End the server, dropping its connections; twice is fine."""
         if self._process is not None:

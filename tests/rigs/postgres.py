@@ -50,7 +50,7 @@ class Postgres:
         settings = {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
+            "unix_socket_directories": str(self.folder),
             "fsync": "off",  # nothing here must survive this machine
             "max_connections": "50",
         }
@@ -64,6 +64,11 @@ class Postgres:
             return processes.run(self._psql(self.port, "select 1"), deadline=10).returncode == 0
 
         processes.wait_until(answers, deadline=30, what="PostgreSQL answers")
+
+    @property
+    def socket(self) -> Path:
+        """Its Unix socket."""
+        return self.folder / f".s.PGSQL.{self.port}"
 
     def stop(self) -> None:
         """End the server, dropping its connections; twice is fine."""

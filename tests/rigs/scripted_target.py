@@ -29,8 +29,8 @@ class ScriptedSocket:
     def fileno(self) -> int:
         return self.fd
 
-    def connect_ex(self, where: tuple[str, int]) -> int:
-        self.host = where[0]
+    def connect_ex(self, where: tuple[str, int] | str) -> int:
+        self.host = where if isinstance(where, str) else where[0]
         return self.network.result(self.host)
 
     def getsockopt(self, _level: int, _option: int) -> int:

@@ -1,4 +1,4 @@
-"""Parses and validates host names, ports, user names and proxy URLs.
+"""Parses and validates host names, ports, paths of sockets, user names and proxy URLs.
 
 Pure. Each check raises ValueError with a message for the user (expected and actual value); the caller knows the
 source of the text and turns it into a fault.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from dataclasses import dataclass
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from ioconnect.errors import UsageFault
@@ -16,6 +18,7 @@ from ioconnect.escape import escaped
 
 MAX_PORT = 65535
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes; sun_path of unix(7) without its NUL
 _MAX_NAME = 253  # RFC 1035 §2.3.4, without the root's dot
 _MAX_LABEL = 63
 _HOST_PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<plain>[^\[\]]*)):(?P<port>[^:\[\]]*)")
@@ -36,6 +39,60 @@ class HostPort:
     def normalized(self) -> HostPort:
         """The same with the host in lower case, for comparison."""
         return HostPort(self.host.lower(), self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPath:
+    """A Unix socket on this machine, by its absolute path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        """`unix:` and the path, as it is written in the configuration."""
+        return f"unix:{self.path}"
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the database that names its socket so; 0 if it may be any."""
+        name = self.path.rpartition("/")[2].lower()
+        if name.startswith(".s.pgsql."):
+            return 5432
+        return 3306 if "mysql" in name or "maria" in name else 0
+
+
+Target: TypeAlias = HostPort | SocketPath
+
+
+def parse_target(text: str, *, path: str) -> Target:
+    """Parse `host:port` or `unix:/path`. Raises UsageFault, whose message begins with `path`."""
+    try:
+        return target(text)
+    except ValueError as error:
+        raise UsageFault(
+            f"{path}: {error}", hint="Write it like db.example.com:3306, [2001:db8::7]:3306 or unix:/path/to/socket."
+        ) from None
+
+
+def target(text: str) -> Target:
+    """Parse `host:port` or `unix:/path`; leading and trailing blanks are ignored. Raises ValueError."""
+    written = text.strip()
+    if written.startswith("/"):
+        raise ValueError(f"a Unix socket is written as unix:/path, not {quoted(text)}")
+    return socket_path(written.removeprefix("unix:")) if written.startswith("unix:") else host_port(text)
+
+
+def socket_path(text: str) -> SocketPath:
+    """Check the path of a Unix socket. Raises ValueError."""
+    if text.startswith("@"):
+        raise ValueError("must be unix:/path: an abstract socket (unix:@name) has no file that says who may use it")
+    if not text.startswith("/") or text.endswith("/"):
+        raise ValueError(f"must be unix: and the absolute path of a socket, not {quoted(f'unix:{text}')}")
+    if not text.isprintable():
+        raise ValueError(f"{quoted(text)} is not a socket's path")
+    path = "/" + text.lstrip("/")  # unix:///path, as a URL
+    if len(path.encode()) > MAX_SOCKET_PATH:
+        raise ValueError(f"the path of a socket has at most {MAX_SOCKET_PATH} bytes, not {len(path.encode())}")
+    return SocketPath(path)
 
 
 def parse_host_port(text: str, *, path: str = "endpoint") -> HostPort:

@@ -113,7 +113,7 @@ def _tunnel(tunnels_table: Table, name: str, identity: Callable[[object], Path])
         return None
     endpoint = table.require("endpoint", _text_check(addresses.host_port), "the Tunnel Endpoint that the UI shows")
     target = table.require(
-        "target", _text_check(addresses.host_port), "the database's host:port, as seen from this machine"
+        "target", _text_check(addresses.target), "the database's host:port, as seen from this machine, or unix:/path"
     )
     options: dict[str, Any] = {
         "ssh_port": table.take("ssh_port", integer(1, addresses.MAX_PORT), DEFAULT_SSH_PORT),

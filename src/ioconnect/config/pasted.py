@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ioconnect.config import addresses, shell_words, ssh_line, text_limits
-from ioconnect.config.addresses import HostPort, quoted
+from ioconnect.config.addresses import HostPort, Target, quoted
 from ioconnect.config.configuration import DEFAULT_SSH_PORT, DEFAULT_SSH_USER
 from ioconnect.errors import UsageFault
 
@@ -46,7 +46,7 @@ class Pasted:
     """
 
     endpoint: HostPort
-    target: HostPort | None
+    target: Target | None
     ssh_port: int
     ssh_user: str
     identity: str | None = None

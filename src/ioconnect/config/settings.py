@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003  dataclasses resolve it at run time
 
-from ioconnect.config.addresses import HostPort, quoted
+from ioconnect.config.addresses import HostPort, Target, quoted
 from ioconnect.errors import ConfigFault, ConfigInvalid, UsageFault
 
 MISSING_CREDENTIAL = "missing"  # instead of an identity that is missing, by the unit's SetCredential=; no key
@@ -33,7 +33,7 @@ class Tunnel:
 
     name: str
     endpoint: HostPort
-    target: HostPort
+    target: Target
     ssh_port: int = DEFAULT_SSH_PORT
     ssh_user: str = DEFAULT_SSH_USER
     max_connections: int = 256

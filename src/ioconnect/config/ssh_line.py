@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ioconnect.config import addresses
-from ioconnect.config.addresses import HostPort, quoted
+from ioconnect.config.addresses import HostPort, Target, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ _UNSUPPORTED_KEYWORDS = frozenset(
 )
 _FIELD = r"(\[[^\[\]]*\]|[^:\[\]]*)"
 _FORWARD = re.compile(f"(?:{_FIELD}:)?{_FIELD}:{_FIELD}:{_FIELD}")
+_FORWARD_TO_SOCKET = re.compile(f"(?:{_FIELD}:)?([0-9]*):(/.*)")
 _DURATION = re.compile(r"(?:[0-9]{1,9}[smhdw])*(?:[0-9]{1,9})?")
 _KEYWORD = re.compile(r"([^\s=]*)\s*=?\s*(.*)", re.DOTALL)  # of an -o option
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -138,8 +139,14 @@ def _read_destination(found: SshLine, destination: str) -> None:
     found.host = host
 
 
-def forward(spec: str) -> tuple[int, HostPort]:
-    """Parse `[bind_address:]port:host:hostport`; return the jumphost's port and the target. Raises ValueError."""
+def forward(spec: str) -> tuple[int, Target]:
+    """Parse `[bind_address:]port:host:hostport` or `[bind_address:]port:local_socket` (ssh(1), -R).
+
+    Return the jumphost's port and the target. Raises ValueError.
+    """
+    to_socket = _FORWARD_TO_SOCKET.fullmatch(spec)
+    if to_socket is not None:
+        return addresses.port(to_socket[2]), addresses.socket_path(to_socket[3])
     match = _FORWARD.fullmatch(spec)
     if match is None or "/" in spec:
         raise ValueError(f"-R must be PORT:HOST:HOSTPORT, like 58115:localhost:3306, not {quoted(spec)}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from ioconnect.checks.runner import CheckListener, run_checks
 from ioconnect.checks.running_agent import account
 from ioconnect.config import configuration
+from ioconnect.config.addresses import SocketPath
 from ioconnect.doctor import environment, services
 from ioconnect.doctor.facts import DoctorReport
 from ioconnect.errors import ConfigInvalid, Fault
@@ -71,6 +72,8 @@ def _fact_collectors(
     yield "versions", lambda: [environment.versions()]
     yield "agent", lambda: [services.agent(paths, environ)]
     yield "service", lambda: services.services(paths)
+    if any(isinstance(tunnel.target, SocketPath) for tunnel in config.tunnels):
+        yield "sockets", lambda: [services.sockets(config)]
     yield "lingering", lambda: [services.lingering()]
     yield "key_permissions", lambda: [environment.permissions(config, paths, _account(paths))]
     yield "fips", lambda: [environment.fips()]

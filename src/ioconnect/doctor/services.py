@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ioconnect.console.guide import with_guide_link
 from ioconnect.doctor.facts import Fact, passed, skipped, warning
 from ioconnect.errors import Fault, ReasonCode, SystemRefused
-from ioconnect.installers import cron_jobs, installed, machine
+from ioconnect.installers import cron_jobs, installed, machine, reachability
 from ioconnect.installers.install import has_service
 from ioconnect.installers.service import LABEL, UNIT_NAME, Kind
 from ioconnect.installers.service_manager import unit_properties
@@ -20,6 +20,7 @@ from ioconnect.status.observe import observe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ioconnect.config.configuration import Config
     from ioconnect.config.paths import Paths
 
 QUERY_TIMEOUT = 5.0  # seconds for a query to systemd
@@ -73,6 +74,15 @@ def services(paths: Paths) -> list[Fact]:
 def _is_roots_by_name(paths: Paths) -> bool:
     """Whether root was named as the account that runs it (`--run-as root`)."""
     return any(job.uid == 0 for job in cron_jobs.of(paths.config))
+
+
+def sockets(config: Config) -> Fact:
+    """Check whether the system's service sees the Unix sockets of databases."""
+    hidden = reachability.hidden_sockets(config)
+    if hidden and _is_installed(Kind.SYSTEMD):
+        told = f"the system's service sees no home and temporary folders: {', '.join(hidden)}"
+        return warning("sockets", told, reachability.MOVE_SOCKET)
+    return passed("sockets", "no database's socket is hidden from the service")
 
 
 def lingering() -> Fact:

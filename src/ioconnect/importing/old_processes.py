@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ioconnect.config.addresses import SocketPath
 from ioconnect.custody.processes import signalling
 from ioconnect.errors import SystemRefused
 from ioconnect.installers.programs import run
@@ -67,8 +68,12 @@ def _matches(arguments: Sequence[str], tunnel: Tunnel) -> bool:
     Matched as text, not parsed as options: autossh blanks some of its arguments, and ps(1) does not separate them.
     """
     output = " ".join(arguments)
-    target = re.escape(tunnel.target.host)
-    forward = rf"(?<![0-9]){tunnel.listen_port}[:\s]\[?{target}\]?:{tunnel.target.port}(?![0-9])"
+    target = (
+        rf"{re.escape(tunnel.target.path)}(?![^\s\"'])"
+        if isinstance(tunnel.target, SocketPath)
+        else rf"\[?{re.escape(tunnel.target.host)}\]?:{tunnel.target.port}(?![0-9])"
+    )
+    forward = rf"(?<![0-9]){tunnel.listen_port}[:\s]{target}"
     return tunnel.endpoint.host.lower() in output.lower() and re.search(forward, output) is not None
 
 

@@ -6,13 +6,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioconnect.config.addresses import SocketPath
 from ioconnect.custody.remedies import reinstall
 from ioconnect.errors import SystemRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ioconnect.config.configuration import Config
+
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))  # ProtectHome= (systemd.exec(5))
+MOVE_SOCKET = (
+    "Let the database make it in /run (MySQL: socket, PostgreSQL: unix_socket_directories), or name its port."
+)
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # PrivateTmp=  # noqa: S108  named, not used
 
 
@@ -47,6 +53,13 @@ def refuse_hidden_configuration(config: Path, *, sees_home: bool) -> None:
             hint="Move the folder with the configuration, pins and identity to /etc/ioconnect, or use "
             "`--run-as ACCOUNT`, which leaves home folders readable.",
         )
+
+
+def hidden_sockets(config: Config, *, sees_home: bool = False) -> list[str]:
+    """Return the Unix sockets of databases that are hidden from the system service, by their targets."""
+    paths = [Path(tunnel.target.path) for tunnel in config.tunnels if isinstance(tunnel.target, SocketPath)]
+    hidden = in_temporary(paths) + ([] if sees_home else in_homes(paths))
+    return list(dict.fromkeys(map(str, hidden)))
 
 
 def check_printable(words: Iterable[str]) -> None:

@@ -83,6 +83,9 @@ def describe(
             _refuse_unreadable_identities(kind, description, settings, paths)
         with _noted(notes, print_only=print_only):
             _refuse_open_secrets(description, settings)
+    if kind is Kind.SYSTEMD:
+        hidden = reachability.hidden_sockets(settings, sees_home=service.sees_home)
+        notes += [f"The service does not see the socket {path}. {reachability.MOVE_SOCKET}" for path in hidden]
     return replace(description, notes=(*_notes(kind, settings, reader), *notes))
 
 

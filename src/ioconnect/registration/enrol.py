@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.addresses import HostPort, Target
     from ioconnect.config.configuration import Config, Tunnel
     from ioconnect.config.paths import Paths
     from ioconnect.registration.client import Registration
@@ -69,7 +69,7 @@ def enrol(
     return tunnel, was_saved
 
 
-def _refuse_early(known: Config, name: str, target: HostPort, proxy: str, *, force: bool) -> None:
+def _refuse_early(known: Config, name: str, target: Target, proxy: str, *, force: bool) -> None:
     """Raise UsageFault for what could not be saved, before anything is registered."""
     for tunnel in known.tunnels:
         as_wanted = (tunnel.target, tunnel.proxy, tunnel.identity) == (target, proxy, None)
@@ -81,11 +81,11 @@ def _with_tunnel(config: Config, tunnel: Tunnel, *, force: bool) -> Config:
     return config if tunnel in config.tunnels else configuration.with_tunnel(config, tunnel, replace=force)
 
 
-def _target(text: str | None, name: str) -> HostPort:
+def _target(text: str | None, name: str) -> Target:
     if text is None:
         example = f"ioconnect register {name} --api URL --to localhost:3306"
         raise UsageFault("missing: --to HOST:PORT, the database as seen from this machine", hint=f"Like: {example}")
-    return addresses.parse_host_port(text, path="--to")
+    return addresses.parse_target(text, path="--to")
 
 
 def _proxy(text: str | None) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.addresses import HostPort, Target
     from ioconnect.config.configuration import Config, Tunnel
     from ioconnect.config.pasted import Pasted
 
@@ -42,7 +42,7 @@ class PartialTunnel:
     """
 
     endpoint: HostPort | None
-    target: HostPort | None
+    target: Target | None
     ssh_port: int | None
     ssh_user: str | None
     proxy: str
@@ -88,8 +88,8 @@ class PartialTunnel:
 def check(request: Request, environ: Mapping[str, str]) -> PartialTunnel:
     """Check every text of the request. Raises UsageFault."""
     partial = PartialTunnel(
-        endpoint=_address(request.endpoint, "--endpoint"),
-        target=_address(request.target, "--to"),
+        endpoint=None if request.endpoint is None else addresses.parse_host_port(request.endpoint, path="--endpoint"),
+        target=None if request.target is None else addresses.parse_target(request.target, path="--to"),
         ssh_port=request.ssh_port,
         ssh_user=None if request.ssh_user is None else _checked(addresses.user, "--ssh-user", request.ssh_user),
         proxy="" if request.proxy is None else _checked(addresses.proxy, "--proxy", request.proxy),
@@ -128,10 +128,6 @@ def with_tunnel(config: Config, tunnel: Tunnel, *, force: bool) -> Config:
                 hint="Two tunnels would fight for one port: change that one, or check the Tunnel Endpoint.",
             )
     return configuration.with_tunnel(config, tunnel, replace=force)
-
-
-def _address(text: str | None, option: str) -> HostPort | None:
-    return None if text is None else addresses.parse_host_port(text, path=option)
 
 
 def _checked(check: Callable[[str], str], option: str, text: str) -> str:

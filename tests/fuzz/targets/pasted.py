@@ -83,7 +83,8 @@ def _pasted(data: bytes) -> bool:
 
 def _addresses(data: bytes) -> bool:
     text, good = data.decode("utf-8", "surrogateescape"), False
-    for check in (addresses.host_port, addresses.host, addresses.port, addresses.user, addresses.proxy):
+    checks = (addresses.target, addresses.host_port, addresses.host, addresses.port, addresses.user, addresses.proxy)
+    for check in checks:
         try:
             check(text)
             good = True

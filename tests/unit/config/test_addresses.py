@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 
 import pytest
@@ -10,7 +11,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ioconnect.config import addresses
-from ioconnect.config.addresses import HostPort, host, host_port, parse_host_port, port, proxy, user
+from ioconnect.config.addresses import (
+    MAX_SOCKET_PATH,
+    HostPort,
+    SocketPath,
+    host,
+    host_port,
+    parse_host_port,
+    parse_target,
+    port,
+    proxy,
+    target,
+    user,
+)
 from ioconnect.errors import ExitCode, UsageFault
 
 
@@ -173,3 +186,72 @@ def test_what_is_no_user_is_refused(text: str) -> None:
 
 def test_a_quoted_text_cannot_reach_the_terminal() -> None:
     assert addresses.quoted("a\x1b[2J") == '"a\\x1b[2J"'
+
+
+# --- Unix sockets
+
+LONGEST = "/" + "x" * (MAX_SOCKET_PATH - 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("unix:/run/mysqld/mysqld.sock", "/run/mysqld/mysqld.sock"),
+        (" unix:/var/run/postgresql/.s.PGSQL.5432 ", "/var/run/postgresql/.s.PGSQL.5432"),
+        ("unix:///run/db.sock", "/run/db.sock"),
+        ("unix:/run/with blank:and colon", "/run/with blank:and colon"),
+        (f"unix:{LONGEST}", LONGEST),
+    ],
+)
+def test_a_target_may_be_a_unix_socket(text: str, path: str) -> None:
+    found = target(text)
+
+    assert found == SocketPath(path)
+    assert target(str(found)) == found
+
+
+@pytest.mark.parametrize("text", ["localhost:3306", "[::1]:5432", "unix:3306"])
+def test_other_targets_are_a_host_and_a_port(text: str) -> None:
+    """Also a host whose name is `unix`, unless a path follows."""
+    if text == "unix:3306":
+        with pytest.raises(ValueError, match="absolute path"):
+            target(text)
+    else:
+        assert target(text) == host_port(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("unix:", "absolute path"),
+        ("unix:run/db.sock", "absolute path"),
+        ("unix:~/db.sock", "absolute path"),
+        ("unix:/run/mysqld/", "absolute path"),
+        ("/run/mysqld/mysqld.sock", "unix:/path"),
+        ("unix:@mysql", "abstract"),
+        ("unix:/run/a\nb", "not a socket's path"),
+        ("unix:/run/\udcff", "not a socket's path"),
+        (f"unix:{LONGEST}x", f"at most {MAX_SOCKET_PATH} bytes, not {MAX_SOCKET_PATH + 1}"),
+        (f"unix:/{'ü' * 60}", f"at most {MAX_SOCKET_PATH} bytes, not 121"),
+    ],
+)
+def test_a_path_that_is_no_sockets_is_refused_in_words_that_help(text: str, said: str) -> None:
+    with pytest.raises(UsageFault, match=re.escape(said)) as refused:
+        parse_target(text, path="--to")
+
+    assert refused.value.message.isprintable()
+    assert "unix:/" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/run/mysqld/mysqld.sock", 3306),
+        ("/var/lib/mysql/mysql.sock", 3306),
+        ("/run/mariadb/MariaDB.sock", 3306),
+        ("/run/postgresql/.s.PGSQL.5433", 5432),
+        ("/run/mysql/other", 0),
+    ],
+)
+def test_a_sockets_name_tells_the_database(path: str, expected: int) -> None:
+    assert SocketPath(path).port == expected

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.rigs import ordinary_user
 
 from ioconnect.config import configuration
-from ioconnect.config.addresses import HostPort
+from ioconnect.config.addresses import HostPort, SocketPath
 from ioconnect.config.configuration import AgentSettings, Config, Tunnel
 from ioconnect.errors import ConfigInvalid, ExitCode, ReasonCode, UsageFault
 
@@ -415,3 +415,18 @@ except errors.CannotCreate as error:
     assert json.loads(done.stdout) == [f"cannot write {path}: File too large", 73]
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_a_target_may_be_a_unix_socket(tmp_path: Path) -> None:
+    """Written as it is read, and a fault is one of its key."""
+    path = tmp_path / "config.toml"
+    tunnel = 'endpoint = "jump.test:1"\ntarget = "unix:/run/mysqld/mysqld.sock"\n'
+    path.write_text(f"schema = 1\n[tunnels.orders]\n{tunnel}")
+    config = configuration.load(path)
+    assert config.tunnels[0].target == SocketPath("/run/mysqld/mysqld.sock")
+    configuration.save(path, config)
+    assert configuration.load(path) == config
+
+    assert "absolute path" in fault_in_tunnel(target="unix:mysqld.sock")["target"]
+    assert "bytes" in fault_in_tunnel(target=f"unix:/{'x' * 200}")["target"]
+    assert "abstract" in fault_in_tunnel(target="unix:@mysqld")["target"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ioconnect.config.addresses import HostPort
+from ioconnect.config.addresses import HostPort, SocketPath
 from ioconnect.config.pasted import Pasted, parse, parse_all
 from ioconnect.errors import ExitCode, UsageFault
 
@@ -231,7 +231,7 @@ def test_a_file_of_many_lines_gives_every_tunnel_once() -> None:
         ("ssh -NR 1:db:x jump", "number from 1 to 65535"),
         ("ssh -NR 1::2 jump", "host is empty"),
         ("ssh -NR 1080 jump", "PORT:HOST:HOSTPORT"),
-        ("ssh -NR 1:/run/mysqld.sock jump", "PORT:HOST:HOSTPORT"),
+        ("ssh -NR /run/a.sock:/run/mysqld.sock jump", "PORT:HOST:HOSTPORT"),
         ("ssh -NR 1:db:2:3:4 jump", "PORT:HOST:HOSTPORT"),
         ("ssh -NR 1:::1:2 jump", "PORT:HOST:HOSTPORT"),
         ("ssh -NR 1:db:2 me@", "host is empty"),
@@ -352,3 +352,36 @@ def test_ssh_itself_reads_the_same(arguments: str) -> None:
     assert told["remoteforward"].split()[1].replace("[", "").replace("]", "") == str(found.target).replace(
         "[", ""
     ).replace("]", "")
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "58115:/run/mysqld/mysqld.sock",
+        "localhost:58115:/run/mysqld/mysqld.sock",
+        "[::1]:58115:/run/mysqld/mysqld.sock",
+        ":58115:/run/mysqld/mysqld.sock",
+    ],
+)
+def test_a_forward_to_a_unix_socket(forward: str) -> None:
+    """ssh(1): -R [bind_address:]port:local_socket."""
+    pasted = [parse(f"ssh -N{option} sshtunnel@{JUMP}") for option in (f"R {forward}", f" -R{forward}")]
+    pasted.append(parse(f"ssh -o 'RemoteForward {forward.replace(':/', ' /')}' sshtunnel@{JUMP}"))
+
+    for found in pasted:
+        assert found.target == SocketPath("/run/mysqld/mysqld.sock")
+        assert found.endpoint == HostPort(JUMP, 58115)
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        (f"58115:/{'x' * 200}", "bytes"),
+        ("0:/run/db.sock", "port"),
+        ("/run/there.sock:/run/here.sock", "PORT:HOST:HOSTPORT"),
+        ("/run/there.sock:localhost:3306", "PORT:HOST:HOSTPORT"),
+    ],
+)
+def test_a_forward_from_or_to_a_socket_that_cannot_be(forward: str, said: str) -> None:
+    with pytest.raises(UsageFault, match=said):
+        parse(f"ssh -NR {forward} sshtunnel@{JUMP}")

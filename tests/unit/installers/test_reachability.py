@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ioconnect.config.addresses import HostPort, SocketPath
+from ioconnect.config.configuration import Config, Tunnel
 from ioconnect.errors import SystemRefused
 from ioconnect.installers import reachability
 from ioconnect.installers.service import Kind
@@ -63,3 +65,21 @@ def test_a_word_that_no_file_can_hold_is_refused(word: str) -> None:
 )
 def test_a_control_group_tells_the_unit(cgroup: str, unit: tuple[str, Kind] | None) -> None:
     assert unit_of(cgroup) == unit
+
+
+@pytest.mark.parametrize(
+    ("path", "sees_home", "is_hidden"),
+    [
+        ("/tmp/mysql.sock", False, True),
+        ("/tmp/mysql.sock", True, True),
+        ("/home/ann/db.sock", False, True),
+        ("/home/ann/db.sock", True, False),
+        ("/run/user/1000/db.sock", False, True),
+        ("/run/mysqld/mysqld.sock", False, False),
+    ],
+)
+def test_sockets_that_the_service_does_not_see(path: str, *, sees_home: bool, is_hidden: bool) -> None:
+    targets = (HostPort("localhost", 3306), SocketPath(path))
+    tunnels = tuple(Tunnel(f"t{at}", HostPort("jump.test", at + 1), each) for at, each in enumerate(targets))
+
+    assert reachability.hidden_sockets(Config(tunnels=tunnels), sees_home=sees_home) == [path] * is_hidden

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import interleaved
 from ioconnect.agent.dial.resolve import Address, system_lookup
+from ioconnect.config.addresses import SocketPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ioconnect.agent.dial.resolve import LookupFunction
-    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.addresses import HostPort, Target
     from ioconnect.ssh.loop import Loop
 
 REFRESH_AFTER = 5.0  # seconds; how soon a database that fails over by DNS is found again
@@ -38,7 +39,7 @@ class TargetAddresses:
     `known` are the addresses, however old; `problem` is what the resolver said last, empty if it answered.
     """
 
-    def __init__(self, target: HostPort, loop: Loop, lookup: LookupFunction = system_lookup) -> None:
+    def __init__(self, target: Target, loop: Loop, lookup: LookupFunction = system_lookup) -> None:
         self.known: Sequence[Address] = []
         self.problem = ""
         self._target = target
@@ -81,29 +82,33 @@ class TargetAddresses:
         self._resolved_at = -FOREVER
 
     def _is_numeric(self) -> bool:
-        """Take the addresses if the host is one; its zone (`fe80::1%eth0`) is looked up each time after a failure."""
-        try:
-            found = system_lookup(self._target.host, self._target.port, socket.AI_NUMERICHOST)
-        except (OSError, UnicodeError):
-            return False
+        """Take the address if the target is one, or a socket; of a zone (`fe80::1%eth0`) anew after each failure."""
+        if isinstance(self._target, SocketPath):
+            found = [Address(socket.AF_UNIX, (self._target.path,))]
+        else:
+            try:
+                found = system_lookup(self._target.host, self._target.port, socket.AI_NUMERICHOST)
+            except (OSError, UnicodeError):
+                return False
         self._take(found, FOREVER)
         return True
 
     def _start_lookup(self) -> None:
-        if self._resolving:
+        if self._resolving or isinstance(self._target, SocketPath):
             return
         self._resolving = True
+        name = self._target
         try:
-            threading.Thread(target=self._resolve, name=f"resolve {self._target.host}", daemon=True).start()
+            threading.Thread(target=self._resolve, args=(name,), name=f"resolve {name.host}", daemon=True).start()
         except RuntimeError as error:  # no thread is to be had
             no_thread = error
             self._loop.post(lambda: self._resolved([], no_thread))
 
-    def _resolve(self) -> None:
+    def _resolve(self, name: HostPort) -> None:
         found: Sequence[Address] = []
         problem: Exception | None = None
         try:
-            found = self._lookup(self._target.host, self._target.port)
+            found = self._lookup(name.host, name.port)
         except Exception as error:  # noqa: BLE001  told by the loop's thread
             problem = error
         self._loop.post(lambda: self._resolved(found, problem))

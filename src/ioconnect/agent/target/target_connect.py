@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # Linux: one system call less
 CONNECT_TIMEOUT = 10.0  # seconds for all addresses of the target together
+RETRY_DELAY = 0.1  # seconds until a Unix socket is tried again whose backlog is full
 LOOKUP_PATIENCE = 3.0  # seconds for a lookup, after which older addresses are tried
 FOREVER = float("inf")
 
@@ -92,34 +93,39 @@ class TargetConnect:
         assert self._queue is not None
         self._next_at = FOREVER
         while self._queue and self._next_at == FOREVER and not self.over:
-            if self._start(self._queue.popleft()):
-                self._next_at = self.loop.now + ATTEMPT_DELAY
+            self._start(self._queue, self._queue.popleft())
         if not self._queue:
             self._next_at = FOREVER
             if not self._attempts and not self.over:
                 self._fail()
         self._arm()
 
-    def _start(self, address: Address) -> bool:
-        """Begin to connect; return whether that is on its way: it is neither connected nor refused."""
+    def _start(self, queue: deque[Address], address: Address) -> None:
+        """Begin to connect; `_next_at` says so if that is neither connected nor refused by now."""
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM | _NONBLOCK)
             if not _NONBLOCK:
                 sock.setblocking(False)
         except OSError as error:  # out of descriptors, or no such family here
             self._address_failed(address, error.errno or errno.EIO)
-            return False
-        code = sock.connect_ex(address.sockaddr)
+            return
+        is_unix = address.family == socket.AF_UNIX
+        where = address.sockaddr[0] if is_unix else address.sockaddr
+        code = sock.connect_ex(where)
         if code == errno.EINPROGRESS:
             # On loopback the handshake is over when the call returns, though it does not say so.
-            code = sock.connect_ex(address.sockaddr)
+            code = sock.connect_ex(where)
         if code in (errno.EALREADY, errno.EINPROGRESS):
             fd = sock.fileno()
             self._attempts[fd] = (sock, address, self.loop.now)
             self.loop.watch(fd, WRITE, lambda _mask: self._ready(fd))
-            return True
-        self._ended(sock, address, 0 if code == errno.EISCONN else code)
-        return False
+            self._next_at = self.loop.now + ATTEMPT_DELAY
+        elif code == errno.EAGAIN and is_unix:  # the server's backlog is full; no event tells when it is not
+            sock.close()
+            queue.appendleft(address)
+            self._next_at = self.loop.now + RETRY_DELAY
+        else:
+            self._ended(sock, address, 0 if code == errno.EISCONN else code)
 
     def _ready(self, fd: int) -> None:
         sock, address, _ = self._attempts.pop(fd)
@@ -141,11 +147,8 @@ class TargetConnect:
         self._note_silent()
         self._end()
         self.target.connected(address)
-        with contextlib.suppress(OSError):  # the peer may have reset it by now (macOS: EINVAL), which reading tells
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        host = str(address)
-        if host != "::1" and not host.startswith("127."):  # there no peer can vanish without a reset
-            keep_alive(sock)
+        if address.family != socket.AF_UNIX:
+            _tune(sock, str(address))
         self.connected(sock)
 
     def _note_silent(self) -> None:
@@ -176,6 +179,8 @@ class TargetConnect:
         for _, address, began in self._attempts.values():
             self._failures.append(f"{address}: no answer in {self.loop.now - began:.0f} s")
             self._codes.add(errno.ETIMEDOUT)
+        for address in self._queue or ():  # a Unix socket, as others are all tried by now
+            self._address_failed(address, errno.EAGAIN)
         self._note_silent()
         self._fail()
 
@@ -187,3 +192,11 @@ class TargetConnect:
             self.loop.unwatch(fd)
             sock.close()
         self._attempts.clear()
+
+
+def _tune(sock: socket.socket, host: str) -> None:
+    """Best effort: the peer may have reset it by now (macOS: EINVAL), which reading tells."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if host != "::1" and not host.startswith("127."):  # there no peer can vanish without a reset
+        keep_alive(sock)

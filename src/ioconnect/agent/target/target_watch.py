@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ioconnect.agent.target.target_addresses import TargetAddresses
     from ioconnect.agent.tunnel.counters import Counters
-    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.addresses import Target
     from ioconnect.ssh.loop import Loop
 
 REPORT_INTERVAL = 0.5  # seconds between reports, however often a target that is overloaded changes its mind
@@ -31,7 +31,7 @@ class TargetWatch:
 
     def __init__(
         self,
-        target: HostPort,
+        target: Target,
         addresses: TargetAddresses,
         loop: Loop,
         counters: Counters,

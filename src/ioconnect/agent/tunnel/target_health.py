@@ -10,13 +10,14 @@ import errno
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ioconnect.config.addresses import SocketPath
 from ioconnect.errors import Reason, ReasonCode
 from ioconnect.status.records import Availability
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.addresses import Target
 
 FIRST_PROBE = 5.0  # seconds after a failure
 PROBE_GROWTH = 1.5  # of the wait with each probe that fails
@@ -74,12 +75,14 @@ def probe_delay(failed_probes: int) -> float:
     return float(min(LONGEST_WAIT, FIRST_PROBE * PROBE_GROWTH ** min(failed_probes, 10)))
 
 
-def reason_for(target: HostPort, why: str, codes: AbstractSet[int]) -> Reason:
+def reason_for(target: Target, why: str, codes: AbstractSet[int]) -> Reason:
     """Return the reason for a connect that failed: `why` names each address with its error, `codes` are the errnos.
 
     Without an errno the name did not resolve.
     """
-    if not codes:
+    if isinstance(target, SocketPath):
+        hint = socket_hint(codes)
+    elif not codes:
         hint = "Check target = in the configuration for a typing error, and this machine's name servers."
     elif errno.ECONNREFUSED in codes:
         hint = "Is the database running, and is this its port? Start it, or correct target = in the configuration."
@@ -92,3 +95,22 @@ def reason_for(target: HostPort, why: str, codes: AbstractSet[int]) -> Reason:
     else:
         hint = f"A firewall drops it, the machine is off, or no route leads there: allow TCP to port {target.port}."
     return Reason(ReasonCode.TARGET_UNREACHABLE, f"cannot connect to {target}: {why}", hint)
+
+
+def socket_hint(codes: AbstractSet[int]) -> str:
+    """Return what to do about a Unix socket that does not take a connection, by the errnos."""
+    if codes & {errno.ENOENT, errno.ENOTDIR}:
+        return (
+            "Is the database running, and is its socket there? SHOW VARIABLES LIKE 'socket' (MySQL, MariaDB) and "
+            "SHOW unix_socket_directories (PostgreSQL) say. The system's service sees none in /tmp or a home folder."
+        )
+    if codes & {errno.EACCES, errno.EPERM}:
+        return (
+            "The account that runs the agent may not write to the socket or enter a folder on its path: let it "
+            "(namei -l PATH shows which), for example by the socket's group."
+        )
+    if errno.EAGAIN in codes:
+        return "The database takes no connections: its queue of new ones stayed full. Is it overloaded or stopped?"
+    if errno.EPROTOTYPE in codes:
+        return "It is a socket of another type than databases have: correct target = in the configuration."
+    return "Nothing listens on it: the file is left over from a database that is down, or is no socket. Start it."

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 )
 @name_argument
 @click.option("--endpoint", metavar="HOST:PORT", help="The Tunnel Endpoint, as the Integrate.io UI shows it.")
-@click.option("--to", "target", metavar="HOST:PORT", help="The database, as seen from this machine.")
+@click.option("--to", "target", metavar="HOST:PORT", help="The database, as seen from this machine, or unix:/PATH.")
 @click.option("--paste", metavar="TEXT", help="Any ssh or autossh line that the UI shows; - reads it from stdin.")
 @click.option("--api", metavar="URL", help="Hand the key over by HTTP; pins the host keys that come back.")
 @click.option(
@@ -181,7 +181,7 @@ def _ask_for_addresses(partial: PartialTunnel, terminal: Terminal) -> PartialTun
         partial = partial.completed_by(terminal.ask(question, lambda text: pasted.parse(text, environ=os.environ)))
     if partial.target is None:
         question = f"Database as seen from this machine, like {TARGET_EXAMPLE}"
-        target = terminal.ask(question, lambda text: addresses.parse_host_port(text, path="database"))
+        target = terminal.ask(question, lambda text: addresses.parse_target(text, path="database"))
         partial = replace(partial, target=target)
     return partial
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ioconnect.commands.setup.answers import Answers
     from ioconnect.commands.setup.listening_sockets import Database
-    from ioconnect.config.addresses import HostPort
+    from ioconnect.config.addresses import Target
     from ioconnect.config.configuration import Tunnel
     from ioconnect.config.pasted import Pasted
     from ioconnect.console.invocation import Invocation
@@ -65,7 +65,7 @@ def refuse_change(tunnel: Tunnel, answers: Answers) -> None:
     """Raise UsageFault if the answers differ from the saved tunnel of that name."""
     line = None if answers.paste is None else pasted.parse(answers.paste, environ=os.environ)
     endpoint = None if answers.endpoint is None else addresses.parse_host_port(answers.endpoint, path="--endpoint")
-    target = None if answers.target is None else addresses.parse_host_port(answers.target, path="--to")
+    target = None if answers.target is None else addresses.parse_target(answers.target, path="--to")
     said = {
         "endpoint": (endpoint or (line and line.endpoint), tunnel.endpoint),
         "target": (target or (line and line.target), tunnel.target),
@@ -100,7 +100,7 @@ def _pasted(invocation: Invocation, name: str, answers: Answers) -> tuple[str | 
     return text, line
 
 
-def _database(terminal: Terminal) -> HostPort:
+def _database(terminal: Terminal) -> Target:
     """Ask for the database; offers those that listen on this machine."""
     with terminal.busy("looking for databases on this machine"):
         found = local_databases.on_this_machine()
@@ -119,13 +119,13 @@ def _numbers(count: int) -> str:
     return "Enter for 1" if count == 1 else f"1 to {count}, Enter for 1"
 
 
-def _chosen(typed: str, found: list[Database]) -> HostPort:
+def _chosen(typed: str, found: list[Database]) -> Target:
     """Parse an answer: a number, nothing, or an address. Raises UsageFault."""
     if found and not typed:
         return found[0].target
     if typed.isascii() and typed.isdecimal() and 1 <= int(typed[:9]) <= len(found):
         return found[int(typed[:9]) - 1].target
-    return addresses.parse_host_port(typed, path="database")
+    return addresses.parse_target(typed, path="database")
 
 
 def _tell_of_paste(terminal: Terminal, tunnel: Tunnel, line: Pasted | None) -> None:

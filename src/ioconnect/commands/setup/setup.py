@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @name_argument
 @click.option("--endpoint", metavar="HOST:PORT", help="The Tunnel Endpoint, as the Integrate.io UI shows it.")
 @click.option("--paste", metavar="TEXT", help="Any ssh or autossh line that the UI shows; - reads it from stdin.")
-@click.option("--to", "target", metavar="HOST:PORT", help="The database, as seen from this machine.")
+@click.option("--to", "target", metavar="HOST:PORT", help="The database, as seen from this machine, or unix:/PATH.")
 @click.option("--ssh-port", type=PORT, metavar="N", help="The jumphost's SSH port (50683).")
 @click.option("--ssh-user", metavar="USER", help="The user on the jumphost (sshtunnel).")
 @click.option("--proxy", metavar="URL", help="http://user@host:3128, socks5://host:1080, or none.")

@@ -13,8 +13,8 @@ from tests.rigs.scripted_target import FOREVER, SILENT, ScriptedNetwork, Scripte
 from ioconnect.agent.dial.resolve import Address
 from ioconnect.agent.target import target_connect
 from ioconnect.agent.target.target_addresses import MAX_AGE, TargetAddresses
-from ioconnect.agent.target.target_connect import CONNECT_TIMEOUT, LOOKUP_PATIENCE, TargetConnect
-from ioconnect.config.addresses import HostPort
+from ioconnect.agent.target.target_connect import CONNECT_TIMEOUT, LOOKUP_PATIENCE, RETRY_DELAY, TargetConnect
+from ioconnect.config.addresses import HostPort, SocketPath
 from ioconnect.ssh.loop import WRITE
 
 if TYPE_CHECKING:
@@ -258,3 +258,50 @@ def test_an_option_that_cannot_be_set_fails_no_connection(world: World, monkeypa
 
     assert world.begin().won == C
     assert not world.sockets[0].closed
+
+
+# --- Unix sockets
+
+SOCKET = "/run/mysqld/mysqld.sock"
+
+
+@pytest.fixture
+def socket_world(world: World) -> World:
+    """The target is a Unix socket whose server's backlog is full."""
+    world.target = TargetAddresses(SocketPath(SOCKET), cast("Loop", world), world.lookup)
+    world.results = {SOCKET: errno.EAGAIN}
+    return world
+
+
+def test_a_socket_with_a_full_backlog_is_tried_again(socket_world: World) -> None:
+    """No event tells that there is room again (connect(2)); and it is no TCP, of which nothing is set."""
+    connect = socket_world.begin()
+    socket_world.advance(1)
+    assert not connect.over
+    socket_world.results[SOCKET] = 0
+    socket_world.advance(2 * RETRY_DELAY)
+
+    assert connect.won == SOCKET
+    assert [made.closed for made in socket_world.sockets] == [True] * (len(socket_world.sockets) - 1) + [False]
+    assert len(socket_world.sockets) <= 1 / RETRY_DELAY + 3
+    assert socket_world.sockets[-1].options == {}
+    assert socket_world.next_timer == FOREVER
+
+
+def test_a_socket_whose_backlog_stays_full(socket_world: World) -> None:
+    connect = socket_world.begin()
+    socket_world.advance(CONNECT_TIMEOUT + 1)
+
+    assert (connect.why, connect.codes) == (f"{SOCKET}: Resource temporarily unavailable", {errno.EAGAIN})
+    assert all(made.closed for made in socket_world.sockets)
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.ECONNREFUSED])
+def test_a_socket_that_is_not_there_or_closed_is_refused_at_once(socket_world: World, code: int) -> None:
+    socket_world.results[SOCKET] = code
+    connect = socket_world.begin()
+
+    assert connect.codes == {code}
+    assert connect.why.startswith(f"{SOCKET}: ")
+    socket_world.results[SOCKET] = 0
+    assert socket_world.begin().won == SOCKET  # without a lookup

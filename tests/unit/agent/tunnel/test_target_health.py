@@ -17,7 +17,7 @@ from ioconnect.agent.tunnel.target_health import (
     reason_for,
     refused,
 )
-from ioconnect.config.addresses import HostPort
+from ioconnect.config.addresses import HostPort, SocketPath
 from ioconnect.errors import Reason, ReasonCode
 from ioconnect.status.records import Availability
 
@@ -90,3 +90,20 @@ def test_the_reason_names_address_and_error_and_says_what_to_do(why: str, codes:
     assert reason.code is ReasonCode.TARGET_UNREACHABLE
     assert reason.message == f"cannot connect to db.test:3306: {why}"
     assert advice in reason.hint
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ENOENT, "unix_socket_directories"),
+        (errno.EACCES, "account that runs the agent"),
+        (errno.ECONNREFUSED, "Nothing listens on it"),
+        (errno.EAGAIN, "queue"),
+        (errno.EPROTOTYPE, "another type"),
+    ],
+)
+def test_a_socket_that_takes_no_connection_says_what_to_do(code: int, said: str) -> None:
+    reason = reason_for(SocketPath("/run/db.sock"), "/run/db.sock: no", {code})
+
+    assert reason.message == "cannot connect to unix:/run/db.sock: /run/db.sock: no"
+    assert said in reason.hint
