@@ -6,7 +6,9 @@ database echoes through the forward.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs import netns, processes
 from tests.rigs.database import call
+
+from ioconnect.agent.network.network_monitor import monitoring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,26 +214,51 @@ def test_another_address_waits_signed_in_until_the_jumphost_lets_go(
 
 
 @pytest.mark.alone
-def test_a_change_of_route_or_address_is_a_probe_at_once(make_jumphost: MakeJumphost, figure: Figure) -> None:
+def test_only_a_change_of_our_own_route_is_a_probe_and_that_at_once(
+    make_jumphost: MakeJumphost, figure: Figure
+) -> None:
     """A keepalive of a minute: only the kernel's news can be what made the agent ask."""
     jumphost = make_jumphost()
     customer, _ = jumphost.connected("-v", keepalive_interval=60)
-    host = jumphost.customer_host
+    host, end = jumphost.customer_host, jumphost.cable.ends[1]
     answered = processes.wait_until(lambda: customer.tunnel()["rtt_ms"])
+    reports: queue.SimpleQueue[object] = queue.SimpleQueue()
 
-    for change in (
-        ("route", "add", "10.99.0.0/16", "via", "10.77.0.1"),
-        ("address", "add", "10.99.1.1/24", "dev", "lo"),
+    def probes() -> int:
+        return jumphost.sshd.log_text().count("keepalive@openssh.com")
+
+    with contextlib.ExitStack() as ends:
+        with host.entered():
+            ends.enter_context(monitoring(reports.put))  # as the agent's own: it reports at the same time
+        with contextlib.suppress(queue.Empty):
+            while reports.get(timeout=1.5):  # the cable is new: its link comes up, its addresses become usable
+                pass
+        before = probes()
+        for chatter in (
+            ("link", "add", "container", "type", "veth", "peer", "name", "inside"),
+            ("link", "set", "container", "up"),
+            ("link", "set", "inside", "up"),
+            ("route", "add", "10.99.0.0/16", "via", "10.77.0.1"),
+            ("address", "add", "10.99.1.1/24", "dev", "lo"),
+            ("address", "add", "10.77.0.4/24", "dev", end),
+            ("link", "del", "container"),
+        ):
+            host.ip(*chatter)
+            reports.get(timeout=10)
+    for count, change in enumerate(
+        (
+            ("route", "add", "10.77.0.1/32", "dev", end, "src", "10.77.0.4"),
+            ("address", "del", "10.77.0.4/24", "dev", end),  # and the route with it
+        ),
+        start=1,
     ):
-        before = jumphost.sshd.log_text().count("keepalive@openssh.com")
         host.ip(*change)
         changed = time.monotonic()
-        processes.wait_until(
-            lambda before=before: jumphost.sshd.log_text().count("keepalive@openssh.com") > before, deadline=5
-        )
+        processes.wait_until(lambda count=count: probes() >= before + count, deadline=5)
         took = time.monotonic() - changed
         figure(f"{change[0]} changed: the jumphost has the probe after {took:.2f} s")
         assert took <= 1.0
+        assert probes() == before + count
     assert customer.tunnel()["state"] == "connected"
     assert answered > 0
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from ioconnect.agent.network.routes import Route
     from ioconnect.agent.supervisor.background_jobs import Put
     from ioconnect.agent.supervisor.mailbox import Command, Message
     from ioconnect.agent.supervisor.tunnel_runner import TunnelRunner
@@ -261,8 +262,14 @@ class Simulation:
         self.world = World(on_dial, seed=seed)
         self.config = Config(AgentSettings(), tunnels or (tunnel(),))
         self.recorder = Recorder(self.world, self.config)
+        self.routes: dict[str, Route] = {}  # by address; what is not there has none
         context = AgentContext(
-            under(folder), self.world, self.world, self.world, SourcePorts(folder / "sources.json")
+            under(folder),
+            self.world,
+            self.world,
+            self.world,
+            SourcePorts(folder / "sources.json"),
+            self.routes.get,
         )
         self.supervisor = Supervisor(
             self.config,

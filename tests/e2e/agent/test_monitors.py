@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.rigs import netns, processes
 
+from ioconnect.agent.network import kernel_routes
+from ioconnect.agent.network.kernel_routes import find_route
 from ioconnect.agent.network.network_monitor import DEBOUNCE, NetworkMonitor, monitoring, open_event_socket
+from ioconnect.agent.network.routes import NetworkChanged, Route
 from ioconnect.agent.network.suspend_monitor import (
     SuspendDetector,
     open_resume_timer,
@@ -27,8 +30,6 @@ from ioconnect.agent.network.suspend_monitor import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ioconnect.agent.tunnel.events import RetryRequested
-
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="netlink and timerfd are Linux'")
 
 
@@ -36,7 +37,7 @@ class Machine:
     """A NetworkMonitor whose descriptors and clock belong to the test."""
 
     def __init__(self, *, with_resume_timer: bool = True) -> None:
-        self.requests: queue.SimpleQueue[RetryRequested] = queue.SimpleQueue()
+        self.requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.suspended = 0.0
         stopped, self.stop = socket.socketpair()
         self.event_socket, self.kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -56,7 +57,7 @@ class Machine:
         body = struct.pack("=BxHiII", 0, 1, index, 0x10041, 0)
         self.kernel.send(struct.pack("=IHHII", 32, 16, 0, 0, 0) + body)
 
-    def next(self) -> RetryRequested:
+    def next(self) -> Any:
         return self.requests.get(timeout=10)
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ def test_a_clock_that_is_set_is_no_suspend() -> None:
         os.write(machine_.timer_write, b"x")
         machine_.link(1)
 
-        assert machine_.next().cause == "the network changed"
+        assert machine_.next() == NetworkChanged(frozenset({1}), hardware=True)
 
 
 def test_a_burst_is_reported_once() -> None:
@@ -115,7 +116,7 @@ def test_a_burst_is_reported_once() -> None:
         for index in range(50):
             machine_.link(index)
 
-        assert machine_.next().cause == "the network changed"
+        assert machine_.next().links == set(range(50))
         with pytest.raises(queue.Empty):
             machine_.requests.get(timeout=2 * DEBOUNCE)
 
@@ -152,7 +153,7 @@ def test_any_user_may_open_the_event_socket() -> None:
 def test_changes_of_links_addresses_and_routes_are_reported() -> None:
     host = netns.Host("watched")
     try:
-        requests: queue.SimpleQueue[RetryRequested] = queue.SimpleQueue()
+        requests: queue.SimpleQueue[object] = queue.SimpleQueue()
         with contextlib.ExitStack() as ends:
             with host.entered():
                 ends.enter_context(monitoring(requests.put))
@@ -169,9 +170,47 @@ def test_changes_of_links_addresses_and_routes_are_reported() -> None:
                     requests.get()
                 host.ip(*change)
                 began = time.monotonic()
-                assert requests.get(timeout=10).cause == "the network changed", change
+                assert isinstance(requests.get(timeout=10), NetworkChanged), change
                 assert time.monotonic() - began < 1.5
         assert not [thread for thread in threading.enumerate() if thread.name == "network monitor"]
     finally:
         host.remove()
     processes.wait_until(lambda: host.name not in processes.checked(["ip", "netns", "list"]))
+
+
+# --- the routes, as the kernel tells them
+
+
+@only_linux
+def test_the_kernel_tells_the_route_to_any_address_and_what_changed_about_it() -> None:
+    host = netns.Host("asked")
+    try:
+        with host.entered():
+            assert find_route("192.0.2.9") is None
+            assert find_route("jumphost.test") is None
+            host.ip("link", "add", "first", "type", "veth", "peer", "name", "second")
+            for change in (
+                ("link", "set", "second", "up"),
+                ("link", "set", "first", "up"),
+                ("address", "add", "192.0.2.2/24", "dev", "first"),
+                ("address", "add", "2001:db8::2/64", "dev", "first", "nodad"),
+                ("route", "add", "default", "via", "192.0.2.1"),
+            ):
+                host.ip(*change)
+            near, far, six = (find_route(address) for address in ("192.0.2.9", "198.51.100.1", "2001:db8::9"))
+            assert near is not None
+            assert near.interface == socket.if_nametoindex("first")
+            assert near == Route("192.0.2.2", "", near.interface, is_up=True, is_hardware=False)
+            assert far == Route("192.0.2.2", "192.0.2.1", near.interface, is_up=True, is_hardware=False)
+            assert six == Route("2001:db8::2", "", near.interface, is_up=True, is_hardware=False)
+
+            host.ip("link", "set", "second", "down")
+            assert find_route("192.0.2.9") == Route("192.0.2.2", "", near.interface, is_up=False, is_hardware=False)
+            host.ip("route", "add", "unreachable", "198.51.100.0/24")
+            assert find_route("198.51.100.1") is None
+    finally:
+        host.remove()
+
+
+def test_elsewhere_the_source_address_tells_the_route() -> None:
+    assert kernel_routes.by_udp("127.0.0.1") == Route("127.0.0.1")

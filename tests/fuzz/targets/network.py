@@ -10,7 +10,7 @@ from tests.fuzz.target import Target
 
 from ioconnect.agent.dial import proxy
 from ioconnect.agent.dial.proxy_protocols import handshake
-from ioconnect.agent.network import netlink
+from ioconnect.agent.network import netlink, netlink_requests
 from ioconnect.agent.target.mysql_handshake import RefusedSignIn
 from ioconnect.checks.databases import bson, mongodb, mysql, oracle, postgres, redis, sqlserver
 from ioconnect.checks.databases.protocol_probe import ClientRejected, ProtocolMismatch, TlsRefused
@@ -79,6 +79,8 @@ def _api_answer(data: bytes) -> bool:
 def _netlink(data: bytes) -> bool:
     state = netlink.NetworkState(netlink.parse_rtnetlink)
     state.update(data)
+    netlink_requests.route_in(data)
+    netlink_requests.link_in(data)
     return bool([*netlink.parse_rtnetlink(data), *netlink.parse_pf_route(data)])
 
 

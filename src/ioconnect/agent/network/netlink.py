@@ -14,6 +14,13 @@ from typing import NamedTuple, TypeAlias
 MAX_ENTRIES = 4096  # of NetworkState; beyond that (a router with many routes) it is cleared
 
 
+class Interface(NamedTuple):
+    """A network interface by its index; `is_hardware`: no bridge, no end of a container, no VPN."""
+
+    number: int
+    is_hardware: bool
+
+
 class NetworkEvent(NamedTuple):
     """A link, address or route (`key`) and its new state; None if it was removed."""
 
@@ -31,18 +38,18 @@ class NetworkState:
         self._parser = parser
         self._states: dict[tuple[object, ...], tuple[object, ...]] = {}
 
-    def update(self, datagram: bytes) -> bool:
-        """Apply the events of a datagram; say whether any of them changed the state."""
-        changed = False
+    def update(self, datagram: bytes) -> list[tuple[object, ...]]:
+        """Apply the events of a datagram; return the keys of those that changed the state."""
+        changed = []
         for key, state in self._parser(datagram):
             if state is None:
                 self._states.pop(key, None)
-                changed = True
+                changed.append(key)
             elif self._states.get(key) != state:
                 if len(self._states) >= MAX_ENTRIES:
                     self._states.clear()
                 self._states[key] = state
-                changed = True
+                changed.append(key)
         return changed
 
 
@@ -58,25 +65,32 @@ _U32 = struct.Struct("=I")
 _NEW_LINK, _DEL_LINK, _NEW_ADDRESS, _DEL_ADDRESS, _NEW_ROUTE, _DEL_ROUTE = 16, 17, 20, 21, 24, 25
 _LOOPBACK = 0x8
 _UP_AND_RUNNING = 0x1 | 0x40 | 0x10000  # IFF_UP, IFF_RUNNING, IFF_LOWER_UP
+_IFLA_LINKINFO, _IFLA_INFO_KIND = 18, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _UNUSABLE = 0x08 | 0x20 | 0x40  # IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE
 _RTA_DESTINATION, _RTA_PRIORITY, _RTA_CACHE_INFO, _RTA_TABLE = 1, 6, 12, 15
 _CLONED = 0x200  # RTM_F_CLONED: a cache entry
+_TYPE = 0x3FFF  # NLA_TYPE_MASK
 _LOCAL_TABLE = 255  # RT_TABLE_LOCAL: the kernel derives it from the addresses
 
 
 def parse_rtnetlink(datagram: bytes) -> Iterator[NetworkEvent]:
     """Parse a datagram of an rtnetlink socket; stops at a truncated message."""
+    for kind, body in messages(datagram):
+        head, read = _RTNETLINK.get(kind, (_MESSAGE, None))
+        event = read(body) if read is not None and len(body) >= head.size else None
+        if event is not None:
+            yield event if kind in _NEW_KINDS else event._replace(state=None)
+
+
+def messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the kind and the body of each message; stops at a truncated one."""
     at = 0
     while at + _MESSAGE.size <= len(datagram):
         size, kind, *_ = _MESSAGE.unpack_from(datagram, at)
         if size < _MESSAGE.size or at + size > len(datagram):
             return
-        head, read = _RTNETLINK.get(kind, (_MESSAGE, None))
-        body = datagram[at + _MESSAGE.size : at + size]
-        event = read(body) if read is not None and len(body) >= head.size else None
-        if event is not None:
-            yield event if kind in _NEW_KINDS else event._replace(state=None)
+        yield kind, datagram[at + _MESSAGE.size : at + size]
         at += _align(size)
 
 
@@ -84,15 +98,20 @@ def _link(body: bytes) -> NetworkEvent | None:
     family, _, index, flags, _ = _LINK.unpack_from(body)
     if family or flags & _LOOPBACK:  # with a family: about bridge ports
         return None
-    return NetworkEvent(("link", index), (flags & _UP_AND_RUNNING,))
+    return NetworkEvent(Interface(index, is_hardware(attributes(body[_LINK.size :]))), (flags & _UP_AND_RUNNING,))
+
+
+def is_hardware(link: dict[int, bytes]) -> bool:
+    """Say whether a link with these attributes is an interface of its own: those made by software name their kind."""
+    return _IFLA_INFO_KIND not in attributes(link.get(_IFLA_LINKINFO, b""))
 
 
 def _address(body: bytes) -> NetworkEvent | None:
     family, prefix, flags, _, index = _ADDRESS.unpack_from(body)
-    attributes = _attributes(body[_ADDRESS.size :])
-    if len(more := attributes.get(_IFA_FLAGS, b"")) == _U32.size:
+    found = attributes(body[_ADDRESS.size :])
+    if len(more := found.get(_IFA_FLAGS, b"")) == _U32.size:
         (flags,) = _U32.unpack(more)
-    address = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
+    address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
     return NetworkEvent(("address", family, index, address, prefix), (flags & _UNUSABLE,))
 
 
@@ -100,19 +119,20 @@ def _route(body: bytes) -> NetworkEvent | None:
     family, to_length, _, tos, table, _, _, _, flags = _ROUTE.unpack_from(body)
     if flags & _CLONED or table == _LOCAL_TABLE:
         return None
-    attributes = _attributes(body[_ROUTE.size :])
-    rest = tuple(attributes.pop(number, b"") for number in (_RTA_DESTINATION, _RTA_PRIORITY, _RTA_TABLE))
-    attributes.pop(_RTA_CACHE_INFO, None)
-    return NetworkEvent(("route", family, to_length, tos, table, *rest), (flags, *sorted(attributes.items())))
+    found = attributes(body[_ROUTE.size :])
+    rest = tuple(found.pop(number, b"") for number in (_RTA_DESTINATION, _RTA_PRIORITY, _RTA_TABLE))
+    found.pop(_RTA_CACHE_INFO, None)
+    return NetworkEvent(("route", family, to_length, tos, table, *rest), (flags, *sorted(found.items())))
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Return the attributes by their numbers; stops at a truncated one."""
     found, at = {}, 0
     while at + _ATTRIBUTE.size <= len(data):
         size, number = _ATTRIBUTE.unpack_from(data, at)
         if size < _ATTRIBUTE.size or at + size > len(data):
             break
-        found[number] = data[at + _ATTRIBUTE.size : at + size]
+        found[number & _TYPE] = data[at + _ATTRIBUTE.size : at + size]
         at += _align(size)
     return found
 
@@ -151,7 +171,7 @@ def parse_pf_route(datagram: bytes) -> Iterator[NetworkEvent]:
     if kind == _RTM_IFINFO:
         *_, flags, index = _IF_FLAGS.unpack_from(datagram)
         if not flags & _LOOPBACK:
-            yield NetworkEvent(("link", index), (flags & _UP_AND_RUNNING,))
+            yield NetworkEvent(Interface(index, is_hardware=True), (flags & _UP_AND_RUNNING,))
     elif kind in _RTM_ADDRESSES:
         yield NetworkEvent(("address",), None)
     elif kind in _RTM_ROUTES:

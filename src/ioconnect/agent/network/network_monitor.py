@@ -3,7 +3,8 @@
 Theory of operation. One daemon thread polls two descriptors: a socket on which the kernel reports changes of links,
 addresses and routes, and a timer that becomes readable on resume. An idle machine causes no wake-ups; only where
 there is no such timer (macOS) the clocks are compared once a second. Network changes come in bursts and are
-debounced. If the system does not permit the socket (a sandbox), the monitor works without it.
+debounced. If the system does not permit the socket (a sandbox), the monitor works without it. Which tunnels a change
+concerns is the supervisor's to find out (`routes`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.network.netlink import NetworkState, native_parser
+from ioconnect.agent.network.netlink import Interface, NetworkState, native_parser
+from ioconnect.agent.network.routes import NetworkChanged
 from ioconnect.agent.network.suspend_monitor import (
     SuspendDetector,
     open_resume_timer,
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 DEBOUNCE = 0.2  # seconds without a change after which a burst has ended
 MAX_DEBOUNCE = 1.0  # seconds after which a burst that goes on is reported
 CLOCK_POLL = 1.0  # seconds between comparisons of the clocks, where there is no resume timer
+_RESOLVER = "/etc/resolv.conf"
 MAX_DATAGRAM = 1 << 16  # bytes
 JOIN_TIMEOUT = 2.0  # seconds for the thread to end
 
@@ -44,8 +47,8 @@ _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 
 
 @contextlib.contextmanager
-def monitoring(put: Callable[[RetryRequested], None]) -> Iterator[None]:
-    """Within the block, call `put` after every network change and every suspend, from another thread."""
+def monitoring(put: Callable[[RetryRequested | NetworkChanged], None]) -> Iterator[None]:
+    """Within the block, call `put` after every change of the network and every suspend, from another thread."""
     with contextlib.ExitStack() as closing:
         event_socket = open_event_socket()
         if event_socket is not None:
@@ -91,7 +94,7 @@ class NetworkMonitor:
 
     def __init__(
         self,
-        put: Callable[[RetryRequested], None],
+        put: Callable[[RetryRequested | NetworkChanged], None],
         stopped: socket.socket,
         *,
         event_socket: socket.socket | None,
@@ -104,6 +107,8 @@ class NetworkMonitor:
         self._resume_timer = resume_timer
         self._detector = detector
         self._network = NetworkState(native_parser())
+        self._links: dict[int, bool] = {}  # those that changed since the last report; whether they are hardware
+        self._resolver = _resolver_stamp()
         self._poll = select.poll()
         for descriptor in (stopped, event_socket, resume_timer):
             if descriptor is not None:
@@ -125,8 +130,13 @@ class NetworkMonitor:
                 last_change = now
                 first_change = first_change or now
             if first_change and last_change and now >= min(last_change + DEBOUNCE, first_change + MAX_DEBOUNCE):
-                self._put(RetryRequested("the network changed", by_user=False))
+                self._put(self._network_change())
                 first_change = last_change = None
+
+    def _network_change(self) -> NetworkChanged:
+        links, self._links = self._links, {}
+        resolver, self._resolver = self._resolver, _resolver_stamp()
+        return NetworkChanged(frozenset(links), any(links.values()), resolver != self._resolver)
 
     def _wait(self, first_change: float | None, last_change: float | None) -> set[int]:
         """Return the readable descriptors; none when a burst is to be reported or the clocks are to be compared."""
@@ -157,7 +167,18 @@ class NetworkMonitor:
                 self._event_socket = None
                 return changed
             if _is_kernel(sender):
-                changed |= self._network.update(datagram)
+                keys = self._network.update(datagram)
+                self._links.update({key.number: key.is_hardware for key in keys if isinstance(key, Interface)})
+                changed |= bool(keys)
+
+
+def _resolver_stamp() -> tuple[int, ...] | None:
+    """Return what changes when the list of name servers is written anew."""
+    try:
+        found = os.stat(_RESOLVER)  # noqa: PTH116  a pathlib.Path has no more to say
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _is_kernel(sender: object) -> bool:

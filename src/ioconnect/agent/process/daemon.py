@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ioconnect import __version__
+from ioconnect.agent.network.kernel_routes import find_route
 from ioconnect.agent.network.network_monitor import monitoring
 from ioconnect.agent.process import preflight
 from ioconnect.agent.process.control_requests import Requests
@@ -113,7 +114,7 @@ def _locked(
             requests = Requests(mailbox, paths, identity(paths.lock))
             closing.enter_context(serving(paths.control, requests, lock))
             source_ports = SourcePorts(paths.state / "sources.json", writer.put)
-            context = AgentContext(paths, _session_factory(), mailbox, clock, source_ports)
+            context = AgentContext(paths, _session_factory(), mailbox, clock, source_ports, find_route)
             public = public_status(os.environ)
             publisher = Publisher(
                 paths, clock, started_at=started_at, public=public, put=writer.put, selection=selection

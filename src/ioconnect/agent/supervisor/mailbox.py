@@ -19,6 +19,7 @@ from ioconnect.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ioconnect.agent.network.routes import NetworkChanged
     from ioconnect.agent.supervisor.config_reader import ReadConfig
     from ioconnect.agent.tunnel.events import RetryRequested, SessionEvent
 
@@ -107,7 +108,8 @@ class ConfigWasRead:
 
 
 Message: TypeAlias = (
-    "ConfigWasRead | FilesChanged | Stop | Reload | Request | Report | RetryRequested"  # the last: for every tunnel
+    "ConfigWasRead | FilesChanged | NetworkChanged | Stop | Reload | Request | Report "
+    "| RetryRequested"  # the last: for every tunnel
 )
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from ioconnect.agent.network.routes import NetworkChanged
 from ioconnect.agent.supervisor.background_jobs import do_at_once
 from ioconnect.agent.supervisor.config_reader import ConfigReader, ConfigSource
 from ioconnect.agent.supervisor.healing import Healing
@@ -152,6 +153,9 @@ class Supervisor:
         if isinstance(message, Request):
             self._answer(message)
             return
+        if isinstance(message, NetworkChanged):
+            self._state_changed |= self._tunnels.network_changed(message)
+            return
         self._state_changed = True
         if isinstance(message, Stop):
             self._stop(message.code)
@@ -201,6 +205,7 @@ class Supervisor:
         elif runner is not None:
             before = runner.state
             runner.handle_report(report)
+            self._tunnels.note_route(runner)
             self._state_changed |= runner.state is not before or isinstance(report.event, TargetChanged)
 
     def _stop(self, code: ExitCode) -> None:

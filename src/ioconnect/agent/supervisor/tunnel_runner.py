@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
+from ioconnect.agent.network.routes import INTERNET
 from ioconnect.agent.supervisor.mailbox import Report
 from ioconnect.agent.supervisor.outage_log import log_line, target_log_line
 from ioconnect.agent.tunnel.counters import Counters
@@ -42,6 +43,7 @@ from ioconnect.status.snapshots import State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ioconnect.agent.network.routes import FindRoute
     from ioconnect.agent.session.session import Session
     from ioconnect.agent.supervisor.mailbox import Clock, Mailbox
     from ioconnect.agent.supervisor.source_ports import SourcePorts
@@ -50,6 +52,10 @@ if TYPE_CHECKING:
     from ioconnect.status.snapshots import Security, Warning_
 
 log = logging.getLogger(__name__)
+
+
+def unknown_route(_address: str) -> None:
+    """Know of no route, in place of the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class AgentContext:
     mailbox: Mailbox
     clock: Clock
     source_ports: SourcePorts
+    find_route: FindRoute = unknown_route
 
 
 class TunnelRunner:
@@ -79,6 +86,7 @@ class TunnelRunner:
         self.warnings: tuple[Warning_, ...] = ()
         self.files = ReadFiles()  # of the latest session
         self.session: Session | None = None
+        self._peer: str | None = None  # the address of the latest session
         self._context = context
         self._generation = 0
         self._target_logged = self.target.state
@@ -118,6 +126,12 @@ class TunnelRunner:
             progress = Progress.CONNECTED
         return Candidate(self.tunnel.name, self.tunnel.jumphost.normalized, self.state, progress)
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses whose routes concern the tunnel: its session's, or those that the next may have."""
+        peer = (self._peer,) if self._peer is not None else ()
+        return peer if peer and self.state.is_signed_in else (self.tunnel.jumphost.host, *peer, *INTERNET)
+
     def start(self) -> None:
         """Start the tunnel, from the source port of a session that was never closed if one is stored."""
         self.handle_event(Started(reuse_source=self._context.source_ports.get(self.tunnel) is not None))
@@ -147,6 +161,7 @@ class TunnelRunner:
         if isinstance(event, (SignedIn, Granted)) and self.session is not None:
             self.host_key, self.identity = self.session.host_key, self.session.identity
             self.security = self.session.security
+            self._peer = self.session.peer_address
         self._update_source_port(event)
         if isinstance(event, (Lost, Closed)):
             self.session = None

@@ -9,6 +9,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ioconnect.agent.network.routes import RoutesInUse
 from ioconnect.agent.supervisor.mailbox import Reload, StartTunnels
 from ioconnect.agent.supervisor.reload import (
     Changes,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
+    from ioconnect.agent.network.routes import NetworkChanged
     from ioconnect.agent.supervisor.selection import Selection
     from ioconnect.config.configuration import Config
 
@@ -47,6 +49,7 @@ class TunnelSet:
         self._configs = {tunnel.name: TunnelConfig(tunnel, config.agent) for tunnel in config.tunnels}
         self._context = context
         self._selection = selection
+        self._routes = RoutesInUse(context.find_route)
         self._stopping: dict[str, TunnelConfig | None] = {}  # what to start once it has stopped; None: remove it
 
     def reload(self, config: Config, check: Callable[[Config], None]) -> Changes:
@@ -201,7 +204,23 @@ class TunnelSet:
         admitted, _ = self._turns(self._context.clock.now())
         for name in admitted:
             self.runners[name].handle_event(Admitted())
+            self.note_route(self.runners[name])
         return bool(admitted)
+
+    def note_route(self, runner: TunnelRunner) -> None:
+        """Take note of the routes that concern a tunnel, so that a change is seen."""
+        self._routes.note(runner.addresses)
+
+    def network_changed(self, change: NetworkChanged) -> bool:
+        """Have the tunnels that the change concerns retry or probe their sessions; return whether there may be."""
+        running = [runner for runner in self.runners.values() if runner.state.shown is not State.STOPPED]
+        routes = self._routes.concerned((address for each in running for address in each.addresses), change)
+        for runner in running:
+            resolves_anew = change.resolver and not runner.state.is_signed_in
+            if resolves_anew or not routes.isdisjoint(runner.addresses):
+                log.debug("%s: the network changed", runner.tunnel.name)  # a flapping link would fill the log
+                runner.handle_event(RetryRequested("the network changed", by_user=False))
+        return bool(routes) or change.resolver
 
     def _turns(self, now: float) -> tuple[tuple[str, ...], float | None]:
         if not any(runner.state.phase is Phase.QUEUED for runner in self.runners.values()):

@@ -41,7 +41,7 @@ def route(kind: int = NEW_ROUTE, *, gateway: str = "192.0.2.1", flags: int = 0, 
 
 def changes(*datagrams: bytes) -> list[bool]:
     network = NetworkState(parse_rtnetlink)
-    return [network.update(datagram) for datagram in datagrams]
+    return [bool(network.update(datagram)) for datagram in datagrams]
 
 
 def test_a_repeated_event_is_no_change() -> None:
@@ -83,7 +83,7 @@ def test_loopback_cloned_and_local_routes_and_neighbours_are_no_change() -> None
 def test_several_messages_of_one_datagram_are_all_read() -> None:
     network = NetworkState(parse_rtnetlink)
     assert network.update(link() + address() + route())
-    assert [network.update(each) for each in (link(), address(), route())] == [False, False, False]
+    assert [bool(network.update(each)) for each in (link(), address(), route())] == [False, False, False]
 
 
 def test_the_state_is_bounded() -> None:
@@ -111,5 +111,5 @@ def test_the_events_of_macos() -> None:
     neighbour = struct.pack("=HBBHxxi", 16, 5, 1, 4, 0x405) + bytes(4)
     network = NetworkState(parse_pf_route)
 
-    assert [network.update(each) for each in (ifinfo, ifinfo, down)] == [True, False, True]
-    assert [network.update(each) for each in (new_address, default, neighbour)] == [True, True, False]
+    assert [bool(network.update(each)) for each in (ifinfo, ifinfo, down)] == [True, False, True]
+    assert [bool(network.update(each)) for each in (new_address, default, neighbour)] == [True, True, False]
