@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
 KEY = "/etc/ioconnect/stock_key"
 DROP_IN = f"/run/systemd/system/{UNIT}.d/spoilt.conf"
+SEEN, HIDDEN = "/run/database.sock", "/tmp/database.sock"
+ECHO = """
+import os, socketserver, sys
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        while got := self.request.recv(4096):
+            self.request.sendall(got)
+os.umask(0)
+socketserver.ThreadingUnixStreamServer(sys.argv[1], Handler).serve_forever()
+"""
 
 
 @pytest.fixture
@@ -148,3 +159,60 @@ def test_root_starts_no_agent_by_hand_beside_the_service(service: Machine, argum
     assert box.try_run(*owners).stdout == before
     box.run("systemctl", "start", UNIT)
     root.wait_connected()
+
+
+# --- databases at Unix sockets
+
+
+@pytest.fixture
+def databases(machine: Machine) -> Iterator[None]:
+    """A service that echoes, at both paths, for every account; afterwards `orders` is as it was."""
+    before = machine.box.path(CONFIG).read_bytes()
+    units = {"seen": SEEN, "hidden": HIDDEN}
+    for unit, path in units.items():
+        machine.box.run("systemd-run", f"--unit={unit}", "/usr/bin/python3", "-c", ECHO, path)
+        there = ("test", "-S", path)
+        processes.wait_until(lambda argv=there: machine.box.try_run(*argv).returncode == 0, what="it listens")
+    yield
+    machine.root.ioconnect("uninstall-service", "--kind", "systemd")
+    machine.box.path(CONFIG).write_bytes(before)
+    for unit, path in units.items():
+        machine.box.run("systemctl", "stop", unit)
+        machine.box.run("rm", path)
+
+
+def lead_to(machine: Machine, path: str) -> None:
+    """Have `orders` lead to a socket."""
+    endpoint, ssh = f"localhost:{machine.root.port}", ("--ssh-port", str(machine.sshd.port))
+    target = ("--to", f"unix:{path}", "--ssh-user", machine.sshd.user, "--force")
+    machine.root.ioconnect("register", "orders", "--endpoint", endpoint, *ssh, *target)
+
+
+@pytest.mark.usefixtures("databases")
+def test_the_service_reaches_a_socket_that_its_sandbox_shows(machine: Machine) -> None:
+    """And of one that is hidden the installation, `doctor` and the status tell."""
+    lead_to(machine, SEEN)
+    machine.install()
+    machine.root.wait_connected("orders")  # bytes through it
+
+    lead_to(machine, HIDDEN)
+    again = machine.root.try_ioconnect("install-service", "--kind", "systemd")
+    assert f"does not see the socket {HIDDEN}" in again.stderr
+    facts = json.loads(machine.root.try_ioconnect("doctor", "--json").stdout)["machine"]
+    fact = next(fact for fact in facts if fact["id"] == "sockets")
+    assert (fact["status"], HIDDEN in fact["detail"]) == ("warn", True)
+    machine.root.ioconnect("reload")
+
+    def refused() -> str:
+        with (
+            suppress(ConnectionError),
+            socket.create_connection(("127.0.0.1", machine.root.port), timeout=10) as asked,
+        ):
+            assert asked.recv(1) == b""
+        reason: dict[str, str] | None = machine.root.tunnel("orders")["target_state"]["reason"]
+        return reason["message"] if reason else ""
+
+    assert (
+        processes.wait_until(refused, what="a connection fails")
+        == f"cannot connect to unix:{HIDDEN}: {HIDDEN}: No such file or directory"
+    )
