@@ -65,7 +65,7 @@ class Forward:
         outbound = transport.packetizer.outbound
         keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, loop.now)
         self._requests = GlobalRequests(outbound, keepalive, on_dead=self._dead, on_round_trip=self._measured)
-        addresses = TargetAddresses(tunnel.target, loop)
+        addresses = TargetAddresses(tunnel.target, loop, silent=counters.silent_addresses)
         self._target_watch = TargetWatch(
             tunnel.target, addresses, loop, counters, on_change=lambda: report(TargetChanged())
         )

@@ -19,7 +19,7 @@ from ioconnect.agent.dial.resolve import Address, system_lookup
 from ioconnect.config.addresses import SocketPath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from ioconnect.agent.dial.resolve import LookupFunction
     from ioconnect.config.addresses import HostPort, Target
@@ -36,16 +36,24 @@ _NO_SUCH_NAME = {
 class TargetAddresses:
     """A cache of the target's addresses; `lookup` blocks, and raises OSError for a name that does not resolve.
 
-    `known` are the addresses, however old; `problem` is what the resolver said last, empty if it answered.
+    `known` are the addresses, however old; `problem` is what the resolver said last, empty if it answered. `silent`
+    are those that did not answer, kept from session to session.
     """
 
-    def __init__(self, target: Target, loop: Loop, lookup: LookupFunction = system_lookup) -> None:
+    def __init__(
+        self,
+        target: Target,
+        loop: Loop,
+        lookup: LookupFunction = system_lookup,
+        *,
+        silent: set[Hashable] | None = None,
+    ) -> None:
         self.known: Sequence[Address] = []
         self.problem = ""
         self._target = target
         self._loop = loop
         self._lookup = lookup
-        self._silent: set[Address] = set()
+        self._silent = set() if silent is None else silent
         self._resolved_at = -FOREVER
         self._resolving = False
         self._waiters: list[Callable[[Sequence[Address]], None]] = []

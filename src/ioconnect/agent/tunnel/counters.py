@@ -6,9 +6,13 @@ need not be consistent with each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ioconnect.agent.tunnel.target_health import UNKNOWN, TargetHealth
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 
 @dataclass(slots=True)
@@ -27,4 +31,5 @@ class Counters:
     to_target: int = 0  # bytes
     rtt: float | None = None  # seconds, of the last global request
     target: TargetHealth = UNKNOWN
+    silent_addresses: set[Hashable] = field(default_factory=set)  # of the target; for the loop alone
     changed: bool = False

@@ -6,6 +6,7 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -52,9 +53,11 @@ class Lookups:
         return list(self.addresses)
 
 
-def new_target(lookups: Lookups, host: str = "database.test") -> tuple[TargetAddresses, HandLoop]:
+def new_target(
+    lookups: Lookups, host: str = "database.test", *, silent: set[Hashable] | None = None
+) -> tuple[TargetAddresses, HandLoop]:
     loop = HandLoop()
-    return TargetAddresses(HostPort(host, 3306), cast("Loop", loop), lookups), loop
+    return TargetAddresses(HostPort(host, 3306), cast("Loop", loop), lookups, silent=silent), loop
 
 
 def got(target: TargetAddresses, loop: HandLoop) -> list[Address]:
@@ -281,3 +284,13 @@ def test_a_silent_address_is_last_until_it_takes_a_connection() -> None:
     target.silent(A)
     target.connected(A)
     assert got(target, loop) == [A, C]
+
+
+def test_the_next_session_knows_what_was_silent() -> None:
+    lookups, silent = Lookups(A, B), set[Hashable]()
+    target, loop = new_target(lookups, silent=silent)
+    got(target, loop)
+    target.silent(A)
+    next_target, next_loop = new_target(lookups, silent=silent)
+
+    assert got(next_target, next_loop) == [B, A]
