@@ -52,6 +52,16 @@ def connected(target: SocketPath, deadline: float) -> socket.socket:
         time.sleep(RETRY_DELAY)
 
 
+def shared_folder(target: SocketPath) -> Path | None:
+    """Return the folder in which any account may make the socket, or another in its place; None if there is none."""
+    folders = list(Path(target.path).parents)
+    for folder in folders:
+        mode = folder.stat().st_mode
+        if mode & stat.S_IWOTH and (folder is folders[0] or not mode & stat.S_ISVTX):
+            return folder
+    return None
+
+
 def _why(path: Path, code: int) -> str:
     """Return what is wrong with the path, as far as this account may see it."""
     if code == errno.ENOENT:

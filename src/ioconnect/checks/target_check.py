@@ -13,7 +13,7 @@ from ioconnect.checks.databases.protocol_probe import ClientRejected
 from ioconnect.checks.results import Finding
 from ioconnect.config.addresses import SocketPath, is_loopback
 from ioconnect.errors import TargetUnreachable
-from ioconnect.escape import escaped
+from ioconnect.escape import escaped, escaped_path
 from ioconnect.tcp import connected_to_another
 
 if TYPE_CHECKING:
@@ -35,8 +35,23 @@ _EXPECTED_HINT = (
 _PLAIN = "takes connections, but is no database that this check knows"
 
 
+_SHARED_HINT = (
+    "While the database is down, another account may listen there and be sent the pipeline's password. Let it make "
+    "its socket in a folder of its own, as in /run."
+)
+
+
 def check(target: Target) -> Finding:
     """Identify the server at the target. Blocks for at most `TIMEOUT` seconds. Raises TargetUnreachable."""
+    found = _identified(target)
+    folder = socket_check.shared_folder(target) if isinstance(target, SocketPath) and not found.warning else None
+    if folder is None:
+        return found
+    detail = f"{found.detail}; any account may make a socket in {escaped_path(folder)}"
+    return Finding(detail, hint=_SHARED_HINT, warning=True)
+
+
+def _identified(target: Target) -> Finding:
     deadline = time.monotonic() + TIMEOUT
     sock, again, address = (
         _over_socket(target, deadline) if isinstance(target, SocketPath) else _over_tcp(target, deadline)

@@ -28,6 +28,8 @@ from ioconnect.installers.service_description import describe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ioconnect.checks.results import Finding
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -54,10 +56,8 @@ def refusal(path: Path) -> TargetUnreachable:
     return refused.value
 
 
-def test_a_postgresql_is_identified_by_the_name_of_its_socket(folder: Path) -> None:
-    """And that it has no TLS there is no warning: it has none for anybody."""
-    path = folder / ".s.PGSQL.5432"
-    asked: list[bytes] = []
+def identified(path: Path) -> Finding:
+    """Check a socket at which a PostgreSQL answers that it has no TLS."""
 
     def serve() -> None:
         with socket.socket(socket.AF_UNIX) as server:
@@ -66,7 +66,7 @@ def test_a_postgresql_is_identified_by_the_name_of_its_socket(folder: Path) -> N
             ready.set()
             connection, _ = server.accept()
             with connection:
-                asked.append(read_exactly(connection, 8))
+                assert read_exactly(connection, 8) == bytes.fromhex("00000008 04d2162f")  # SSLRequest
                 connection.sendall(b"N")
                 connection.recv(1024)
 
@@ -76,11 +76,24 @@ def test_a_postgresql_is_identified_by_the_name_of_its_socket(folder: Path) -> N
     assert ready.wait(20)
     found = target_check.check(SocketPath(str(path)))
     thread.join(20)
+    return found
 
-    assert asked == [bytes.fromhex("00000008 04d2162f")]  # SSLRequest
+
+def test_a_postgresql_is_identified_by_the_name_of_its_socket(folder: Path) -> None:
+    """And that it has no TLS there is no warning: it has none for anybody."""
+    found = identified(folder / ".s.PGSQL.5432")
+
     assert found.detail.startswith("PostgreSQL")
-    assert f"at unix:{path}; no TLS over its socket" in found.detail
+    assert f"at unix:{folder}/.s.PGSQL.5432; no TLS over its socket" in found.detail
     assert not found.warning
+
+
+def test_a_socket_that_another_account_could_make_is_warned_of(folder: Path) -> None:
+    folder.chmod(0o1777)
+    found = identified(folder / ".s.PGSQL.5432")
+
+    assert found.detail.startswith("PostgreSQL")
+    assert (found.warning, f"any account may make a socket in {folder}" in found.detail) == (True, True)
 
 
 def test_a_socket_that_is_not_there(folder: Path) -> None:
