@@ -70,6 +70,7 @@ class Outbound:
         self.bytes = self.seqno = 0
         self.sent_something = False
         self.in_key_exchange = False
+        self.key_exchange_began = 0.0  # time.monotonic() of the latest
         self.congested = False
 
     # --- messages
@@ -106,6 +107,11 @@ class Outbound:
         self._view[self._end : self._end + len(ready)] = ready
         self._end += len(ready)
         self.bytes += len(ready)
+
+    def begin_key_exchange(self, now: float) -> None:
+        """Our KEXINIT is sent next: all but key exchange waits."""
+        self.in_key_exchange = True
+        self.key_exchange_began = now
 
     def end_key_exchange(self) -> None:
         """The peer's NEWKEYS took effect: what was queued follows."""

@@ -252,7 +252,7 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             self.outbound.queue(payload)
             return
         if kind == MSG_KEXINIT:
-            self.outbound.in_key_exchange = True
+            self.outbound.begin_key_exchange(self.loop.now)
             self._rekey_after = self._rekey_bytes
         self.outbound.send(payload)
 

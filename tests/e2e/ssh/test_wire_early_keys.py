@@ -143,6 +143,33 @@ def test_one_that_then_hangs_is_left(
     assert 0.4 < time.monotonic() - begin < 0.5 + SOON
 
 
+def test_many_short_ones_are_none_that_hangs(
+    connect: Callable[..., tuple[ScriptedJumphost, Client]],
+    permitted: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whenever the timer looks there is one under way, and each has its own time."""
+    monkeypatch.setattr(forward, "REKEY_PATIENCE", 0.5)
+    permitted.set()
+    jumphost, _ = connect(keepalive_interval=0.2)
+    assert jumphost.transport is not None
+    answer = jumphost.transport._handler_table[KEXINIT]
+
+    def answer_late(*arguments: object) -> None:
+        time.sleep(0.15)
+        answer(*arguments)
+
+    monkeypatch.setitem(jumphost.transport._handler_table, KEXINIT, answer_late)
+    for number in range(2, 12):
+        jumphost.rekey()
+        processes.wait_until(lambda n=number: jumphost.key_exchanges == n, what="a key exchange")  # type: ignore[misc]
+
+    echo = jumphost.open(1)
+    jumphost.send(data_message(echo, b"E" + bytes(8)))
+    jumphost.send(data_message(echo, BLOCK[:100]))
+    assert received(jumphost, 100) == BLOCK[:100]
+
+
 def test_a_revoked_key_ends_the_session_meanwhile(
     connect: Callable[..., tuple[ScriptedJumphost, Client]], permitted: threading.Event
 ) -> None:

@@ -172,7 +172,7 @@ def test_a_peer_that_makes_us_answer_and_does_not_read() -> None:
     with pytest.raises(ProtocolViolation, match="does not read"):
         answer(new_outbound(memory))
     quiet = new_outbound(memory)
-    quiet.in_key_exchange = True
+    quiet.begin_key_exchange(0.0)
     with pytest.raises(ProtocolViolation, match="does not finish its key exchange"):
         answer(quiet)
 
@@ -181,7 +181,7 @@ def test_nothing_but_key_exchange_while_quiet() -> None:
     """RFC 4253 section 7.1: what is queued waits, in its order, until it may speak again."""
     memory = MemorySocket()
     outbound = new_outbound(memory)
-    outbound.in_key_exchange = True
+    outbound.begin_key_exchange(0.0)
     outbound.send(b"\x14kexinit")
     outbound.queue(b"\x5dheld")
     outbound.queue(b"\x61back")

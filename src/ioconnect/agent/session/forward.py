@@ -60,7 +60,6 @@ class Forward:
         self._loop = loop
         self._report = report
         self._fail = fail
-        self._key_exchange_since = FOREVER
         self._told_early_keys = False
         outbound = transport.packetizer.outbound
         keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_count_max, loop.now)
@@ -135,13 +134,13 @@ class Forward:
         self._requests.probe_now(now, self._transport.packetizer.received_at)
 
     def _rekey_deadline(self, now: float) -> float:
-        if not self._transport.packetizer.outbound.in_key_exchange:
-            self._key_exchange_since = FOREVER
+        outbound = self._transport.packetizer.outbound
+        if not outbound.in_key_exchange:
             return FOREVER
-        self._key_exchange_since = min(self._key_exchange_since, now)
-        if now - self._key_exchange_since >= REKEY_PATIENCE:
+        due = outbound.key_exchange_began + REKEY_PATIENCE
+        if now >= due:
             self._fail(ConnectionLost(f"{self._tunnel.jumphost} did not finish a key exchange"))
-        return self._key_exchange_since + REKEY_PATIENCE
+        return due
 
     def _tell_early_keys(self) -> None:
         """Log, once in a session, that the jumphost asks for new keys more often than they are made."""
