@@ -45,6 +45,12 @@ def connected_to_another(sock: socket.socket) -> socket.socket:
     return sock
 
 
+def send_at_once(sock: socket.socket) -> None:
+    """Switch Nagle's algorithm off; reading tells that a peer has reset the connection (macOS: EINVAL)."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def keep_alive(sock: socket.socket) -> None:
     """Have the kernel probe an idle peer, as far as it can."""
     with contextlib.suppress(OSError):

@@ -94,7 +94,7 @@ MAY_IMPORT = {
         "ssh/packetizer.py": "our packetizer is its subclass",
         "ssh/transport.py": "its Transport with our packetizer",
         "agent/session/connect.py": "reads the identity as its key",
-        "agent/session/session.py": "signs in with it",
+        "agent/session/last_event.py": "its exceptions",
         "stub/session.py": "its server mode answers the sign-in",
         "stub/host_key.py": "makes and holds its host key",
     },

@@ -151,24 +151,30 @@ class Loop:
     def watch(self, fd: int, mask: int, call: Callable[[int], None]) -> None:
         """Call `call(mask)` whenever `fd` is ready for what `mask` (READ, WRITE, both or 0) says, or broken.
 
-        With 0 it is not watched at all, as POLLERR and POLLHUP are reported whatever the mask is (poll(2)).
+        With 0 it is not watched at all, as POLLERR and POLLHUP are reported whatever the mask is (poll(2)). Raises
+        OSError, and watches nothing new, if the kernel has no room for one more (epoll_ctl(2): ENOSPC, ENOMEM).
         """
         old = self._masks.get(fd, 0)
         if mask == old:
             return
+        if (mask ^ old) & WRITE:
+            if mask & WRITE:
+                self._writers.register(fd, WRITE)
+            else:
+                self._writers.unregister(fd)
         if not old:
-            self._readers.register(fd, mask)
+            try:
+                self._readers.register(fd, mask)
+            except OSError:
+                if mask & WRITE:
+                    self._writers.unregister(fd)
+                raise
             self._calls[fd] = call
         elif mask:
             self._readers.modify(fd, mask)
         else:
             self._readers.unregister(fd)
             del self._calls[fd]
-        if (mask ^ old) & WRITE:
-            if mask & WRITE:
-                self._writers.register(fd, WRITE)
-            else:
-                self._writers.unregister(fd)
         if mask:
             self._masks[fd] = mask
         else:

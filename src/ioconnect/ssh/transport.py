@@ -121,10 +121,10 @@ class LoopTransport(Transport):  # type: ignore[misc]  # paramiko is untyped
             super().run()
         finally:
             error, self.saved_exception = self.saved_exception, None
-            self.packetizer.release()
             try:
-                self._ended(error)
+                self.packetizer.release()
             finally:
+                self._ended(error)
                 del error  # its traceback refers to this frame, and to frames with a view of a buffer
 
     def _parse_ext_info(self, msg: Message) -> None:

@@ -6,8 +6,6 @@ Runs on the session's loop; the read-only members may be used from any thread.
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from typing import TYPE_CHECKING
 
 from ioconnect.escape import escaped
@@ -18,8 +16,11 @@ from ioconnect.ssh.connection.multiplexer import Multiplexer
 from ioconnect.ssh.loop import READ
 from ioconnect.ssh.messages import ProtocolViolation, Reader
 from ioconnect.stub.listener import listening_socket
+from ioconnect.tcp import send_at_once
 
 if TYPE_CHECKING:
+    import socket
+
     from ioconnect.keys.authorized_keys import Grant
     from ioconnect.ssh.packetizer import LoopPacketizer
     from ioconnect.stub.policy import Policy
@@ -180,8 +181,7 @@ class Forwarding(Multiplexer):
             if self.open_channels >= MAX_CONNECTIONS:
                 sock.close()
                 continue
-            with contextlib.suppress(OSError):  # reset already; macOS then refuses socket options
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            send_at_once(sock)
             sock.setblocking(False)
             self._open(sock, bound, (peer[0].encode(), peer[1]))
 

@@ -18,6 +18,7 @@ from ioconnect.agent.dial.proxy import Proxy, Scheme, choose
 from ioconnect.agent.dial.proxy_protocols import Handshake, handshake
 from ioconnect.agent.dial.resolve import Resolver
 from ioconnect.errors import ProxyRefused
+from ioconnect.tcp import send_at_once
 
 if TYPE_CHECKING:
     import ssl
@@ -83,7 +84,7 @@ def _connect(
         sock = connect_first(order, deadline, source=source)
     except AllAttemptsFailed as failed:
         raise unreachable(host, failed.failures, role=role, seconds=time.monotonic() - started) from None
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    send_at_once(sock)
     return sock
 
 

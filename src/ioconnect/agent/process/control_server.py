@@ -80,7 +80,8 @@ class ControlServer:
         self._upkeep = upkeep
         self._wake_reader, self._wake_writer = os.pipe()
         self._refused: deque[socket.socket] = deque()  # belongs to the accepting thread
-        self._condition = threading.Condition()  # guards the next three
+        self._condition = threading.Condition()  # guards the next four
+        self._spare: int | None = None
         self._sockets: list[BoundSocket] = []
         self._clients: list[_Client] = []
         self._is_closing = False
@@ -102,9 +103,12 @@ class ControlServer:
             bound.close()
         with self._condition:
             self._condition.wait_for(lambda: not self._clients, CLOSE_TIMEOUT)
+        self._release_spare()
 
     def start(self) -> None:
         """Bind the sockets, and start the threads."""
+        with self._condition:
+            self._take_spare()
         self._sockets = self._upkeep.restore()
         self._thread.start()
         threading.Thread(target=self._restore_all, name="control upkeep", daemon=True).start()
@@ -153,7 +157,8 @@ class ControlServer:
         try:
             connection, _ = listener.accept()
         except OSError as failure:
-            if failure.errno in _EXHAUSTED:  # the connection stays in the backlog: do not spin
+            if failure.errno in _EXHAUSTED and not self._release_spare():
+                # The connection stays in the backlog: do not spin.
                 select.select([self._wake_reader], [], [], EXHAUSTED_DELAY)
             return
         with contextlib.ExitStack() as undo:
@@ -166,11 +171,28 @@ class ControlServer:
                     undo.pop_all()
                     return
                 undo.callback(self._leave, client)
-                threading.Thread(target=self._serve, args=(client, peer), name="control client", daemon=True).start()
-            except (OSError, RuntimeError) as failure:  # it has gone, or "can't start new thread"
+            except OSError as failure:  # it has gone
                 log.debug("a control connection was refused: %s", failure)
                 return
             undo.pop_all()
+        try:
+            threading.Thread(target=self._serve, args=(client, peer), name="control client", daemon=True).start()
+        except RuntimeError:  # "can't start new thread": the next one waits
+            self._serve(client, peer)
+
+    def _release_spare(self) -> bool:
+        """Close the descriptor that is kept for when there is no other; return whether there was one."""
+        with self._condition:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
+        return spare is not None
+
+    def _take_spare(self) -> None:
+        """Keep a descriptor. Holds `_condition`."""
+        if self._spare is None and not self._is_closing:
+            with contextlib.suppress(OSError):
+                self._spare = os.dup(self._wake_reader)
 
     def _admit(self, client: _Client) -> bool:
         with self._condition:
@@ -216,6 +238,7 @@ class ControlServer:
         with self._condition:
             if client in self._clients:
                 self._clients.remove(client)
+            self._take_spare()
             self._condition.notify_all()
 
     def _serve(self, client: _Client, peer: Peer) -> None:

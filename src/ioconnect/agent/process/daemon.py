@@ -92,7 +92,7 @@ def _locked(
     config: Config, paths: Paths, names: tuple[str, ...], readiness: Readiness, *, to_file: bool, verbose: int
 ) -> ExitCode:
     """Take the lock, check all that is local, and run. The lock is held until the process exits."""
-    _forbid_core_dumps()
+    _set_limits()
     started_at = timestamp(time.time())
     lock = AgentLock.acquire(paths.lock, version=__version__, started_at=started_at)
     try:
@@ -129,10 +129,16 @@ def _locked(
         raise
 
 
-def _forbid_core_dumps() -> None:
-    """Set RLIMIT_CORE to 0: the memory of the process holds the private key and what the databases send."""
+def _set_limits() -> None:
+    """No core dumps: the memory holds the private key and what the databases send. As many descriptors as permitted.
+
+    A connection takes one. The soft limit, often 1024, is there for programs that use select(2).
+    """
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, ValueError):  # macOS: less than its hard limit says
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _check_alone(paths: Paths) -> None:

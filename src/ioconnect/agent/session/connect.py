@@ -17,19 +17,26 @@ from typing import TYPE_CHECKING
 from paramiko.ed25519key import Ed25519Key
 
 from ioconnect.agent.dial.dial import DialCancelled, dial
-from ioconnect.errors import ConnectionLost, Fault
-from ioconnect.escape import escaped
+from ioconnect.agent.tunnel.shortage import cannot_start, shortage
+from ioconnect.errors import Fault
 from ioconnect.keys.credentials import ReadFiles, load_identity, load_pins, require_pin, stamps
+from ioconnect.ssh.algorithms import host_key_algorithms, offer
+from ioconnect.ssh.packetizer import rekey_bytes
+from ioconnect.ssh.transport import ClientTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ioconnect.agent.dial.happy_eyeballs import SourcePort
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
     from ioconnect.keys.known_hosts import Pins
+    from ioconnect.ssh.loop import Loop
+    from ioconnect.ssh.transport import Service
 
 log = logging.getLogger(__name__)
+
+MOST_MILLISECONDS = 2**31 - 1  # an int of setsockopt(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,32 @@ class Connected:
     sock: socket.socket
     key: Ed25519Key
     pins: Pins
+
+
+def new_transport(
+    connected: Connected,
+    tunnel: Tunnel,
+    settings: AgentSettings,
+    *,
+    loop: Loop,
+    service: Service,
+    verify: Callable[[bytes], None],
+    ended: Callable[[BaseException | None], None],
+) -> ClientTransport:
+    """Return a transport, not started, that takes over the connected socket; see `ClientTransport`."""
+    jumphost = tunnel.jumphost
+    transport = ClientTransport(
+        connected.sock,
+        loop=loop,
+        service=service,
+        verify=verify,
+        ended=ended,
+        host_key_algorithms=host_key_algorithms(connected.pins.types_for(jumphost.host, jumphost.port)),
+        offer=offer(settings.allowed_algorithms),
+        rekey_bytes=rekey_bytes(os.environ.get("IOCONNECT_REKEY_BYTES", "")),
+    )
+    transport.name = f"tunnel {tunnel.name}"
+    return transport
 
 
 class Connector:
@@ -84,31 +117,38 @@ class Connector:
                 self._cancel_socket = None
 
     def _run(self, deadline: float, sock: socket.socket | None) -> None:
-        cancelled, cancel_socket = socket.socketpair()
-        with self._lock:
-            self._cancel_socket = cancel_socket
-            if self._cancelled:
-                cancel_socket.close()
+        """Call `done` once, whatever is raised."""
         result: Connected | Fault | None
         try:
-            result = self._dial(deadline, cancelled, sock)
+            with self._cancelling() as cancelled:
+                result = self._dial(deadline, cancelled, sock)
         except DialCancelled:
             result = None
-        except Fault as fault:
-            result = fault
-        except Exception as error:
-            log.exception("%s: cannot dial", self._tunnel.name)
-            result = ConnectionLost(f"cannot dial {self._tunnel.jumphost}: {escaped(str(error))}")
+        except BaseException as error:
+            result = error if isinstance(error, Fault) and shortage(error) is None else cannot_start(error)
+            if not isinstance(error, Fault) and shortage(error) is None:
+                log.exception("%s: cannot dial", self._tunnel.name)
         if sock is not None and not isinstance(result, Connected):
             sock.close()
-        with self._lock:
-            cancel_socket.close()
-            cancelled.close()
-            self._cancel_socket = None
-            if self._cancelled and isinstance(result, Connected):
-                result.sock.close()
-                result = None
+        if self._cancelled and isinstance(result, Connected):
+            result.sock.close()
+            result = None
         self._done(result)
+
+    @contextlib.contextmanager
+    def _cancelling(self) -> Iterator[socket.socket]:
+        """Yield a socket that becomes readable once the attempt is cancelled."""
+        cancelled, cancel_socket = socket.socketpair()
+        with cancelled, cancel_socket:
+            with self._lock:
+                self._cancel_socket = cancel_socket
+                if self._cancelled:
+                    cancel_socket.close()
+            try:
+                yield cancelled
+            finally:
+                with self._lock:
+                    self._cancel_socket = None
 
     def _dial(self, deadline: float, cancelled: socket.socket, sock: socket.socket | None) -> Connected:
         self.files.stamps = stamps(self._tunnel, self._settings, self._paths)
@@ -137,4 +177,5 @@ class Connector:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if hasattr(socket, "TCP_USER_TIMEOUT"):
                 timeout = self._settings.keepalive_interval * (self._settings.keepalive_count_max + 1)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))
+                milliseconds = min(int(timeout * 1000), MOST_MILLISECONDS)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -13,28 +13,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import socket
 import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from paramiko.ssh_exception import SSHException
-
-from ioconnect.agent.session.connect import Connected, Connector
-from ioconnect.agent.session.diagnosis import SessionEnd, Stage, auth_refused, collect, diagnose, sign_in_timeout
+from ioconnect.agent.session.connect import Connected, Connector, new_transport
+from ioconnect.agent.session.diagnosis import SessionEnd, Stage, auth_refused, collect, sign_in_timeout
 from ioconnect.agent.session.forward import Forward
+from ioconnect.agent.session.last_event import Aborted, Left, last_event
 from ioconnect.agent.session.pins_reader import PinsReader
 from ioconnect.agent.session.security import HostKeyVerifier, security_of
 from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
+from ioconnect.agent.tunnel.shortage import cannot_start, shortage
 from ioconnect.errors import Fault, KeepaliveTimeout
 from ioconnect.keys import credentials, public_keys
-from ioconnect.ssh.algorithms import host_key_algorithms, offer
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation
-from ioconnect.ssh.packetizer import AFTER_SIGN_IN, rekey_bytes
-from ioconnect.ssh.transport import ClientTransport, in_library, root_cause
+from ioconnect.ssh.packetizer import AFTER_SIGN_IN
 from ioconnect.tcp import reset
 
 if TYPE_CHECKING:
@@ -45,6 +42,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.config.configuration import AgentSettings, Tunnel
     from ioconnect.config.paths import Paths
+    from ioconnect.ssh.transport import ClientTransport
     from ioconnect.status.records import Security
 
 log = logging.getLogger(__name__)
@@ -53,17 +51,6 @@ SIGN_IN_PATIENCE = 30.0  # seconds for dial, banner, key exchange and sign-in to
 LEAVE_PATIENCE = 1.0  # seconds to put our goodbye on the socket
 BY_APPLICATION = 11  # RFC 4253 §11.1
 FOREVER = float("inf")
-
-
-class _Left(EOFError):
-    """Ends the transport's thread after a goodbye; an EOFError, as that is an end of which paramiko makes no fuss."""
-
-
-class _Aborted(EOFError):
-    """Ends the transport's thread at once; likewise."""
-
-
-_EXPECTED = (Fault, ProtocolViolation, SSHException, EOFError, OSError)
 
 
 class Session:
@@ -116,7 +103,11 @@ class Session:
     def start(self, sock: socket.socket | None = None) -> None:
         """Begin to dial on a thread of its own; with `sock`, a connection to the jumphost, that is used instead."""
         self._deadline = time.monotonic() + self._patience
-        self._connector.start(self._deadline, sock)
+        try:
+            self._connector.start(self._deadline, sock)
+        except BaseException:
+            self._loop.close()
+            raise
 
     def request_forward(self) -> None:
         """Ask again for the forward; answered by Granted, PortRefused or Lost."""
@@ -148,32 +139,39 @@ class Session:
     # --- the dial's thread
 
     def _connect_done(self, result: Connected | Fault | None) -> None:
+        """Go on with the connected socket; report the end if there is none, or if that is not possible."""
+        if not isinstance(result, Connected):
+            self._finish(Closed() if result is None else Lost(result, unclean=False))
+            return
+        try:
+            self._start_transport(result)
+        except BaseException as error:
+            if shortage(error) is None:
+                log.exception("%s: a bug: no transport", self._tunnel.name)
+            reset(result.sock)
+            if self._transport is not None:
+                self._transport.packetizer.release()
+            self._finish(Lost(cannot_start(error), unclean=False))
+
+    def _start_transport(self, result: Connected) -> None:
         """Give the connected socket to a transport, whose thread goes on."""
-        if result is None:
-            self._finish(Closed())
-            return
-        if isinstance(result, Fault):
-            self._finish(Lost(result, unclean=False))
-            return
         self._connected = result
         self._verifier.pins = result.pins
-        sock, jumphost = result.sock, self._tunnel.jumphost
+        sock = result.sock
         if sock.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):  # it broke already: reading will tell
                 self.local_address, self.peer_address = sock.getsockname()[:2], sock.getpeername()[0]
-        self._transport = transport = ClientTransport(
-            sock,
+        self._transport = transport = new_transport(
+            result,
+            self._tunnel,
+            self._settings,
             loop=self._loop,
             service=self,
             verify=self._verify,
             ended=self._ended,
-            host_key_algorithms=host_key_algorithms(result.pins.types_for(jumphost.host, jumphost.port)),
-            offer=offer(self._settings.allowed_algorithms),
-            rekey_bytes=rekey_bytes(os.environ.get("IOCONNECT_REKEY_BYTES", "")),
         )
         self._stage = Stage.KEY_EXCHANGE
         self._loop.next_timer = self._deadline
-        transport.name = f"tunnel {self._tunnel.name}"
         transport.start_client(event=threading.Event())
 
     # --- the loop's thread: steps of the session
@@ -239,8 +237,7 @@ class Session:
 
     def _on_timer(self, now: float) -> None:
         if self._forward is None and now >= self._deadline:
-            assert self._transport is not None
-            self._fail(sign_in_timeout(self._session_end(self._transport), self._patience))
+            self._fail(sign_in_timeout(self._session_end(), self._patience))
         due = self._deadline if self._forward is None else self._forward.on_timer(now)
         self._loop.next_timer = min(due, self._pins_reader.check(now))
 
@@ -268,33 +265,33 @@ class Session:
         if self._forward is not None:
             self._forward.cancel()
         transport.packetizer.outbound.disconnect(BY_APPLICATION, "the agent leaves", patience=LEAVE_PATIENCE)
-        raise _Left
+        raise Left
 
     def _abort(self) -> None:
         if self._transport is not None:
             reset(self._transport.sock)
-            raise _Aborted
+            raise Aborted
 
-    def _session_end(self, transport: ClientTransport) -> SessionEnd:
-        return collect(transport, self._tunnel.jumphost, self._tunnel.ssh_user, self._stage)
+    def _session_end(self) -> SessionEnd:
+        assert self._transport is not None
+        return collect(self._transport, self._tunnel.jumphost, self._tunnel.ssh_user, self._stage)
 
     def _ended(self, error: BaseException | None) -> None:
-        """Clean up and report; last on the transport's thread."""
-        assert self._transport is not None
-        if self._forward is not None:
-            self._forward.cut()
-        cause = root_cause(error)
-        if isinstance(cause, _Left):
-            self._finish(Closed())
-            return
-        if isinstance(cause, Exception) and not isinstance(cause, _EXPECTED) and not in_library(cause):
-            log.error("%s: a bug ended the session", self._tunnel.name, exc_info=cause)
-        fault = self._fault or diagnose(self._session_end(self._transport), cause)
-        told = error is None or isinstance(error, EOFError)  # DISCONNECT or FIN: the jumphost knows
-        unclean = self._stage is Stage.SIGNED_IN and not told and fault.disposition.value == "retry"
-        self._finish(Lost(fault, unclean=unclean))
+        """Clean up and report, whatever is raised; last on the transport's thread."""
+        try:
+            if self._forward is not None:
+                self._forward.cut()
+            last = last_event(
+                error, name=self._tunnel.name, stage=self._stage, fault=self._fault, end=self._session_end
+            )
+        except BaseException as bug:
+            log.exception("%s: a bug at the session's end", self._tunnel.name)
+            last = Lost(cannot_start(bug), unclean=False)
+        self._finish(last)
 
     def _finish(self, last: Closed | Lost) -> None:
-        self._loop.close()
         self._transport = self._forward = self._connected = None
-        self._report(last)
+        try:
+            self._loop.close()
+        finally:
+            self._report(last)

@@ -6,6 +6,7 @@ watch: an agent without a held tunnel causes no wake-ups, and a file system that
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,9 @@ class FileMonitor:
             if not wanted:
                 self._condition.notify()
             elif not self._running:
-                self._running = True
-                threading.Thread(target=self._run, name="file monitor", daemon=True).start()
+                with contextlib.suppress(RuntimeError):  # no thread to be had: the next call tries again
+                    threading.Thread(target=self._run, name="file monitor", daemon=True).start()
+                    self._running = True
 
     def _run(self) -> None:
         while True:

@@ -33,6 +33,7 @@ from ioconnect.agent.tunnel.events import (
     TargetChanged,
 )
 from ioconnect.agent.tunnel.machine import TABLE, IllegalEvent, step
+from ioconnect.agent.tunnel.shortage import cannot_start, shortage
 from ioconnect.agent.tunnel.state import Phase, TunnelState
 from ioconnect.agent.tunnel.target_health import TargetHealth
 from ioconnect.agent.tunnel.turnstile import Candidate, Progress
@@ -233,8 +234,10 @@ class TunnelRunner:
             )
             self.files = self.session.files
             self.session.start()
-        except (Fault, OSError, RuntimeError) as error:  # EMFILE or "can't start new thread": transient
-            fault = error if isinstance(error, Fault) else ConnectionLost(f"cannot start a session: {error}")
+        except Exception as error:
+            if shortage(error) is None:
+                log.exception("%s: a bug: no session", self.tunnel.name)
+            fault = error if isinstance(error, Fault) else cannot_start(error)
             report(Lost(fault, unclean=False))
 
     def _report(self, generation: int, event: SessionEvent) -> None:

@@ -118,8 +118,12 @@ class TargetConnect:
             code = sock.connect_ex(where)
         if code in (errno.EALREADY, errno.EINPROGRESS):
             fd = sock.fileno()
+            try:
+                self.loop.watch(fd, WRITE, lambda _mask: self._ready(fd))
+            except OSError as error:  # the kernel watches no more (epoll_ctl(2))
+                self._ended(sock, address, error.errno or errno.EIO)
+                return
             self._attempts[fd] = (sock, address, self.loop.now)
-            self.loop.watch(fd, WRITE, lambda _mask: self._ready(fd))
             self._next_at = self.loop.now + ATTEMPT_DELAY
         elif code == errno.EAGAIN and is_unix:  # the server's backlog is full; no event tells when it is not
             sock.close()

@@ -90,7 +90,7 @@ class Connection:
         self.read_count = self.written_count = 0
         self.why = ""
         if channel.peer_window:  # else not before the peer has confirmed, or opens its window
-            multiplexer.loop.watch(self._fd, READ, self.ready)
+            self._update_watch()
 
     def ready(self, mask: int) -> None:
         """The loop's call: the socket can be read or written, or is broken."""
@@ -244,7 +244,12 @@ class Connection:
             mask = READ if channel.sendable() and not self._waiting else 0
         if self.pending:
             mask |= WRITE
-        self.multiplexer.loop.watch(self._fd, mask, self.ready)
+        try:
+            self.multiplexer.loop.watch(self._fd, mask, self.ready)
+        except OSError as error:  # the kernel watches no more (epoll_ctl(2)): this connection ends, no other
+            self.why = f"cannot watch its socket: {error.strerror}"
+            channel.socket_broken()
+            self.update()
 
     def window_opened(self) -> None:
         """The peer's WINDOW_ADJUST was taken: read again."""
