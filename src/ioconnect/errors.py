@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
+from ioconnect.disposition import Disposition
+
 
 class ExitCode(IntEnum):
     """The exit status of a command (sysexits.h)."""
@@ -34,12 +36,14 @@ class ReasonCode(str, Enum):
     UNREACHABLE = "unreachable"
     PROXY_REFUSED = "proxy_refused"
     BANNER_TIMEOUT = "banner_timeout"
+    KEX_TIMEOUT = "kex_timeout"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     PENALIZED = "penalized"
     HOST_KEY_UNPINNED = "host_key_unpinned"
     HOST_KEY_CHANGED = "host_key_changed"
     ALGORITHMS_MISMATCH = "algorithms_mismatch"
     AUTH_REFUSED = "auth_refused"
+    SECOND_FACTOR = "second_factor"
     FORWARD_NOT_PERMITTED = "forward_not_permitted"
     PORT_BUSY = "port_busy"
     KEEPALIVE_TIMEOUT = "keepalive_timeout"
@@ -51,17 +55,6 @@ class ReasonCode(str, Enum):
     STOPPED = "stopped"
     NOT_STARTED = "not_started"
     AGENT_SILENT = "agent_silent"
-
-
-class Disposition(Enum):
-    """What the agent does after a fault; each but EXIT is a retry class of `agent.tunnel.backoff`."""
-
-    RETRY = "retry"  # transient network fault: soon, then at most 15 s apart
-    MAX_STARTUPS = "max_startups"  # the jumphost has too many unauthenticated connections: 5 to 20 s
-    PENALIZED = "penalized"  # the jumphost refuses this address for now (PerSourcePenalties): at least a minute
-    HOLD = "hold"  # the jumphost refused key, host key or forward: slow retries until somebody changes something
-    RETRY_FORWARD = "retry_forward"  # authenticated, port in use: repeat tcpip-forward on the same session
-    EXIT = "exit"  # local fault: exit at once with the fault's exit code
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +206,14 @@ class BannerTimeout(Fault):
     code = ReasonCode.BANNER_TIMEOUT
 
 
+class KexTimeout(Fault):
+    """The jumphost introduced itself, but the key exchange did not end in time."""
+
+    exit_code = ExitCode.UNAVAILABLE
+    disposition = Disposition.RETRY
+    code = ReasonCode.KEX_TIMEOUT
+
+
 class TooManyConnections(Fault):
     """Sshd refused the connection with "Exceeded MaxStartups"."""
 
@@ -235,6 +236,14 @@ class AuthRefused(Fault):
     exit_code = ExitCode.NO_PERMISSION
     disposition = Disposition.HOLD
     code = ReasonCode.AUTH_REFUSED
+
+
+class SecondFactor(Fault):
+    """The jumphost accepts the identity, and wants another proof as well (RFC 4252 §5.1, partial success)."""
+
+    exit_code = ExitCode.NO_PERMISSION
+    disposition = Disposition.HOLD
+    code = ReasonCode.SECOND_FACTOR
 
 
 class ForwardNotPermitted(Fault):
@@ -283,17 +292,9 @@ class TunnelStopped(Fault):
     exit_code = ExitCode.TEMP_FAIL
     code = ReasonCode.STOPPED
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"stopped by `ioconnect down {name}`", hint=f"`ioconnect up {name}` starts it.")
-
 
 class TunnelNotStarted(Fault):
     """Nothing runs a tunnel: it is disabled, or no agent runs."""
 
     exit_code = ExitCode.TEMP_FAIL
     code = ReasonCode.NOT_STARTED
-
-
-def exit_code_of(code: ReasonCode) -> ExitCode:
-    """Return the exit code of the fault class with this reason code."""
-    return next(fault.exit_code for fault in Fault.__subclasses__() if fault.code is code)

@@ -17,11 +17,11 @@ from ioconnect.agent.supervisor.mailbox import Stop
 from ioconnect.agent.tunnel.backoff import minimum_interval
 from ioconnect.agent.tunnel.events import Closed, Granted, Lost, PortRefused, RetryRequested, SignedIn
 from ioconnect.agent.tunnel.state import Phase
+from ioconnect.disposition import Disposition
 from ioconnect.errors import (
     AuthRefused,
     BannerTimeout,
     ConnectionLost,
-    Disposition,
     Fault,
     HostKeyChanged,
     KeepaliveTimeout,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.rigs import processes
 from tests.rigs.openssh import OpensshTunnel
 
@@ -99,6 +102,50 @@ def test_a_key_that_is_not_registered_is_held(
     customer.run("reconnect")
     customer.wait_for("connected", deadline=SOON)
     assert postgres.query(port, "select 1") == "1"
+
+
+def test_a_jumphost_that_wants_more_than_the_key(
+    customer: Customer, make_sshd: Callable[..., Sshd], postgres: Postgres
+) -> None:
+    """The key is not what is wrong, so nobody is sent to paste it again."""
+    both = "AuthenticationMethods publickey,keyboard-interactive"
+    sshd = make_sshd(both, "KbdInteractiveAuthentication yes", "UsePAM yes")
+    port = processes.free_port()
+    sshd.authorize(register(customer, sshd, port, postgres.port), port)
+    customer.run("pin", "--fingerprint", sshd.fingerprint)
+    customer.run("up", "--daemon", "--wait", "1", expect=NOT_CONNECTED)
+
+    reason = customer.wait_for("held")["reason"]
+
+    assert reason["code"] == "second_factor"
+    assert "accepts this machine's key" in reason["message"]
+    assert "keyboard-interactive" in reason["message"]
+    customer.run("down")
+    checks = json.loads(customer.run("test", "--json", expect=77))["checks"]
+    assert [check["reason"] for check in checks if check["id"] == "auth"] == ["second_factor"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's sshd runs AuthorizedKeysCommand as another account")
+def test_one_that_closes_in_mid_sign_in_is_not_asked_again_and_again(
+    customer: Customer, make_sshd: Callable[..., Sshd]
+) -> None:
+    """As with an account that has expired: each counts as a failed sign-in of this address (PerSourcePenalties)."""
+    sshd = make_sshd('AuthorizedKeysCommand /bin/sh -c "kill -9 $PPID"', "AuthorizedKeysCommandUser root")
+    sshd.authorize(register(customer, sshd, processes.free_port(), 1))
+    customer.run("pin", "--fingerprint", sshd.fingerprint)
+    sshd.revoke_all()  # the file is asked first
+    customer.run("up", "--daemon", "--wait", "0", expect=NOT_CONNECTED)
+
+    def tried_twice() -> bool:
+        tunnel = customer.tunnel()
+        return bool(tunnel["attempts"] == 2 and tunnel["state"] == "backoff")
+
+    processes.wait_until(tried_twice, what="the second end", instead=customer.tunnel)
+    tunnel = customer.tunnel()
+    next_at = datetime.strptime(tunnel["next_attempt_at"], "%Y-%m-%dT%H:%M:%S%z")
+    assert (next_at - datetime.now(timezone.utc)).total_seconds() > 45
+    assert tunnel["reason"]["code"] == "connection_lost"
+    assert "may have expired" in tunnel["reason"]["hint"]
 
 
 def test_a_port_that_is_not_permitted_is_held(customer: Customer, sshd: Sshd) -> None:

@@ -43,6 +43,7 @@ FLOORS = [
     ("2.1", "custody/", "files opened, read, written and judged for root where others may change them"),
     ("1.2", "fault_document.py", "a fault in JSON, as commands and the control socket answer"),
     ("1.1", "errors.py", "what can go wrong, and what to do next"),
+    ("1.0", "disposition.py", "what the agent does after a fault"),
     ("1", "escape.py", "text from outside, made safe to print"),
     ("1", "line_limit.py", "so many lines of log in a time"),
     ("1", "tcp.py", "TCP's corners: a connection to itself, a reset, keepalive"),
@@ -54,6 +55,7 @@ FLOORS = [
 PURE = {
     "fault_document.py": "a fault in, a document out",
     "errors.py": "every room raises them",
+    "disposition.py": "an enumeration",
     "escape.py": "text in, text out",
     "line_limit.py": "times in, verdict out",
     "config/addresses.py": "host:port and proxy URLs, checked",
@@ -95,6 +97,7 @@ MAY_IMPORT = {
         "ssh/transport.py": "its Transport with our packetizer",
         "agent/session/connect.py": "reads the identity as its key",
         "agent/session/last_event.py": "its exceptions",
+        "agent/session/refusal.py": "its exception for a sign-in that goes on",
         "stub/session.py": "its server mode answers the sign-in",
         "stub/host_key.py": "makes and holds its host key",
     },

@@ -19,6 +19,7 @@ Outcome: TypeAlias = Finding | Reason | Fault
 # The check that an agent's reason belongs to; all other reasons belong to host_key, the first step after TCP.
 _CHECK_OF_REASON = {
     ReasonCode.AUTH_REFUSED: CheckId.AUTH,
+    ReasonCode.SECOND_FACTOR: CheckId.AUTH,
     ReasonCode.ALGORITHMS_MISMATCH: CheckId.HOST_KEY,
     ReasonCode.FORWARD_NOT_PERMITTED: CheckId.FORWARD,
     ReasonCode.PORT_BUSY: CheckId.FORWARD,
@@ -26,7 +27,8 @@ _CHECK_OF_REASON = {
 _FROM_AGENT = (CheckId.HOST_KEY, CheckId.AUTH, CheckId.FORWARD)
 # Reasons of an agent that was connected. A connection more would add to what sshd counts against this address.
 _OF_THE_JUMPHOST = (
-    *(ReasonCode.BANNER_TIMEOUT, ReasonCode.TOO_MANY_CONNECTIONS, ReasonCode.PENALIZED, ReasonCode.HOST_KEY_CHANGED),
+    *(ReasonCode.BANNER_TIMEOUT, ReasonCode.KEX_TIMEOUT),
+    *(ReasonCode.TOO_MANY_CONNECTIONS, ReasonCode.PENALIZED, ReasonCode.HOST_KEY_CHANGED),
     *_CHECK_OF_REASON,
 )
 _RETRY_HINT = "Try again in a moment; ioconnect status --watch shows how it goes."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ioconnect.errors import ExitCode, exit_code_of
+from ioconnect.errors import ExitCode, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -148,3 +148,8 @@ def _check_to_json(check: CheckResult) -> dict[str, Any]:
         "hint": check.hint or None,
         "ms": round(check.ms, 1),
     }
+
+
+def exit_code_of(code: ReasonCode) -> ExitCode:
+    """Return the exit code of the fault class with this reason code."""
+    return next(fault.exit_code for fault in Fault.__subclasses__() if fault.code is code)

@@ -15,8 +15,8 @@ from tests.rigs.proxies import Scripted, read_head
 from tests.rigs.terminals import CTRL_C, Terminal
 
 from ioconnect.checks import runner
-from ioconnect.checks.results import CheckStatus
-from ioconnect.errors import ExitCode, ReasonCode, exit_code_of
+from ioconnect.checks.results import CheckStatus, exit_code_of
+from ioconnect.errors import ExitCode, ReasonCode
 
 if TYPE_CHECKING:
     import socket

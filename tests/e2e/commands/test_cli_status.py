@@ -14,7 +14,8 @@ from tests.rigs.customer import Customer
 from tests.rigs.terminals import CTRL_C, Terminal
 
 from ioconnect import __version__
-from ioconnect.errors import Reason, ReasonCode, TunnelStopped
+from ioconnect.agent.supervisor.publish import stopped
+from ioconnect.errors import Reason, ReasonCode
 from ioconnect.status import snapshots
 from ioconnect.status.lock import AgentLock
 from ioconnect.status.snapshots import Availability, Connections, Snapshot, State, TargetState, TunnelStatus
@@ -240,7 +241,7 @@ def test_another_configuration_than_the_agents_is_said(
 
 
 def test_a_tunnel_that_was_stopped_by_its_name_says_so(customer: Customer, agent: PretendAgent) -> None:
-    reason = TunnelStopped("stock").reason
+    reason = stopped("stock")
     agent.publish(snapshot_of(ORDERS, replace(STOCK, state=State.STOPPED, next_attempt_at=None, reason=reason)))
 
     text = customer.run("status", expect=75)
@@ -291,7 +292,7 @@ def test_after_a_crash_it_says_so_with_the_last_known_reason(customer: Customer)
     assert (orders["rtt_ms"], stock["next_attempt_at"]) == (None, None)
 
 
-@pytest.mark.parametrize("reason", [None, TunnelStopped("orders").reason])
+@pytest.mark.parametrize("reason", [None, stopped("orders")])
 def test_a_clean_end_is_no_crash(customer: Customer, reason: Reason | None) -> None:
     """Also of a tunnel that was stopped by its name: the next agent starts it."""
     stopped = TunnelStatus("orders", State.STOPPED, SINCE, reason, "jump:50683", 58115, "db:3306")

@@ -166,7 +166,9 @@ def test_an_agent_that_is_not_connected_fails_one_check_of_the_signed_way(state:
         (ReasonCode.HOST_KEY_CHANGED, CheckId.HOST_KEY),
         (ReasonCode.BANNER_TIMEOUT, CheckId.HOST_KEY),
         (ReasonCode.ALGORITHMS_MISMATCH, CheckId.HOST_KEY),
+        (ReasonCode.KEX_TIMEOUT, CheckId.HOST_KEY),
         (ReasonCode.AUTH_REFUSED, CheckId.AUTH),
+        (ReasonCode.SECOND_FACTOR, CheckId.AUTH),
         (ReasonCode.PORT_BUSY, CheckId.FORWARD),
         (ReasonCode.FORWARD_NOT_PERMITTED, CheckId.FORWARD),
     ],
@@ -181,7 +183,7 @@ def test_what_an_agent_got_from_the_jumphost_needs_no_connection(code: ReasonCod
     reached = {
         *(ReasonCode.BANNER_TIMEOUT, ReasonCode.TOO_MANY_CONNECTIONS, ReasonCode.PENALIZED),
         *(ReasonCode.HOST_KEY_CHANGED, ReasonCode.ALGORITHMS_MISMATCH, ReasonCode.AUTH_REFUSED),
-        *(ReasonCode.FORWARD_NOT_PERMITTED, ReasonCode.PORT_BUSY),
+        *(ReasonCode.FORWARD_NOT_PERMITTED, ReasonCode.PORT_BUSY, ReasonCode.KEX_TIMEOUT, ReasonCode.SECOND_FACTOR),
     }
 
     assert ({CheckId.DNS, CheckId.TCP} <= set(outcomes(tunnel(State.HELD, code), 1))) is (code in reached)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ioconnect import errors
+from ioconnect.checks.results import exit_code_of
 from ioconnect.console.guide import GUIDE, with_guide_link
-from ioconnect.errors import ReasonCode, exit_code_of
+from ioconnect.errors import ReasonCode
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / GUIDE).read_text()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ioconnect.errors import Reason, ReasonCode, TunnelStopped
+from ioconnect.agent.supervisor.publish import stopped
+from ioconnect.errors import Reason, ReasonCode
 from ioconnect.status import overview
 from ioconnect.status.records import Availability, State, TargetState, TunnelStatus, Warning_
 
@@ -58,7 +59,7 @@ def test_a_tunnel_that_waits_for_its_turn_says_so_beside_its_reason() -> None:
 def test_a_tunnel_that_was_stopped_by_its_name_says_what_starts_it() -> None:
     """Of several, one note says it of any of them."""
     names = ("orders", "orders-2", "db.orders")
-    several = [replace(WELL, name=n, state=State.STOPPED, reason=TunnelStopped(n).reason) for n in names]
+    several = [replace(WELL, name=n, state=State.STOPPED, reason=stopped(n)) for n in names]
 
     (one,) = overview.notes(several[:1])
     (all_of_them,) = overview.notes(several)

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from ioconnect.disposition import Disposition
 from ioconnect.errors import (
     AlgorithmsMismatch,
     AuthRefused,
     BannerTimeout,
     ConnectionLost,
     Fault,
-    ForwardNotPermitted,
     HostKeyChanged,
     HostKeyUnpinned,
     KeepaliveTimeout,
+    KexTimeout,
     Penalized,
-    PortBusy,
     TooManyConnections,
 )
 from ioconnect.escape import escaped
@@ -30,8 +30,6 @@ from ioconnect.ssh.algorithms import NoSharedAlgorithm
 from ioconnect.ssh.messages import ProtocolViolation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ioconnect.config.addresses import HostPort
     from ioconnect.config.configuration import Tunnel
     from ioconnect.ssh.transport import ClientTransport
@@ -53,6 +51,11 @@ _DURING = {
     Stage.SIGNED_IN: "",
 }
 _LOST_HINT = "Nothing to do: the agent connects again by itself."
+_CUT_HINT = (
+    "If it was restarted, nothing: the agent tries once more soon, then as rarely as after a refused key, for the "
+    "jumphost may count these ends against this address. Or the account {user} may have expired there or be locked: "
+    "ask Integrate.io."
+)
 _NO_SSH_HINT = "Check ssh_port ({port}): is it an SSH server that listens there?"
 
 
@@ -94,8 +97,8 @@ def diagnose(end: SessionEnd, error: BaseException | str | None) -> Fault:
         text = end.disconnect_text
         if end.stage is Stage.SIGNING_IN and "authentication" in text.lower():
             return auth_refused(end.jumphost, end.user, f"it said: {text}")
-        return _lost(f"{jumphost} ended the connection{during}: {text}")
-    if error is None or isinstance(error, EOFError):
+        message = f"{jumphost} ended the connection{during}: {text}"
+    elif error is None or isinstance(error, EOFError):
         message = f"{jumphost} closed the connection{during}"
     elif isinstance(error, OSError):
         message = f"the connection to {jumphost} broke{during}: {error.strerror or error}"
@@ -103,9 +106,16 @@ def diagnose(end: SessionEnd, error: BaseException | str | None) -> Fault:
         message = f"{jumphost} broke the SSH protocol{during}: {error}"
     else:
         message = f"the connection to {jumphost} failed{during}: {escaped(str(error))}"
+    return _ended(end, message)
+
+
+def _ended(end: SessionEnd, message: str) -> ConnectionLost:
     lost = _lost(message)
     if not end.banner_received:
-        lost.hint = _NO_SSH_HINT.format(port=jumphost.port)
+        lost.hint = _NO_SSH_HINT.format(port=end.jumphost.port)
+    elif end.stage is Stage.SIGNING_IN:
+        lost.hint = _CUT_HINT.format(user=end.user)
+        lost.disposition = Disposition.SIGN_IN_CUT
     return lost
 
 
@@ -119,6 +129,15 @@ def _during(end: SessionEnd) -> str:
 def sign_in_timeout(end: SessionEnd, seconds: float) -> Fault:
     """Return the fault of a session that was not signed in within `seconds`."""
     jumphost = end.jumphost
+    if end.banner_received and end.stage is Stage.KEY_EXCHANGE:
+        return KexTimeout(
+            f"{jumphost} did not finish the key exchange within {seconds:.0f} s",
+            hint=(
+                "Most likely large packets are lost on the way: a VPN takes only smaller ones (MTU), and a firewall "
+                f"drops the ICMP that says so. `ping -M do -s 1472 {jumphost.host}` tells. Lower the MTU of this "
+                "machine's interface (`ip link set dev eth0 mtu 1400`), or have the network team clamp TCP's MSS."
+            ),
+        )
     if end.banner_received:
         step = _DURING[end.stage].removeprefix(" during ")
         return _lost(f"{jumphost} did not finish {step} within {seconds:.0f} s")
@@ -176,28 +195,6 @@ def host_key_fault(
     )
 
 
-def forward_fault(tunnel: Tunnel, debug_texts: Sequence[str]) -> PortBusy | ForwardNotPermitted:
-    """Return the fault of a refused tcpip-forward; `debug_texts` came in SSH_MSG_DEBUG since the request was sent.
-
-    OpenSSH explains only what is not permitted: "port forwarding refused", "Server has disabled port forwarding.".
-    Its debug message about the key's options ("key options: permitlisten port-forwarding") is no such explanation.
-    """
-    port, jumphost = tunnel.listen_port, tunnel.jumphost
-    for text in debug_texts:
-        if "port forwarding" in text.lower():
-            return ForwardNotPermitted(
-                f"{jumphost} does not permit this key to listen on port {port} (it said: {text})",
-                hint="Compare the endpoint's port with the one shown in the tunnel's settings at Integrate.io.",
-            )
-    return PortBusy(
-        f"port {port} on {jumphost.host} is held by another session",
-        hint=(
-            "Another agent or autossh with this endpoint may be running: stop it. If it is a dead session of this "
-            "one, the jumphost frees it by itself (ClientAliveInterval)."
-        ),
-    )
-
-
 def keepalive_timeout(jumphost: HostPort, seconds: float) -> KeepaliveTimeout:
     """Return the fault of a jumphost that did not answer the keepalive."""
     return KeepaliveTimeout(
@@ -220,8 +217,9 @@ def _refused_before_banner(end: SessionEnd) -> Fault | None:
             return Penalized(
                 f"{jumphost} turns this address away for now (it said: {line})",
                 hint=(
-                    "It punishes failed sign-ins from this address for some minutes. Look for another agent or "
-                    "ssh here with a wrong key; the agent tries again by itself."
+                    "It punishes failed sign-ins from this address for some minutes: this agent's own, if the log "
+                    "says that its key was refused, or those of another agent or ssh here or behind the same NAT. "
+                    "The agent tries again by itself."
                 ),
             )
     return None

@@ -9,9 +9,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.session.connection_log import ConnectionLog
-from ioconnect.agent.session.diagnosis import forward_fault, keepalive_timeout
+from ioconnect.agent.session.diagnosis import keepalive_timeout
 from ioconnect.agent.session.global_requests import GlobalRequests
 from ioconnect.agent.session.keepalive import Keepalive
+from ioconnect.agent.session.refusal import forward_fault
 from ioconnect.agent.session.relay import Relay
 from ioconnect.agent.target.target_addresses import TargetAddresses
 from ioconnect.agent.target.target_watch import TargetWatch
@@ -98,7 +99,7 @@ class Forward:
             self._report(Granted(self._tunnel.listen_port))
             self._requests.sample_round_trip(FIRST_SAMPLES)
             return
-        fault = forward_fault(self._tunnel, self._transport.debug_texts)
+        fault = forward_fault(self._tunnel, self._transport.debug_texts, self._transport.remote_version)
         if isinstance(fault, PortBusy):
             self._report(PortRefused(fault))
         else:

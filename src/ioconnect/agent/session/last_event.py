@@ -9,7 +9,8 @@ from paramiko.ssh_exception import SSHException
 
 from ioconnect.agent.session.diagnosis import SessionEnd, Stage, diagnose
 from ioconnect.agent.tunnel.events import Closed, Lost
-from ioconnect.errors import Disposition, Fault
+from ioconnect.disposition import Disposition
+from ioconnect.errors import Fault
 from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.transport import in_library, root_cause
 

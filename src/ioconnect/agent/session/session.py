@@ -20,15 +20,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.session.connect import Connected, Connector, new_transport
-from ioconnect.agent.session.diagnosis import SessionEnd, Stage, auth_refused, collect, sign_in_timeout
+from ioconnect.agent.session.diagnosis import SessionEnd, Stage, collect, sign_in_timeout
 from ioconnect.agent.session.forward import Forward
 from ioconnect.agent.session.last_event import Aborted, Left, last_event
 from ioconnect.agent.session.pins_reader import PinsReader
+from ioconnect.agent.session.refusal import refusal
 from ioconnect.agent.session.security import HostKeyVerifier, security_of
 from ioconnect.agent.tunnel.events import Closed, Lost, SessionEvent, SignedIn
 from ioconnect.agent.tunnel.shortage import cannot_start, shortage
 from ioconnect.errors import Fault, KeepaliveTimeout
-from ioconnect.keys import credentials, public_keys
+from ioconnect.keys import public_keys
 from ioconnect.ssh.loop import Loop
 from ioconnect.ssh.messages import ProtocolViolation
 from ioconnect.ssh.packetizer import AFTER_SIGN_IN
@@ -186,8 +187,7 @@ class Session:
             transport.auth_publickey(self._tunnel.ssh_user, self._connected.key, self._auth)
         elif self._stage is Stage.SIGNING_IN and self._auth.is_set():
             if not transport.is_authenticated():
-                copied, tunnel = credentials.are_copies(), self._tunnel
-                self._fail(auth_refused(tunnel.jumphost, tunnel.ssh_user, is_copy=copied))
+                self._fail(refusal(transport, self._tunnel))
             self._signed_in()
 
     def _signed_in(self) -> None:

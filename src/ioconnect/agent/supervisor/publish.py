@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ioconnect.agent.tunnel.target_health import TargetHealth
     from ioconnect.config.configuration import InvalidFile
     from ioconnect.config.paths import Paths
+    from ioconnect.errors import Reason
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Publisher:
             name=tunnel.name,
             state=state.shown,
             since=timestamp(runner.since_wall),
-            reason=TunnelStopped(tunnel.name).reason if tunnel.name in self._selection.stopped else state.reason,
+            reason=stopped(tunnel.name) if tunnel.name in self._selection.stopped else state.reason,
             jumphost=str(tunnel.jumphost),
             listen_port=tunnel.listen_port,
             target=str(tunnel.target),
@@ -128,6 +129,11 @@ class Publisher:
             enabled=tunnel.enabled,
             waits_for_turn=state.phase is Phase.QUEUED,
         )
+
+
+def stopped(name: str) -> Reason:
+    """Return the reason of a tunnel that was stopped by its name."""
+    return TunnelStopped(f"stopped by `ioconnect down {name}`", hint=f"`ioconnect up {name}` starts it.").reason
 
 
 def _target_state(health: TargetHealth) -> TargetState:

@@ -37,7 +37,8 @@ from ioconnect.agent.tunnel.shortage import cannot_start, shortage
 from ioconnect.agent.tunnel.state import Phase, TunnelState
 from ioconnect.agent.tunnel.target_health import TargetHealth
 from ioconnect.agent.tunnel.turnstile import Candidate, Progress
-from ioconnect.errors import ConnectionLost, Disposition, Fault
+from ioconnect.disposition import Disposition
+from ioconnect.errors import ConnectionLost, Fault
 from ioconnect.keys.credentials import ReadFiles
 from ioconnect.status.snapshots import State
 

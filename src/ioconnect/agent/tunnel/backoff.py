@@ -6,7 +6,7 @@ PerSourcePenalties.
 
 from __future__ import annotations
 
-from ioconnect.errors import Disposition
+from ioconnect.disposition import Disposition
 
 STABLE_UPTIME = 30.0
 """Seconds of uptime after which a tunnel's failure counts are reset.
@@ -34,6 +34,8 @@ def delay(disposition: Disposition, failures: int, outage_age: float, random: fl
         return 5.0 + 15.0 * random
     if disposition is Disposition.RETRY_FORWARD:
         return 1.0 + 3.5 * random  # 5 s between requests, of which 0.5 for the reply
+    if disposition is Disposition.SIGN_IN_CUT and failures == 1:  # its restart; two are no penalty yet
+        return 2.0 + 3.0 * random
     if disposition is Disposition.PENALIZED:
         return _with_jitter(60.0, exponent, 600.0, random)
     return _with_jitter(30.0, exponent, 900.0, random)

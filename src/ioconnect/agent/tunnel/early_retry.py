@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ioconnect.agent.tunnel import backoff
-from ioconnect.errors import Disposition
+from ioconnect.disposition import Disposition
 
 if TYPE_CHECKING:
     from ioconnect.agent.tunnel.events import RetryRequested

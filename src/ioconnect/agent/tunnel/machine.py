@@ -44,7 +44,8 @@ from ioconnect.agent.tunnel.events import (
     StopRequested,
 )
 from ioconnect.agent.tunnel.state import SHOWN, Phase, TunnelState
-from ioconnect.errors import ConnectionLost, Disposition, Fault, Reason, ReasonCode
+from ioconnect.disposition import Disposition
+from ioconnect.errors import ConnectionLost, Fault, Reason, ReasonCode
 
 DIAL_TIMEOUT = 120.0  # seconds; far longer than the session's own deadlines, for a session that hangs
 FORWARD_REPLY_TIMEOUT = 60.0  # seconds for the reply to tcpip-forward, likewise
@@ -240,7 +241,7 @@ def _reason(fault: Fault) -> Reason:
 
 
 _WITH_SESSION = {Phase.DIALING, Phase.REQUESTING, Phase.REQUESTING_AGAIN}
-_SLOW_CLASSES = {Disposition.HOLD, Disposition.PENALIZED, Disposition.EXIT}
+_SLOW_CLASSES = {Disposition.HOLD, Disposition.SIGN_IN_CUT, Disposition.PENALIZED, Disposition.EXIT}
 _HELD_CLASSES = {Disposition.HOLD, Disposition.EXIT}
 _WAITING_TO_DIAL: dict[type, _Transition] = {
     DeadlinePassed: _redial,

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from ioconnect.errors import Disposition, Reason  # noqa: TC001  dataclasses resolve them at run time
+from ioconnect.disposition import Disposition  # noqa: TC001  dataclasses resolve them at run time
+from ioconnect.errors import Reason  # noqa: TC001  dataclasses resolve them at run time
 from ioconnect.status.snapshots import State
 
 

@@ -11,24 +11,25 @@ from ioconnect.agent.session.diagnosis import (
     Stage,
     auth_refused,
     diagnose,
-    forward_fault,
     host_key_fault,
     keepalive_timeout,
     sign_in_timeout,
 )
+from ioconnect.agent.session.refusal import forward_fault
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.configuration import Tunnel
+from ioconnect.disposition import Disposition
 from ioconnect.errors import (
     AlgorithmsMismatch,
     AuthRefused,
     BannerTimeout,
     ConnectionLost,
-    Disposition,
     Fault,
     ForwardNotPermitted,
     HostKeyChanged,
     HostKeyUnpinned,
     KeepaliveTimeout,
+    KexTimeout,
     NameNotResolved,
     Penalized,
     PortBusy,
@@ -101,11 +102,15 @@ def test_the_message_of_a_lost_connection(seen: SessionEnd, error: BaseException
 def test_whatever_ends_a_session_has_a_printable_reason(
     stage: Stage, error: BaseException | str | None, *, banner: bool
 ) -> None:
-    """In every stage: a retry, one printable line without gaps, and something to do."""
+    """In every stage: a retry, one printable line without gaps, and something to do.
+
+    In mid sign-in a slow one: sshd counts it against this address (PerSourcePenalties).
+    """
     fault = diagnose(end(stage, banner=banner), error)
 
     assert isinstance(fault, ConnectionLost)
-    assert fault.disposition is Disposition.RETRY
+    is_cut = stage is Stage.SIGNING_IN and banner
+    assert fault.disposition is (Disposition.SIGN_IN_CUT if is_cut else Disposition.RETRY)
     assert fault.message.isprintable()
     assert "jump.test:50683" in fault.message
     assert "  " not in fault.message
@@ -172,9 +177,10 @@ def test_after_a_new_pin_it_is_tried_again_at_once(verdict: HostKeyStatus) -> No
 
 def test_sign_in_timeout() -> None:
     assert isinstance(sign_in_timeout(end(Stage.KEY_EXCHANGE, banner=False), 30), BannerTimeout)
-    assert sign_in_timeout(end(Stage.KEY_EXCHANGE), 30).message == (
-        "jump.test:50683 did not finish the key exchange within 30 s"
-    )
+    fault = sign_in_timeout(end(Stage.KEY_EXCHANGE), 30)
+    assert isinstance(fault, KexTimeout)
+    assert fault.message == "jump.test:50683 did not finish the key exchange within 30 s"
+    assert "ping -M do -s 1472 jump.test" in fault.hint
     assert (
         sign_in_timeout(end(Stage.SIGNING_IN), 30).message == "jump.test:50683 did not finish the sign-in within 30 s"
     )

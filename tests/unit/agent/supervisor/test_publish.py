@@ -10,13 +10,13 @@ from tests.rigs.simulated import EPOCH, ScriptedSession, Simulation, tunnel
 
 from ioconnect.agent.supervisor.mailbox import Stop
 from ioconnect.agent.supervisor.outage_log import format_duration
-from ioconnect.agent.supervisor.publish import Publisher, summary
+from ioconnect.agent.supervisor.publish import Publisher, stopped, summary
 from ioconnect.agent.supervisor.selection import Selection
 from ioconnect.agent.tunnel.events import Granted, Lost, SignedIn
 from ioconnect.agent.tunnel.target_health import TargetHealth, reason_for, refused
 from ioconnect.config.addresses import HostPort
 from ioconnect.config.paths import under
-from ioconnect.errors import AuthRefused, ConnectionLost, ReasonCode, TunnelStopped
+from ioconnect.errors import AuthRefused, ConnectionLost, ReasonCode
 from ioconnect.status import snapshots
 from ioconnect.status.snapshots import Availability, State, TargetState
 
@@ -110,7 +110,7 @@ def test_a_tunnel_that_was_stopped_by_its_name_has_that_as_its_reason(simulation
     good, bad = publisher.snapshot(simulation.supervisor.runners.values()).tunnels
 
     assert good.reason is None
-    assert bad.reason == TunnelStopped("bad").reason
+    assert bad.reason == stopped("bad")
 
 
 def test_identity_and_security_are_those_in_use(tmp_path: Path) -> None:

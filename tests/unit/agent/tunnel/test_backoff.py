@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioconnect.agent.tunnel.backoff import LONG_OUTAGE, delay, minimum_interval
-from ioconnect.errors import Disposition
+from ioconnect.disposition import Disposition
 
 LARGEST_RANDOM = 1.0 - 2**-53  # the greatest that random.random() returns
 
@@ -38,6 +38,12 @@ def test_a_first_loss_is_retried_within_a_second(age: float, random: float) -> N
     assert 0.0 <= delay(Disposition.RETRY, 1, age, random) < 1.0
 
 
+def test_an_end_in_mid_sign_in_is_tried_once_soon_and_then_as_a_refusal() -> None:
+    """OpenSSH 9.8 on: PerSourcePenalties begins to refuse at 15 s, and an end after the key counts 5."""
+    assert [delay(Disposition.SIGN_IN_CUT, n, 0.0, 0.0) for n in range(1, 7)] == [2, 60, 120, 240, 480, 900]
+    assert longest(Disposition.SIGN_IN_CUT, 1) <= 5
+
+
 @pytest.mark.parametrize("disposition", [Disposition.HOLD, Disposition.EXIT])
 def test_a_refusal_waits_thirty_seconds_and_doubles_to_fifteen_minutes(disposition: Disposition) -> None:
     assert [delay(disposition, n, 0.0, 0.0) for n in range(1, 8)] == [30, 60, 120, 240, 480, 900, 900]
@@ -57,6 +63,7 @@ def test_every_class_keeps_its_range(count: int, age: float, random: float) -> N
     ranges = {
         Disposition.RETRY: (0, 15),
         Disposition.MAX_STARTUPS: (5, 20),
+        Disposition.SIGN_IN_CUT: (2, 900),
         Disposition.RETRY_FORWARD: (1, 5),
         Disposition.PENALIZED: (60, 600),
         Disposition.HOLD: (30, 900),

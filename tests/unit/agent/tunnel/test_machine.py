@@ -32,10 +32,10 @@ from ioconnect.agent.tunnel.events import (
 )
 from ioconnect.agent.tunnel.machine import IllegalEvent, step
 from ioconnect.agent.tunnel.state import SHOWN, Phase, TunnelState
+from ioconnect.disposition import Disposition
 from ioconnect.errors import (
     AuthRefused,
     ConnectionLost,
-    Disposition,
     Fault,
     IdentityUnreadable,
     KeepaliveTimeout,
