@@ -46,7 +46,11 @@ class Inbound:
         self.unacknowledged = False
 
     def fill(self) -> bool:
-        """Read what there is, READ_SIZE at most; False if there was nothing. Raises EOFError, OSError."""
+        """Read what there is, READ_SIZE at most; False if there was nothing. Raises EOFError, OSError.
+
+        The bodies of the packets so far may be overwritten from now on.
+        """
+        self._arena_end = 0
         start, end = self._start, self._end
         if start == end:
             start = end = 0
@@ -74,7 +78,7 @@ class Inbound:
             self._sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def next_packet(self) -> tuple[int, memoryview] | None:
-        """Return the next packet's type and body if it is complete; the body is gone after `end_batch`.
+        """Return the next packet's type and body if it is complete; the body is gone after the next `fill`.
 
         Raises ProtocolViolation for a packet that is damaged, forged or absurd.
         """
@@ -110,10 +114,6 @@ class Inbound:
         """Count a packet of `size` bytes."""
         self.bytes += size
         self.seqno += 1
-
-    def end_batch(self) -> None:
-        """Allow the bodies of the packets so far to be overwritten."""
-        self._arena_end = 0
 
     def waiting(self) -> bool:
         """Whether there are bytes that were read from the socket and not parsed."""

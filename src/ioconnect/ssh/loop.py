@@ -41,8 +41,8 @@ class Poller(Protocol):
     def unregister(self, fd: int) -> None:
         """Watch no more."""
 
-    def wait(self, timeout: float) -> list[tuple[int, int]]:
-        """Wait at most `timeout` seconds (FOREVER: no end) and return (descriptor, mask) pairs."""
+    def wait(self, timeout: float, most: int, /) -> list[tuple[int, int]]:
+        """Wait `timeout` seconds (-1: for ever) and return (descriptor, mask) pairs, `most` of them if it can."""
 
     def closing(self, fd: int) -> None:
         """Watch no more, as the descriptor is closed next."""
@@ -59,14 +59,11 @@ class EpollPoller:
         self.register = self._epoll.register
         self.modify = self._epoll.modify
         self.unregister = self._epoll.unregister
+        self.wait = self._epoll.poll
         self.close = self._epoll.close
 
     def closing(self, fd: int) -> None:
         """Nothing: closing the descriptor removes it (epoll(7))."""
-
-    def wait(self, timeout: float) -> list[tuple[int, int]]:
-        """Wait; see `Poller`."""
-        return self._epoll.poll(-1 if timeout == FOREVER else timeout, MAX_EVENTS)
 
 
 class PollPoller:
@@ -78,10 +75,10 @@ class PollPoller:
         self.modify = self._poll.modify
         self.unregister = self.closing = self._poll.unregister
 
-    def wait(self, timeout: float) -> list[tuple[int, int]]:
+    def wait(self, timeout: float, _most: int, /) -> list[tuple[int, int]]:
         """Wait; see `Poller`."""
         # Rounded up: a timer must not find itself a fraction of a millisecond early, again and again.
-        return self._poll.poll(None if timeout == FOREVER else int(timeout * 1000) + (timeout > 0))
+        return self._poll.poll(None if timeout < 0 else int(timeout * 1000) + (timeout > 0))
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -126,6 +123,7 @@ class Loop:
 
     def watch_transport(self, fd: int, call: Callable[[int], None]) -> None:
         """Watch the SSH socket: for reading unless paused; for writing while `writers_only` and `wants_flush`."""
+        self.now = time.monotonic()  # what led here, a dial, took its time
         self._transport_fd = fd
         self._calls[fd] = call
         self._readers.register(fd, READ)
@@ -214,8 +212,9 @@ class Loop:
                 self._transport_mask = wanted
                 poller.modify(self._transport_fd, wanted)
         timer = self.next_timer
+        timeout = min(timer - self.now, at_most)  # late by what was done since: the clock is read once in a turn
         self._waiting = True
-        ready = poller.wait(min(at_most, timer if timer == FOREVER else max(0.0, timer - time.monotonic())))
+        ready = poller.wait(-1 if timeout == FOREVER else max(0.0, timeout), MAX_EVENTS)
         self._waiting = False
         self.now = now = time.monotonic()
         calls = self._calls

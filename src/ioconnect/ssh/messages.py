@@ -20,6 +20,7 @@ PACKET_SIZE = 32 * 1024  # largest data we take in one message; OpenSSH's CHAN_T
 PROHIBITED, CONNECT_FAILED, UNKNOWN_TYPE, RESOURCE_SHORTAGE = 1, 2, 3, 4
 
 _U32 = struct.Struct(">I")
+_U32_SIZE = 4
 _KIND_ID = struct.Struct(">BI")
 _KIND_ID_NUMBER = struct.Struct(">BII")
 _CONFIRMATION = struct.Struct(">BIIII")
@@ -43,11 +44,13 @@ class Reader:
 
     def u32(self) -> int:
         """Take a uint32."""
-        if len(self._body) - self._at < _U32.size:
-            raise ProtocolViolation("a message ends in the middle of a number")
-        (value,) = _U32.unpack_from(self._body, self._at)
-        self._at += _U32.size
-        return int(value)
+        at = self._at
+        self._at = at + _U32_SIZE
+        try:
+            value: int = _U32.unpack_from(self._body, at)[0]
+        except struct.error:
+            raise ProtocolViolation("a message ends in the middle of a number") from None
+        return value
 
     def string(self) -> bytes:
         """Take a string."""

@@ -187,7 +187,6 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
         """Pass on what arrived, send what is due, and wait for more, `at_most` seconds."""
         answer_likely = self.service.end_batch()
         inbound, outbound = self.inbound, self.outbound
-        inbound.end_batch()
         if (
             (outbound.bytes >= self._rekey_after or inbound.bytes >= REKEY_BYTES)
             and may_rekey
@@ -197,8 +196,8 @@ class LoopPacketizer(Packetizer):  # type: ignore[misc]  # paramiko is untyped
             raise NeedRekeyException
         outbound.flush()
         loop = self.loop
-        loop.writers_only = outbound.in_key_exchange or outbound.congested
-        loop.wants_flush = outbound.congested
+        loop.wants_flush = congested = outbound.congested
+        loop.writers_only = congested or outbound.in_key_exchange
         if not inbound.unacknowledged or outbound.sent_something:
             loop.run_once(at_most)
         elif not answer_likely:

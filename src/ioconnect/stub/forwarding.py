@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ioconnect.escape import escaped
 from ioconnect.ssh import messages as ssh
-from ioconnect.ssh.connection.channel import UNCONFIRMED, Channel, Due
+from ioconnect.ssh.connection.channel import UNCONFIRMED, Channel
 from ioconnect.ssh.connection.forwarded_connection import Connection
 from ioconnect.ssh.connection.multiplexer import Multiplexer
 from ioconnect.ssh.loop import READ
@@ -51,12 +51,12 @@ class StrictChannel(Channel):
             raise ProtocolViolation(f"channel {self.id}: a second EOF")
         super().peer_eof()
 
-    def due(self, *, inbound_done: bool) -> tuple[Due, ...]:
+    def due(self, *, inbound_done: bool) -> tuple[int, ...]:
         """Return what must go out; as sshd, a socket that was reset is told by EOF and CLOSE."""
         messages = super().due(inbound_done=inbound_done)
-        if messages == (Due.CLOSE,) and self.socket_gone and not self.eof_sent:
+        if messages == (ssh.MSG_CLOSE,) and self.socket_gone and not self.eof_sent:
             self.eof_sent = True
-            return (Due.EOF, Due.CLOSE)
+            return (ssh.MSG_EOF, ssh.MSG_CLOSE)
         return messages
 
 

@@ -48,7 +48,6 @@ def all_packets(inbound: Inbound) -> list[bytes]:
     """Read until there is nothing more; each turn is a batch, as the wire does it."""
     found = []
     while True:
-        inbound.end_batch()
         try:
             if not inbound.fill():
                 return found
@@ -162,7 +161,6 @@ def test_damage(sent: list[bytes], data: st.DataObject) -> None:
     found: list[bytes] = []
     try:
         while True:
-            inbound.end_batch()
             if not inbound.fill():
                 break
             while (packet := inbound.next_packet()) is not None:

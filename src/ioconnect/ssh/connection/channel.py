@@ -12,10 +12,9 @@ Pure: no sockets, no clock.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from ioconnect.ssh.messages import ProtocolViolation
+from ioconnect.ssh.messages import MSG_CLOSE, MSG_EOF, ProtocolViolation
 
 if TYPE_CHECKING:
     from ioconnect.ssh.connection.in_flight import BytesInFlight
@@ -23,13 +22,6 @@ if TYPE_CHECKING:
 
 MAX_WINDOW = 0xFFFFFFFF  # RFC 4254 §5.2
 UNCONFIRMED = -1  # the peer's id of a channel that it has not confirmed
-
-
-class Due(Enum):
-    """A control message that a channel owes."""
-
-    EOF = "eof"
-    CLOSE = "close"
 
 
 class Channel:
@@ -104,7 +96,7 @@ class Channel:
 
     def sent(self, count: int) -> None:
         """`count` bytes went out as DATA."""
-        assert count <= self.sendable()
+        assert count <= self.peer_window
         if self._stalls != self._flight.stalls:
             self._write_off()
         self.peer_window -= count
@@ -197,8 +189,8 @@ class Channel:
 
     # what goes out
 
-    def due(self, *, inbound_done: bool) -> tuple[Due, ...]:
-        """Return the control messages that must go out now, in order, and count them as sent.
+    def due(self, *, inbound_done: bool) -> tuple[int, ...]:
+        """Return which of MSG_EOF and MSG_CLOSE must go out now, in order, and count them as sent.
 
         `inbound_done` says that all that was received has been written to the socket, and its write side is shut.
         """
@@ -206,14 +198,14 @@ class Channel:
             return ()
         if self.socket_gone or self.close_received:
             self.close_sent = True
-            return (Due.CLOSE,)
-        messages: tuple[Due, ...] = ()
+            return (MSG_CLOSE,)
+        messages: tuple[int, ...] = ()
         if self.outbound_ended and not self.eof_sent:
             self.eof_sent = True
-            messages = (Due.EOF,)
+            messages = (MSG_EOF,)
         if self.eof_sent and self.eof_received and inbound_done:
             self.close_sent = True
-            messages += (Due.CLOSE,)
+            messages += (MSG_CLOSE,)
         return messages
 
     @property

@@ -15,9 +15,8 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.ssh.connection.channel import Due
 from ioconnect.ssh.loop import BROKEN, READ, WRITE
-from ioconnect.ssh.messages import MSG_CLOSE, MSG_EOF, PACKET_SIZE, about_channel, window_adjust
+from ioconnect.ssh.messages import PACKET_SIZE, about_channel, window_adjust
 from ioconnect.tcp import reset
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from ioconnect.ssh.messages import Origin
     from ioconnect.ssh.outbound import Outbound
 
-_MESSAGES = {Due.EOF: MSG_EOF, Due.CLOSE: MSG_CLOSE}
 MAX_PIECES = 64  # of one sendmsg; well below IOV_MAX
 
 
@@ -96,7 +94,7 @@ class Connection:
         """The loop's call: the socket can be read or written, or is broken."""
         if mask & WRITE and self.pending:
             self._drain()
-        if mask & (READ | BROKEN) and self.open:
+        if mask & (READ | BROKEN) and self._fd >= 0:
             self._pump()
 
     @property
@@ -177,12 +175,12 @@ class Connection:
             if count < 0:
                 break
             written = 0
-            while written < len(batch) and count >= len(batch[written]):
-                count -= len(batch[written])
+            for piece in batch:
                 written += 1
-            if written < len(batch):
-                self.pending += batch[written][count:]
-                written += 1
+                count -= len(piece)
+                if count < 0:
+                    self.pending += piece[count:]
+                    break
             del pieces[:written]
         for piece in pieces:
             self.pending += piece
@@ -226,7 +224,7 @@ class Connection:
             with contextlib.suppress(OSError):  # it is gone: reading will tell
                 self._sock.shutdown(socket.SHUT_WR)
         for message in channel.due(inbound_done=self.inbound_done):
-            self._outbound.queue(about_channel(_MESSAGES[message], channel.peer_id))
+            self._outbound.queue(about_channel(message, channel.peer_id))
         if not channel.close_sent:
             self._update_watch()
         elif self.pending and channel.eof_received:

@@ -127,11 +127,12 @@ class Multiplexer:
         return True
 
     def _data(self, body: memoryview) -> None:
-        if len(body) < U32_PAIR_SIZE:
+        size = len(body) - U32_PAIR_SIZE
+        if size < 0:
             raise ProtocolViolation("DATA without data")
         number, length = U32_PAIR.unpack_from(body)
-        if length != len(body) - U32_PAIR_SIZE:
-            raise ProtocolViolation(f"DATA announces {length} bytes and brings {len(body) - U32_PAIR_SIZE}")
+        if length != size:
+            raise ProtocolViolation(f"DATA announces {length} bytes and brings {size}")
         connection = self.connections.get(number)
         if connection is None:
             self.unknown_channel(number)
