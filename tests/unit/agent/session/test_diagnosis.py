@@ -224,6 +224,16 @@ def test_a_refused_port(said: list[str], kind: type[Fault]) -> None:
     assert "58115" in fault.message
 
 
+@pytest.mark.parametrize("server", ["SSH-2.0-dropbear_2022.83", "SSH-2.0-AsyncSSH_2.24.1", ""])
+def test_a_server_that_never_explains_is_not_said_to_have_the_port_in_use(server: str) -> None:
+    fault = forward_fault(TUNNEL, [], server)
+
+    assert isinstance(fault, PortBusy)
+    assert "does not say why" in fault.message
+    assert "may not have that port" in fault.hint
+    assert "held by another session" in forward_fault(TUNNEL, [], "SSH-2.0-OpenSSH_9.2p1 Debian-2").message
+
+
 def test_nothing_in_common_names_both_lists_and_recommends_none() -> None:
     """It is no lost connection, and does not mend itself; and nothing that was said is authenticated yet."""
     fault = diagnose(end(Stage.KEY_EXCHANGE), NoSharedAlgorithm("MAC", ["hmac-md5", "hmac-sha2-256"], MACS))
