@@ -48,6 +48,26 @@ def test_its_exit_codes_are_all_there_are() -> None:
     assert [int(code) for code in codes] == sorted(code.value for code in ExitCode)
 
 
+def outages(text: str) -> list[list[str]]:
+    """Return the cells of the table of what happens, ours and autossh's figures."""
+    table = text.partition("| what happens |")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
+
+
+def test_its_outages_have_the_figures_of_their_page() -> None:
+    """Which has more rows, with more words: each row's figures here are in the row there that begins alike."""
+    page = outages((ROOT / "docs" / "outages.md").read_text(encoding="utf-8"))
+    rows = outages(TEXT)
+    compared = 0
+    for happens, ours, autossh in rows:
+        (there,) = [cells for cells in page if cells[0].startswith(happens[:25])]
+        for shown, measured in ((ours, there[1]), (autossh, there[-1])):
+            figures = re.findall(r"[\d.]+(?: to [\d.]+)? s", shown)
+            assert [figure for figure in figures if figure not in measured] == [], happens
+            compared += len(figures)
+    assert compared > 10
+
+
 def test_its_configuration_is_one() -> None:
     """It parses, and what it shows as defaults are the defaults."""
     shown = section("Configuration").partition("```toml\n")[2].partition("```")[0]

@@ -156,7 +156,7 @@ STRANGERS = {
     "a byte now and then": (for_ever(b"S", pause=0.05), "banner_timeout", "no SSH server introduced itself"),
     "a packet now and then": (
         for_ever(packet(bytes((IGNORE,)) + string(b"x")), first=BANNER, pause=0.1),
-        "connection_lost",
+        "kex_timeout",
         "did not finish the key exchange",
     ),
     "packets without end": (
