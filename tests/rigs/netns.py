@@ -142,6 +142,18 @@ class Nat:
         self.router.run(self.program, *command.split())
 
 
+class Swallower:
+    """A firewall on a host that drops, in both directions, what belongs to one source port of a peer's."""
+
+    def __init__(self, host: Host, peer: str, port: int) -> None:
+        program = processes.need_program("nft", package="nftables")
+        host.run(program, "add", "table", "ip", "swallow")
+        for chain, end in (("input", f"ip saddr {peer} tcp sport"), ("output", f"ip daddr {peer} tcp dport")):
+            hook = f"{{ type filter hook {chain} priority 0 ; }}"
+            host.run(program, *f"add chain ip swallow {chain} {hook}".split())
+            host.run(program, *f"add rule ip swallow {chain} {end} {port} counter drop".split())
+
+
 class HostSshd(Sshd):
     """The real sshd on one of the hosts, at an address of its own."""
 

@@ -76,7 +76,8 @@ class TunnelStatus:
     `down_since` is the start of the outage, across retries; None while connected. `identity` is the fingerprint of
     the key in use; it and `security` are None while no session is signed in. `standby_ok`: another agent may hold
     the port. A tunnel that is not `enabled` is not started. `waits_for_turn`: so many others of this
-    agent sign in at the jumphost that this one has not begun to dial.
+    agent sign in at the jumphost that this one has not begun to dial. `reused_source_port`: whether the session came
+    from the source port of the one that was lost; None if it was not to, and while no session is signed in.
     """
 
     name: str
@@ -102,6 +103,7 @@ class TunnelStatus:
     standby_ok: bool = False
     enabled: bool = True
     waits_for_turn: bool = False
+    reused_source_port: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

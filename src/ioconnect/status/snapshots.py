@@ -118,6 +118,7 @@ def _tunnel_to_json(tunnel: TunnelStatus) -> dict[str, Any]:
         "standby_ok": tunnel.standby_ok,
         "enabled": tunnel.enabled,
         "waits_for_turn": tunnel.waits_for_turn,
+        "reused_source_port": tunnel.reused_source_port,
     }
 
 
@@ -183,6 +184,7 @@ def _tunnel_from_fields(fields: Fields) -> TunnelStatus:
         standby_ok=fields.optional("standby_ok", bool) or False,
         enabled=fields.optional("enabled", bool) is not False,
         waits_for_turn=fields.optional("waits_for_turn", bool) or False,
+        reused_source_port=fields.optional("reused_source_port", bool),
     )
 
 

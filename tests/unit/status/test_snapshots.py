@@ -78,7 +78,7 @@ ADDED: dict[str, Any] = json.loads("""
      "reason":{"code":"target_unreachable","message":"db:3306 refuses","hint":"Start it."}},
    "security":{"kex":"mlkem768x25519-sha256","cipher":"aes128-gcm@openssh.com","mac":null,"post_quantum":true},
    "identity":"SHA256:def","warnings":[{"code":"shared_identity","message":"m","hint":"h"}],
-   "standby_ok":true,"enabled":false,"waits_for_turn":true}]}
+   "standby_ok":true,"enabled":false,"waits_for_turn":true,"reused_source_port":false}]}
 """)
 
 times = st.datetimes().map(lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
@@ -109,6 +109,7 @@ tunnels = st.builds(
     standby_ok=st.booleans(),
     waits_for_turn=st.booleans(),
     enabled=st.booleans(),
+    reused_source_port=st.none() | st.booleans(),
 )
 some_snapshots = st.builds(
     Snapshot,

@@ -44,9 +44,9 @@ def dial(
     """Return a connected, non-blocking socket to the jumphost, with TCP_NODELAY set.
 
     `deadline` is in `time.monotonic()` seconds. `proxy` is the tunnel's setting; `environ` has the proxy variables.
-    `source` is the source port of a lost connection, to be reused: its `peer` is tried first, an ephemeral port is
-    used if it cannot be bound, and it is ignored through a proxy. The dial is cancelled when `cancelled` becomes
-    readable, for example because its other end was closed.
+    `source` is the source port of a lost connection, to be reused: its `peer` is tried first, from an ordinary port
+    soon as well; it is ignored through a proxy. The dial is cancelled when `cancelled` becomes readable, for example
+    because its other end was closed.
 
     Through a proxy that speaks TLS the socket is one end of a socketpair (AF_UNIX), which has no TCP options.
 

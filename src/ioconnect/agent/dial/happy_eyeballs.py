@@ -3,10 +3,14 @@
 The next attempt starts when the last one failed, or has had no answer for the connection attempt delay (RFC 8305 §5).
 An attempt without an answer is restarted every few seconds: the kernel doubles the time between its SYNs (RFC 6298
 §5.5), so a path that recovers would be found late.
+
+An address that is dialed from the source port of a lost connection is soon dialed from an ordinary port as well: a
+load balancer or a stateful firewall on the way may swallow what comes from the old one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -28,9 +32,9 @@ if TYPE_CHECKING:
     from ioconnect.agent.dial.resolve import Address
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 §8
-# Reusing a source port takes the jumphost's challenge ACK, our RST and another SYN: with the usual delay another
-# address would connect first, and the dead session would keep the port.
-SOURCE_PORT_ATTEMPT_DELAY = 3.5  # seconds
+# The head start of a reused source port: the jumphost's challenge ACK, our RST and another SYN take two round trips
+# and CHALLENGE_POLL, a lost SYN another second. If an ordinary port wins, the dead session keeps the tunnel's port.
+SOURCE_PORT_ATTEMPT_DELAY = 2.0  # seconds
 RESTART_AFTER = 3.0  # seconds without an answer; the kernel has then sent SYNs at 0 and 1 s, newer ones also at 2 s
 LAST_RESTART = 10.0  # seconds before the deadline; the last attempt has that long, for a slow path
 CHALLENGE_POLL = 0.1  # seconds; no event reports a challenge ACK
@@ -57,6 +61,12 @@ class SourcePort:
             return False
         family = socket.AF_INET if version == 4 else socket.AF_INET6  # noqa: PLR2004  IP's version, no magic
         return address.family == family and self.peer in (None, str(address))
+
+    def is_of(self, sock: socket.socket) -> bool:
+        """Say whether the socket is connected from this address and port."""
+        with contextlib.suppress(OSError):
+            return bool(sock.getsockname()[:2] == (self.address, self.port))
+        return False
 
 
 class AllAttemptsFailed(Exception):
@@ -110,7 +120,11 @@ class _Attempts:
     """The connects in progress, and the addresses that are still to be tried."""
 
     def __init__(self, addresses: Sequence[Address], source: SourcePort | None) -> None:
-        self._queue = deque((a, source if source is not None and source.fits(a) else None) for a in addresses)
+        self._queue: deque[tuple[Address, SourcePort | None]] = deque()
+        for address in addresses:
+            if source is not None and source.fits(address):
+                self._queue.append((address, source))
+            self._queue.append((address, None))
         self._in_progress: dict[socket.socket, _Attempt] = {}
         self._failures: list[ConnectFailure] = []
         self._next_at = 0.0  # monotonic seconds
@@ -173,8 +187,9 @@ class _Attempts:
             return
         sock.setblocking(False)
         if source is not None and not _bind(sock, source):
-            source = None
-            self._next_at = min(self._next_at, time.monotonic() + ATTEMPT_DELAY)
+            sock.close()
+            self._next_at = 0.0  # an ordinary port is next, if it was not tried yet
+            return
         self._in_progress[sock] = _Attempt(address, source, time.monotonic() + RESTART_AFTER)
         code = sock.connect_ex(address.sockaddr)
         if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
@@ -195,9 +210,7 @@ class _Attempts:
         attempt = self._in_progress.pop(sock)
         sock.close()
         self._next_at = 0.0
-        if attempt.source is not None and code in _LOCAL_ERRORS:
-            self._queue.appendleft((attempt.address, None))
-        else:
+        if attempt.source is None or code not in _LOCAL_ERRORS:
             self._failures.append(_failure(attempt.address, code))
 
 

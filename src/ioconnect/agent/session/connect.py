@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from paramiko.ed25519key import Ed25519Key
 
 from ioconnect.agent.dial.dial import DialCancelled, dial
+from ioconnect.agent.dial.proxy import choose
 from ioconnect.agent.tunnel.shortage import cannot_start, shortage
 from ioconnect.errors import Fault
 from ioconnect.keys.credentials import ReadFiles, load_identity, load_pins, require_pin, stamps
@@ -41,11 +42,15 @@ MOST_MILLISECONDS = 2**31 - 1  # an int of setsockopt(2)
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connected socket to the jumphost, our private key, and its pins to verify its host key with."""
+    """A connected socket to the jumphost, our private key, and its pins to verify its host key with.
+
+    `reused_source` is false if a source port was to be reused, and an ordinary one connected.
+    """
 
     sock: socket.socket
     key: Ed25519Key
     pins: Pins
+    reused_source: bool = True
 
 
 def new_transport(
@@ -158,17 +163,18 @@ class Connector:
         pins = load_pins(self._paths).about(jumphost.host, jumphost.port)
         require_pin(self._tunnel, pins)  # before the jumphost is troubled
         self.files.pinned = pins.fingerprints_for(jumphost.host, jumphost.port)
+        source = self._source if choose(jumphost, self._tunnel.proxy, os.environ) is None else None
         if sock is None:
             sock = dial(
                 jumphost,
                 environ=os.environ,
                 deadline=deadline,
                 proxy=self._tunnel.proxy,
-                source=self._source,
+                source=source,
                 cancelled=cancelled,
             )
         self._set_tcp_options(sock)
-        return Connected(sock, key, pins)
+        return Connected(sock, key, pins, reused_source=source is None or source.is_of(sock))
 
     def _set_tcp_options(self, sock: socket.socket) -> None:
         if sock.family == socket.AF_UNIX:

@@ -57,9 +57,9 @@ FOREVER = float("inf")
 class Session:
     """One attempt at a tunnel, from the dial to its end; the supervisor's methods return at once, from any thread.
 
-    `source` is the source port to dial from, which resets a dead session of ours; an ephemeral port is used if it
-    cannot be bound. `report` is called from threads of the session's own. Addresses are those of the connection to
-    the jumphost (or proxy), None before it is connected; `host_key` is the fingerprint (SHA256:…) once verified,
+    `source` is the source port to dial from first, which resets a dead session of ours. `report` is called from
+    threads of the session's own. Addresses are those of the connection to the jumphost (or proxy), None before it is
+    connected; `host_key` is the fingerprint (SHA256:…) once verified,
     `identity` that of our key and `security` the algorithms once signed in.
     """
 
@@ -208,7 +208,7 @@ class Session:
         )
         self._transport.packetizer.service = self._forward
         self._on_timer(self._loop.now)
-        self._report(SignedIn())
+        self._report(SignedIn(self._connected.reused_source))
         self._forward.ask()
 
     def _verify(self, blob: bytes) -> None:

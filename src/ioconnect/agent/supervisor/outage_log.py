@@ -51,7 +51,12 @@ def target_log_line(before: Availability, health: TargetHealth) -> tuple[int, st
 
 def _connected(before: TunnelState, now: float) -> str:
     took = format_duration(now - before.down_since) if before.down_since is not None else "no time"
-    return f"connected {'again ' if before.was_connected else ''}after {took}, dial number {before.attempts}"
+    source = {
+        True: " from the source port of the last session",
+        False: " from an ordinary source port, as the last session's did not connect",
+        None: "",
+    }[before.reused_source]
+    return f"connected {'again ' if before.was_connected else ''}after {took}, dial number {before.attempts}{source}"
 
 
 def _code(state: TunnelState) -> object:

@@ -128,6 +128,7 @@ class Publisher:
             standby_ok=tunnel.standby,
             enabled=tunnel.enabled,
             waits_for_turn=state.phase is Phase.QUEUED,
+            reused_source_port=state.reused_source if state.is_signed_in else None,
         )
 
 

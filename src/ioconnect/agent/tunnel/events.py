@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The host key is verified and our key accepted; tcpip-forward is sent, its reply pending."""
+    """The host key is verified and our key accepted; tcpip-forward is sent, its reply pending.
+
+    `reused_source`: false if the dial was to reuse a source port, and an ordinary one connected.
+    """
+
+    reused_source: bool = True
 
 
 @dataclass(frozen=True, slots=True)

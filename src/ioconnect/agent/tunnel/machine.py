@@ -10,10 +10,11 @@ a new session would be no faster and costs the jumphost a key exchange.
 
 Source ports. After an unclean loss a dead session of ours may still hold the port on the jumphost. A dial from the
 source port of that session makes the jumphost's kernel reset it (RFC 5961 §4), so the first redial reuses it.
-Some firewalls remember the old connection and drop the new one: after a failure that may come from this
-(`_SOURCE_PORT_SUSPECT`) the next dial uses an ephemeral port, and so on in turn. If a dial from an ephemeral port
-succeeds and the port is refused, the dead session may be the reason: one more dial reuses the source port. If it is
-refused once more, another agent holds the port: standby.
+Some firewalls remember the old connection and drop the new one. A SYN that gets no answer costs a head start: the
+dial tries an ordinary port as well, and SignedIn tells which one connected. After a failure later on that may come
+from this (`_SOURCE_PORT_SUSPECT`) the next dial uses an ordinary port alone, and so on in turn. If an ordinary port
+signs in and the forward is refused, the dead session may be the reason: one more dial reuses the source port. If it
+is refused once more, another agent holds the port, or the dead session cannot be reached: standby.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ Step: TypeAlias = tuple[TunnelState, tuple[Command, ...]]
 _Transition: TypeAlias = Callable[[TunnelState, Any, float, float], Step]
 
 _BEFORE_THE_DIAL = {ReasonCode.IDENTITY_MISSING, ReasonCode.IDENTITY_UNREADABLE, ReasonCode.HOST_KEY_UNPINNED}
-_SOURCE_PORT_SUSPECT = {ReasonCode.UNREACHABLE, ReasonCode.BANNER_TIMEOUT, ReasonCode.CONNECTION_LOST}
+_SOURCE_PORT_SUSPECT = {ReasonCode.BANNER_TIMEOUT, ReasonCode.CONNECTION_LOST}
 
 
 def step(state: TunnelState, event: MachineEvent, now: float, random: float) -> Step:
@@ -120,6 +121,7 @@ def _dial(state: TunnelState, _event: Admitted, now: float, _random: float) -> S
         deadline=now + DIAL_TIMEOUT,
         attempts=state.attempts + 1,
         attempted_at=now,
+        reused_source=None,
     )
     return dialing, (Dial(state.reuse_source),)
 
@@ -128,7 +130,9 @@ def _hurry(state: TunnelState, event: RetryRequested, now: float, _random: float
     return early_retry.hastened(state, event, now), ()
 
 
-def _signed_in(state: TunnelState, _event: SignedIn, now: float, _random: float) -> Step:
+def _signed_in(state: TunnelState, event: SignedIn, now: float, _random: float) -> Step:
+    if state.reuse_source:
+        state = replace(state, reuse_source=event.reused_source, reused_source=event.reused_source)
     return _enter(state, Phase.REQUESTING, now, deadline=now + FORWARD_REPLY_TIMEOUT), ()
 
 

@@ -66,7 +66,9 @@ class TunnelState:
     connected_at: float | None = None
     was_connected: bool = False
     dead_session: bool = False  # one of ours may hold the port; no dial from its source port has been answered
-    reuse_source: bool = False  # the latest dial, or the next one of a queued tunnel, reuses the source port
+    # The latest dial, or the next one of a queued tunnel, reuses the source port, as far as is known;
+    reuse_source: bool = False
+    reused_source: bool | None = None  # and whether the session did. None: it was not to, or it is not known yet
     queued_at: float = 0.0  # when it came to the queue
     has_hung: bool = False  # the latest dial that failed did so after more than HUNG_AFTER
     early_redials: int = 0  # consecutive dials that a RetryRequested restarted

@@ -35,6 +35,7 @@ from ioconnect.agent.tunnel.state import SHOWN, Phase, TunnelState
 from ioconnect.disposition import Disposition
 from ioconnect.errors import (
     AuthRefused,
+    BannerTimeout,
     ConnectionLost,
     Fault,
     IdentityUnreadable,
@@ -480,6 +481,7 @@ def commands_of(state: TunnelState, *events: MachineEvent) -> list[Command]:
 
 SAME, OTHER = Dial(reuse_source=True), Dial(reuse_source=False)
 TIMED_OUT = lost(Unreachable("j: timed out", hint=""))
+SILENT = lost(BannerTimeout("j: silent", hint=""))
 UNCLEAN = lost(KeepaliveTimeout("silent", hint=""), unclean=True)
 
 
@@ -488,25 +490,45 @@ def test_after_a_clean_loss_any_port_will_do() -> None:
 
 
 def test_after_an_unclean_loss_the_stored_source_port_comes_first_and_an_ephemeral_one_after_it_failed() -> None:
-    again = (DeadlinePassed(), TIMED_OUT)
+    again = (DeadlinePassed(), SILENT)
     assert commands_of(STATES[Phase.CONNECTED], UNCLEAN, *again, *again, *again) == [SAME, OTHER, SAME]
 
 
 def test_a_failure_that_is_not_the_ports_fault_changes_no_port() -> None:
+    """A dial that nothing answered was made from an ordinary port too."""
     no_name = lost(NameNotResolved("no address", hint=""))
-    story = (UNCLEAN, DeadlinePassed(), no_name, DeadlinePassed(), no_name, DeadlinePassed())
+    story = (UNCLEAN, DeadlinePassed(), no_name, DeadlinePassed(), TIMED_OUT, DeadlinePassed())
     assert commands_of(STATES[Phase.CONNECTED], *story) == [SAME, SAME, SAME]
 
 
 def test_an_ephemeral_port_that_meets_our_own_dead_session_goes_back_to_the_stored_one_once() -> None:
-    story = (UNCLEAN, DeadlinePassed(), TIMED_OUT, DeadlinePassed(), SignedIn(), PortRefused(BUSY))
+    story = (UNCLEAN, DeadlinePassed(), SILENT, DeadlinePassed(), SignedIn(), PortRefused(BUSY))
     assert commands_of(STATES[Phase.CONNECTED], *story) == [SAME, OTHER, SAME]
     assert commands_of(
         STATES[Phase.CONNECTED], *story, SignedIn(), PortRefused(BUSY), DeadlinePassed(), PortRefused(BUSY)
     ) == [SAME, OTHER, SAME, REQUEST]
-    assert commands_of(
-        STATES[Phase.CONNECTED], *story, TIMED_OUT, DeadlinePassed(), SignedIn(), PortRefused(BUSY)
-    ) == [SAME, OTHER, SAME, OTHER]
+    assert commands_of(STATES[Phase.CONNECTED], *story, SILENT, DeadlinePassed(), SignedIn(), PortRefused(BUSY)) == [
+        SAME,
+        OTHER,
+        SAME,
+        OTHER,
+    ]
+
+
+def test_an_ordinary_port_that_wins_meets_our_dead_session_and_then_waits_for_its_end() -> None:
+    won = (SignedIn(reused_source=False), PortRefused(BUSY))
+    story = (UNCLEAN, DeadlinePassed(), *won)
+    assert commands_of(STATES[Phase.CONNECTED], *story) == [SAME, SAME]
+    assert commands_of(STATES[Phase.CONNECTED], *story, *won, DeadlinePassed()) == [SAME, SAME, REQUEST]
+    state = go(STATES[Phase.CONNECTED], *story, *won)
+    assert (state.shown, state.reused_source) == (State.STANDBY, False)
+
+
+def test_which_port_won_is_known_as_long_as_the_session_lasts() -> None:
+    state = go(STATES[Phase.CONNECTED], UNCLEAN, DeadlinePassed(), SignedIn(), Granted(58115))
+    assert state.reused_source is True
+    assert go(state, lost(), DeadlinePassed()).reused_source is None
+    assert go(STATES[Phase.DIALING], SignedIn()).reused_source is None
 
 
 def test_a_port_refused_to_the_stored_source_port_is_standby() -> None:
