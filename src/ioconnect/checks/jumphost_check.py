@@ -63,7 +63,14 @@ def connect(
     proxy = choose(tunnel.jumphost, tunnel.proxy, environ)
     end = deadline if proxy is not None else deadline - EGRESS_TIMEOUT
     try:
-        sock = dial(tunnel.jumphost, environ=environ, deadline=end, proxy=tunnel.proxy, source=source)
+        sock = dial(
+            tunnel.jumphost,
+            environ=environ,
+            deadline=end,
+            proxy=tunnel.proxy,
+            bind_address=tunnel.bind_address,
+            source=source,
+        )
     except Unreachable as fault:
         if proxy is not None or tunnel.jumphost.port == WEB_PORT:
             raise
@@ -109,6 +116,7 @@ def check_host_key(
         keyscan.shown_keys(
             tunnel.jumphost,
             proxy=tunnel.proxy,
+            bind_address=tunnel.bind_address,
             deadline=deadline,
             allowed=settings.allowed_algorithms,
             pinned_types=pins.types_for(host, port),

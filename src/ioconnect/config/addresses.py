@@ -151,6 +151,22 @@ def host(text: str) -> str:
     return text
 
 
+def own_address(text: str) -> str:
+    """Check an address of this machine to connect from (ssh_config(5), BindAddress), without brackets or port.
+
+    "" is none. Raises ValueError for a name and for what no connection can come from.
+    """
+    if not text:
+        return text
+    try:
+        address = ipaddress.ip_address(_ipv6(text) if ":" in text else text)
+    except ValueError:
+        raise ValueError(f"must be an IP address of this machine, not {quoted(text)}") from None
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"no connection can come from {quoted(text)}")
+    return text
+
+
 def _ipv6(text: str) -> str:
     try:
         address = ipaddress.IPv6Address(text)

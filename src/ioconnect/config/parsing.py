@@ -118,6 +118,7 @@ def _tunnel(tunnels_table: Table, name: str, identity: Callable[[object], Path])
     options: dict[str, Any] = {
         "ssh_port": table.take("ssh_port", integer(1, addresses.MAX_PORT), DEFAULT_SSH_PORT),
         "max_connections": table.take("max_connections", integer(1, addresses.MAX_PORT), 256),
+        "bind_address": table.take("bind_address", _text_check(addresses.own_address), ""),
         "standby": table.take("standby", boolean, False),
         "enabled": table.take("enabled", boolean, True),
     }

@@ -26,8 +26,9 @@ NAME_RULE = "a tunnel's name is 1 to 64 of A-Z a-z 0-9 _ . - and begins with a l
 class Tunnel:
     """One remote forward: the port `endpoint.port` on the jumphost `endpoint.host` is forwarded to `target`.
 
-    `proxy` is "" (from the environment, else none), a URL, or "none"; `identity` overrides the agent's. `standby`:
-    an agent on another machine may hold the port, and that is well. `file` is the one in config.d that defines the
+    `proxy` is "" (from the environment, else none), a URL, or "none"; `identity` overrides the agent's.
+    `bind_address` is an IP address of this machine to connect from, "" for the one that the route has. `standby`: an
+    agent on another machine may hold the port, and that is well. `file` is the one in config.d that defines the
     tunnel; None for the main file.
     """
 
@@ -39,6 +40,7 @@ class Tunnel:
     max_connections: int = 256
     proxy: str = field(default="", repr=False)  # may hold a password
     identity: Path | None = None
+    bind_address: str = ""
     standby: bool = False
     enabled: bool = True
     file: Path | None = field(default=None, compare=False, repr=False)

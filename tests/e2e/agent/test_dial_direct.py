@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.rigs import processes
+from tests.rigs.database import pull
 
 from ioconnect.agent.dial import happy_eyeballs
 from ioconnect.agent.dial.connect_failures import NoAnswer, Refused
@@ -19,10 +20,12 @@ from ioconnect.agent.dial.dial import DialCancelled, dial
 from ioconnect.agent.dial.happy_eyeballs import SourcePort
 from ioconnect.agent.dial.resolve import Address, Resolver
 from ioconnect.config.addresses import HostPort
-from ioconnect.errors import NameNotResolved
+from ioconnect.errors import NameNotResolved, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.rigs.agent_scene import AgentScene
 
 TCP_REPAIR = 19  # linux/tcp.h; a connection closed in this mode says nothing to its peer, as after a power cut
 NAME = HostPort("jumphost.invalid", 50683)
@@ -269,3 +272,46 @@ def test_dialled_from_its_old_port_the_jumphost_drops_the_dead_connection(listen
             dead.settimeout(10)
             with pytest.raises(ConnectionResetError):
                 dead.recv(1)
+
+
+def test_it_connects_from_the_address_that_is_named(listener: socket.socket) -> None:
+    """127.0.0.0/8 is all of this machine (Linux)."""
+    port = port_of(listener)
+    both = answering(Address(socket.AF_INET6, ("::1", port, 0, 0)), at("127.0.0.1", port))
+    with dial(NAME, environ={}, deadline=soon(), bind_address="127.0.0.2", resolver=both) as sock:
+        assert sock.getsockname()[0] == "127.0.0.2"
+        connection, peer = listener.accept()
+        connection.close()
+        assert peer[0] == "127.0.0.2"
+
+
+def test_a_source_port_of_another_address_is_not_reused(listener: socket.socket) -> None:
+    port = port_of(listener)
+    old = SourcePort("127.0.0.1", processes.free_port(), "127.0.0.1")
+    found = answering(at("127.0.0.1", port))
+    with dial(NAME, environ={}, deadline=soon(), bind_address="127.0.0.2", source=old, resolver=found) as sock:
+        assert sock.getsockname()[0] == "127.0.0.2"
+
+
+@pytest.mark.parametrize(
+    ("bind_address", "why"), [("192.0.2.77", "has no such address"), ("::1", "no address of that kind")]
+)
+def test_an_address_that_cannot_be_had_is_said(listener: socket.socket, bind_address: str, why: str) -> None:
+    found = answering(at("127.0.0.1", port_of(listener)))
+    with pytest.raises(Unreachable, match=rf"from {bind_address} \(bind_address\): .*{why}") as refused:
+        dial(NAME, environ={}, deadline=soon(), bind_address=bind_address, resolver=found)
+
+    assert "Correct bind_address" in refused.value.hint
+
+
+def test_a_tunnel_and_the_commands_connect_from_it(scene: AgentScene) -> None:
+    config = scene.paths.config
+    config.write_text(config.read_text().replace("target =", 'bind_address = "127.0.0.2"\ntarget ='))
+    scene.paths.known_hosts.unlink()
+    scene.customer.run("pin", "--fingerprint", scene.rig.fingerprint)
+    assert '"ok": true' in scene.customer.run("test", "--json")
+    scene.customer.run("up", "--daemon")
+
+    assert pull(scene.port, 1000)[0] == 1000
+    sockets = processes.checked([processes.need_program("ss", package="iproute2"), "-Htn", "src", "127.0.0.2"])
+    assert f"127.0.0.1:{scene.rig.port}" in sockets

@@ -255,3 +255,14 @@ def test_a_path_that_is_no_sockets_is_refused_in_words_that_help(text: str, said
 )
 def test_a_sockets_name_tells_the_database(path: str, expected: int) -> None:
     assert SocketPath(path).port == expected
+
+
+@pytest.mark.parametrize("text", ["", "192.0.2.7", "2001:db8::7", "fe80::7%eth0", "127.0.0.2"])
+def test_an_address_to_connect_from(text: str) -> None:
+    assert addresses.own_address(text) == text
+
+
+@pytest.mark.parametrize("text", ["db.example.com", "192.0.2.7:22", "[::1]", "0.0.0.0", "::", "224.0.0.1", "1", " "])
+def test_no_address_to_connect_from(text: str) -> None:
+    with pytest.raises(ValueError, match=r"must be an IP address of this machine|no connection can come from"):
+        addresses.own_address(text)

@@ -103,6 +103,16 @@ def unreachable(host: HostPort, failures: Sequence[ConnectFailure], *, role: Rol
     return fault(f"cannot connect to the {role.value} {host}: {details}", hint=_hint(fault, host, role))
 
 
+def cannot_bind(host: HostPort, bind_address: str, *, role: Role, is_absent: bool = False) -> Unreachable:
+    """Return the fault of a `bind_address` that is not of this machine, or of no family of the host's addresses."""
+    return Unreachable(
+        f"cannot connect to the {role.value} {host} from {bind_address} (bind_address): "
+        + ("this machine has no such address" if is_absent else "the host has no address of that kind"),
+        hint="Correct bind_address in the configuration, or take it out: then the route decides. If a VPN brings the "
+        "address, nothing: the tunnel is tried again when it is there.",
+    )
+
+
 def _listed(items: Sequence[str]) -> str:
     unique = list(dict.fromkeys(items))
     more = len(unique) - MAX_SHOWN

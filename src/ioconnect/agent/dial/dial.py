@@ -6,12 +6,13 @@ half of memory, is imported where a proxy speaks it.
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.dial.connect_failures import NoAnswer, Role, allow_request, unreachable
+from ioconnect.agent.dial.connect_failures import NoAnswer, Role, allow_request, cannot_bind, unreachable
 from ioconnect.agent.dial.deadline import Deadline, DialCancelled, HasFileno
 from ioconnect.agent.dial.happy_eyeballs import AllAttemptsFailed, SourcePort, connect_first, interleaved
 from ioconnect.agent.dial.proxy import Proxy, Scheme, choose
@@ -37,6 +38,7 @@ def dial(
     environ: Mapping[str, str],
     deadline: float,
     proxy: str = "",
+    bind_address: str = "",
     source: SourcePort | None = None,
     cancelled: HasFileno | None = None,
     resolver: Resolver = _RESOLVER,
@@ -44,6 +46,7 @@ def dial(
     """Return a connected, non-blocking socket to the jumphost, with TCP_NODELAY set.
 
     `deadline` is in `time.monotonic()` seconds. `proxy` is the tunnel's setting; `environ` has the proxy variables.
+    `bind_address` is the address of this machine to connect from, to the proxy if there is one.
     `source` is the source port of a lost connection, to be reused: its `peer` is tried first, from an ordinary port
     soon as well; it is ignored through a proxy. The dial is cancelled when `cancelled` becomes readable, for example
     because its other end was closed.
@@ -55,14 +58,14 @@ def dial(
     until = Deadline(deadline, cancelled)
     chosen = choose(jumphost, proxy, environ)
     if chosen is None:
-        return _connect(jumphost, Role.JUMPHOST, until, resolver, source)
+        return _connect(jumphost, Role.JUMPHOST, until, resolver, bind_address=bind_address, source=source)
     context = None
     if chosen.scheme is Scheme.HTTPS:
         from ioconnect.agent.dial.proxy_tls import create_context  # noqa: PLC0415  TLS
 
         context = create_context(environ)
     started = time.monotonic()
-    sock = _connect(chosen.address, Role.PROXY, until, resolver)
+    sock = _connect(chosen.address, Role.PROXY, until, resolver, bind_address=bind_address)
     try:
         return _through_proxy(sock, chosen, jumphost, context, until)
     except TimeoutError:
@@ -75,14 +78,29 @@ def dial(
 
 
 def _connect(
-    host: HostPort, role: Role, deadline: Deadline, resolver: Resolver, source: SourcePort | None = None
+    host: HostPort,
+    role: Role,
+    deadline: Deadline,
+    resolver: Resolver,
+    *,
+    bind_address: str,
+    source: SourcePort | None = None,
 ) -> socket.socket:
     started = time.monotonic()
     addresses = resolver.resolve(host, deadline, role=role)
+    if bind_address:
+        family = socket.AF_INET6 if ":" in bind_address else socket.AF_INET
+        addresses = [address for address in addresses if address.family == family]
+        if source is not None and source.address != bind_address:
+            source = None
+    if not addresses:
+        raise cannot_bind(host, bind_address, role=role)
     order = interleaved(addresses, peer=source.peer if source is not None else None)
     try:
-        sock = connect_first(order, deadline, source=source)
+        sock = connect_first(order, deadline, source=source, bind_address=bind_address)
     except AllAttemptsFailed as failed:
+        if bind_address and {failure.errno for failure in failed.failures} == {errno.EADDRNOTAVAIL}:
+            raise cannot_bind(host, bind_address, role=role, is_absent=True) from None
         raise unreachable(host, failed.failures, role=role, seconds=time.monotonic() - started) from None
     send_at_once(sock)
     return sock

@@ -94,13 +94,15 @@ def interleaved(addresses: Iterable[Address], *, peer: str | None = None) -> lis
 
 
 def connect_first(
-    addresses: Sequence[Address], deadline: Deadline, *, source: SourcePort | None = None
+    addresses: Sequence[Address], deadline: Deadline, *, source: SourcePort | None = None, bind_address: str = ""
 ) -> socket.socket:
     """Return the first connection, non-blocking; all other attempts are closed.
 
+    All come from `bind_address`, if that is given; it is of the addresses' family.
+
     Tries the addresses in their order. Raises AllAttemptsFailed, also at the deadline; DialCancelled.
     """
-    attempts = _Attempts(addresses, source)
+    attempts = _Attempts(addresses, source, bind_address)
     try:
         return attempts.run(deadline)
     finally:
@@ -119,7 +121,8 @@ class _Attempt:
 class _Attempts:
     """The connects in progress, and the addresses that are still to be tried."""
 
-    def __init__(self, addresses: Sequence[Address], source: SourcePort | None) -> None:
+    def __init__(self, addresses: Sequence[Address], source: SourcePort | None, bind_address: str) -> None:
+        self._bind_address = bind_address
         self._queue: deque[tuple[Address, SourcePort | None]] = deque()
         for address in addresses:
             if source is not None and source.fits(address):
@@ -190,6 +193,14 @@ class _Attempts:
             sock.close()
             self._next_at = 0.0  # an ordinary port is next, if it was not tried yet
             return
+        if source is None and self._bind_address:
+            try:
+                sock.bind((self._bind_address, 0))
+            except OSError as error:
+                sock.close()
+                self._failures.append(_failure(address, error.errno or errno.EADDRNOTAVAIL))
+                self._next_at = 0.0
+                return
         self._in_progress[sock] = _Attempt(address, source, time.monotonic() + RESTART_AFTER)
         code = sock.connect_ex(address.sockaddr)
         if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):

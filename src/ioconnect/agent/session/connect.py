@@ -170,6 +170,7 @@ class Connector:
                 environ=os.environ,
                 deadline=deadline,
                 proxy=self._tunnel.proxy,
+                bind_address=self._tunnel.bind_address,
                 source=source,
                 cancelled=cancelled,
             )

@@ -100,6 +100,7 @@ def shown_keys(
     *,
     deadline: float,
     proxy: str = "",
+    bind_address: str = "",
     allowed: Sequence[str] = (),
     pinned_types: Sequence[str] = (),
     sock: socket.socket | None = None,
@@ -114,7 +115,7 @@ def shown_keys(
     algorithms = tuple(sorted(HOST_KEYS, key=lambda name: host_key_type(name) not in pinned_types))
     while algorithms:
         if sock is None:
-            sock = dial(jumphost, environ=os.environ, deadline=deadline, proxy=proxy)
+            sock = dial(jumphost, environ=os.environ, deadline=deadline, proxy=proxy, bind_address=bind_address)
         scan, sock = _Scan(sock, jumphost, algorithms, allowed, deadline), None
         scan.transport.start_client(event=threading.Event())
         scan.over.wait(max(0.0, deadline - time.monotonic()) + 5)

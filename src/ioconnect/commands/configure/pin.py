@@ -164,6 +164,7 @@ def pin_host_keys(
     keys = keyscan.shown_keys(
         jumphost,
         proxy=tunnel.proxy,
+        bind_address=tunnel.bind_address,
         deadline=time.monotonic() + FETCH_TIMEOUT,
         allowed=settings.allowed_algorithms,
         pinned_types=pins.types_for(jumphost.host, jumphost.port),
