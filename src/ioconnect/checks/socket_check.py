@@ -5,6 +5,7 @@ Blocks the calling thread until the given deadline at most (a time.monotonic()).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pwd
@@ -54,11 +55,13 @@ def connected(target: SocketPath, deadline: float) -> socket.socket:
 
 def shared_folder(target: SocketPath) -> Path | None:
     """Return the folder in which any account may make the socket, or another in its place; None if there is none."""
-    folders = list(Path(target.path).parents)
-    for folder in folders:
-        mode = folder.stat().st_mode
-        if mode & stat.S_IWOTH and (folder is folders[0] or not mode & stat.S_ISVTX):
-            return folder
+    path = Path(target.path)
+    for each in (path, path.resolve()):  # a link's own folder, and that of what it leads to
+        for folder in each.parents:
+            with contextlib.suppress(OSError):  # gone since
+                mode = folder.stat().st_mode
+                if mode & stat.S_IWOTH and (folder == each.parent or not mode & stat.S_ISVTX):
+                    return folder
     return None
 
 

@@ -117,8 +117,12 @@ class Loop:
         self.on_timer: Callable[[float], None] = lambda _now: None
         self.now = time.monotonic()
         self._waiting = False
-        for poller_ in (self._readers, self._writers):
-            poller_.register(self._wake_read, READ)
+        try:
+            for poller_ in (self._readers, self._writers):
+                poller_.register(self._wake_read, READ)
+        except OSError:  # epoll_ctl(2): ENOSPC, ENOMEM
+            self.close()
+            raise
         self._calls[self._wake_read] = self._run_posted
 
     def watch_transport(self, fd: int, call: Callable[[int], None]) -> None:

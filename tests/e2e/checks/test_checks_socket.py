@@ -159,3 +159,16 @@ def test_a_socket_that_the_service_does_not_see_is_told(tmp_path: Path) -> None:
 
     assert any("does not see the socket /tmp/mysql.sock" in note for note in notes)
     assert not any("does not see the socket" in note for note in others)
+
+
+def test_a_link_does_not_hide_a_folder_where_anybody_could_make_the_socket(folder: Path) -> None:
+    shared, own = folder / "shared", folder / "own"
+    shared.mkdir()
+    shared.chmod(0o777)
+    own.mkdir()
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(shared / "db.sock"))
+        (own / "db.sock").symlink_to(shared / "db.sock")
+
+        assert socket_check.shared_folder(SocketPath(str(own / "db.sock"))) == shared.resolve()
+        assert socket_check.shared_folder(SocketPath(str(shared / "db.sock"))) == shared

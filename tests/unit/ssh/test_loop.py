@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -317,3 +319,22 @@ def test_a_loop_that_is_closed_holds_nothing(kind: type[EpollPoller | PollPoller
     os.close(again)
 
     assert again == lowest
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc")
+def test_a_loop_that_the_kernel_does_not_let_watch_leaves_nothing_open() -> None:
+    """epoll_ctl(2): ENOSPC, at the user's max_user_watches; a tunnel tries again every few seconds."""
+
+    def refuse(_fd: int, _mask: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    class Full(PollPoller):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register = refuse  # type: ignore[assignment]  # poll(2)'s own takes any object with a fileno
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(10):
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            Loop(Full)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -159,7 +159,7 @@ class ControlServer:
         except OSError as failure:
             if failure.errno in _EXHAUSTED and not self._release_spare():
                 # The connection stays in the backlog: do not spin.
-                select.select([self._wake_reader], [], [], EXHAUSTED_DELAY)
+                self._closes_within(EXHAUSTED_DELAY)
             return
         with contextlib.ExitStack() as undo:
             undo.enter_context(connection)

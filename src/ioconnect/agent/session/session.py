@@ -150,8 +150,6 @@ class Session:
             if shortage(error) is None:
                 log.exception("%s: a bug: no transport", self._tunnel.name)
             reset(result.sock)
-            if self._transport is not None:
-                self._transport.packetizer.release()
             self._finish(Lost(cannot_start(error), unclean=False))
 
     def _start_transport(self, result: Connected) -> None:

@@ -28,7 +28,8 @@ def hastened(state: TunnelState, event: RetryRequested, now: float) -> TunnelSta
         return replace(state, deadline=None if state.deadline is None else now, has_hung=False)
     if state.deadline is None or state.retry_class is None:
         return state
-    earliest = state.attempted_at + backoff.minimum_interval(state.retry_class, max(state.slow_failures, 1))
+    failures = state.sign_in_cuts if state.retry_class is Disposition.SIGN_IN_CUT else state.slow_failures
+    earliest = state.attempted_at + backoff.minimum_interval(state.retry_class, max(failures, 1))
     return replace(state, deadline=min(state.deadline, max(earliest, now)))
 
 

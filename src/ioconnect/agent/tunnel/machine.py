@@ -174,19 +174,22 @@ def _lost(state: TunnelState, event: Lost, now: float, random: float) -> Step:
         stable = now - state.connected_at >= backoff.STABLE_UPTIME
         state = replace(state, connected_at=None, down_since=now, dead_session=event.unclean)
         if stable:
-            state = replace(state, fast_failures=0, slow_failures=0, file_dials=0, outage_began=None)
+            state = replace(state, fast_failures=0, slow_failures=0, file_dials=0, sign_in_cuts=0, outage_began=None)
     retry_class = event.fault.disposition
     if retry_class is Disposition.RETRY_FORWARD:  # the session ended: there is none to repeat the request on
         retry_class = Disposition.MAX_STARTUPS
     began = _outage_start(state, now)
     slow = retry_class in _SLOW_CLASSES
     state = replace(state, fast_failures=state.fast_failures + (not slow), slow_failures=state.slow_failures + slow)
+    is_cut = retry_class is Disposition.SIGN_IN_CUT
+    cuts = 0 if retry_class is Disposition.RETRY else state.sign_in_cuts + is_cut
+    failures = cuts if is_cut else state.slow_failures if slow else state.fast_failures
     if event.fault.code in _BEFORE_THE_DIAL and state.phase is Phase.DIALING:
         state = replace(state, attempts=state.attempts - 1)
     has_hung = state.phase is Phase.DIALING and now - state.attempted_at > HUNG_AFTER
-    delay = backoff.delay(retry_class, state.slow_failures if slow else state.fast_failures, now - began, random)
+    delay = backoff.delay(retry_class, failures, now - began, random)
     phase = Phase.HELD if retry_class in _HELD_CLASSES else Phase.BACKOFF
-    state = replace(state, outage_began=began, reason=_reason(event.fault), has_hung=has_hung)
+    state = replace(state, outage_began=began, reason=_reason(event.fault), has_hung=has_hung, sign_in_cuts=cuts)
     return _enter(state, phase, now, deadline=now + delay, retry_class=retry_class), ()
 
 
@@ -245,7 +248,7 @@ def _reason(fault: Fault) -> Reason:
 
 
 _WITH_SESSION = {Phase.DIALING, Phase.REQUESTING, Phase.REQUESTING_AGAIN}
-_SLOW_CLASSES = {Disposition.HOLD, Disposition.SIGN_IN_CUT, Disposition.PENALIZED, Disposition.EXIT}
+_SLOW_CLASSES = {Disposition.HOLD, Disposition.PENALIZED, Disposition.EXIT}
 _HELD_CLASSES = {Disposition.HOLD, Disposition.EXIT}
 _WAITING_TO_DIAL: dict[type, _Transition] = {
     DeadlinePassed: _redial,

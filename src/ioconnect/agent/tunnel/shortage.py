@@ -16,6 +16,7 @@ _MEMORY: Final = "Free memory, or raise MemoryMax= of its unit" + _AGAIN
 _HINTS: Final = {
     errno.EMFILE: "Raise LimitNOFILE= of its unit, or `ulimit -n` where it is started" + _AGAIN,
     errno.ENFILE: "Raise fs.file-max (sysctl): all programs of this machine together are at it" + _AGAIN,
+    errno.ENOSPC: "Raise fs.epoll.max_user_watches (sysctl): this account's programs together are at it" + _AGAIN,
     errno.EAGAIN: "Raise TasksMax= of its unit, or the account's `ulimit -u`" + _AGAIN,
     errno.ENOBUFS: _MEMORY,
     errno.ENOMEM: _MEMORY,

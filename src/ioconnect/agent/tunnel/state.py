@@ -58,6 +58,7 @@ class TunnelState:
     fast_failures: int = 0  # consecutive failures of the fast retry classes
     slow_failures: int = 0  # consecutive failures of the slow ones; fast failures in between do not reset it
     retry_class: Disposition | None = None  # of the current wait; None: no wait
+    sign_in_cuts: int = 0  # ends in mid sign-in, without a failure of the network in between
     file_dials: int = 0  # dials that a changed file caused, since the last uptime of STABLE_UPTIME
     file_dialed_at: float = 0.0  # the latest of them
     attempted_at: float = 0.0  # the latest dial, or the latest request in standby

@@ -86,9 +86,10 @@ def reason_for(target: Target, why: str, codes: AbstractSet[int]) -> Reason:
         hint = "Check target = in the configuration for a typing error, and this machine's name servers."
     elif errno.ECONNREFUSED in codes:
         hint = "Is the database running, and is this its port? Start it, or correct target = in the configuration."
-    elif codes & {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+    elif codes & {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC}:
         hint = (
-            "This machine is out of descriptors or memory for the agent: raise its limits (ulimit -n, LimitNOFILE)."
+            "This machine is out of descriptors or memory for the agent: raise its limits (ulimit -n, LimitNOFILE; "
+            "for no space left on device: sysctl fs.epoll.max_user_watches)."
         )
     elif codes & {errno.EPERM, errno.EACCES}:
         hint = "A firewall or a security policy (SELinux, AppArmor) on this machine forbids it: allow it there."

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SLOTS = 8  # dials at the same time
 BEFORE_REFUSALS = 10  # connections without a sign-in, from which on sshd refuses by default
 LEAST_SLOTS = 4  # however many dials hang: those that would not must not wait for them
+HUNG_PENALTY = 30.0  # seconds of waiting that a tunnel whose last dial hung gives to others
 CROWDED_SLOTS = 2  # while the jumphost turns one of these tunnels away
 
 
@@ -50,7 +51,7 @@ class Candidate:
 def turns(candidates: Iterable[Candidate], now: float) -> tuple[tuple[str, ...], float | None]:
     """Return which queued tunnels are to dial now, and when to ask again unless something happens before.
 
-    First come, first served, but those whose last dial hung go after the others. None: nobody has to wait.
+    First come, first served, but one whose last dial hung gives HUNG_PENALTY away. None: nobody has to wait.
     """
     by_jumphost: defaultdict[HostPort, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
@@ -62,7 +63,7 @@ def turns(candidates: Iterable[Candidate], now: float) -> tuple[tuple[str, ...],
         queue = [each for each in group if each.state.phase is Phase.QUEUED]
         if not queue:
             continue
-        queue.sort(key=lambda each: (each.state.has_hung, each.state.queued_at))
+        queue.sort(key=lambda each: each.state.queued_at + HUNG_PENALTY * each.state.has_hung)
         ends = [_slot_end(each) for each in group if each.state.phase is Phase.DIALING]
         free = max(0, _slots(group, now) - sum(end > now for end in ends))
         admitted += [each.name for each in queue[:free]]

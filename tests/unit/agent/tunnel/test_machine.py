@@ -336,6 +336,33 @@ def test_network_failures_between_two_refusals_do_not_reset_their_count() -> Non
     assert waited(state) == 60
 
 
+def cut() -> Lost:
+    """Return an end in mid sign-in, after which sshd counts a failure of this address."""
+    fault = ConnectionLost("j closed the connection during the sign-in", hint="wait")
+    fault.disposition = Disposition.SIGN_IN_CUT
+    return lost(fault)
+
+
+def test_ends_in_mid_sign_in_wait_as_refusals_do_unless_the_network_failed_in_between() -> None:
+    """A jumphost that is restarted twice, or a link that flaps, may hit the sign-in twice in one outage."""
+    state = go(STATES[Phase.DIALING], cut(), random=0.0)
+    assert waited(state) == 2
+    for seconds in (60, 120):
+        state = go(state, DeadlinePassed(), cut(), random=0.0)
+        assert waited(state) == seconds
+
+    state = go(state, DeadlinePassed(), lost(), DeadlinePassed(), cut(), random=0.0)
+    assert waited(state) == 2
+    assert state.slow_failures == 0
+
+
+def test_a_flapping_link_does_not_retry_an_end_in_mid_sign_in_early() -> None:
+    state = go(STATES[Phase.DIALING], cut(), DeadlinePassed(), cut(), random=0.0)
+
+    assert waited(go(state, RetryRequested("link", by_user=False))) == 60
+    assert go(state, RetryRequested("user")).phase is Phase.DIALING
+
+
 def test_retries_slow_down_after_five_minutes_of_one_outage() -> None:
     state = go(STATES[Phase.CONNECTED], lost(), random=0.9)
     for _ in range(8):

@@ -8,6 +8,7 @@ from ioconnect.agent.tunnel.state import Phase, TunnelState
 from ioconnect.agent.tunnel.turnstile import (
     BEFORE_REFUSALS,
     CROWDED_SLOTS,
+    HUNG_PENALTY,
     LEAST_SLOTS,
     SLOTS,
     Candidate,
@@ -67,6 +68,9 @@ def test_first_come_first_served_but_those_that_hung_go_last() -> None:
     waiting = [queued("hung", NOW - 9, has_hung=True), queued("late", NOW - 1), queued("early", NOW - 2)]
     assert turns([*dialing(SLOTS - 2), *waiting], NOW)[0] == ("early", "late")
     assert turns([*dialing(SLOTS - 1), *waiting[:1]], NOW)[0] == ("hung",)
+    # But not for ever: others may come all the time.
+    patient = queued("hung", NOW - HUNG_PENALTY - 3, has_hung=True)
+    assert turns([*dialing(SLOTS - 1), patient, *waiting[1:]], NOW)[0] == ("hung",)
 
 
 def test_a_dial_that_never_connects_gives_its_slot_up_soon_and_counts_no_more() -> None:
