@@ -41,7 +41,7 @@ def test_the_key_exchange_comes_to_a_stop_and_the_fault_says_why(host: Host, tmp
     sshd.start()
     try:
         known = sshd.known_hosts_line
-        loose = LooseSession(tmp_path / "agent", sshd.port, known_hosts=known, patience=2.0)
+        loose = LooseSession(tmp_path / "agent", sshd.port, known_hosts=known, patience=4.0)
         with host.entered():
             connection = socket.create_connection(("127.0.0.1", sshd.port))
         loose.session.start(connection)
@@ -51,5 +51,5 @@ def test_the_key_exchange_comes_to_a_stop_and_the_fault_says_why(host: Host, tmp
         sshd.stop()
 
     assert isinstance(fault, KexTimeout)
-    assert fault.message == f"127.0.0.1:{sshd.port} did not finish the key exchange within 2 s"
+    assert fault.message == f"127.0.0.1:{sshd.port} did not finish the key exchange within 4 s"
     assert "MTU" in fault.hint
