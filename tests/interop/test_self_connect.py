@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs.netns import Host
 
-from ioconnect.agent.target.target_addresses import TargetAddresses
-from ioconnect.agent.target.target_connect import TargetConnect
+from ioconnect.agent.targets.target_addresses import TargetAddresses
+from ioconnect.agent.targets.target_connect import TargetConnect
 from ioconnect.checks import target_check
 from ioconnect.config.addresses import HostPort
 from ioconnect.demo import database

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rigs import processes
 
-from ioconnect.agent.target import target_connect
-from ioconnect.agent.target.target_addresses import TargetAddresses
-from ioconnect.agent.target.target_probe import MYSQL_PORT, TargetProbe
+from ioconnect.agent.targets import target_connect
+from ioconnect.agent.targets.target_addresses import TargetAddresses
+from ioconnect.agent.targets.target_probe import MYSQL_PORT, TargetProbe
 from ioconnect.config.addresses import HostPort
 from ioconnect.ssh.loop import Loop
 

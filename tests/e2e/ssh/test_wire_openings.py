@@ -25,7 +25,7 @@ from tests.rigs.scripted_jumphost import (
     pack_id,
 )
 
-from ioconnect.agent.target import target_addresses, target_connect
+from ioconnect.agent.targets import target_addresses, target_connect
 from ioconnect.config.addresses import HostPort
 from ioconnect.ssh.loop import Loop
 from ioconnect.status.records import Availability

@@ -11,7 +11,7 @@ from tests.fuzz.target import Target
 from ioconnect.agent.dial import proxy
 from ioconnect.agent.dial.proxy_protocols import handshake
 from ioconnect.agent.network import netlink, netlink_requests
-from ioconnect.agent.target.mysql_handshake import RefusedSignIn
+from ioconnect.agent.targets.mysql_handshake import RefusedSignIn
 from ioconnect.checks.databases import bson, mongodb, mysql, oracle, postgres, redis, sqlserver
 from ioconnect.checks.databases.protocol_probe import ClientRejected, ProtocolMismatch, TlsRefused
 from ioconnect.config.addresses import HostPort

@@ -14,8 +14,8 @@ from ioconnect.agent.session.global_requests import GlobalRequests
 from ioconnect.agent.session.keepalive import Keepalive
 from ioconnect.agent.session.refusal import forward_fault
 from ioconnect.agent.session.relay import Relay
-from ioconnect.agent.target.target_addresses import TargetAddresses
-from ioconnect.agent.target.target_watch import TargetWatch
+from ioconnect.agent.targets.target_addresses import TargetAddresses
+from ioconnect.agent.targets.target_watch import TargetWatch
 from ioconnect.agent.tunnel.events import CountersChanged, Granted, PortRefused, SessionEvent, TargetChanged
 from ioconnect.errors import ConnectionLost, Fault, PortBusy
 from ioconnect.ssh.messages import global_request

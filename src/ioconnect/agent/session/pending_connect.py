@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ioconnect.agent.target.target_connect import TargetConnect
+from ioconnect.agent.targets.target_connect import TargetConnect
 
 if TYPE_CHECKING:
     import socket
 
-    from ioconnect.agent.target.target_addresses import TargetAddresses
+    from ioconnect.agent.targets.target_addresses import TargetAddresses
     from ioconnect.ssh.connection.channel import Channel
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.messages import Origin

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ioconnect.agent.session.connection_log import ConnectionLog
-    from ioconnect.agent.target.target_addresses import TargetAddresses
-    from ioconnect.agent.target.target_watch import TargetWatch
+    from ioconnect.agent.targets.target_addresses import TargetAddresses
+    from ioconnect.agent.targets.target_watch import TargetWatch
     from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.ssh.loop import Loop
     from ioconnect.ssh.outbound import Outbound

@@ -11,11 +11,11 @@ import pytest
 from tests.rigs.scripted_target import FOREVER, ScriptedNetwork, ScriptedSocket
 
 from ioconnect.agent.dial.resolve import Address
-from ioconnect.agent.target import target_connect
-from ioconnect.agent.target.mysql_handshake import MAX_ROUNDS, QUIT, USER, RefusedSignIn
-from ioconnect.agent.target.target_connect import CONNECT_TIMEOUT
-from ioconnect.agent.target.target_probe import GREETING_TIMEOUT, MYSQL_TIMEOUT
-from ioconnect.agent.target.target_watch import REPORT_INTERVAL, TargetWatch
+from ioconnect.agent.targets import target_connect
+from ioconnect.agent.targets.mysql_handshake import MAX_ROUNDS, QUIT, USER, RefusedSignIn
+from ioconnect.agent.targets.target_connect import CONNECT_TIMEOUT
+from ioconnect.agent.targets.target_probe import GREETING_TIMEOUT, MYSQL_TIMEOUT
+from ioconnect.agent.targets.target_watch import REPORT_INTERVAL, TargetWatch
 from ioconnect.agent.tunnel.counters import Counters
 from ioconnect.config.addresses import HostPort
 from ioconnect.errors import ReasonCode
@@ -25,7 +25,7 @@ from ioconnect.status.records import Availability
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.agent.target.target_addresses import TargetAddresses
+    from ioconnect.agent.targets.target_addresses import TargetAddresses
     from ioconnect.ssh.loop import Loop
 
 REFUSED = frozenset({errno.ECONNREFUSED})

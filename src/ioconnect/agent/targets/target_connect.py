@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ioconnect.agent.dial.resolve import Address
-    from ioconnect.agent.target.target_addresses import TargetAddresses
+    from ioconnect.agent.targets.target_addresses import TargetAddresses
     from ioconnect.ssh.loop import Loop
 
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # Linux: one system call less

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from ioconnect.agent.dial.resolve import Address
-from ioconnect.agent.target.target_addresses import MAX_AGE, REFRESH_AFTER, TargetAddresses
+from ioconnect.agent.targets.target_addresses import MAX_AGE, REFRESH_AFTER, TargetAddresses
 from ioconnect.config.addresses import HostPort
 
 if TYPE_CHECKING:

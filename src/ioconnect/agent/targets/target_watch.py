@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.target.target_probe import TargetProbe
+from ioconnect.agent.targets.target_probe import TargetProbe
 from ioconnect.agent.tunnel import target_health
 from ioconnect.status.records import Availability
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ioconnect.agent.target.target_addresses import TargetAddresses
+    from ioconnect.agent.targets.target_addresses import TargetAddresses
     from ioconnect.agent.tunnel.counters import Counters
     from ioconnect.config.addresses import Target
     from ioconnect.ssh.loop import Loop

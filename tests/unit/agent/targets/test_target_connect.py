@@ -11,9 +11,9 @@ import pytest
 from tests.rigs.scripted_target import FOREVER, SILENT, ScriptedNetwork, ScriptedSocket
 
 from ioconnect.agent.dial.resolve import Address
-from ioconnect.agent.target import target_connect
-from ioconnect.agent.target.target_addresses import MAX_AGE, TargetAddresses
-from ioconnect.agent.target.target_connect import CONNECT_TIMEOUT, LOOKUP_PATIENCE, RETRY_DELAY, TargetConnect
+from ioconnect.agent.targets import target_connect
+from ioconnect.agent.targets.target_addresses import MAX_AGE, TargetAddresses
+from ioconnect.agent.targets.target_connect import CONNECT_TIMEOUT, LOOKUP_PATIENCE, RETRY_DELAY, TargetConnect
 from ioconnect.config.addresses import HostPort, SocketPath
 from ioconnect.ssh.loop import WRITE
 

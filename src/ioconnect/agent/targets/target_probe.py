@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ioconnect.agent.target.mysql_handshake import RefusedSignIn
-from ioconnect.agent.target.target_connect import TargetConnect
+from ioconnect.agent.targets.mysql_handshake import RefusedSignIn
+from ioconnect.agent.targets.target_connect import TargetConnect
 from ioconnect.ssh.loop import READ
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from ioconnect.agent.target.target_addresses import TargetAddresses
+    from ioconnect.agent.targets.target_addresses import TargetAddresses
     from ioconnect.ssh.loop import Loop
 
 MYSQL_PORT = 3306
